@@ -1,0 +1,71 @@
+/**
+ * The programs that a trial runs in processes of their own: how they are started, and how they are talked to. They say one line of JSON at
+ * a time; a line to them means 'go on', the end of the input means 'end'.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { RAM_FD_VARIABLE } from '@liveupdate/kexec';
+
+/** A program beside this file: built where this one is, a source where this is one. */
+export type ChildName = 'empty' | 'empty-memory' | 'first-use' | 'service';
+
+/** Whether what runs is built JavaScript, as a user runs it. Sources are stripped of their types at each start, which takes time. */
+export const IS_BUILT = import.meta.url.endsWith('.js');
+
+/** Arguments of Node that run a child. */
+function childArguments(name: ChildName, ...args: string[]): string[] {
+  const conditions = IS_BUILT ? [] : ['--conditions=@liveupdate/source', '--no-warnings'];
+  const file = fileURLToPath(new URL(`./${name}.${IS_BUILT ? 'js' : 'ts'}`, import.meta.url));
+  return [...conditions, file, ...args];
+}
+
+/** Our environment, without what would make a child another program than the one that is measured. */
+function childEnvironment(): NodeJS.ProcessEnv {
+  const env = { ...process.env };
+  for (const name of ['NODE_OPTIONS', 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE', RAM_FD_VARIABLE])
+    Reflect.deleteProperty(env, name);
+  return env;
+}
+
+/** Runs a child that says nothing to its end. */
+export async function runToEnd(name: ChildName): Promise<void> {
+  const child = spawn(process.execPath, childArguments(name), { stdio: 'ignore', env: childEnvironment() });
+  const [status] = (await once(child, 'exit')) as [number | null];
+  if (status !== 0) throw new Error(`the program '${name}' ended with ${String(status)}`);
+}
+
+/** A running child. Leaving its scope ends it. */
+export class Child<Line> implements AsyncDisposable {
+  readonly #process: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #ended: Promise<unknown>;
+
+  constructor(name: ChildName, ...args: string[]) {
+    this.#process = spawn(process.execPath, childArguments(name, ...args), {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: childEnvironment(),
+    });
+    this.#ended = once(this.#process, 'close');
+    this.#process.stdin!.on('error', () => undefined); // a child that is gone tells by the end of its output
+    this.#lines = createInterface({ input: this.#process.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** What the child says next. */
+  async line(): Promise<Line> {
+    const next = await this.#lines.next();
+    if (next.done === true) throw new Error('a measured program ended too early; what it said stands above');
+    return JSON.parse(next.value) as Line;
+  }
+
+  /** Lets the child go on. */
+  go(): void {
+    this.#process.stdin!.write('\n');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.stdin!.end();
+    await this.#ended;
+  }
+}

@@ -1,0 +1,26 @@
+/** The part of the README that a command writes: the figures of a results file, between two markers of which the first names the file. */
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { KernelError } from '@liveupdate/base';
+import { markdownReport } from './report.ts';
+import { readResults } from './results.ts';
+
+const FIGURES = /(<!-- figures: (\S+) -->\n).*?(<!-- figures end -->)/s;
+
+/**
+ * The README with the figures of the file that its marker names.
+ *
+ * @param directory of the README, which names the results file relative to it
+ * @throws KernelError EINVAL: no markers, or no results file
+ */
+export function withFigures(directory: string): string {
+  const text = fs.readFileSync(join(directory, 'README.md'), 'utf8');
+  const marked = FIGURES.exec(text);
+  if (!marked) {
+    const markers = '`<!-- figures: results/NAME.json -->` and `<!-- figures end -->`';
+    throw new KernelError('EINVAL', `README.md has no place for the figures: add lines with ${markers}`);
+  }
+  const [, begin, file, end] = marked;
+  const figures = markdownReport(readResults(join(directory, file)));
+  return text.replace(FIGURES, () => `${begin}\n${figures}\n\n${end}`);
+}

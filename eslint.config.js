@@ -1,0 +1,102 @@
+import { builtinModules } from 'node:module';
+import js from '@eslint/js';
+import { defineConfig, globalIgnores } from 'eslint/config';
+import ts from 'typescript-eslint';
+
+// Who may import whom: an arrow of ARCHITECTURE.md per entry. Nothing imports upward.
+const arrows = {
+  'packages/base': [],
+  'packages/mm': ['base'],
+  'packages/kho': ['base', 'mm'],
+  'packages/luo-core': ['base', 'mm', 'kho'],
+  'packages/shmem': ['base', 'mm'],
+  'packages/memfd-handler': ['base', 'mm', 'kho', 'luo-core', 'shmem'],
+  'packages/linux': ['base', 'mm'],
+  'packages/kexec': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux'],
+  'packages/cli': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'kexec'],
+  'apps/bench': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'kexec'],
+};
+
+// These run in a browser: plain TypeScript, nothing of Node.js.
+const core = ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler'].map((name) => `packages/${name}`);
+
+const tests = ['**/*.{test,fuzz,bench}.ts', '**/test-*.ts'];
+
+const noUpward = (allowed) => ({
+  group: ['@liveupdate/*', ...allowed.map((name) => `!@liveupdate/${name}`)],
+  message: 'This package stands below that one: see the arrows in ARCHITECTURE.md.',
+});
+const noSidestep = {
+  group: ['../../*', '**/dist/**', '@liveupdate/*/*'],
+  message: 'Import another package by its name: its one entry is src/index.ts.',
+};
+const noNode = {
+  group: ['node:*', ...builtinModules.filter((name) => !name.startsWith('_')), 'koffi'],
+  message:
+    'Core packages run in a browser: what touches the operating system lives in linux, kexec, cli, bench.',
+};
+
+const restrict = (...patterns) => ({ 'no-restricted-imports': ['error', { patterns }] });
+
+export default defineConfig(
+  globalIgnores([
+    '**/dist/',
+    '**/coverage/',
+    '**/reports/',
+    '**/.turbo/',
+    '**/.examples/',
+    '**/.readme-*',
+    'types/',
+  ]),
+  js.configs.recommended,
+  ts.configs.strictTypeChecked,
+  {
+    languageOptions: {
+      parserOptions: {
+        projectService: true,
+        tsconfigRootDir: import.meta.dirname,
+        // One program per package would parse the same files again for each: the service shares them, in half the time.
+        disallowAutomaticSingleRunInference: true,
+      },
+    },
+    linterOptions: { reportUnusedDisableDirectives: 'error' },
+    rules: {
+      eqeqeq: 'error',
+      'no-console': 'off',
+      'prefer-const': 'error',
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      // Hot loops index typed arrays; an index in range is our own invariant, checked by assertions and tests.
+      '@typescript-eslint/no-non-null-assertion': 'off',
+    },
+  },
+  ...Object.entries(arrows).flatMap(([dir, allowed]) => {
+    const pure = core.includes(dir);
+    return [
+      {
+        files: [`${dir}/src/**/*.ts`],
+        ignores: pure ? tests : [],
+        rules: restrict(noUpward(allowed), noSidestep, ...(pure ? [noNode] : [])),
+      },
+      ...(pure
+        ? [{ files: tests.map((t) => `${dir}/src/${t}`), rules: restrict(noUpward(allowed), noSidestep) }]
+        : []),
+    ];
+  }),
+  { files: ['**/*.{js,cjs,mjs}'], extends: [ts.configs.disableTypeChecked] },
+  {
+    files: ['**/*.cjs'],
+    languageOptions: {
+      sourceType: 'commonjs',
+      globals: {
+        require: 'readonly',
+        module: 'writable',
+        process: 'readonly',
+        console: 'readonly',
+        __dirname: 'readonly',
+      },
+    },
+    rules: { '@typescript-eslint/no-require-imports': 'off' },
+  },
+);

@@ -1,0 +1,86 @@
+/**
+ * The one error class of liveupdate: what a caller can meet, with the code and number that Linux uses for it.
+ * Broken invariants of our own are not KernelErrors: see assert.ts.
+ */
+
+/** Linux errno numbers (asm-generic), by name: the codes that liveupdate raises or passes on from the host. */
+const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  EIO: 5,
+  ENXIO: 6,
+  E2BIG: 7,
+  EBADF: 9,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  EXDEV: 18,
+  ENODEV: 19,
+  ENOTDIR: 20,
+  EISDIR: 21,
+  EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
+  ENOTTY: 25,
+  ETXTBSY: 26,
+  EFBIG: 27,
+  ENOSPC: 28,
+  ESPIPE: 29,
+  EROFS: 30,
+  ERANGE: 34,
+  ENAMETOOLONG: 36,
+  ENOSYS: 38,
+  ELOOP: 40,
+  ENODATA: 61,
+  EOVERFLOW: 75,
+  EOPNOTSUPP: 95,
+  ETIMEDOUT: 110,
+} as const;
+
+/** Name of an errno that liveupdate knows, such as `'EBUSY'`. */
+export type ErrnoCode = keyof typeof ERRNO;
+
+const NAMES = new Map<number, ErrnoCode>(
+  Object.entries(ERRNO).map(([name, number]) => [number, name as ErrnoCode]),
+);
+
+/** Positive Linux errno number of a code. */
+export function errnoNumber(code: ErrnoCode): number {
+  return ERRNO[code];
+}
+
+/** The code of a positive Linux errno number; `'EIO'` for a number that liveupdate has no name for. */
+export function errnoCode(errno: number): ErrnoCode {
+  return NAMES.get(errno) ?? 'EIO';
+}
+
+/**
+ * A failure that a caller can meet. `code` is stable and meant to be matched; the message says what to do and may change.
+ *
+ * @example
+ * try { session.retrieve(7n) } catch (e) { if (e instanceof KernelError && e.code === 'ENOENT') ... }
+ */
+export class KernelError extends Error {
+  /** errno name, such as `'EEXIST'`. */
+  readonly code: ErrnoCode;
+  /** Negative errno number, as Node's own system errors have it. */
+  readonly errno: number;
+
+  constructor(code: ErrnoCode, message: string, options?: { cause?: unknown }) {
+    super(`${code}: ${message}`, options);
+    this.name = 'KernelError';
+    this.code = code;
+    this.errno = -ERRNO[code];
+  }
+}
+
+/** The code of anything thrown: of a KernelError or a Node system error its own, `'EIO'` where it has none that is known. */
+export function codeOf(error: unknown): ErrnoCode {
+  if (error instanceof KernelError) return error.code;
+  const code = typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined;
+  return typeof code === 'string' && Object.hasOwn(ERRNO, code) ? (code as ErrnoCode) : 'EIO';
+}

@@ -1,0 +1,32 @@
+export { assert, AssertionError } from './assert.ts';
+export {
+  clearBits,
+  findBit,
+  log2Ceil,
+  log2Floor,
+  lowestBit,
+  popCount,
+  setBits,
+  trailingZeros,
+} from './bits.ts';
+export { codeOf, errnoCode, errnoNumber, KernelError, type ErrnoCode } from './errors.ts';
+export { layout, type Field, type Layout } from './layout.ts';
+export { fillRandom, Prng, xorshift32 } from './prng.ts';
+
+export { byteLength, readU64, StructView, writeU64 } from './struct-view.ts';
+export { Undo } from './undo.ts';
+export {
+  formatSize,
+  HUGE_ORDER,
+  MAX_FOLIO_SIZE,
+  MAX_ORDER,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  pagesFor,
+  parseSize,
+  pfnToPhys,
+  physToPfn,
+  type PageIndex,
+  type PhysAddr,
+  type Pfn,
+} from './units.ts';

@@ -1,0 +1,28 @@
+/** Undo stacks: what a function acquires it gives back in reverse, in one visible place, unless it got to the end. */
+
+/**
+ * Steps that take back what was done, run last first when the scope ends, unless `keep()` was called.
+ *
+ * @example
+ * using undo = new Undo();
+ * const page = pages.alloc(0);
+ * undo.add(() => pages.free(page));
+ * mayThrow(page);
+ * undo.keep();
+ */
+export class Undo implements Disposable {
+  #steps: (() => void)[] = [];
+
+  add(step: () => void): void {
+    this.#steps.push(step);
+  }
+
+  /** The work is done: nothing is taken back. */
+  keep(): void {
+    this.#steps = [];
+  }
+
+  [Symbol.dispose](): void {
+    for (let step = this.#steps.pop(); step; step = this.#steps.pop()) step();
+  }
+}

@@ -1,0 +1,198 @@
+/** The checks of `doctor`: from facts about the host to a verdict and an advice for each. Nothing is looked at here but what is passed in. */
+import { formatSize } from '@liveupdate/base';
+import type { HostFacts } from '@liveupdate/linux';
+import { filesThatFit } from './demo-size.ts';
+
+/** `ok`; `note`: it works, with a limit; `missing`: live updates cannot run, or that part of them. */
+export type CheckStatus = 'ok' | 'note' | 'missing';
+
+interface Check {
+  /** Stable, for programs. */
+  readonly id: string;
+  readonly status: CheckStatus;
+  /** What was found. */
+  readonly finding: string;
+  /** What to do about it; empty where there is nothing to do. */
+  readonly advice: string;
+  /** Whether live updates cannot run at all while this is missing. */
+  readonly required: boolean;
+}
+
+export interface Report {
+  readonly checks: readonly Check[];
+  /** Whether live updates can run here. */
+  readonly canRun: boolean;
+  /** Bytes of the largest demo; 0 where there is no room for any. */
+  readonly largestDemo: number;
+}
+
+/** Memory that the demo's processes take outside RAM. */
+const PROCESS_MEMORY = 256 * 2 ** 20;
+/** The number of mappings that Linux allows unless told otherwise. */
+const USUAL_MAPPINGS = 65_530;
+const LEAST_DEMO = 16 * 2 ** 20;
+
+function ok(id: string, finding: string, required = false): Check {
+  return { id, status: 'ok', finding, advice: '', required };
+}
+
+function note(id: string, finding: string, advice: string): Check {
+  return { id, status: 'note', finding, advice, required: false };
+}
+
+function missing(id: string, finding: string, advice: string, required: boolean): Check {
+  return { id, status: 'missing', finding, advice, required };
+}
+
+function platform({ platform: name, arch, kernel }: HostFacts): Check {
+  const what = `${name} ${kernel ?? ''} on ${arch}`.replace('  ', ' ');
+  return name === 'linux' && (arch === 'x64' || arch === 'arm64')
+    ? ok('platform', what, true)
+    : missing('platform', what, 'run on Linux, on x64 or arm64', true);
+}
+
+function node({ node: { version, execve } }: HostFacts): Check {
+  return execve
+    ? ok('node', `Node ${version}, can replace itself (process.execve)`, true)
+    : missing('node', `Node ${version} cannot replace itself`, 'use Node 22.15, 23.11 or newer', true);
+}
+
+/** @param failure what mapping a memory file threw; undefined where it worked */
+function mapping(failure: string | undefined): Check {
+  return failure === undefined
+    ? ok('mapping', 'memory can be mapped (koffi, memfd, mmap)', true)
+    : missing(
+        'mapping',
+        `memory cannot be mapped: ${failure}`,
+        'install koffi for this platform: remove node_modules and install again without --omit=optional',
+        true,
+      );
+}
+
+function shm({ shm: mount }: HostFacts): Check {
+  if (!mount)
+    return missing(
+      'shm',
+      '/dev/shm is not mounted',
+      'as root: mount -t tmpfs -o mode=1777 tmpfs /dev/shm; in a container: --shm-size 4g',
+      true,
+    );
+  const fits = filesThatFit(mount.free);
+  const what = `/dev/shm (${mount.type}) has ${formatSize(mount.free)} free of ${formatSize(mount.size)}`;
+  const advice = 'as root: mount -o remount,size=4G /dev/shm; in a container: --shm-size 4g';
+  return fits < LEAST_DEMO
+    ? missing('shm', what, `make room, or enlarge it (${advice})`, true)
+    : ok('shm', `${what}: room for ${formatSize(fits)} in files`, true);
+}
+
+function memory({ memory: { total, available }, cgroupMemoryMax }: HostFacts): Check {
+  if (total === undefined || available === undefined)
+    return note('memory', 'the memory of this host is unknown', 'mount /proc');
+  const what = `${formatSize(available)} of memory available of ${formatSize(total)}`;
+  if (cgroupMemoryMax !== undefined && cgroupMemoryMax < total)
+    return note(
+      'memory',
+      `${what}; this control group may use ${formatSize(cgroupMemoryMax)}`,
+      'RAM counts against it, and who exceeds it is killed: raise memory.max (containers: --memory) for larger RAM',
+    );
+  return ok('memory', what);
+}
+
+function hugePages({ shm: mount, hugePages: { enabled, shmemEnabled } }: HostFacts): Check {
+  if (shmemEnabled === undefined)
+    return note(
+      'huge-pages',
+      'this kernel has no transparent huge pages for shared memory',
+      '2 MiB folios work all the same; the processor uses 4 KiB pages for them',
+    );
+  const isOn = mount !== undefined && ['always', 'within_size', 'advise'].includes(mount.huge);
+  const what = `transparent huge pages: enabled=${enabled ?? '?'}, shmem_enabled=${shmemEnabled}, /dev/shm huge=${mount?.huge ?? '?'}`;
+  if (!mount || shmemEnabled === 'force' || (isOn && shmemEnabled !== 'deny')) return ok('huge-pages', what);
+  return note(
+    'huge-pages',
+    what,
+    '2 MiB folios work all the same; for the processor to use huge pages, as root: mount -o remount,huge=within_size /dev/shm',
+  );
+}
+
+function hugetlb({ hugetlb: { total, free, pageSize } }: HostFacts): Check {
+  if (total === undefined || free === undefined || pageSize === undefined)
+    return note('hugetlb', 'this kernel has no pool of huge pages', 'nothing needs it');
+  if (total === 0)
+    return note(
+      'hugetlb',
+      'the pool of huge pages is empty',
+      'only RAM on hugetlb memory needs it; as root: sysctl vm.nr_hugepages=1024',
+    );
+  return ok('hugetlb', `${free} of ${total} huge pages of ${formatSize(pageSize)} free`);
+}
+
+function mappings({ maxMapCount }: HostFacts): Check {
+  if (maxMapCount === undefined) return note('mappings', 'vm.max_map_count is unknown', 'mount /proc');
+  if (maxMapCount < USUAL_MAPPINGS)
+    return note(
+      'mappings',
+      `a process may have ${maxMapCount} mappings`,
+      `contiguous views over many scattered folios need one each; as root: sysctl vm.max_map_count=${USUAL_MAPPINGS}`,
+    );
+  return ok('mappings', `a process may have ${maxMapCount} mappings (vm.max_map_count)`);
+}
+
+function overcommit({ overcommit: mode }: HostFacts): Check {
+  return mode === 'never'
+    ? note(
+        'overcommit',
+        'vm.overcommit_memory=2: memory is accounted before it is used',
+        'large RAM may be refused although it is sparse; as root: sysctl vm.overcommit_memory=0',
+      )
+    : ok('overcommit', `sparse memory costs what is used (overcommit: ${mode ?? 'unknown'})`);
+}
+
+function device({ liveupdate }: HostFacts): Check {
+  if (liveupdate === 'open')
+    return ok('device', "/dev/liveupdate, the kernel's own live update, can be opened");
+  if (liveupdate === 'EBUSY')
+    return note('device', '/dev/liveupdate is in use by another program', 'it has one owner at a time');
+  if (liveupdate === 'ENOENT' || liveupdate === 'ENXIO' || liveupdate === 'ENODEV')
+    return note(
+      'device',
+      "this kernel has no /dev/liveupdate: the kernel's own live update is not here",
+      'nothing here needs it; to have it: Linux 6.19 or newer with CONFIG_LIVEUPDATE, booted with kho=on liveupdate=on',
+    );
+  return note(
+    'device',
+    `/dev/liveupdate cannot be opened (${liveupdate})`,
+    'nothing here needs it; to use it, run as root',
+  );
+}
+
+/** Bytes of the largest demo: what /dev/shm, the memory and the control group leave. */
+function largestDemo({ shm: mount, memory: { available }, cgroupMemoryMax }: HostFacts): number {
+  const least = Math.min(
+    mount?.free ?? 0,
+    (available ?? Number.POSITIVE_INFINITY) - PROCESS_MEMORY,
+    (cgroupMemoryMax ?? Number.POSITIVE_INFINITY) - PROCESS_MEMORY,
+  );
+  return filesThatFit(least);
+}
+
+/** All checks. `mappingFailure`: see mapping. */
+export function checkHost(facts: HostFacts, mappingFailure: string | undefined): Report {
+  const checks = [
+    platform(facts),
+    node(facts),
+    mapping(mappingFailure),
+    shm(facts),
+    memory(facts),
+    hugePages(facts),
+    hugetlb(facts),
+    mappings(facts),
+    overcommit(facts),
+    device(facts),
+  ];
+  return {
+    checks,
+    canRun: checks.every(({ required, status }) => !required || status !== 'missing'),
+    largestDemo: largestDemo(facts),
+  };
+}

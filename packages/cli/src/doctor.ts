@@ -1,0 +1,52 @@
+/** `liveupdate doctor`: what this host offers, a line per check, and what to do about the rest. */
+import { styleText } from 'node:util';
+import { formatSize } from '@liveupdate/base';
+import { hostFacts, MappedRam } from '@liveupdate/linux';
+import { checkHost, type CheckStatus, type Report } from './doctor-checks.ts';
+
+const STYLES = { ok: 'green', note: 'yellow', missing: 'red' } as const;
+
+/** Maps two pages and lets go of them: whether koffi loads and the kernel agrees. Returns what went wrong. */
+function tryMapping(): string | undefined {
+  try {
+    MappedRam.anonymous({ name: 'liveupdate-doctor', size: 8192 }).close();
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function label(status: CheckStatus, colour: boolean): string {
+  const text = status.padEnd(7);
+  return colour ? styleText(STYLES[status], text, { validateStream: false }) : text;
+}
+
+/** The report as lines for people. */
+export function reportText({ checks, canRun, largestDemo }: Report, colour: boolean): string {
+  const lines: string[] = [];
+  for (const { status, finding, advice } of checks) {
+    lines.push(`${label(status, colour)}  ${finding}`);
+    if (advice !== '') lines.push(`         → ${advice}`);
+  }
+  const demo =
+    largestDemo > 0
+      ? `The largest demo that fits: liveupdate demo --size ${largestDemo / 2 ** 20}MiB (${formatSize(largestDemo)})`
+      : 'There is no room for a demo.';
+  lines.push(
+    '',
+    canRun ? 'Live updates can run here.' : 'Live updates cannot run here: see what is missing.',
+    demo,
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+/** Prints the report. Returns the exit code: 0 where live updates can run. */
+export function runDoctor({ json }: { json: boolean }): number {
+  const facts = hostFacts();
+  const report = checkHost(facts, tryMapping());
+  const colour = process.stdout.isTTY && (process.env.NO_COLOR ?? '') === '';
+  process.stdout.write(
+    json ? `${JSON.stringify({ ...report, facts }, undefined, 2)}\n` : reportText(report, colour),
+  );
+  return report.canRun ? 0 : 1;
+}

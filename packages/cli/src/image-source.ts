@@ -1,0 +1,234 @@
+/**
+ * The bytes of an image, wherever they are: a file that is read as far as it is looked at, or what a gzip file unpacks to. Opened for
+ * reading only; nothing is locked, nothing is written.
+ */
+import * as fs from 'node:fs';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { codeOf, formatSize, KernelError } from '@liveupdate/base';
+import type { Progress } from './progress.ts';
+
+export interface ByteSource {
+  /** Bytes. */
+  readonly size: number;
+  readonly compressed: boolean;
+  /** Fills `into` with what is at `at`; zeros past the end. */
+  read(into: Uint8Array, at: number): void;
+  /** The whole of it. @throws KernelError ENOMEM: too large for the memory of this host */
+  readAll(): Uint8Array;
+}
+
+/** Part of the available memory that an image may take where it must be held whole. */
+const MEMORY_SHARE = 0.75;
+/** Bytes per call of read(2): it takes at most 2 GiB. */
+const READ_CHUNK = 64 * 2 ** 20;
+/** Unpacked bytes are kept in blocks of this size, and not at all where a block is zero: RAM mostly is. */
+const BLOCK = 2 ** 20;
+
+function allocate(size: number): Uint8Array {
+  const available = process.availableMemory();
+  if (size > available * MEMORY_SHARE) {
+    throw new KernelError(
+      'ENOMEM',
+      `the image needs ${formatSize(size)} of memory and ${formatSize(available)} is available: read it on a larger host, or leave out pages (makedumpfile does)`,
+    );
+  }
+  return new Uint8Array(size);
+}
+
+/** Reads an open file up to the end of `into` or of the file. Returns how many bytes there were. */
+function readFully(fd: number, into: Uint8Array, at: number): number {
+  let done = 0;
+  while (done < into.length) {
+    const read = fs.readSync(fd, into, done, Math.min(READ_CHUNK, into.length - done), at + done);
+    if (read === 0) break;
+    done += read;
+  }
+  return done;
+}
+
+class FileSource implements ByteSource {
+  readonly compressed = false;
+  readonly size: number;
+  readonly #fd: number;
+
+  constructor(fd: number, size: number) {
+    this.#fd = fd;
+    this.size = size;
+  }
+
+  read(into: Uint8Array, at: number): void {
+    const there = Math.max(0, Math.min(into.length, this.size - at));
+    if (readFully(this.#fd, into.subarray(0, there), at) < there)
+      throw new KernelError(
+        'EIO',
+        'the file was made shorter while it was read: try again when nobody changes it',
+      );
+    into.fill(0, there);
+  }
+
+  readAll(): Uint8Array {
+    const bytes = allocate(this.size);
+    this.read(bytes, 0);
+    return bytes;
+  }
+}
+
+/** What a gzip file unpacks to. */
+class UnpackedSource implements ByteSource {
+  readonly compressed = true;
+  readonly size: number;
+  readonly #blocks: ReadonlyMap<number, Uint8Array>;
+
+  constructor(size: number, blocks: ReadonlyMap<number, Uint8Array>) {
+    this.size = size;
+    this.#blocks = blocks;
+  }
+
+  read(into: Uint8Array, at: number): void {
+    into.fill(0);
+    const end = at + into.length;
+    for (let start = Math.floor(at / BLOCK) * BLOCK; start < end; start += BLOCK) {
+      const block = this.#blocks.get(start);
+      if (block === undefined) continue;
+      const from = Math.max(at, start);
+      into.set(block.subarray(from - start, Math.min(end, start + block.length) - start), from - at);
+    }
+  }
+
+  readAll(): Uint8Array {
+    const bytes = allocate(this.size); // zero already, and untouched it costs nothing
+    for (const [start, block] of this.#blocks) bytes.set(block, start);
+    return bytes;
+  }
+}
+
+/** Collects a stream in blocks and leaves out those that are zero. */
+class BlockCollector {
+  readonly blocks = new Map<number, Uint8Array>();
+  size = 0;
+  readonly #zeros = new Uint8Array(BLOCK);
+  readonly #limit = process.availableMemory() * MEMORY_SHARE;
+  #block = new Uint8Array(BLOCK);
+  #used = 0;
+
+  add(chunk: Uint8Array): void {
+    for (let at = 0; at < chunk.length;) {
+      const part = chunk.subarray(at, at + BLOCK - this.#used);
+      this.#block.set(part, this.#used);
+      this.#used += part.length;
+      at += part.length;
+      if (this.#used === BLOCK) this.finish();
+    }
+  }
+
+  /** Keeps the last block. */
+  finish(): void {
+    const block = this.#block.subarray(0, this.#used);
+    if (Buffer.compare(block, this.#zeros.subarray(0, this.#used)) !== 0) {
+      if (this.blocks.size * BLOCK > this.#limit)
+        throw new KernelError(
+          'ENOMEM',
+          `the image unpacks to more than ${formatSize(this.#limit)}: unpack it with gunzip and inspect the file itself`,
+        );
+      this.blocks.set(this.size, block);
+      this.#block = new Uint8Array(BLOCK);
+    }
+    this.size += this.#used;
+    this.#used = 0;
+  }
+}
+
+/** The packed bytes, chunk by chunk. Read with plain calls: a stream would close the descriptor, which is not its own. */
+function* packedChunks(fd: number, progress: Progress): Generator<Uint8Array> {
+  for (let at = 0; ;) {
+    const chunk = new Uint8Array(BLOCK);
+    const read = readFully(fd, chunk, at);
+    if (read === 0) return;
+    yield chunk.subarray(0, read);
+    at += read;
+    progress.add(read);
+  }
+}
+
+/** @throws KernelError EINVAL: no gzip data, damaged or cut short */
+async function unpack(fd: number, progress: Progress): Promise<UnpackedSource> {
+  const collector = new BlockCollector();
+  const collect = async (chunks: AsyncIterable<Uint8Array>): Promise<void> => {
+    for await (const chunk of chunks) collector.add(chunk);
+  };
+  try {
+    await pipeline(Readable.from(packedChunks(fd, progress)), createGunzip({ chunkSize: BLOCK }), collect);
+  } catch (cause) {
+    if (cause instanceof KernelError) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new KernelError('EINVAL', `the gzip data is damaged or cut short (${why}): copy the file again`, {
+      cause,
+    });
+  }
+  collector.finish();
+  return new UnpackedSource(collector.size, collector.blocks);
+}
+
+function openFile(path: string): { fd: number; size: number } {
+  // O_NONBLOCK: opening a pipe must not wait for a writer.
+  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+  const stat = fs.fstatSync(fd);
+  if (stat.isFile()) return { fd, size: stat.size };
+  fs.closeSync(fd);
+  throw new KernelError(
+    stat.isDirectory() ? 'EISDIR' : 'EINVAL',
+    `'${path}' is no regular file: give an image or a RAM file`,
+  );
+}
+
+/** An open image. `fd` is the file itself, packed or not. */
+export interface OpenSource extends Disposable {
+  readonly source: ByteSource;
+  readonly fd: number;
+}
+
+/**
+ * Opens an image for reading, and unpacks it where it is a gzip file.
+ *
+ * @param startUnpacking makes the display of progress; given the bytes of the packed file
+ * @throws KernelError ENOENT, ENOTDIR, EACCES, ELOOP: it cannot be opened. EISDIR, EINVAL: no regular file, empty, or damaged gzip data
+ */
+export async function openSource(
+  path: string,
+  startUnpacking: (total: number) => Promise<Progress>,
+): Promise<OpenSource> {
+  let file: { fd: number; size: number };
+  try {
+    file = openFile(path);
+  } catch (cause) {
+    if (cause instanceof KernelError) throw cause;
+    const advice =
+      codeOf(cause) === 'EACCES'
+        ? 'run as the user it belongs to'
+        : 'give the path of an image, or the name of a RAM';
+    throw new KernelError(codeOf(cause), `'${path}' cannot be opened: ${advice}`, { cause });
+  }
+  const { fd, size } = file;
+  try {
+    if (size === 0)
+      throw new KernelError('EINVAL', `'${path}' is empty: give an image of memory, or a RAM file`);
+    const head = new Uint8Array(2);
+    const plain = new FileSource(fd, size);
+    plain.read(head, 0);
+    const close = (): void => {
+      fs.closeSync(fd);
+    };
+    if (head[0] !== 0x1f || head[1] !== 0x8b) return { source: plain, fd, [Symbol.dispose]: close };
+    const progress = await startUnpacking(size);
+    try {
+      return { source: await unpack(fd, progress), fd, [Symbol.dispose]: close };
+    } finally {
+      progress.stop();
+    }
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
+  }
+}

@@ -1,0 +1,46 @@
+/** Values of options: text from a command line to numbers, or a UsageError that names the option. */
+import { KernelError, parseSize } from '@liveupdate/base';
+import type { EntryRecord } from '@liveupdate/kho';
+import { UsageError } from './usage-error.ts';
+
+/** A parser of sizes above 0, such as `2GiB`. */
+export function sizeValue(option: string): (text: string) => number {
+  return (text) => {
+    try {
+      const size = parseSize(text);
+      if (size > 0) return size;
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+    }
+    throw new UsageError(
+      `${option}: '${text}' is no size: write a number of bytes, or one such as 512MiB or 2GiB`,
+    );
+  };
+}
+
+/** A parser of whole numbers from `least` on. */
+export function countValue(option: string, least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least)
+      throw new UsageError(
+        `${option}: '${text}' is no number from ${least} up: write one such as ${least + 1}`,
+      );
+    return value;
+  };
+}
+
+/** A parser of `fdtAddr,scratchAddr[,scratchSize]`. Without the size it is 0: as many areas as there are. */
+export function entryValue(option: string): (text: string) => EntryRecord {
+  return (text) => {
+    const numbers = text
+      .split(',')
+      .map((part) => (/^(?:0x[\da-f]+|\d+)$/i.test(part) ? Number(part) : Number.NaN));
+    if ((numbers.length !== 2 && numbers.length !== 3) || !numbers.every(Number.isSafeInteger))
+      throw new UsageError(
+        `${option}: '${text}' is no entry: write fdtAddr,scratchAddr or fdtAddr,scratchAddr,scratchSize, such as 0x4d8000,0xf3f0000,48`,
+      );
+    const [fdtAddr, scratchAddr, scratchSize = 0] = numbers;
+    return { fdtAddr, fdtSize: 4096, scratchAddr, scratchSize };
+  };
+}

@@ -1,0 +1,180 @@
+/** The command line as people see it: commands, options, help. */
+import * as fs from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import type { HugeChoice } from './demo-files.ts';
+import { countValue, entryValue, sizeValue } from './option-values.ts';
+import type { ImageHints } from './open-image.ts';
+import { UsageError } from './usage-error.ts';
+
+interface DemoFlags {
+  readonly size: number;
+  readonly files: number;
+  readonly generations: number;
+  readonly huge: HugeChoice;
+  readonly json?: boolean;
+}
+
+interface InspectFlags extends ImageHints {
+  readonly json?: boolean;
+  readonly hash?: boolean;
+  readonly all?: boolean;
+}
+
+const COMMANDS = ['demo', 'inspect', 'doctor'];
+
+const ABOUT = 'Memory and open files that survive the replacement of the program that owns them.';
+
+const EXIT_CODES = `
+Exit codes: 0 fine, 1 failed, 2 wrong use. Results go to standard output, all
+else to standard error.`;
+
+const EXAMPLES = `
+Examples:
+  $ liveupdate doctor                     what this host offers, and what to do
+  $ liveupdate demo                       2 GiB through 3 generations
+  $ liveupdate demo --size 512MiB --json  a smaller one, its figures as JSON
+  $ liveupdate inspect my-service         what the RAM of that name holds
+  $ liveupdate inspect vmcore.gz          the same for the memory of a Linux
+${EXIT_CODES}`;
+
+const DEMO_EXAMPLES = `
+Each generation is the same process (the pid stays) that has replaced itself:
+it retrieves the files and compares the SHA-256 of every byte. RAM is a sparse
+file in /dev/shm and is removed in the end.
+
+Examples:
+  $ liveupdate demo
+  $ liveupdate demo --size 8GiB --huge always
+  $ liveupdate demo --files 100 --generations 5 --json > figures.json
+${EXIT_CODES}`;
+
+const INSPECT_EXAMPLES = `
+<image> is one of these, as it is or compressed with gzip:
+  a RAM file of liveupdate, by path or by name ('x' is /dev/shm/liveupdate.x)
+  an ELF core of a machine's memory, as QEMU's dump-guest-memory and kdump
+  write it
+  a raw image of memory, from physical address 0 on, together with --entry
+It is only read: nothing is locked, nothing is changed, however large it is.
+
+Examples:
+  $ liveupdate inspect my-service
+  $ liveupdate inspect --hash --all vmcore.gz
+  $ liveupdate inspect --entry 0x4d8000,0xf3f0000 memory.raw
+  $ liveupdate inspect --json vmcore | jq '.sessions[].name'
+${EXIT_CODES}`;
+
+const DOCTOR_EXAMPLES = `
+A line for each thing: ok, note (it works, with a limit) or missing, and what to
+do about it. Nothing is changed.
+
+Examples:
+  $ liveupdate doctor
+  $ liveupdate doctor --json | jq '.checks[] | select(.status != "ok")'
+
+Exit codes: 0 live updates can run here, 1 they cannot, 2 wrong use.`;
+
+function version(): string {
+  const text = fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** What commander would say, as one sentence that says where to look. */
+function usageError(error: CommanderError, argv: readonly string[]): UsageError {
+  const [first, ...rest] = error.message
+    .replace(/^error: /, '')
+    .replace(/\.$/, '')
+    .split('\n');
+  const suggestion = rest.map((line) => line.trim().replace(/^\((.*)\)$/, ' ($1)')).join('');
+  const command = argv.find((word) => COMMANDS.includes(word));
+  const help = ['liveupdate', command, '--help'].filter((word) => word !== undefined).join(' ');
+  return new UsageError(`${first}${suggestion}: see '${help}'`);
+}
+
+/**
+ * Runs a command line.
+ *
+ * @throws UsageError: it is none. Whatever the command throws.
+ */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  const topic = argv.at(1);
+  if (argv[0] === 'help' && topic !== undefined && !COMMANDS.includes(topic))
+    throw new UsageError(`there is no command '${topic}' to help with: see 'liveupdate --help'`);
+  let exitCode = 0;
+  const program = new Command('liveupdate')
+    .description(ABOUT)
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .addHelpText('after', EXAMPLES)
+    .configureHelp({ showGlobalOptions: false })
+    .configureOutput({ outputError: () => undefined }) // told by our caller, in one sentence
+    .exitOverride();
+
+  program
+    .command('demo')
+    .description('carry files in memory through generations of a process and prove every byte')
+    .addOption(
+      new Option('--size <size>', 'bytes in all files together')
+        .argParser(sizeValue('--size'))
+        .default(2 * 2 ** 30, '2GiB'),
+    )
+    .option('--files <n>', 'number of files', countValue('--files', 1), 4)
+    .option('--generations <n>', 'processes in a row, at least 2', countValue('--generations', 2), 3)
+    .addOption(
+      new Option('--huge <choice>', 'which files get 2 MiB folios')
+        .choices(['auto', 'always', 'never'])
+        .default('auto', 'auto'),
+    )
+    .option('--json', 'print the figures as JSON')
+    .addHelpText('after', DEMO_EXAMPLES)
+    .action(async ({ json = false, ...flags }: DemoFlags) => {
+      exitCode = await (await import('./demo.ts')).runDemo({ ...flags, json });
+    });
+
+  program
+    .command('inspect')
+    .description('show what a handover holds: sessions, files, preserved memory')
+    .argument('<image>', 'a file, or the name of a RAM')
+    .option('--json', 'print all of it as JSON, with the SHA-256 of every file')
+    .option('--hash', 'print the SHA-256 of every file')
+    .option('--all', 'print long lists in full')
+    .option(
+      '--entry <addresses>',
+      'where the handover begins: fdtAddr,scratchAddr[,scratchSize]',
+      entryValue('--entry'),
+    )
+    .option('--ram-size <size>', 'RAM of the machine that the image was taken of', sizeValue('--ram-size'))
+    .addHelpText('after', INSPECT_EXAMPLES)
+    .action(async (image: string, flags: InspectFlags) => {
+      const { json = false, hash = false, all = false, ...hints } = flags;
+      exitCode = await (await import('./inspect.ts')).runInspect(image, { ...hints, json, hash, all });
+    });
+
+  program
+    .command('doctor')
+    .description('say what this host offers, and what to do about the rest')
+    .option('--json', 'print the checks as JSON')
+    .addHelpText('after', DOCTOR_EXAMPLES)
+    .action(async ({ json = false }: { json?: boolean }) => {
+      exitCode = (await import('./doctor.ts')).runDoctor({ json });
+    });
+
+  dropOutputQuietly();
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return 0; // help or version
+    if (error.code === 'commander.help') return 2; // no command: the help went to standard error
+    throw usageError(error, argv);
+  }
+  return exitCode;
+}
+
+/** A reader that has seen enough (`| head`) is no failure. */
+function dropOutputQuietly(): void {
+  if (process.stdout.listenerCount('error') > 0) return;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}

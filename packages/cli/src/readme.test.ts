@@ -1,0 +1,24 @@
+import * as fs from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { LINUX_IMAGE, runHere } from './test-cli.ts';
+
+const README = fs.readFileSync(fileURLToPath(new URL('../README.md', import.meta.url)), 'utf8');
+
+test('the transcript in the README is what the command prints, but for the lines left out', async () => {
+  const transcript = /```console\n\$ liveupdate inspect (\S+)\n(.*?)```/s.exec(README);
+  expect(transcript).not.toBeNull();
+  const [, file, text] = transcript ?? [];
+  const { stdout } = await runHere('inspect', LINUX_IMAGE);
+  const printed = stdout.replace(LINUX_IMAGE, file).split('\n');
+  let at = 0;
+  for (const line of text.trimEnd().split('\n')) {
+    if (line.trim() === '[...]') continue;
+    at = printed.indexOf(line, at) + 1;
+    expect(at, `'${line}' is printed, in this order`).toBeGreaterThan(0);
+  }
+});
+
+test('the README names every command', () => {
+  for (const command of ['demo', 'inspect', 'doctor']) expect(README).toContain(`liveupdate/cli ${command}`);
+});

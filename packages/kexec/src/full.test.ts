@@ -1,0 +1,48 @@
+/** Memory runs out in the system while RAM, which is sparse, promises more: an error, not the end of the process. */
+import { execFileSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it, onTestFinished } from 'vitest';
+import { Machine } from './machine.ts';
+
+/** A tmpfs of 16 MiB; undefined where we may not mount one. */
+function smallTmpfs(): string | undefined {
+  const directory = fs.mkdtempSync(join(tmpdir(), 'liveupdate-full-'));
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m,mode=0700', 'liveupdate-test', directory], {
+      stdio: 'ignore',
+    });
+  } catch {
+    fs.rmdirSync(directory);
+    return undefined;
+  }
+  onTestFinished(() => {
+    execFileSync('umount', ['--lazy', directory]);
+    fs.rmdirSync(directory);
+  });
+  return directory;
+}
+
+it('a full file system is ENOSPC, undone whole', async (context) => {
+  const directory = smallTmpfs();
+  if (directory === undefined) return context.skip('mounting a small tmpfs needs root');
+  const machine = await Machine.open({ path: join(directory, 'ram'), size: '256MiB' });
+  const { shmem, pages } = machine.kernel;
+  const kept = shmem.memfdCreate('kept');
+  kept.write(new Uint8Array(2 ** 20).fill(1));
+  const free = pages.freePages;
+  for (const huge of [false, true]) {
+    const file = shmem.memfdCreate('too large');
+    if (huge) file.adviseHuge();
+    expect(() => file.write(new Uint8Array(32 * 2 ** 20))).toThrow(
+      expect.objectContaining({ code: 'ENOSPC' }),
+    );
+    expect(() => file.allocate(0, 32 * 2 ** 20)).toThrow(expect.objectContaining({ code: 'ENOSPC' }));
+    expect([file.size, pages.freePages]).toEqual([0, free]);
+    pages.assertConsistent();
+    file.close();
+  }
+  expect(shmem.used).toBe(2 ** 20);
+  machine.remove();
+});

@@ -1,0 +1,71 @@
+/** One kernel generation: the subsystems over one RAM. Nothing is global; two can live in one process. */
+import { KernelError } from '@liveupdate/base';
+import {
+  bootCold,
+  bootHandover,
+  readHandover,
+  type BootOptions,
+  type EntryRecord,
+  type Kho,
+} from '@liveupdate/kho';
+import { LiveUpdateOrchestrator, missingHandlers, type FileHandler } from '@liveupdate/luo-core';
+import { memfdHandler } from '@liveupdate/memfd-handler';
+import type { PageAllocator, Ram } from '@liveupdate/mm';
+import { Shmem, type HugePolicy } from '@liveupdate/shmem';
+
+/** What handlers are made from. */
+export interface KernelParts {
+  readonly ram: Ram;
+  readonly pages: PageAllocator;
+  readonly kho: Kho;
+  readonly shmem: Shmem;
+}
+
+/** Makes the handlers of one generation. */
+export type HandlerFactory = (parts: KernelParts) => readonly FileHandler[];
+
+export interface KernelOptions extends BootOptions {
+  /** Default: the memfd handler alone. */
+  readonly handlers?: HandlerFactory;
+  /** Which files get large folios; default those that ask. */
+  readonly huge?: HugePolicy;
+}
+
+export interface Kernel extends KernelParts {
+  readonly luo: LiveUpdateOrchestrator;
+  /** From now on this generation is the owner: what led to it is freed. Called by Machine. */
+  commit(): void;
+}
+
+const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];
+
+/**
+ * Boots a kernel generation: cold without an entry record, from the handover that it names with one. Until `commit()` the handover is whole: a
+ * refused boot leaves it to the right program.
+ *
+ * @throws KernelError EINVAL, EFAULT, EOVERFLOW: a damaged handover. ENOENT: no handler for a file in it. ENOMEM: RAM is too small.
+ */
+export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: KernelOptions = {}): Kernel {
+  const handover = entry && readHandover(ram, entry);
+  const kho = handover ? bootHandover(ram, handover, options) : bootCold(ram, options);
+  const { pages } = kho;
+  const shmem = new Shmem({ pages, huge: options.huge ?? 'advise' });
+  const parts = { ram, pages, kho, shmem };
+  const handlers = (options.handlers ?? memfdOnly)(parts);
+  const missing = handover ? missingHandlers(ram, handover, handlers) : [];
+  if (missing.length > 0) {
+    const known = handlers.map((handler) => handler.compatible).join(', ') || 'none';
+    throw new KernelError(
+      'ENOENT',
+      `the handover has files of '${missing.join("', '")}' and no handler for them (handlers: ${known}). RAM is unchanged: start the program that has it`,
+    );
+  }
+  const luo = new LiveUpdateOrchestrator({ kho, handlers });
+  return {
+    ...parts,
+    luo,
+    commit: () => {
+      kho.commit();
+    },
+  };
+}

@@ -1,0 +1,226 @@
+/**
+ * A machine: RAM that outlives the process, and the kernel generation that owns it now.
+ *
+ * open: take the lock, read the boot page, boot, and only then become the owner. kexec: freeze, seal the boot page, and be replaced by the
+ * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. A generation that dies without either
+ * leaves its RAM in the state 'running'.
+ */
+import * as fs from 'node:fs';
+import { KernelError } from '@liveupdate/base';
+import { drainOutput, monotonicNow, replaceProcess, tryLock, type MappedRam } from '@liveupdate/linux';
+import { isBlank, readBootPage, writeBootPage, type BootPage } from './boot-page.ts';
+import { bootKernel, type Kernel, type KernelOptions } from './kernel.ts';
+import { openRam, RAM_FD_VARIABLE, type OpenedRam, type RamSource } from './ram-source.ts';
+
+export interface MachineOptions extends RamSource, KernelOptions {
+  /**
+   * What to do with a RAM whose owner died without handing over: `'refuse'` (default, EIO), or `'cold'`: everything in it is given up.
+   */
+  readonly onCrash?: 'refuse' | 'cold';
+}
+
+export interface KexecOptions {
+  /** Environment of the next generation; default this one's. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** The program; default the Node that runs now. */
+  readonly file?: string;
+}
+
+const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
+
+export class Machine {
+  readonly ram: MappedRam;
+  /** Where the RAM can be opened by others; undefined for RAM without a name. */
+  readonly path: string | undefined;
+  readonly kernel: Kernel;
+  /** 1 for the first owner of this RAM, one more for each that follows. */
+  readonly generation: number;
+  /** Where this generation came from. */
+  readonly origin: 'cold' | 'handover';
+  /** When the handover that led here began: nanoseconds of CLOCK_MONOTONIC, as process.hrtime.bigint() counts; 0n after a cold boot. */
+  readonly kexecStart: bigint;
+  /** When everything was ready and the freeze began: from then on the generation before served nobody. The same clock. */
+  readonly kexecFrozen: bigint;
+  #state: 'running' | 'handing-over' | 'closed' = 'running';
+
+  private constructor({ ram, path }: OpenedRam, kernel: Kernel, page: BootPage, origin: 'cold' | 'handover') {
+    this.ram = ram;
+    this.path = path;
+    this.kernel = kernel;
+    this.generation = page.generation;
+    this.origin = origin;
+    this.kexecStart = page.kexecStart;
+    this.kexecFrozen = page.kexecFrozen;
+  }
+
+  /**
+   * Opens a machine, or makes it. A RAM that was handed over continues where it was, any other boots cold.
+   *
+   * @example
+   * const machine = await Machine.open({ name: 'my-service', size: '4GiB' });
+   *
+   * @throws KernelError EBUSY: another process owns it. EIO: its owner died without handing over (see onCrash). EINVAL: bad options, not a RAM
+   * of liveupdate, of another version, cut short, or with a damaged handover. ENOENT: no such RAM and no size given; or files of a kind that no
+   * handler reads. EPERM, EACCES: another user's file, or one that others can write. ENOMEM, ENOSPC: no room. After each of them RAM is as
+   * before.
+   */
+  // Opening is a promise so that recovery may read and check at length without blocking.
+  // eslint-disable-next-line @typescript-eslint/require-await
+  static async open(options: MachineOptions): Promise<Machine> {
+    const opened = openRam(options);
+    const { ram, path, isNew } = opened;
+    try {
+      if (!tryLock(ram.fd)) throw new KernelError('EBUSY', busyMessage(ram));
+      return Machine.#boot(opened, options);
+    } catch (error) {
+      ram.close();
+      if (isNew && path !== undefined) fs.rmSync(path, { force: true });
+      throw error;
+    }
+  }
+
+  static #boot(opened: OpenedRam, options: MachineOptions): Machine {
+    const { ram, path, isNew } = opened;
+    const fresh = isNew || (path === undefined && isBlank(ram));
+    const before = fresh ? undefined : readBootPage(ram);
+    if (before?.state === 'running' && options.onCrash !== 'cold') {
+      throw new KernelError(
+        'EIO',
+        `the process that owned this RAM (pid ${before.ownerPid}) died without handing over: pass onCrash: 'cold' (or remove the file) to start anew`,
+      );
+    }
+    const entry = before?.state === 'handed-over' ? before.entry : undefined;
+    const kernel = bootKernel(ram, entry, {
+      ...options,
+      freeMemory: fresh ? 'zero' : (options.freeMemory ?? 'discard'),
+    });
+    const page: BootPage = {
+      state: 'running',
+      ramSize: ram.size,
+      generation: (before?.generation ?? 0) + 1,
+      entry: NO_ENTRY,
+      kexecStart: entry ? (before?.kexecStart ?? 0n) : 0n,
+      kexecFrozen: entry ? (before?.kexecFrozen ?? 0n) : 0n,
+      ownerPid: process.pid,
+    };
+    writeBootPage(ram, page);
+    kernel.commit();
+    return new Machine(opened, kernel, page, entry ? 'handover' : 'cold');
+  }
+
+  /**
+   * Replaces this process by the next generation, with the same pid. Everything preserved in a session survives; all else is given back. Does not
+   * return; where it throws, everything goes on as before.
+   *
+   * First RAM is taken out of this process's page tables, step by step, 50 ms per GiB in use: events are still served and sessions may still
+   * change. Then, with the files frozen, begins the time in which nothing is served; `kexecStart` tells the next generation when.
+   *
+   * @param argv arguments after the program: script and its arguments. Default: those of this process.
+   * @throws KernelError EBUSY: a handover is on its way already. EBADF: closed. What a handler's freeze threw. ENOENT, EACCES: no such program.
+   */
+  async kexec(argv?: readonly string[], options: KexecOptions = {}): Promise<never> {
+    await this.#seal();
+    try {
+      await drainOutput();
+      const file = options.file ?? process.execPath;
+      return replaceProcess({
+        file,
+        args: [file, ...(argv ?? [...process.execArgv, ...process.argv.slice(1)])],
+        env: { ...(options.env ?? process.env), [RAM_FD_VARIABLE]: String(this.ram.fd) },
+        keepFds: [this.ram.fd],
+      });
+    } catch (error) {
+      this.#writePage('running');
+      await this.kernel.luo.cancelReboot();
+      this.#state = 'running';
+      throw error;
+    }
+  }
+
+  /**
+   * Hands over and lets go of the RAM: whoever opens it next continues. The process should exit soon. RAM without a name ends with its last
+   * descriptor: use kexec() there.
+   *
+   * @throws KernelError EBUSY, EBADF, EINVAL: as kexec; EINVAL: the RAM has no name. What a handler's freeze threw: then nothing has changed.
+   */
+  async handOver(): Promise<void> {
+    if (this.path === undefined)
+      throw new KernelError(
+        'EINVAL',
+        'this RAM has no name by which another process could open it: use kexec()',
+      );
+    await this.#seal();
+    this.#state = 'closed';
+    this.ram.close();
+  }
+
+  /** Ends the machine without a handover: what it held is given up. The RAM can be opened again, empty. A second call does nothing. */
+  close(): void {
+    if (this.#state === 'closed') return;
+    this.#writePage('empty');
+    this.#state = 'closed';
+    this.ram.close();
+  }
+
+  /** Ends the machine and removes its RAM file. */
+  remove(): void {
+    this.close();
+    if (this.path !== undefined) fs.rmSync(this.path, { force: true });
+  }
+
+  /** Freezes everything, writes the records, seals the boot page. */
+  async #seal(): Promise<void> {
+    this.#checkOpen();
+    if (this.#state === 'handing-over') throw new KernelError('EBUSY', 'the handover is on its way');
+    this.#state = 'handing-over';
+    const start = monotonicNow();
+    let frozen: bigint;
+    try {
+      await this.#dropPageTables();
+      this.#checkOpen();
+      frozen = monotonicNow();
+      await this.kernel.luo.reboot();
+    } catch (error) {
+      if (!this.#isClosed) this.#state = 'running';
+      throw error;
+    }
+    this.#writePage('handed-over', start, frozen);
+  }
+
+  /** A question of its own, because close() may come in between wherever something is awaited. */
+  get #isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');
+  }
+
+  /**
+   * Does ahead what the end of this process does anyhow: RAM leaves the page tables, for 50 ms per GiB. Here it is done in small steps, and
+   * between them everything goes on; at the end nobody would be served.
+   */
+  async #dropPageTables(): Promise<void> {
+    for (const step of this.ram.dropPageTables()) await new Promise((resolve) => setImmediate(resolve, step));
+  }
+
+  #writePage(state: BootPage['state'], kexecStart = 0n, kexecFrozen = 0n): void {
+    writeBootPage(this.ram, {
+      state,
+      ramSize: this.ram.size,
+      generation: this.generation,
+      entry: state === 'handed-over' ? this.kernel.kho.entry : NO_ENTRY,
+      kexecStart,
+      kexecFrozen,
+      ownerPid: process.pid,
+    });
+  }
+}
+
+function busyMessage(ram: MappedRam): string {
+  try {
+    return `process ${readBootPage(ram).ownerPid} owns this RAM: wait until it has handed over, or stop it`;
+  } catch {
+    return 'another process owns this RAM and is just making it: try again';
+  }
+}

@@ -1,0 +1,72 @@
+/** The service that the project's README shows, as it stands there: run, asked, upgraded by its signal, asked again. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import * as fs from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { removeRam, testName } from './test-process.ts';
+
+const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
+const README = fileURLToPath(new URL('../../../README.md', import.meta.url));
+
+function serviceCode(): string {
+  const code = /<!-- example: file service\.ts -->\s*```ts\n([^`]*(?:`(?!``)[^`]*)*)```/.exec(
+    fs.readFileSync(README, 'utf8'),
+  )?.[1];
+  if (code === undefined) throw new Error('the README has no service.ts');
+  return code;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Asks until the service answers: it needs a moment to start, and to be replaced. */
+async function ask(child: ChildProcess, port: number, generation: number): Promise<string> {
+  while (child.exitCode === null && child.signalCode === null) {
+    try {
+      const response = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } });
+      const text = await response.text();
+      if (text.includes(`generation ${generation},`)) return text;
+    } catch {
+      // not up yet
+    }
+    await delay(20);
+  }
+  throw new Error(`the service ended: ${String(child.exitCode ?? child.signalCode)}`);
+}
+
+describe('the service in the README', () => {
+  it('keeps counting through upgrades, with the same pid', { timeout: 60_000 }, async () => {
+    const name = testName();
+    const path = `${PACKAGE}${name}.tmp.ts`;
+    fs.writeFileSync(path, serviceCode().replace("'counter'", `'${name}'`));
+    const port = await freePort();
+    const child = spawn(process.execPath, ['--conditions=@liveupdate/source', '--no-warnings', path], {
+      cwd: PACKAGE,
+      env: { ...process.env, PORT: String(port) },
+      stdio: 'inherit',
+    });
+    onTestFinished(() => {
+      child.kill('SIGKILL');
+      fs.rmSync(path, { force: true });
+      removeRam(name);
+    });
+    let last = 0;
+    for (let generation = 1; generation <= 4; generation++) {
+      const answer = await ask(child, port, generation);
+      const count = Number(/^request (\d+), /.exec(answer)?.[1]);
+      expect(count).toBeGreaterThan(last);
+      expect(answer).toContain(`pid ${child.pid ?? 0}`);
+      last = count;
+      child.kill('SIGUSR2');
+    }
+    const again = await ask(child, port, 5);
+    expect(Number(/^request (\d+), /.exec(again)?.[1])).toBeGreaterThan(last);
+  });
+});

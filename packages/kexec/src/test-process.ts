@@ -1,0 +1,89 @@
+/** For tests: generations as real Node processes that import the sources. */
+import { spawn, spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { ramPath } from './ram-source.ts';
+
+const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
+/** A program in the package, so that its imports resolve; it is run again by every kexec, so it is a file. */
+const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
+
+let counter = 0;
+
+/** A name for a RAM that no other test has; the RAM is removed by `removeRam`. */
+export function testName(): string {
+  counter += 1;
+  return `test-${process.pid}-${counter}`;
+}
+
+export function removeRam(name: string): void {
+  fs.rmSync(ramPath(name), { force: true });
+}
+
+const PRELUDE = `
+import { Machine, RAM_FD_VARIABLE, ramPath } from '@liveupdate/kexec';
+import { KernelError, codeOf } from '@liveupdate/base';
+const say = (...words) => process.stdout.write(words.join(' ') + '\\n');
+const NAME = process.env.TEST_NAME;
+`;
+
+/** Writes a program that is removed when it goes out of scope. */
+export class Program implements Disposable {
+  readonly path: string;
+
+  constructor(code: string) {
+    counter += 1;
+    this.path = `${PACKAGE}test-program-${process.pid}-${counter}.tmp.mjs`;
+    fs.writeFileSync(this.path, PRELUDE + code);
+  }
+
+  /** Runs it to its end, all its generations. */
+  run(name: string): {
+    lines: string[];
+    status: number | null;
+    signal: NodeJS.Signals | null;
+    stderr: string;
+    pid: number;
+  } {
+    const ended = spawnSync(process.execPath, [...FLAGS, this.path], {
+      cwd: PACKAGE,
+      env: { ...process.env, TEST_NAME: name },
+      encoding: 'utf8',
+    });
+    const { status, signal, stderr, pid } = ended;
+    return { lines: ended.stdout.split('\n').filter((line) => line !== ''), status, signal, stderr, pid };
+  }
+
+  /** Starts it and resolves with its first line. */
+  async start(
+    name: string,
+  ): Promise<{ line: string; pid: number; end: (signal: NodeJS.Signals) => Promise<void> }> {
+    const child = spawn(process.execPath, [...FLAGS, this.path], {
+      cwd: PACKAGE,
+      env: { ...process.env, TEST_NAME: name },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = new Promise<void>((resolve) => {
+      child.once('exit', () => {
+        resolve();
+      });
+    });
+    const line = await new Promise<string>((resolve) => {
+      child.stdout.once('data', (data: Buffer) => {
+        resolve(data.toString().trim());
+      });
+    });
+    return {
+      line,
+      pid: child.pid ?? 0,
+      end: (signal) => {
+        child.kill(signal);
+        return ended;
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    fs.rmSync(this.path, { force: true });
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * Boot of one kernel generation on a RAM: cold, or from what the previous one handed over. Nothing in RAM is written before the handover
+ * was read and found good.
+ */
+import { PAGE_SIZE, pfnToPhys, physToPfn } from '@liveupdate/base';
+import { checkRamSize, forEachBlock, PageAllocator, PageTable, SCRATCH, type Ram } from '@liveupdate/mm';
+import { Kho } from './kho.ts';
+import { readHandover, type EntryRecord, type Handover, type ScratchArea } from './read-handover.ts';
+import { checkScratch, chooseScratch } from './scratch.ts';
+
+/** What a boot does with the memory that nobody preserved. */
+export type FreeMemory =
+  /** Gives it back to the system: it reads as zeros. */
+  | 'discard'
+  /** It is known to be zero already: a new RAM. */
+  | 'zero'
+  /** Leaves it as it is; it is cleared when it is handed out. */
+  | 'keep'
+  /** Fills it with POISON, so that nobody leans on it by accident. For tests: it touches all of RAM. */
+  | 'poison';
+
+/** The byte that fills free memory in checking mode. */
+export const POISON = 0x6b;
+
+export interface BootOptions {
+  /** Default `'discard'`. */
+  readonly freeMemory?: FreeMemory;
+  /** Name of this kernel for the next one; at most 64 bytes. */
+  readonly release?: string;
+  /** Where the next kernel may boot; chosen by size where absent. Only for a cold boot. */
+  readonly scratch?: readonly ScratchArea[];
+}
+
+/** Pages that the smallest RAM needs: with fewer, what the first kernel hands over leaves no room for the second. */
+const LEAST_PAGES = 32;
+
+/**
+ * A first boot: all memory is free but page 0 and scratch.
+ *
+ * @throws KernelError EINVAL: RAM is too small, scratch areas that cannot be (see checkScratch), or a release that is too long. ENOMEM: scratch
+ * leaves no page for this kernel.
+ */
+export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
+  checkRamSize(ram.size, LEAST_PAGES);
+  const table = new PageTable(ram.size);
+  const scratch = options.scratch ?? chooseScratch(ram.size);
+  checkScratch(scratch, ram.size);
+  for (const area of scratch) table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
+  table.reserve(0, 1);
+  return start(ram, table, scratch, undefined, options);
+}
+
+/**
+ * A boot from a handover that readHandover found good. What was preserved waits to be restored; all else is free.
+ *
+ * @throws KernelError ENOMEM: preserved memory leaves no page for this kernel. EINVAL: a release that is too long.
+ */
+export function bootHandover(ram: Ram, handover: Handover, options: BootOptions = {}): Kho {
+  return start(ram, handover.table, handover.scratch, handover, options);
+}
+
+/** Reads a handover and boots from it. For the errors see readHandover and bootHandover. */
+export function boot(ram: Ram, entry: EntryRecord, options: BootOptions = {}): Kho {
+  return bootHandover(ram, readHandover(ram, entry), options);
+}
+
+function start(
+  ram: Ram,
+  table: PageTable,
+  scratch: readonly ScratchArea[],
+  incoming: Handover | undefined,
+  { freeMemory = 'discard', release = 'liveupdate' }: BootOptions,
+): Kho {
+  if (freeMemory === 'keep' || freeMemory === 'poison') table.markStale();
+  const pages = new PageAllocator(ram, table);
+  if (freeMemory === 'discard') {
+    pages.forEachFreeRun((pfn, count) => {
+      ram.discard(pfnToPhys(pfn), count * PAGE_SIZE);
+    });
+  } else if (freeMemory === 'poison') {
+    pages.forEachFreeRun((pfn, count) => {
+      forEachBlock(pfnToPhys(pfn), count * PAGE_SIZE, (pa, length) => ram.bytes(pa, length).fill(POISON));
+    });
+  }
+  return new Kho({ pages, scratch, incoming, release });
+}

@@ -1,0 +1,28 @@
+export { KHO_COMPATIBLE } from './abi.ts';
+export { BlockSet, readBlockSet, type IncomingBlockSet } from './block-set.ts';
+export { boot, bootCold, bootHandover, POISON, type BootOptions, type FreeMemory } from './boot.ts';
+export { fdtString, type FdtNode } from './fdt.ts';
+export { readFdt } from './fdt-reader.ts';
+export { writeFdt } from './fdt-writer.ts';
+export { Kho, PreservedBlock, type KhoInit } from './kho.ts';
+export { RadixTree } from './radix-tree.ts';
+export { walkRadixTree, type RunVisitor } from './radix-walk.ts';
+export {
+  readEntry,
+  readHandover,
+  writeEntry,
+  type EntryRecord,
+  type Handover,
+  type KexecMetadata,
+  type ScratchArea,
+  type Subtree,
+} from './read-handover.ts';
+export { chooseScratch } from './scratch.ts';
+export {
+  EMPTY_VMALLOC,
+  readVmallocDescriptor,
+  readVmallocPages,
+  writeVmallocDescriptor,
+  type VmallocDescriptor,
+  type VmallocPages,
+} from './vmalloc-ser.ts';

@@ -1,0 +1,175 @@
+/**
+ * The map of preserved pages: a radix tree whose nodes are pages of RAM, read by the next kernel before it allocates anything (kernel:
+ * kernel/liveupdate/kexec_handover.c, kho_radix_tree).
+ *
+ * Always: a node is complete before the one word that links it is written, so a reader may come at any instant. Nodes are never freed
+ * while the tree lives, and are not marked in the tree themselves.
+ */
+import {
+  assert,
+  AssertionError,
+  clearBits,
+  findBit,
+  setBits,
+  type Pfn,
+  type PhysAddr,
+  PAGE_SIZE,
+  pfnToPhys,
+  physToPfn,
+} from '@liveupdate/base';
+import type { PageAllocator } from '@liveupdate/mm';
+import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS } from './abi.ts';
+import { radixBit, radixLeaf } from './radix-key.ts';
+
+/** Index into the table of `level` (1..5) on the way to a leaf. */
+function tableIndex(leaf: number, level: number): number {
+  return Math.floor(leaf / RADIX_FANOUT ** (level - 1)) % RADIX_FANOUT;
+}
+
+export class RadixTree {
+  readonly #pages: PageAllocator;
+  /** pa of the root node. */
+  readonly root: PhysAddr;
+  /** Live views of the leaves that were touched, by leaf number: a view per 128 MiB, not per page. */
+  readonly #leaves = new Map<number, Uint32Array>();
+  #lastLeaf = -1;
+  #lastWords: Uint32Array | undefined;
+
+  /** @throws KernelError ENOMEM: no page for the root */
+  constructor(pages: PageAllocator) {
+    this.#pages = pages;
+    this.root = pfnToPhys(pages.alloc(0, { zero: true }));
+  }
+
+  /** Whether this folio is in the map. */
+  has(pfn: Pfn, order: number): boolean {
+    const words = this.#find(radixLeaf(pfn, order));
+    const bit = radixBit(pfn, order);
+    return words !== undefined && (words[bit >>> 5] & (1 << (bit & 31))) !== 0;
+  }
+
+  /**
+   * Adds `count` folios of one order that lie side by side and are not in the map.
+   *
+   * @throws KernelError ENOMEM: no page for a node; the map is as before. ERANGE: an address beyond the keys.
+   */
+  addRun(pfn: Pfn, count: number, order: number): void {
+    // Most calls stay within one leaf that is there already: nothing is made for them.
+    const bit = radixBit(pfn, order);
+    const words = bit + count <= RADIX_LEAF_BITS ? this.#find(radixLeaf(pfn, order)) : undefined;
+    if (words) setBits(words, bit, count);
+    else this.#addToNewLeaves(pfn, count, order);
+  }
+
+  #addToNewLeaves(pfn: Pfn, count: number, order: number): void {
+    const made: (() => void)[] = [];
+    try {
+      forEachLeaf(pfn, count, order, (leaf) => {
+        if (!this.#find(leaf)) made.push(this.#create(leaf));
+      });
+    } catch (error) {
+      while (made.length > 0) made.pop()?.();
+      throw error;
+    }
+    forEachLeaf(pfn, count, order, (leaf, bit, bits) => {
+      const words = this.#find(leaf);
+      assert(words !== undefined, 'a leaf that was just made is gone');
+      setBits(words, bit, bits);
+    });
+  }
+
+  /** Takes out `count` folios of one order that lie side by side and are in the map. */
+  deleteRun(pfn: Pfn, count: number, order: number): void {
+    forEachLeaf(pfn, count, order, (leaf, bit, bits) => {
+      const words = this.#find(leaf);
+      if (!words || findBit(words, bit, bit + bits, false) !== bit + bits)
+        throw new AssertionError(`frame ${pfn} of order ${order} is not in the map`);
+      clearBits(words, bit, bits);
+    });
+  }
+
+  /** Number of pages that the nodes take. */
+  nodePages(): number {
+    return countNodes(this.#pages, this.root, RADIX_LEVELS - 1);
+  }
+
+  #find(leaf: number): Uint32Array | undefined {
+    if (leaf === this.#lastLeaf) return this.#lastWords;
+    const words = this.#leaves.get(leaf);
+    if (words) {
+      this.#lastLeaf = leaf;
+      this.#lastWords = words;
+    }
+    return words;
+  }
+
+  /** Makes a leaf and the tables above it that are missing. Returns what takes them back. */
+  #create(leaf: number): () => void {
+    let level = RADIX_LEVELS - 1;
+    let table = this.#table(this.root);
+    for (
+      let child = table[tableIndex(leaf, level)];
+      child !== 0n && level > 1;
+      child = table[tableIndex(leaf, level)]
+    ) {
+      table = this.#table(Number(child));
+      level -= 1;
+    }
+    assert(table[tableIndex(leaf, level)] === 0n, 'a leaf of this map is not among its views');
+    const made: Pfn[] = [];
+    try {
+      while (made.length < level) made.push(this.#pages.alloc(0, { zero: true }));
+    } catch (error) {
+      for (const pfn of made) this.#pages.put(pfn);
+      throw error;
+    }
+    // made[0] is the leaf, made[i] the table of level i; they are linked bottom up, and last of all into the tree.
+    for (let i = 1; i < made.length; i++) {
+      this.#table(pfnToPhys(made[i]))[tableIndex(leaf, i)] = BigInt(pfnToPhys(made[i - 1]));
+    }
+    const slot = tableIndex(leaf, level);
+    table[slot] = BigInt(pfnToPhys(made[made.length - 1]));
+    const bytes = this.#pages.folioBytes(made[0]);
+    this.#leaves.set(leaf, new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4));
+    return () => {
+      table[slot] = 0n;
+      this.#leaves.delete(leaf);
+      this.#lastLeaf = -1;
+      for (const pfn of made) this.#pages.put(pfn);
+    };
+  }
+
+  #table(pa: PhysAddr): BigUint64Array {
+    const bytes = this.#pages.ram.bytes(pa, PAGE_SIZE);
+    return new BigUint64Array(bytes.buffer, bytes.byteOffset, RADIX_FANOUT);
+  }
+}
+
+/** Calls `visit` with the part of a run that each leaf holds. */
+function forEachLeaf(
+  pfn: Pfn,
+  count: number,
+  order: number,
+  visit: (leaf: number, bit: number, bits: number) => void,
+): void {
+  let at = pfn;
+  let left = count;
+  while (left > 0) {
+    const bit = radixBit(at, order);
+    const bits = Math.min(left, RADIX_LEAF_BITS - bit);
+    visit(radixLeaf(at, order), bit, bits);
+    at += bits * 2 ** order;
+    left -= bits;
+  }
+}
+
+function countNodes(pages: PageAllocator, pa: PhysAddr, level: number): number {
+  if (level === 0) return 1;
+  assert(pages.isHead(physToPfn(pa)), 'a node of the map is not in use');
+  const bytes = pages.ram.bytes(pa, PAGE_SIZE);
+  let nodes = 1;
+  for (const child of new BigUint64Array(bytes.buffer, bytes.byteOffset, RADIX_FANOUT)) {
+    if (child !== 0n) nodes += countNodes(pages, Number(child), level - 1);
+  }
+  return nodes;
+}

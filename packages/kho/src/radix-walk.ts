@@ -1,0 +1,67 @@
+/**
+ * Walks a preserved memory map that another kernel wrote. Nothing in it is trusted: a node outside RAM, met twice, or a key of no order
+ * ends the walk with EINVAL, so a walk is bounded by the size of RAM.
+ */
+import {
+  findBit,
+  KernelError,
+  PAGE_SIZE,
+  physToPfn,
+  type Pfn,
+  type PhysAddr,
+  readU64,
+} from '@liveupdate/base';
+import type { Ram } from '@liveupdate/mm';
+import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS } from './abi.ts';
+import { leafBasePfn, leafOrder } from './radix-key.ts';
+
+/** `count` folios of `order` side by side, the first at `pfn`. */
+export type RunVisitor = (pfn: Pfn, count: number, order: number) => void;
+
+/**
+ * Calls `visit` for each run of preserved folios, in ascending order of keys: high orders first, then by address.
+ *
+ * @param node called with the frame of each node of the tree
+ * @throws KernelError EINVAL: the map is damaged
+ */
+export function walkRadixTree(ram: Ram, root: PhysAddr, visit: RunVisitor, node?: (pfn: Pfn) => void): void {
+  const seen = new Set<number>();
+  const enter = (pa: PhysAddr): Uint8Array => {
+    if (!(pa > 0 && pa % PAGE_SIZE === 0 && pa + PAGE_SIZE <= ram.size)) {
+      throw new KernelError('EINVAL', `the preserved memory map is damaged: a node at 0x${pa.toString(16)}`);
+    }
+    if (seen.has(pa))
+      throw new KernelError(
+        'EINVAL',
+        `the preserved memory map is damaged: node 0x${pa.toString(16)} is linked twice`,
+      );
+    seen.add(pa);
+    node?.(physToPfn(pa));
+    return ram.bytes(pa, PAGE_SIZE);
+  };
+  const descend = (pa: PhysAddr, level: number, path: number): void => {
+    const bytes = enter(pa);
+    if (level === 0) {
+      walkLeaf(new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4), path, visit);
+      return;
+    }
+    const table = new DataView(bytes.buffer, bytes.byteOffset, PAGE_SIZE);
+    for (let i = 0; i < RADIX_FANOUT; i++) {
+      const child = readU64(table, i * 8);
+      if (child !== 0) descend(child, level - 1, path * RADIX_FANOUT + i);
+    }
+  };
+  descend(root, RADIX_LEVELS - 1, 0);
+}
+
+function walkLeaf(words: Uint32Array, leaf: number, visit: RunVisitor): void {
+  let bit = findBit(words, 0, RADIX_LEAF_BITS, true);
+  if (bit === RADIX_LEAF_BITS) return;
+  const order = leafOrder(leaf);
+  const base = leafBasePfn(leaf, order);
+  while (bit < RADIX_LEAF_BITS) {
+    const end = findBit(words, bit, RADIX_LEAF_BITS, false);
+    visit(base + bit * 2 ** order, end - bit, order);
+    bit = findBit(words, end, RADIX_LEAF_BITS, true);
+  }
+}

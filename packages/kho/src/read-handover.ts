@@ -1,0 +1,253 @@
+/**
+ * Reads what a previous kernel handed over, and writes nothing: the entry record, the device tree, the scratch areas, the preserved memory
+ * map. For boot and for tools alike; everything is checked here, so that what comes after may rely on it.
+ */
+import {
+  KernelError,
+  PAGE_SIZE,
+  pfnToPhys,
+  physToPfn,
+  StructView,
+  type Pfn,
+  type PhysAddr,
+} from '@liveupdate/base';
+import {
+  forEachBlock,
+  INCOMING_HEAD,
+  INCOMING_TAIL,
+  KIND,
+  PageTable,
+  SCRATCH,
+  type Ram,
+} from '@liveupdate/mm';
+import {
+  EntrySer,
+  KEXEC_METADATA,
+  KEXEC_METADATA_VERSION,
+  KexecMetadataSer,
+  KHO_COMPATIBLE,
+  KHO_FDT_SIZE,
+  PROP_COMPATIBLE,
+  PROP_PRESERVED_MAP,
+  PROP_SUBTREE_DATA,
+  PROP_SUBTREE_SIZE,
+  ScratchSer,
+} from './abi.ts';
+import { fdtString, type FdtNode } from './fdt.ts';
+import { readFdt } from './fdt-reader.ts';
+import { walkRadixTree } from './radix-walk.ts';
+import { checkScratch } from './scratch.ts';
+
+/** Where a handover begins. Addresses and sizes in bytes. */
+export interface EntryRecord {
+  readonly fdtAddr: PhysAddr;
+  readonly fdtSize: number;
+  readonly scratchAddr: PhysAddr;
+  readonly scratchSize: number;
+}
+
+/** An area in which the next kernel boots. */
+export interface ScratchArea {
+  readonly addr: PhysAddr;
+  readonly size: number;
+}
+
+/** Data of one subsystem, named by the device tree. */
+export interface Subtree {
+  readonly name: string;
+  readonly pa: PhysAddr;
+  readonly size: number;
+}
+
+export interface KexecMetadata {
+  readonly version: number;
+  /** Release of the kernel that handed over. */
+  readonly previousRelease: string;
+  /** 1 in the first kernel that was handed anything. */
+  readonly kexecCount: number;
+}
+
+export interface Handover {
+  readonly entry: EntryRecord;
+  readonly scratch: readonly ScratchArea[];
+  readonly subtrees: ReadonlyMap<string, Subtree>;
+  readonly preservedMap: PhysAddr;
+  /** Preserved folios by order. */
+  readonly preservedByOrder: ReadonlyMap<number, number>;
+  /** State of every frame as the handover leaves it: preserved folios incoming, scratch marked, the rest free. */
+  readonly table: PageTable;
+  /** Frames of the tree, the map and the scratch array themselves: not preserved, but needed until this kernel has taken over. */
+  readonly structure: Uint32Array;
+  /** Absent where the previous kernel left none, or one that cannot be read. */
+  readonly kexecMetadata: KexecMetadata | undefined;
+}
+
+/** Reads an entry record from its 32 bytes. */
+export function readEntry(bytes: Uint8Array): EntryRecord {
+  const ser = new StructView(bytes);
+  return {
+    fdtAddr: ser.getNumber(EntrySer.fdtAddr),
+    fdtSize: ser.getNumber(EntrySer.fdtSize),
+    scratchAddr: ser.getNumber(EntrySer.scratchAddr),
+    scratchSize: ser.getNumber(EntrySer.scratchSize),
+  };
+}
+
+/** Writes an entry record into 32 bytes. */
+export function writeEntry(bytes: Uint8Array, entry: EntryRecord): void {
+  const ser = new StructView(bytes);
+  ser.setU64(EntrySer.fdtAddr, entry.fdtAddr);
+  ser.setU64(EntrySer.fdtSize, entry.fdtSize);
+  ser.setU64(EntrySer.scratchAddr, entry.scratchAddr);
+  ser.setU64(EntrySer.scratchSize, entry.scratchSize);
+}
+
+function u64Property(node: FdtNode, name: string): number {
+  const value = node.properties.get(name);
+  if (value?.length !== 8)
+    throw new KernelError(
+      'EINVAL',
+      `the KHO device tree has no 8-byte '${name}' in node '${node.name || '/'}'`,
+    );
+  return new StructView(value).getNumber({ at: 0, bytes: 8 });
+}
+
+function readScratch(ram: Ram, entry: EntryRecord): ScratchArea[] {
+  const { scratchAddr, scratchSize } = entry;
+  const isArray = scratchSize > 0 && scratchSize % ScratchSer.SIZE === 0;
+  // In one page, so that keeping that page keeps the array.
+  if (!isArray || scratchAddr === 0 || (scratchAddr % PAGE_SIZE) + scratchSize > PAGE_SIZE) {
+    throw new KernelError(
+      'EINVAL',
+      `the scratch array has ${scratchSize} bytes at 0x${scratchAddr.toString(16)}: the handover is damaged`,
+    );
+  }
+  const bytes = ram.bytes(scratchAddr, scratchSize);
+  const areas: ScratchArea[] = [];
+  for (let at = 0; at < scratchSize; at += ScratchSer.SIZE) {
+    const ser = new StructView(bytes.subarray(at, at + ScratchSer.SIZE));
+    areas.push({ addr: ser.getNumber(ScratchSer.addr), size: ser.getNumber(ScratchSer.size) });
+  }
+  checkScratch(areas, ram.size);
+  return areas;
+}
+
+function readMetadata(ram: Ram, subtree: Subtree | undefined): KexecMetadata | undefined {
+  if (!subtree || subtree.size < KexecMetadataSer.SIZE) return undefined;
+  const bytes = new Uint8Array(KexecMetadataSer.SIZE);
+  forEachBlock(subtree.pa, bytes.length, (pa, length) => bytes.set(ram.bytes(pa, length), pa - subtree.pa));
+  const ser = new StructView(bytes);
+  const version = ser.getU32(KexecMetadataSer.version);
+  if (version !== KEXEC_METADATA_VERSION) return undefined;
+  return {
+    version,
+    previousRelease: ser.getString(KexecMetadataSer.previousRelease),
+    kexecCount: ser.getU32(KexecMetadataSer.kexecCount),
+  };
+}
+
+function readSubtrees(ram: Ram, root: FdtNode): Map<string, Subtree> {
+  const subtrees = new Map<string, Subtree>();
+  for (const node of root.children) {
+    const pa = u64Property(node, PROP_SUBTREE_DATA);
+    const size = u64Property(node, PROP_SUBTREE_SIZE);
+    if (subtrees.has(node.name))
+      throw new KernelError('EINVAL', `the KHO device tree names '${node.name}' twice`);
+    if (!(pa > 0 && size > 0 && pa + size <= ram.size)) {
+      throw new KernelError(
+        'EINVAL',
+        `subtree '${node.name}' is at 0x${pa.toString(16)} + ${size} bytes, outside RAM`,
+      );
+    }
+    subtrees.set(node.name, { name: node.name, pa, size });
+  }
+  return subtrees;
+}
+
+/** A blob in memory that the next boot gives away would be read as whatever comes to lie there. */
+function checkSubtrees(table: PageTable, subtrees: ReadonlyMap<string, Subtree>): void {
+  for (const { name, pa, size } of subtrees.values()) {
+    for (let pfn = physToPfn(pa); pfnToPhys(pfn) < pa + size; pfn++) {
+      const kind = table.flags[pfn] & KIND;
+      if (kind !== INCOMING_HEAD && kind !== INCOMING_TAIL)
+        throw new KernelError('EINVAL', `the data of subtree '${name}' is not preserved (frame ${pfn})`);
+    }
+  }
+}
+
+/**
+ * Keeps the handover's own pages out of free memory, in scratch too (Linux puts the scratch array there). Those that are preserved (Linux
+ * preserves some) are kept anyhow.
+ */
+function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>): Uint32Array {
+  const claimed = [...frames].filter((pfn) => table.isUnclaimed(pfn, 1));
+  for (const pfn of claimed) table.reserve(pfn, 1);
+  return Uint32Array.from(claimed.sort((a, b) => a - b));
+}
+
+/**
+ * Reads and checks a handover.
+ *
+ * @param ram as the previous kernel left it
+ * @throws KernelError EINVAL: the handover is damaged, of another version, or contradicts itself. EFAULT: it points outside RAM.
+ * EOVERFLOW: a 64-bit field is beyond 2^53.
+ */
+export function readHandover(ram: Ram, entry: EntryRecord): Handover {
+  if (entry.fdtSize !== KHO_FDT_SIZE || entry.fdtAddr % PAGE_SIZE !== 0 || entry.fdtAddr === 0) {
+    throw new KernelError(
+      'EINVAL',
+      `the entry record names a device tree of ${entry.fdtSize} bytes at 0x${entry.fdtAddr.toString(16)}`,
+    );
+  }
+  const root = readFdt(ram.bytes(entry.fdtAddr, entry.fdtSize));
+  const compatible = fdtString(root, PROP_COMPATIBLE);
+  if (compatible !== KHO_COMPATIBLE) {
+    throw new KernelError(
+      'EINVAL',
+      `the handover is '${compatible ?? 'of no version'}', this reads '${KHO_COMPATIBLE}': open it with the program that knows it`,
+    );
+  }
+  const scratch = readScratch(ram, entry);
+  const preservedMap = u64Property(root, PROP_PRESERVED_MAP);
+  const subtrees = readSubtrees(ram, root);
+
+  const table = new PageTable(ram.size);
+  const isScratch = (pfn: Pfn, count: number): boolean =>
+    scratch.some((area) => pfnToPhys(pfn) < area.addr + area.size && pfnToPhys(pfn + count) > area.addr);
+  const byOrder = new Map<number, number>();
+  const structure = new Set<Pfn>([physToPfn(entry.fdtAddr), physToPfn(entry.scratchAddr)]);
+  walkRadixTree(
+    ram,
+    preservedMap,
+    (pfn, count, order) => {
+      const pages = count * 2 ** order;
+      if (pfn === 0 || !table.isUnclaimed(pfn, pages)) {
+        throw new KernelError(
+          'EINVAL',
+          `preserved frames ${pfn}..${pfn + pages - 1} (order ${order}) are outside RAM or preserved twice`,
+        );
+      }
+      if (isScratch(pfn, pages))
+        throw new KernelError('EINVAL', `preserved frames ${pfn}..${pfn + pages - 1} lie in a scratch area`);
+      if (order === 0) table.claimIncomingRun(pfn, count);
+      else for (let i = 0; i < count; i++) table.claimIncoming(pfn + i * 2 ** order, order);
+      byOrder.set(order, (byOrder.get(order) ?? 0) + count);
+    },
+    (node) => structure.add(node),
+  );
+  for (const area of scratch) {
+    table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
+  }
+  checkSubtrees(table, subtrees);
+  table.reserve(0, 1);
+  return {
+    entry,
+    scratch,
+    subtrees,
+    preservedMap,
+    preservedByOrder: byOrder,
+    table,
+    structure: claimStructure(table, structure),
+    kexecMetadata: readMetadata(ram, subtrees.get(KEXEC_METADATA)),
+  };
+}

@@ -1,0 +1,5 @@
+export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
+export { isLockedByOther, tryLock, unlock } from './locks.ts';
+export { MappedRam } from './mapped-ram.ts';
+export { drainOutput, inheritedFd, monotonicNow, replaceProcess, type ReplaceOptions } from './process.ts';
+export { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';

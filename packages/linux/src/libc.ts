@@ -1,0 +1,389 @@
+/**
+ * The system calls that Node does not offer, through koffi: the only native code of liveupdate, and the only file that knows it.
+ *
+ * - koffi is loaded by the first call and a function is declared by its first use: a program that never maps memory pays nothing.
+ * - Every wrapper takes and gives plain numbers (addresses: bigint) and throws KernelError with the code of errno.
+ * - Numbers of flags are those of Linux on x86-64 and arm64, where they are equal; other machines are refused.
+ */
+import { createRequire } from 'node:module';
+import { errnoCode, KernelError, type ErrnoCode } from '@liveupdate/base';
+import type koffiModule from 'koffi';
+
+type Koffi = typeof koffiModule;
+type Library = ReturnType<Koffi['load']>;
+
+/** An address of this process. */
+export type Address = bigint;
+
+export const PROT_NONE = 0;
+export const PROT_READ_WRITE = 3;
+export const MAP_SHARED = 0x01;
+export const MAP_PRIVATE = 0x02;
+export const MAP_FIXED = 0x10;
+export const MAP_ANONYMOUS = 0x20;
+export const MAP_NORESERVE = 0x4000;
+export const MADV_DONTNEED = 4;
+export const MADV_HUGEPAGE = 14;
+/** Since Linux 5.14. */
+export const MADV_POPULATE_WRITE = 23;
+export const FALLOC_KEEP_SIZE = 1;
+export const FALLOC_PUNCH_HOLE = 2;
+export const MFD_CLOEXEC = 1;
+export const MFD_ALLOW_SEALING = 2;
+export const MFD_HUGETLB = 4;
+export const F_SEAL_SEAL = 1;
+export const F_SEAL_SHRINK = 2;
+export const F_SEAL_GROW = 4;
+export const F_SEAL_WRITE = 8;
+
+const F_GETFD = 1;
+const F_SETFD = 2;
+const F_GETFL = 3;
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const F_DUPFD_CLOEXEC = 1030;
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
+const FD_CLOEXEC = 1;
+const O_ACCMODE = 3;
+const O_RDWR = 2;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
+const O_CLOEXEC = 0o2000000;
+/** Faults of the kernel itself are none of our business: with this, no privilege is needed. */
+const UFFD_USER_MODE_ONLY = 1;
+/** The one system call here that libc has no function for. */
+const SYS_USERFAULTFD = { x64: 323, arm64: 282 } as const;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+
+/** What koffi gives us, once per process: the library is the process's own, so there is nothing to choose. */
+let loaded: { koffi: Koffi; library: Library } | undefined;
+
+/**
+ * koffi, and the symbols of this process (libc among them).
+ *
+ * @throws KernelError EOPNOTSUPP: not Linux on x86-64 or arm64, or koffi cannot be loaded here
+ */
+function native(): { koffi: Koffi; library: Library } {
+  if (loaded) return loaded;
+  if (process.platform !== 'linux' || (process.arch !== 'x64' && process.arch !== 'arm64')) {
+    const here = `${process.platform} on ${process.arch}`;
+    throw new KernelError(
+      'EOPNOTSUPP',
+      `mapped memory needs Linux on x64 or arm64, this is ${here}: use a HeapRam here`,
+    );
+  }
+  try {
+    const koffi = loadKoffi();
+    loaded = { koffi, library: koffi.load(null) };
+    return loaded;
+  } catch (cause) {
+    const why =
+      "koffi, the native part, cannot be loaded: install with optional dependencies, and not with Node's --permission";
+    throw new KernelError('EOPNOTSUPP', why, { cause });
+  }
+}
+
+/**
+ * koffi without its entry module, which loads all of node:util to announce what is deprecated: 10 ms that a replaced process would be away
+ * longer. The entry takes its functions from the package for this processor, as we do; where there is none, it knows other ways.
+ */
+function loadKoffi(): Koffi {
+  const require = createRequire(import.meta.url);
+  try {
+    return createRequire(require.resolve('koffi'))(`@koromix/koffi-linux-${process.arch}`) as Koffi;
+  } catch {
+    return require('koffi') as Koffi;
+  }
+}
+
+/** The C functions as JavaScript calls them. */
+interface Libc {
+  mmap: (
+    at: Address | null,
+    length: number,
+    protection: number,
+    flags: number,
+    fd: number,
+    offset: number,
+  ) => Address | null;
+  munmap: (address: Address, length: number) => number;
+  madvise: (address: Address, length: number, advice: number) => number;
+  fallocate: (fd: number, mode: number, at: number, length: number) => number;
+  memfd_create: (name: string, flags: number) => number;
+  fcntl: (fd: number, command: number, ...argument: [] | ['int', number] | ['void *', Uint8Array]) => number;
+  lseek: (fd: number, at: number, whence: number) => number;
+  getpagesize: () => number;
+  ioctl: (fd: number, request: number, type: 'void *', argument: Address) => number;
+  syscall: (number: number, type: 'int', argument: number) => number;
+}
+
+/** The same in C; off_t has 64 bits on the machines above. */
+const PROTOTYPES: Record<keyof Libc, string> = {
+  mmap: 'void *mmap(void *, size_t, int, int, int, int64_t)',
+  munmap: 'int munmap(void *, size_t)',
+  madvise: 'int madvise(void *, size_t, int)',
+  fallocate: 'int fallocate(int, int, int64_t, int64_t)',
+  memfd_create: 'int memfd_create(const char *, unsigned int)',
+  fcntl: 'int fcntl(int, int, ...)',
+  lseek: 'int64_t lseek(int, int64_t, int)',
+  getpagesize: 'int getpagesize()',
+  ioctl: 'int ioctl(int, unsigned long, ...)',
+  syscall: 'long syscall(long, ...)',
+};
+
+const declared: Partial<Libc> = {};
+
+/** A C function of this process, declared when it is first asked for. */
+function c<K extends keyof Libc>(name: K): Libc[K] {
+  return (declared[name] ??= native().library.func(PROTOTYPES[name]) as Libc[K]);
+}
+
+/** The code of the call that just failed. Nothing may run between the call and this. */
+function lastError(): ErrnoCode {
+  return errnoCode(native().koffi.errno());
+}
+
+/** The KernelError of the call that just failed, with what was tried and what to do by code. */
+function failed(tried: string, advice: Partial<Record<ErrnoCode, string>> = {}): KernelError {
+  const errno = native().koffi.errno();
+  const code = errnoCode(errno);
+  return new KernelError(code, `${tried} failed (errno ${errno})${advice[code] ? `: ${advice[code]}` : ''}`);
+}
+
+/**
+ * mmap(2). `address` null lets the kernel choose.
+ *
+ * @throws KernelError ENOMEM: no address space, or more mappings than vm.max_map_count. EACCES: not opened for reading and writing.
+ * EBADF, EINVAL, ENODEV, EPERM: as mmap(2) has them.
+ */
+export function mmap(
+  address: Address | null,
+  length: number,
+  protection: number,
+  flags: number,
+  fd: number,
+  at: number,
+): Address {
+  const where = c('mmap')(address, length, protection, flags, fd, at);
+  if (where === null || where === MAP_FAILED) {
+    throw failed(`mapping ${length} bytes of descriptor ${fd} at ${at}`, {
+      ENOMEM:
+        'no address space is left, or the process has vm.max_map_count mappings; raise that with sysctl, or map fewer pieces',
+      EACCES: 'open the file for reading and writing',
+      EBADF: 'the descriptor is not open',
+    });
+  }
+  return where;
+}
+
+/**
+ * munmap(2). No JavaScript view may lie in the range: touching one afterwards would end the process.
+ *
+ * @throws KernelError EINVAL: not a page-aligned range
+ */
+export function munmap(address: Address, length: number): void {
+  if (c('munmap')(address, length) !== 0) throw failed(`unmapping ${length} bytes`);
+}
+
+/**
+ * madvise(2); goes on after a signal.
+ *
+ * @throws KernelError EINVAL: advice this kernel or memory does not know. EFAULT: MADV_POPULATE_WRITE where the file system is full.
+ * ENOMEM: no memory, or the range is not mapped.
+ */
+export function madvise(address: Address, length: number, advice: number): void {
+  while (c('madvise')(address, length, advice) !== 0) {
+    if (lastError() !== 'EINTR') throw failed(`madvise(${advice}) on ${length} bytes`);
+  }
+}
+
+/** An ArrayBuffer over memory of this process, without a copy. It holds nothing: the memory must outlive it, or it be detached before. */
+export function viewOf(address: Address, length: number): ArrayBuffer {
+  return native().koffi.view(address, length);
+}
+
+/**
+ * fallocate(2); goes on after a signal.
+ *
+ * @throws KernelError ENOSPC: the file system is full. EOPNOTSUPP: it cannot do this. EPERM: sealed. EBADF: not open for writing.
+ * EFBIG, EINVAL, ENOMEM: as fallocate(2) has them.
+ */
+export function fallocate(fd: number, mode: number, at: number, length: number): void {
+  while (c('fallocate')(fd, mode, at, length) !== 0) {
+    if (lastError() !== 'EINTR') {
+      throw failed(`fallocate(${mode}) of ${length} bytes at ${at}`, {
+        ENOSPC: 'the file system is full; free some of it, or mount it with a larger size',
+        ENOMEM: 'the machine or its memory group is out of memory',
+        EOPNOTSUPP: 'this file system cannot; use a file on tmpfs, such as one in /dev/shm',
+      });
+    }
+  }
+}
+
+/**
+ * memfd_create(2).
+ *
+ * @throws KernelError EINVAL: name longer than 249 bytes, or unknown flags. EMFILE, ENFILE: too many open files. ENOMEM: no memory.
+ * ENODEV: hugetlb asked of a kernel without it.
+ */
+export function memfdCreate(name: string, flags: number): number {
+  const fd = c('memfd_create')(name, flags);
+  if (fd < 0) throw failed(`creating the memory file '${name}'`, { EINVAL: 'its name may have 249 bytes' });
+  return fd;
+}
+
+/**
+ * A duplicate of `fd` with the lowest free number from `least` on, closed on exec.
+ *
+ * @throws KernelError EBADF: not open. EINVAL: `least` is above the limit of open files. EMFILE: no number is free.
+ */
+export function duplicateFrom(fd: number, least: number): number {
+  const copy = c('fcntl')(fd, F_DUPFD_CLOEXEC, 'int', least);
+  if (copy < 0) {
+    const raise = 'raise the limit of open files (ulimit -n)';
+    throw failed(`duplicating descriptor ${fd} to ${least} or above`, { EINVAL: raise, EMFILE: raise });
+  }
+  return copy;
+}
+
+/** Whether a descriptor is open in this process. */
+export function isOpen(fd: number): boolean {
+  return c('fcntl')(fd, F_GETFD) >= 0;
+}
+
+/**
+ * Whether exec closes the descriptor.
+ *
+ * @throws KernelError EBADF: not open
+ */
+export function closesOnExec(fd: number): boolean {
+  const flags = c('fcntl')(fd, F_GETFD);
+  if (flags < 0) throw failed(`reading the flags of descriptor ${fd}`);
+  return (flags & FD_CLOEXEC) !== 0;
+}
+
+/**
+ * Says whether exec shall close the descriptor.
+ *
+ * @throws KernelError EBADF: not open
+ */
+export function setClosesOnExec(fd: number, closes: boolean): void {
+  if (c('fcntl')(fd, F_SETFD, 'int', closes ? FD_CLOEXEC : 0) < 0)
+    throw failed(`setting the flags of descriptor ${fd}`);
+}
+
+/**
+ * Whether the descriptor was opened for reading and writing.
+ *
+ * @throws KernelError EBADF: not open
+ */
+export function isReadWrite(fd: number): boolean {
+  const flags = c('fcntl')(fd, F_GETFL);
+  if (flags < 0) throw failed(`reading the mode of descriptor ${fd}`);
+  return (flags & O_ACCMODE) === O_RDWR;
+}
+
+/** struct flock of 64-bit Linux: type s16 at 0, whence s16 at 2, start s64 at 8, length s64 at 16, pid s32 at 24 (0 for OFD locks). */
+function flock(type: number, at: number): Uint8Array {
+  const bytes = new Uint8Array(32);
+  const fields = new DataView(bytes.buffer);
+  fields.setInt16(0, type, true);
+  fields.setBigInt64(8, BigInt(at), true);
+  fields.setBigInt64(16, 1n, true);
+  return bytes;
+}
+
+/**
+ * Takes the OFD write lock on the byte `at` for the open file description behind `fd`; false where another one has it.
+ *
+ * @throws KernelError EBADF: not open for writing. ENOMEM (kernel: ENOLCK comes as EIO): no memory for locks.
+ */
+export function lockByte(fd: number, at: number): boolean {
+  if (c('fcntl')(fd, F_OFD_SETLK, 'void *', flock(F_WRLCK, at)) === 0) return true;
+  const code = lastError();
+  if (code === 'EAGAIN' || code === 'EACCES') return false;
+  throw failed(`locking byte ${at} of descriptor ${fd}`, { EBADF: 'it must be open for writing' });
+}
+
+/**
+ * Lets go of the OFD lock on the byte `at`.
+ *
+ * @throws KernelError EBADF: not open
+ */
+export function unlockByte(fd: number, at: number): void {
+  if (c('fcntl')(fd, F_OFD_SETLK, 'void *', flock(F_UNLCK, at)) !== 0)
+    throw failed(`unlocking descriptor ${fd}`);
+}
+
+/**
+ * Whether another open file description has a lock on the byte `at`.
+ *
+ * @throws KernelError EBADF: not open
+ */
+export function isByteLocked(fd: number, at: number): boolean {
+  const lock = flock(F_WRLCK, at);
+  if (c('fcntl')(fd, F_OFD_GETLK, 'void *', lock) !== 0)
+    throw failed(`reading the locks of descriptor ${fd}`);
+  return new DataView(lock.buffer).getInt16(0, true) !== F_UNLCK;
+}
+
+/**
+ * Adds file seals (memfd only).
+ *
+ * @throws KernelError EPERM: sealed against further seals. EBUSY: F_SEAL_WRITE with a shared writable mapping. EINVAL: no memfd.
+ */
+export function addSeals(fd: number, seals: number): void {
+  if (c('fcntl')(fd, F_ADD_SEALS, 'int', seals) < 0) throw failed(`sealing descriptor ${fd}`);
+}
+
+/** The file seals of a memfd, or undefined where the file cannot have any. */
+export function getSeals(fd: number): number | undefined {
+  const seals = c('fcntl')(fd, F_GET_SEALS);
+  return seals < 0 ? undefined : seals;
+}
+
+/**
+ * Offset of the first data (or hole) at or after `from`; undefined where there is none before the end. Moves the file position.
+ *
+ * @throws KernelError EBADF: not open. ESPIPE: no file. EINVAL: the file system does not know.
+ */
+export function seekTo(what: 'data' | 'hole', fd: number, from: number): number | undefined {
+  const at = c('lseek')(fd, from, what === 'data' ? SEEK_DATA : SEEK_HOLE);
+  if (at >= 0) return at;
+  if (lastError() === 'ENXIO') return undefined;
+  throw failed(`seeking ${what} in descriptor ${fd} from ${from}`);
+}
+
+/** Bytes in a page of this machine. */
+export function pageSize(): number {
+  return c('getpagesize')();
+}
+
+/**
+ * ioctl(2) with a structure at `argument`; goes on after a signal.
+ *
+ * @throws KernelError ENOTTY, EINVAL: this descriptor or kernel does not know the request. EBADF, EFAULT, others: as the request has them.
+ */
+export function ioctl(fd: number, request: number, argument: Address): number {
+  for (;;) {
+    const result = c('ioctl')(fd, request, 'void *', argument);
+    if (result >= 0) return result;
+    if (lastError() !== 'EINTR') throw failed(`ioctl 0x${request.toString(16)} on descriptor ${fd}`);
+  }
+}
+
+/**
+ * userfaultfd(2) for faults of this process itself, close-on-exec.
+ *
+ * @throws KernelError ENOSYS: not in this kernel. EPERM: forbidden here. EINVAL: a kernel before 5.11. EMFILE, ENFILE: too many open files.
+ */
+export function userfaultfd(): number {
+  native();
+  const number = SYS_USERFAULTFD[process.arch as keyof typeof SYS_USERFAULTFD]; // native() refuses every other
+  const fd = c('syscall')(number, 'int', UFFD_USER_MODE_ONLY | O_CLOEXEC);
+  if (fd < 0) throw failed('opening a userfaultfd');
+  return fd;
+}

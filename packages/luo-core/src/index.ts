@@ -1,0 +1,17 @@
+export { LUO_COMPATIBLE, MAX_COMPATIBLE, MAX_SESSION_NAME } from './abi.ts';
+export type {
+  FileHandler,
+  FinishContext,
+  HandlerData,
+  MaybePromise,
+  OutgoingContext,
+  PreservableFile,
+  PreserveContext,
+  Retrieval,
+  RetrieveContext,
+} from './handler.ts';
+export { IncomingSession, type IncomingFileInfo } from './incoming-session.ts';
+export { LiveUpdateOrchestrator, missingHandlers, type OrchestratorInit } from './orchestrator.ts';
+export { OutgoingSession, type OutgoingFileInfo } from './outgoing-session.ts';
+export { readLuo, type FileRecord, type FlbRecord, type LuoRecords, type SessionRecord } from './read-luo.ts';
+export { HandlerRegistry } from './registry.ts';

@@ -1,0 +1,162 @@
+/** The handover of a real Linux 7.3.4 kernel: our kernel boots on it and takes every file over. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
+import { PAGE_SIZE, physToPfn } from '@liveupdate/base';
+import { bootHandover, readHandover } from '@liveupdate/kho';
+import { ElfCoreRam, INCOMING_HEAD, INCOMING_TAIL, KIND, overlayRam } from '@liveupdate/mm';
+import { ShmemFile } from '@liveupdate/shmem';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { readMemfdFolios, readMemfdRecord } from './read-memfd.ts';
+import { contents, layoutOf, nextKernel, start } from './test-kernel.ts';
+
+interface Expected {
+  readonly sessions: readonly {
+    readonly name: string;
+    readonly files: readonly {
+      readonly token: string;
+      readonly compatible: string;
+      readonly position: number;
+      readonly size: number;
+      readonly seals: number;
+      readonly folios: number;
+      readonly folioOrders: Readonly<Record<string, number>>;
+      readonly folioFlags: readonly number[];
+      readonly sha256: string;
+    }[];
+  }[];
+  readonly preserved: { readonly count: number; readonly bytes: number };
+  readonly liveupdateNumber: number;
+  readonly boot: {
+    readonly ramSize: number;
+    readonly fdtAddr: number;
+    readonly fdtSize: number;
+    readonly scratchAddr: number;
+    readonly scratchSize: number;
+  };
+}
+
+const fixture = (name: string): Buffer =>
+  readFileSync(fileURLToPath(new URL(`../../../fixtures/linux-7.3/${name}`, import.meta.url)));
+const expected = JSON.parse(fixture('expected.json').toString()) as Expected;
+
+let image: ElfCoreRam;
+beforeAll(() => {
+  image = new ElfCoreRam(gunzipSync(fixture('handover.elf.gz')), expected.boot.ramSize);
+});
+
+/** A kernel of ours on a copy of the image. */
+function bootLinux() {
+  const ram = overlayRam(image);
+  return start(bootHandover(ram, readHandover(ram, expected.boot), { freeMemory: 'keep' }));
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+function countByOrder(orders: Iterable<number>) {
+  const counts: Partial<Record<string, number>> = {};
+  for (const order of orders) counts[order] = (counts[order] ?? 0) + 1;
+  return counts;
+}
+
+/** Frames that the previous kernel preserved and nobody has restored. */
+function incomingFrames({ kho }: ReturnType<typeof bootLinux>): number[] {
+  const { flags, frames } = kho.pages.table;
+  return Array.from({ length: frames }, (_, pfn) => pfn).filter((pfn) => {
+    const kind = flags[pfn] & KIND;
+    return kind === INCOMING_HEAD || kind === INCOMING_TAIL;
+  });
+}
+
+describe('a handover of Linux 7.3.4', () => {
+  test('all 156 files come back as they were, and nothing of them is left but what KHO keeps for itself', async () => {
+    const kernel = bootLinux();
+    const { luo, kho, shmem } = kernel;
+    expect(incomingFrames(kernel).length * PAGE_SIZE).toBe(expected.preserved.bytes);
+    expect(luo.liveupdateNumber).toBe(BigInt(expected.liveupdateNumber));
+    // Reading the sessions frees their records: LUO's own, a block of sessions, five of files, one of FLBs.
+    expect(incomingFrames(kernel).length * PAGE_SIZE).toBe(expected.preserved.bytes - 8 * PAGE_SIZE);
+    let files = 0;
+    for (const { name, files: wanted } of expected.sessions) {
+      const session = luo.retrieveSession(name);
+      expect(session.files.map(({ token, compatible }) => [String(token), compatible])).toEqual(
+        wanted.map(({ token, compatible }) => [token, compatible]),
+      );
+      const retrieved: ShmemFile[] = [];
+      for (const file of wanted) {
+        const record = readMemfdRecord(
+          kho.ram,
+          Number(session.files[retrieved.length].data),
+          file.compatible,
+        );
+        const list = readMemfdFolios(kho.ram, record, (pfn) => kho.pages.orderOf(pfn));
+        expect([...new Set(list.flags)]).toEqual(file.folioFlags);
+        const same = await session.retrieve(BigInt(file.token), ShmemFile);
+        retrieved.push(same);
+        expect({
+          size: same.size,
+          position: same.position,
+          seals: same.seals,
+          folios: layoutOf(same).filter((order) => order >= 0).length,
+          folioOrders: countByOrder(layoutOf(same).filter((order) => order >= 0)),
+          sha256: sha256(contents(same)),
+        }).toEqual({
+          size: file.size,
+          position: file.position,
+          seals: file.seals,
+          folios: file.folios,
+          folioOrders: file.folioOrders,
+          sha256: file.sha256,
+        });
+        files += 1;
+      }
+      await session.finish();
+      for (const file of retrieved) file.close();
+    }
+    expect(files).toBe(156);
+    expect(shmem.used).toBe(0);
+    kho.pages.assertConsistent();
+
+    // Linux preserves the page of its device tree, and the one that its kexec metadata lies in: read at boot, they belong to nobody,
+    // and stay out of use until the next handover.
+    const metadata = kho.retrieveSubtree('kexec-metadata');
+    const left = [physToPfn(expected.boot.fdtAddr), physToPfn(metadata?.pa ?? 0)];
+    expect(incomingFrames(kernel)).toEqual(left.sort((a, b) => a - b));
+  });
+
+  test('finished without a look, all of it is free, and the next generation of ours finds nothing', async () => {
+    const kernel = bootLinux();
+    for (const session of kernel.luo.incomingSessions) await session.finish();
+    kernel.kho.pages.assertConsistent();
+    expect(incomingFrames(kernel)).toHaveLength(2);
+    kernel.kho.commit();
+    await kernel.luo.reboot();
+    const next = nextKernel({ kho: { ram: kernel.kho.ram, entry: kernel.kho.entry } });
+    expect(next.luo.incomingSessions).toEqual([]);
+    expect(next.luo.liveupdateNumber).toBe(2n);
+  });
+
+  test('its files go on through a handover of ours', async () => {
+    const kernel = bootLinux();
+    const out = kernel.luo.createSession('on');
+    const session = kernel.luo.retrieveSession('alpha');
+    for (const { token } of session.files) await out.preserve(await session.retrieve(token), token);
+    await session.finish();
+    kernel.kho.commit();
+    await kernel.luo.reboot();
+    const next = nextKernel({ kho: { ram: kernel.kho.ram, entry: kernel.kho.entry } });
+    const again = next.luo.retrieveSession('on');
+    for (const file of expected.sessions.find(({ name }) => name === 'alpha')?.files ?? []) {
+      const same = await again.retrieve(BigInt(file.token), ShmemFile);
+      expect([same.size, same.position, same.seals, sha256(contents(same))]).toEqual([
+        file.size,
+        file.position,
+        file.seals,
+        file.sha256,
+      ]);
+    }
+    await again.finish();
+    next.kho.pages.assertConsistent();
+  });
+});

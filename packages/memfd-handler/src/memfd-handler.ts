@@ -1,0 +1,135 @@
+/**
+ * The memfd file handler: in-memory files that survive, nothing copied (kernel: mm/memfd_luo.c).
+ *
+ * preserve: freeze the file's size, pin its folios, mark them, list them in an array. The owner goes on reading and overwriting. retrieve: the
+ * same pages in a new file. finish without retrieve: all of them freed. Each failure gives back what was taken, in reverse.
+ */
+import { KernelError, pagesFor, Undo } from '@liveupdate/base';
+import { EMPTY_VMALLOC, writeVmallocDescriptor, type Kho, type VmallocDescriptor } from '@liveupdate/kho';
+import type { FileHandler } from '@liveupdate/luo-core';
+import { vmalloc, type VmallocArea } from '@liveupdate/mm';
+import {
+  MFD_ALLOW_SEALING,
+  SEAL_ALL,
+  ShmemFile,
+  type PinnedFolios,
+  type Shmem,
+  type ShmemInode,
+} from '@liveupdate/shmem';
+import { MEMFD_V1, MEMFD_V2, MemfdFolioSer, MemfdV2Ser } from './abi.ts';
+import { writeFolioArray } from './folio-array.ts';
+import { discardMemfd, takeMemfd } from './incoming.ts';
+import { MAX_MEMFD_PAGES } from './read-memfd.ts';
+
+export interface MemfdHandlerInit {
+  readonly kho: Kho;
+  /** The mount that files are retrieved into, and whose files are taken. */
+  readonly shmem: Shmem;
+}
+
+/** What preserve took, for unpreserve to give back. */
+interface Preserved {
+  readonly pinned: PinnedFolios;
+  readonly array: { readonly area: VmallocArea; readonly descriptor: VmallocDescriptor } | undefined;
+}
+
+/** The handler for memfd-v2, which also reads memfd-v1. */
+export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<ShmemFile> {
+  const { pages } = kho;
+  const preserved = new Map<ShmemInode, Preserved>();
+
+  /** Pins and preserves the file's folios and lists them. What was done is added to `undo`. */
+  function preserveFolios(inode: ShmemInode, undo: Undo): Preserved {
+    const pinned = inode.pin();
+    const { runs } = pinned;
+    undo.add(() => {
+      inode.undoPin(pinned);
+    });
+    kho.preserveRuns(runs);
+    undo.add(() => {
+      kho.unpreserveRuns(runs);
+    });
+    if (runs.folios === 0) return { pinned, array: undefined };
+    const area = vmalloc(pages, runs.folios * MemfdFolioSer.SIZE);
+    undo.add(() => {
+      area.free();
+    });
+    writeFolioArray(area, runs);
+    return { pinned, array: { area, descriptor: kho.preserveVmalloc(area) } };
+  }
+
+  return {
+    compatible: MEMFD_V2,
+    alsoReads: [MEMFD_V1],
+
+    canPreserve: (file): file is ShmemFile => file instanceof ShmemFile && file.inode.shmem === shmem,
+
+    getId: (file) => file.inode,
+
+    preserve({ file }) {
+      using undo = new Undo();
+      const { inode } = file;
+      inode.freeze();
+      undo.add(() => {
+        inode.thaw();
+      });
+      const block = kho.allocPreserve(MemfdV2Ser.SIZE);
+      undo.add(() => {
+        kho.unpreserveFree(block.pa);
+      });
+      if ((inode.seals & ~SEAL_ALL) !== 0)
+        throw new KernelError('EOPNOTSUPP', `file '${inode.name}' has seals that memfd-v2 cannot keep`);
+      if (pagesFor(inode.size) > MAX_MEMFD_PAGES)
+        throw new KernelError('EFBIG', `file '${inode.name}' has more than 2^32 - 1 pages`);
+      const done = preserveFolios(inode, undo);
+      block.setU64(MemfdV2Ser.position, file.position);
+      block.setU64(MemfdV2Ser.size, inode.size);
+      block.setU32(MemfdV2Ser.seals, inode.seals);
+      block.setU32(MemfdV2Ser.flags, 0);
+      block.setU64(MemfdV2Ser.folioCount, done.pinned.runs.folios);
+      writeVmallocDescriptor(block.slice(MemfdV2Ser.folios), done.array?.descriptor ?? EMPTY_VMALLOC);
+      preserved.set(inode, done);
+      undo.keep();
+      return { data: block.pa };
+    },
+
+    freeze({ file, data }) {
+      kho.at(data).setU64(MemfdV2Ser.position, file.position); // it may have moved since
+    },
+
+    unpreserve({ file, data }) {
+      const { inode } = file;
+      const done = preserved.get(inode);
+      if (!done) throw new KernelError('EINVAL', `file '${inode.name}' is not preserved`);
+      preserved.delete(inode);
+      if (done.array) {
+        kho.unpreserveVmalloc(done.array.descriptor);
+        done.array.area.free();
+      }
+      kho.unpreserveRuns(done.pinned.runs);
+      inode.unpin(done.pinned);
+      kho.unpreserveFree(data);
+      inode.thaw();
+    },
+
+    retrieve({ data, compatible }) {
+      const { record, runs } = takeMemfd(kho, data, compatible);
+      const file = shmem.memfdCreate('', MFD_ALLOW_SEALING);
+      try {
+        file.inode.adopt(runs);
+      } catch (error) {
+        file.close();
+        pages.putRuns(runs);
+        throw error;
+      }
+      file.inode.restoreState(record.size, record.seals);
+      file.seek(record.position);
+      return file;
+    },
+
+    finish({ data, compatible, retrieval }) {
+      // A retrieval that failed has freed everything itself.
+      if (retrieval === 'untried') discardMemfd(kho, data, compatible);
+    },
+  };
+}

@@ -1,0 +1,44 @@
+/** FreeSet against a Set: the same members, the same lowest ones. */
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { FreeSet } from './free-set.ts';
+import { seed } from './test-seed.ts';
+
+test.for([1, 31, 32, 33, 1024, 1025, 40_000])('members below %i', (length) => {
+  const member = fc.oneof(fc.nat(length - 1), fc.nat(Math.min(length - 1, 40)));
+  fc.assert(
+    fc.property(fc.array(member, { maxLength: 300 }), (members) => {
+      const set = new FreeSet(length);
+      const model = new Set<number>();
+      for (const i of members) {
+        if (model.delete(i)) {
+          set.remove(i);
+        } else {
+          model.add(i);
+          set.add(i);
+        }
+        const sorted = [...model].sort((a, b) => a - b);
+        const from = (i * 7) % length;
+        expect([set.count, set.first(), set.next(from), set.has(i)]).toEqual([
+          model.size,
+          sorted[0] ?? -1,
+          sorted.find((other) => other >= from) ?? -1,
+          model.has(i),
+        ]);
+      }
+    }),
+    { seed, numRuns: 60 },
+  );
+});
+
+test('questions beyond the end are answered with no', () => {
+  const set = new FreeSet(40);
+  set.add(39);
+  expect([set.has(40), set.has(64), set.has(10_000), set.next(40), set.next(10_000)]).toEqual([
+    false,
+    false,
+    false,
+    -1,
+    -1,
+  ]);
+});

@@ -1,0 +1,80 @@
+/**
+ * A set of small whole numbers that finds its lowest member in a few steps: a bitmap with a summary bitmap above it, and so on up to
+ * one word. The free blocks of one order are such a set, so that memory is handed out from low addresses up, in runs.
+ *
+ * Always: a summary bit is set exactly where the word below it is not 0.
+ */
+import { lowestBit } from '@liveupdate/base';
+
+export class FreeSet {
+  readonly #levels: Uint32Array[] = [];
+  #count = 0;
+
+  /** @param length members are 0 to length - 1 */
+  constructor(length: number) {
+    let words = length;
+    do {
+      words = Math.max(1, Math.ceil(words / 32));
+      this.#levels.push(new Uint32Array(words));
+    } while (words > 1);
+  }
+
+  /** Number of members. */
+  get count(): number {
+    return this.#count;
+  }
+
+  has(i: number): boolean {
+    return (this.#levels[0][i >>> 5] & (1 << (i & 31))) !== 0;
+  }
+
+  /** Adds a member that is not in the set. */
+  add(i: number): void {
+    this.#count += 1;
+    let at = i;
+    for (const words of this.#levels) {
+      const word = at >>> 5;
+      const before = words[word];
+      words[word] = before | (1 << (at & 31));
+      if (before !== 0) return;
+      at = word;
+    }
+  }
+
+  /** Removes a member that is in the set. */
+  remove(i: number): void {
+    this.#count -= 1;
+    let at = i;
+    for (const words of this.#levels) {
+      const word = at >>> 5;
+      const after = words[word] & ~(1 << (at & 31));
+      words[word] = after;
+      if (after !== 0) return;
+      at = word;
+    }
+  }
+
+  /** The lowest member, -1 where there is none. */
+  first(): number {
+    if (this.#count === 0) return -1;
+    let at = 0;
+    for (let level = this.#levels.length - 1; level >= 0; level--) {
+      at = at * 32 + lowestBit(this.#levels[level][at]);
+    }
+    return at;
+  }
+
+  /** The lowest member at or above `from`, -1 where there is none. */
+  next(from: number): number {
+    const words = this.#levels[0];
+    let word = from >>> 5;
+    if (word >= words.length) return -1;
+    let bits = words[word] & (-1 << (from & 31));
+    while (bits === 0) {
+      word += 1;
+      if (word >= words.length) return -1;
+      bits = words[word];
+    }
+    return word * 32 + lowestBit(bits);
+  }
+}

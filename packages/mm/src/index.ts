@@ -1,0 +1,28 @@
+export { ElfCoreRam, isElf, rawImageRam } from './elf-core-ram.ts';
+export { FolioRuns } from './folio-runs.ts';
+export { HeapRam } from './heap-ram.ts';
+export { PageAllocator, type AllocOptions } from './page-allocator.ts';
+export {
+  FREE,
+  HEAD,
+  INCOMING_HEAD,
+  INCOMING_TAIL,
+  KIND,
+  PageTable,
+  PRESERVED,
+  RESERVED,
+  SCRATCH,
+  STALE,
+  TAIL,
+} from './page-table.ts';
+export {
+  checkPages,
+  checkRamSize,
+  checkRange,
+  forEachBlock,
+  type GatheredView,
+  type Ram,
+  type RamPiece,
+} from './ram.ts';
+export { overlayRam, SparseRam, type BlockLoader } from './sparse-ram.ts';
+export { vmalloc, VmallocArea } from './vmalloc.ts';

@@ -1,0 +1,116 @@
+/**
+ * Vmalloc areas: memory of any length from scattered pages, read and written as one range (kernel: mm/vmalloc.c). There is no page table to
+ * make it contiguous, so an area is shown page by page.
+ */
+import { assert, KernelError, PAGE_SIZE, pagesFor, pfnToPhys } from '@liveupdate/base';
+import type { PageAllocator } from './page-allocator.ts';
+
+export class VmallocArea {
+  readonly #pages: PageAllocator;
+  /** First frame of each piece. */
+  readonly pfns: Uint32Array;
+  /** Order of each piece. */
+  readonly order: number;
+
+  /** An area over pieces in use, which it then owns. */
+  constructor(pages: PageAllocator, pfns: Uint32Array, order: number) {
+    this.#pages = pages;
+    this.pfns = pfns;
+    this.order = order;
+  }
+
+  /** Bytes in each piece. */
+  get pieceSize(): number {
+    return PAGE_SIZE << this.order;
+  }
+
+  /** Bytes in the whole area. */
+  get length(): number {
+    return this.pfns.length * this.pieceSize;
+  }
+
+  /** Number of 4 KiB pages. */
+  get pageCount(): number {
+    return this.pfns.length << this.order;
+  }
+
+  /** A live view of piece `i`. */
+  piece(i: number): Uint8Array {
+    return this.#pages.ram.bytes(pfnToPhys(this.pfns[i]), this.pieceSize);
+  }
+
+  /**
+   * Copies out of the area.
+   *
+   * @throws KernelError EFAULT: the range leaves the area
+   */
+  read(target: Uint8Array, offset = 0): void {
+    this.#each(offset, target.length, (piece, at) => {
+      target.set(piece, at);
+    });
+  }
+
+  /**
+   * Copies into the area.
+   *
+   * @throws KernelError EFAULT: the range leaves the area
+   */
+  write(source: Uint8Array, offset = 0): void {
+    this.#each(offset, source.length, (piece, at) => {
+      piece.set(source.subarray(at, at + piece.length));
+    });
+  }
+
+  /** Frees the pages. The area must not be used afterwards. */
+  free(): void {
+    this.#pages.putBulk(this.pfns, 0, this.pfns.length);
+  }
+
+  #each(offset: number, length: number, visit: (part: Uint8Array, at: number) => void): void {
+    if (!(Number.isInteger(offset) && offset >= 0 && offset + length <= this.length)) {
+      throw new KernelError(
+        'EFAULT',
+        `${offset} + ${length} bytes leave a vmalloc area of ${this.length} bytes`,
+      );
+    }
+    let at = 0;
+    while (at < length) {
+      const position = offset + at;
+      const inPiece = position % this.pieceSize;
+      const bytes = Math.min(this.pieceSize - inPiece, length - at);
+      visit(this.piece(Math.floor(position / this.pieceSize)).subarray(inPiece, inPiece + bytes), at);
+      at += bytes;
+    }
+  }
+}
+
+/**
+ * A zeroed area of at least `bytes` bytes.
+ *
+ * @param order pieces of 1 << order contiguous pages
+ * @throws KernelError ENOMEM: not enough free memory; nothing is kept
+ */
+export function vmalloc(pages: PageAllocator, bytes: number, order = 0): VmallocArea {
+  assert(bytes > 0, 'a vmalloc area of no bytes');
+  const count = Math.ceil(pagesFor(bytes) / (1 << order));
+  // Asked before the list of frames is made: that of an absurd length would be refused by the engine, not by us.
+  if (count * (1 << order) > pages.freePages) {
+    throw new KernelError(
+      'ENOMEM',
+      `${bytes} bytes wanted, ${pages.freePages * PAGE_SIZE} free: make RAM larger or free files`,
+    );
+  }
+  const pfns = new Uint32Array(count);
+  if (order === 0) {
+    pages.allocBulk(pfns, 0, pfns.length, { zero: true });
+    return new VmallocArea(pages, pfns, 0);
+  }
+  let done = 0;
+  try {
+    for (; done < pfns.length; done++) pfns[done] = pages.alloc(order, { zero: true });
+  } catch (error) {
+    pages.putBulk(pfns, 0, done);
+    throw error;
+  }
+  return new VmallocArea(pages, pfns, order);
+}

@@ -1,0 +1,130 @@
+/**
+ * The pages of one file and what they cost: finding, dropping, splitting, adopting them (kernel: mm/shmem.c, mm/truncate.c). Giving pages to
+ * holes is in fill.ts.
+ *
+ * Always: every page of the cache is counted in the mount; the file has one reference to each folio of its cache, and gives it back when the folio
+ * leaves.
+ */
+import {
+  AssertionError,
+  MAX_ORDER,
+  PAGE_SIZE,
+  pagesFor,
+  pfnToPhys,
+  type PageIndex,
+  type Pfn,
+} from '@liveupdate/base';
+import { FolioRuns, forEachBlock, KIND, TAIL } from '@liveupdate/mm';
+import { PageCache } from './page-cache.ts';
+import type { Shmem } from './shmem.ts';
+
+export class FilePages {
+  readonly shmem: Shmem;
+  readonly cache = new PageCache();
+
+  constructor(shmem: Shmem) {
+    this.shmem = shmem;
+  }
+
+  /** Calls `visit` for each part of a byte range that is contiguous in RAM; pa 0: a hole. */
+  eachPart(position: number, length: number, visit: (at: number, bytes: number, pa: number) => void): void {
+    if (length <= 0) return;
+    const end = position + length;
+    const first = Math.floor(position / PAGE_SIZE);
+    this.cache.forEachRun(first, pagesFor(end) - first, (index, count, pfn) => {
+      const from = Math.max(position, index * PAGE_SIZE);
+      const to = Math.min(end, (index + count) * PAGE_SIZE);
+      if (pfn === 0) {
+        visit(from, to - from, 0);
+        return;
+      }
+      const pa = pfnToPhys(pfn) + (from - index * PAGE_SIZE);
+      forEachBlock(pa, to - from, (blockPa, bytes) => {
+        visit(from + (blockPa - pa), bytes, blockPa);
+      });
+    });
+  }
+
+  /** Zeroes a byte range where it has pages. */
+  zero(position: number, length: number): void {
+    this.eachPart(position, length, (_, bytes, pa) => {
+      if (pa !== 0) this.shmem.ram.bytes(pa, bytes).fill(0);
+    });
+  }
+
+  /** Zeroes every byte that the file's pages hold from `position` on. */
+  zeroFrom(position: number): void {
+    const next = pagesFor(position);
+    this.zero(position, next * PAGE_SIZE - position);
+    for (const { index, count } of this.cache.stretchesFrom(next))
+      this.zero(index * PAGE_SIZE, count * PAGE_SIZE);
+  }
+
+  /** All folios of the first `count` pages, none of which is a hole. */
+  runs(count: number): FolioRuns {
+    const runs = new FolioRuns();
+    const { orders } = this.shmem.pages.table;
+    this.cache.forEachRun(0, count, (index, length, pfn) => {
+      if (pfn === 0) throw new AssertionError(`page ${index} of the file is a hole`);
+      runs.pushPages(index, pfn, length, orders);
+    });
+    return runs;
+  }
+
+  /** Takes pages out of the file, frees them and gives their charge back. Folios must lie whole in the range. */
+  drop(index: PageIndex, count: number): void {
+    this.shmem.uncharge(this.free(index, count));
+  }
+
+  /** Drops every page from `index` on, those beyond the end of the file included (a large folio may reach past it). */
+  dropFrom(index: PageIndex): void {
+    for (const part of this.cache.stretchesFrom(index)) this.drop(part.index, part.count);
+  }
+
+  /** Takes pages out of the file and frees them. Returns how many there were: their charge is the caller's to give back. */
+  free(index: PageIndex, count: number): number {
+    if (count <= 0) return 0;
+    const { pages } = this.shmem;
+    const runs = new FolioRuns();
+    this.cache.forEachRun(index, count, (at, length, pfn) => {
+      if (pfn !== 0) runs.pushPages(at, pfn, length, pages.table.orders);
+    });
+    pages.putRuns(runs);
+    this.cache.remove(index, count);
+    return runs.pages;
+  }
+
+  /** Splits the folio that has pages on both sides of `index`. */
+  splitAt(index: PageIndex): void {
+    const pfn = this.cache.at(index);
+    const { pages } = this.shmem;
+    if (pfn === 0 || (pages.table.flags[pfn] & KIND) !== TAIL) return;
+    for (let order = 1; order <= MAX_ORDER; order++) {
+      const head = pfn - (pfn % 2 ** order);
+      if (pages.isHead(head) && pages.orderOf(head) >= order) {
+        pages.split(head);
+        return;
+      }
+    }
+    throw new AssertionError(`page ${index} is in a folio without a head`);
+  }
+
+  /**
+   * Puts folios in use, which the file then owns, at their indices (holes, each a multiple of its folio's size); counts all their pages. All
+   * or none.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: beyond a limit of the mount
+   */
+  adopt(runs: FolioRuns): void {
+    this.shmem.charge(runs.pages);
+    for (let i = 0; i < runs.length; i++)
+      this.cache.insert(runs.indices[i], runs.pfns[i], runs.counts[i] << runs.orders[i]);
+  }
+
+  /** Puts the folio `to` where `from` was, which it is a copy of, and frees that. */
+  replace(index: PageIndex, from: Pfn, to: Pfn): void {
+    const { pages } = this.shmem;
+    for (let page = 0; page < 1 << pages.orderOf(from); page++) this.cache.replace(index + page, to + page);
+    pages.put(from);
+  }
+}

@@ -1,0 +1,22 @@
+export { ShmemInode } from './inode.ts';
+export type { ShmemMapping } from './mapping.ts';
+export type { PageRange } from './page-cache.ts';
+export type { PinnedFolios } from './pin.ts';
+export {
+  MAX_MEMFD_NAME,
+  MFD_ALLOW_SEALING,
+  MFD_CLOEXEC,
+  MFD_EXEC,
+  MFD_HUGETLB,
+  MFD_NOEXEC_SEAL,
+  SEAL_ALL,
+  SEAL_EXEC,
+  SEAL_FUTURE_WRITE,
+  SEAL_GROW,
+  SEAL_SEAL,
+  SEAL_SHRINK,
+  SEAL_WRITE,
+  sealNames,
+} from './seals.ts';
+export { ShmemFile } from './shmem-file.ts';
+export { Shmem, type HugePolicy, type ShmemOptions } from './shmem.ts';

@@ -1,0 +1,61 @@
+/** Pinning a file's folios: what a handler needs before it hands them to the next kernel (kernel: memfd_pin_folios). */
+import { KernelError } from '@liveupdate/base';
+import { FolioRuns, SCRATCH } from '@liveupdate/mm';
+import type { FilePages } from './file-pages.ts';
+import type { PageRange } from './page-cache.ts';
+
+/** The pinned folios of a file. */
+export interface PinnedFolios {
+  /** All folios, in file order. */
+  readonly runs: FolioRuns;
+  /** Holes that were given pages for this. */
+  readonly filled: readonly PageRange[];
+}
+
+/**
+ * Moves those folios that lie in a scratch area to where the next kernel finds them. All or none.
+ *
+ * @param isMapped a live view shows the folios where they are, so none can be moved
+ * @returns the folios where they are now
+ * @throws KernelError EBUSY: a folio lies in scratch and is mapped. ENOMEM: no memory outside scratch.
+ */
+export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean): FolioRuns {
+  if (!touchesScratch(file, runs)) return runs;
+  if (isMapped)
+    throw new KernelError(
+      'EBUSY',
+      'the file is mapped and lies in scratch memory, which the next kernel overwrites: unmap it, so that it can be moved',
+    );
+  const { pages } = file.shmem;
+  const { flags } = pages.table;
+  const { pfns, indices } = runs.list();
+  const moving = pfns.filter((pfn) => (flags[pfn] & SCRATCH) !== 0);
+  const targets = new Uint32Array(moving.length);
+  let n = 0;
+  try {
+    for (; n < moving.length; n++) targets[n] = pages.alloc(pages.orderOf(moving[n]));
+  } catch (error) {
+    pages.putBulk(targets, 0, n);
+    throw error;
+  }
+  const moved = new FolioRuns();
+  n = 0;
+  for (let i = 0; i < pfns.length; i++) {
+    let pfn = pfns[i];
+    if ((flags[pfn] & SCRATCH) !== 0) {
+      const to = targets[n++];
+      pages.folioBytes(to).set(pages.folioBytes(pfn));
+      file.replace(indices[i], pfn, to);
+      pfn = to;
+    }
+    moved.push(indices[i], pfn, 1, pages.orderOf(pfn));
+  }
+  return moved;
+}
+
+function touchesScratch(file: FilePages, { length, pfns, counts, orders }: FolioRuns): boolean {
+  const { table } = file.shmem.pages;
+  for (let i = 0; i < length; i++)
+    if (!table.allHave(SCRATCH, false, pfns[i], counts[i] << orders[i])) return true;
+  return false;
+}

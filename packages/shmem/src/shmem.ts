@@ -1,0 +1,109 @@
+/**
+ * A shmem mount: it makes in-memory files, accounts for their pages and holds the policy for large folios (kernel: a tmpfs mount).
+ */
+import { AssertionError, byteLength, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import type { PageAllocator, Ram } from '@liveupdate/mm';
+import { ShmemInode } from './inode.ts';
+import {
+  MAX_MEMFD_NAME,
+  MFD_ALLOW_SEALING,
+  MFD_CLOEXEC,
+  MFD_EXEC,
+  MFD_HUGETLB,
+  MFD_NOEXEC_SEAL,
+  SEAL_EXEC,
+  SEAL_SEAL,
+} from './seals.ts';
+import { ShmemFile } from './shmem-file.ts';
+
+/** Policy for large folios, as the tmpfs mount option `huge=` names it. */
+export type HugePolicy = 'never' | 'always' | 'advise';
+
+export interface ShmemOptions {
+  readonly pages: PageAllocator;
+  /**
+   * Which files get folios of the largest order that fits, up to 2 MiB, instead of 4 KiB: all, none, or those that `adviseHuge` was called for
+   * (default).
+   */
+  readonly huge?: HugePolicy;
+  /** Bytes that all files together may take (ENOSPC beyond). Default: no limit. */
+  readonly blockLimit?: number;
+  /** Bytes of memory that the group may use (ENOMEM beyond). Default: no limit. */
+  readonly memoryLimit?: number;
+}
+
+export class Shmem {
+  readonly pages: PageAllocator;
+  readonly huge: HugePolicy;
+  readonly #blockLimit: number;
+  readonly #memoryLimit: number;
+  #used = 0;
+
+  constructor({ pages, huge = 'advise', blockLimit = Infinity, memoryLimit = Infinity }: ShmemOptions) {
+    this.pages = pages;
+    this.huge = huge;
+    this.#blockLimit = Math.floor(blockLimit / PAGE_SIZE);
+    this.#memoryLimit = Math.floor(memoryLimit / PAGE_SIZE);
+  }
+
+  get ram(): Ram {
+    return this.pages.ram;
+  }
+
+  /** Bytes that all files take. */
+  get used(): number {
+    return this.#used * PAGE_SIZE;
+  }
+
+  /**
+   * A new, empty file without a name in any directory, open for reading and writing.
+   *
+   * @param name for people: at most 249 bytes, need not be unique
+   * @param flags MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL, MFD_EXEC
+   * @throws KernelError EINVAL: name too long, unknown flags, or NOEXEC_SEAL together with EXEC. EOPNOTSUPP: MFD_HUGETLB.
+   */
+  memfdCreate(name: string, flags = MFD_CLOEXEC): ShmemFile {
+    if (byteLength(name) > MAX_MEMFD_NAME)
+      throw new KernelError('EINVAL', `a memfd's name has at most ${MAX_MEMFD_NAME} bytes`);
+    const known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_NOEXEC_SEAL | MFD_EXEC;
+    if ((flags & known) !== flags)
+      throw new KernelError('EINVAL', `unknown memfd flags in 0x${flags.toString(16)}`);
+    if ((flags & MFD_NOEXEC_SEAL) !== 0 && (flags & MFD_EXEC) !== 0)
+      throw new KernelError('EINVAL', 'MFD_NOEXEC_SEAL and MFD_EXEC exclude each other');
+    if ((flags & MFD_HUGETLB) !== 0)
+      throw new KernelError(
+        'EOPNOTSUPP',
+        'hugetlb files are not offered: call adviseHuge() on an ordinary file',
+      );
+    let seals = (flags & (MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL)) === 0 ? SEAL_SEAL : 0;
+    if ((flags & MFD_NOEXEC_SEAL) !== 0) seals |= SEAL_EXEC;
+    return new ShmemFile(new ShmemInode(this, name, seals));
+  }
+
+  /** Throws what charge and allocation would for so many pages more, before any of them is looked for. */
+  checkRoom(pages: number): void {
+    this.#checkLimits(pages);
+    if (pages > this.pages.freePages + this.pages.freeScratchPages)
+      throw new KernelError('ENOMEM', `${pages} pages more are beyond the free memory: make RAM larger`);
+  }
+
+  /** Counts pages that a file is given. @throws KernelError ENOSPC, ENOMEM: beyond a limit */
+  charge(pages: number): void {
+    this.#checkLimits(pages);
+    this.#used += pages;
+  }
+
+  uncharge(pages: number): void {
+    if (pages > this.#used)
+      throw new AssertionError(`${pages} pages are given back, ${this.#used} are counted`);
+    this.#used -= pages;
+  }
+
+  #checkLimits(pages: number): void {
+    if (pages <= 0) return;
+    if (this.#used + pages > this.#blockLimit)
+      throw new KernelError('ENOSPC', `${pages} pages more are beyond the mount's block limit`);
+    if (this.#used + pages > this.#memoryLimit)
+      throw new KernelError('ENOMEM', `${pages} pages more are beyond the memory limit`);
+  }
+}

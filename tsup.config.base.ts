@@ -1,0 +1,11 @@
+import { defineConfig, type Options } from 'tsup';
+
+const shared: Options = { format: 'esm', target: 'node22', sourcemap: true, clean: ['!**/*.d.ts'] };
+
+/** A package that is imported: one entry, with declarations. */
+export const library = () =>
+  defineConfig({ ...shared, platform: 'neutral', entry: ['src/index.ts'], dts: true });
+
+/** A package that is run: the workspace's other packages stay imports. More names than `main` are programs that it runs. */
+export const program = (names: readonly string[] = ['main']) =>
+  defineConfig({ ...shared, platform: 'node', entry: names.map((name) => `src/${name}.ts`) });
