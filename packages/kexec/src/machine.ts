@@ -7,7 +7,15 @@
  */
 import * as fs from 'node:fs';
 import { KernelError } from '@liveupdate/base';
-import { drainOutput, monotonicNow, replaceProcess, tryLock, type MappedRam } from '@liveupdate/linux';
+import {
+  collectKeeper,
+  drainOutput,
+  monotonicNow,
+  replaceProcess,
+  TAKES_DOWN_BESIDE,
+  tryLock,
+  type MappedRam,
+} from '@liveupdate/linux';
 import { isBlank, readBootPage, writeBootPage, type BootPage } from './boot-page.ts';
 import { bootKernel, type Kernel, type KernelOptions } from './kernel.ts';
 import { openRam, RAM_FD_VARIABLE, type OpenedRam, type RamSource } from './ram-source.ts';
@@ -70,6 +78,7 @@ export class Machine {
     const opened = openRam(options);
     const { ram, path, isNew } = opened;
     try {
+      collectKeeper();
       if (!tryLock(ram.fd)) throw new KernelError('EBUSY', busyMessage(ram));
       return Machine.#boot(opened, options);
     } catch (error) {
@@ -112,14 +121,15 @@ export class Machine {
    * Replaces this process by the next generation, with the same pid. Everything preserved in a session survives; all else is given back. Does not
    * return; where it throws, everything goes on as before.
    *
-   * First RAM is taken out of this process's page tables, step by step, 50 ms per GiB in use: events are still served and sessions may still
-   * change. Then, with the files frozen, begins the time in which nothing is served; `kexecStart` tells the next generation when.
+   * The address space of this generation is taken down beside the next one, not before it. Where that cannot be done (arm64), RAM is first taken
+   * out of the page tables, step by step, 50 ms per GiB in use: events are still served and sessions may still change. Then, with the files
+   * frozen, begins the time in which nothing is served; `kexecFrozen` tells the next generation when.
    *
    * @param argv arguments after the program: script and its arguments. Default: those of this process.
    * @throws KernelError EBUSY: a handover is on its way already. EBADF: closed. What a handler's freeze threw. ENOENT, EACCES: no such program.
    */
   async kexec(argv?: readonly string[], options: KexecOptions = {}): Promise<never> {
-    await this.#seal();
+    await this.#seal(TAKES_DOWN_BESIDE);
     try {
       await drainOutput();
       const file = options.file ?? process.execPath;
@@ -128,6 +138,7 @@ export class Machine {
         args: [file, ...(argv ?? [...process.execArgv, ...process.argv.slice(1)])],
         env: { ...(options.env ?? process.env), [RAM_FD_VARIABLE]: String(this.ram.fd) },
         keepFds: [this.ram.fd],
+        takeDownBeside: true,
       });
     } catch (error) {
       this.#writePage('running');
@@ -149,7 +160,7 @@ export class Machine {
         'EINVAL',
         'this RAM has no name by which another process could open it: use kexec()',
       );
-    await this.#seal();
+    await this.#seal(false);
     this.#state = 'closed';
     this.ram.close();
   }
@@ -169,14 +180,14 @@ export class Machine {
   }
 
   /** Freezes everything, writes the records, seals the boot page. */
-  async #seal(): Promise<void> {
+  async #seal(takesDownBeside: boolean): Promise<void> {
     this.#checkOpen();
     if (this.#state === 'handing-over') throw new KernelError('EBUSY', 'the handover is on its way');
     this.#state = 'handing-over';
     const start = monotonicNow();
     let frozen: bigint;
     try {
-      await this.#dropPageTables();
+      if (!takesDownBeside) await this.#dropPageTables();
       this.#checkOpen();
       frozen = monotonicNow();
       await this.kernel.luo.reboot();

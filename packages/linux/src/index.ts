@@ -1,3 +1,4 @@
+export { collectKeeper, TAKES_DOWN_BESIDE } from './address-space.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
 export { isLockedByOther, tryLock, unlock } from './locks.ts';
 export { MappedRam } from './mapped-ram.ts';

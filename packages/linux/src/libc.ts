@@ -17,6 +17,7 @@ export type Address = bigint;
 
 export const PROT_NONE = 0;
 export const PROT_READ_WRITE = 3;
+export const PROT_READ_EXECUTE = 5;
 export const MAP_SHARED = 0x01;
 export const MAP_PRIVATE = 0x02;
 export const MAP_FIXED = 0x10;
@@ -54,6 +55,14 @@ const O_CLOEXEC = 0o2000000;
 const UFFD_USER_MODE_ONLY = 1;
 /** The one system call here that libc has no function for. */
 const SYS_USERFAULTFD = { x64: 323, arm64: 282 } as const;
+/** The address space is shared, descriptors and signal handlers are copies. */
+const CLONE_VM = 0x100;
+const SIG_SETMASK = 2;
+/** sigset_t, generously. */
+const SIGNAL_SET_BYTES = 128;
+const WNOHANG = 1;
+/** Children whose end sends another signal than SIGCHLD too. */
+const WAIT_ALL = 0x4000_0000;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
@@ -111,6 +120,10 @@ interface Libc {
   ) => Address | null;
   munmap: (address: Address, length: number) => number;
   madvise: (address: Address, length: number, advice: number) => number;
+  mprotect: (address: Address, length: number, protection: number) => number;
+  clone: (code: Address, stack: Address, flags: number, argument: Address) => number;
+  pthread_sigmask: (how: number, set: Uint8Array, old: Uint8Array | null) => number;
+  waitpid: (pid: number, status: null, options: number) => number;
   fallocate: (fd: number, mode: number, at: number, length: number) => number;
   memfd_create: (name: string, flags: number) => number;
   fcntl: (fd: number, command: number, ...argument: [] | ['int', number] | ['void *', Uint8Array]) => number;
@@ -125,6 +138,10 @@ const PROTOTYPES: Record<keyof Libc, string> = {
   mmap: 'void *mmap(void *, size_t, int, int, int, int64_t)',
   munmap: 'int munmap(void *, size_t)',
   madvise: 'int madvise(void *, size_t, int)',
+  mprotect: 'int mprotect(void *, size_t, int)',
+  clone: 'int clone(void *, void *, int, void *)',
+  pthread_sigmask: 'int pthread_sigmask(int, void *, void *)',
+  waitpid: 'int waitpid(int, void *, int)',
   fallocate: 'int fallocate(int, int, int64_t, int64_t)',
   memfd_create: 'int memfd_create(const char *, unsigned int)',
   fcntl: 'int fcntl(int, int, ...)',
@@ -198,6 +215,40 @@ export function madvise(address: Address, length: number, advice: number): void 
   while (c('madvise')(address, length, advice) !== 0) {
     if (lastError() !== 'EINTR') throw failed(`madvise(${advice}) on ${length} bytes`);
   }
+}
+
+/**
+ * mprotect(2).
+ *
+ * @throws KernelError EACCES, EINVAL, ENOMEM: as mprotect(2) has them
+ */
+export function protect(address: Address, length: number, protection: number): void {
+  if (c('mprotect')(address, length, protection) !== 0) throw failed(`protecting ${length} bytes`);
+}
+
+/**
+ * Starts a process that shares this one's address space and runs machine code in it, with every signal blocked (clone(2)).
+ *
+ * @param code a C function of one argument that must never return
+ * @param stack the end of its stack, which lies below
+ * @returns its pid; its end is to be collected with `hasEnded`
+ * @throws KernelError EAGAIN: too many processes. ENOMEM. EPERM, ENOSYS: forbidden here.
+ */
+export function cloneProcess(code: Address, stack: Address, argument: Address): number {
+  const before = new Uint8Array(SIGNAL_SET_BYTES);
+  c('pthread_sigmask')(SIG_SETMASK, new Uint8Array(SIGNAL_SET_BYTES).fill(0xff), before);
+  try {
+    const pid = c('clone')(code, stack, CLONE_VM, argument);
+    if (pid < 0) throw failed('starting a process beside this one');
+    return pid;
+  } finally {
+    c('pthread_sigmask')(SIG_SETMASK, before, null);
+  }
+}
+
+/** Whether a child process has ended, or is no child of ours; it is collected. */
+export function hasEnded(pid: number): boolean {
+  return c('waitpid')(pid, null, WNOHANG | WAIT_ALL) !== 0;
 }
 
 /** An ArrayBuffer over memory of this process, without a copy. It holds nothing: the memory must outlive it, or it be detached before. */
