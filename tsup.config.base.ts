@@ -7,5 +7,21 @@ export const library = () =>
   defineConfig({ ...shared, platform: 'neutral', entry: ['src/index.ts'], dts: true });
 
 /** A package that is run: the workspace's other packages stay imports. More names than `main` are programs that it runs. */
-export const program = (names: readonly string[] = ['main']) =>
-  defineConfig({ ...shared, platform: 'node', entry: names.map((name) => `src/${name}.ts`) });
+export const program = (names: readonly string[] = ['main']): Options => ({
+  ...shared,
+  platform: 'node',
+  entry: names.map((name) => `src/${name}.ts`),
+});
+
+/** Programs in one file each, with the workspace's packages in them, as a service that wants to be back soon is deployed. */
+export const wholePrograms = (names: readonly string[]): Options => ({
+  ...shared,
+  platform: 'node',
+  clean: false,
+  entry: names.map((name) => `src/${name}.ts`),
+  noExternal: [/^@liveupdate\//],
+  splitting: false,
+  esbuildOptions: (options) => {
+    options.conditions = ['@liveupdate/source'];
+  },
+});

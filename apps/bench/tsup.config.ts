@@ -1,3 +1,7 @@
-import { program } from '../../tsup.config.base.ts';
+import { defineConfig } from 'tsup';
+import { program, wholePrograms } from '../../tsup.config.base.ts';
 
-export default program(['main', 'empty', 'empty-memory', 'first-use', 'service']);
+export default defineConfig([
+  program(['main', 'empty', 'empty-memory', 'first-use']),
+  wholePrograms(['service']),
+]);

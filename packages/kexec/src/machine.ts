@@ -5,16 +5,15 @@
  * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. A generation that dies without either
  * leaves its RAM in the state 'running'.
  */
-import * as fs from 'node:fs';
 import { KernelError } from '@liveupdate/base';
 import {
   collectKeeper,
   drainOutput,
+  MappedRam,
   monotonicNow,
   replaceProcess,
   TAKES_DOWN_BESIDE,
   tryLock,
-  type MappedRam,
 } from '@liveupdate/linux';
 import { isBlank, readBootPage, writeBootPage, type BootPage } from './boot-page.ts';
 import { bootKernel, type Kernel, type KernelOptions } from './kernel.ts';
@@ -33,6 +32,9 @@ export interface KexecOptions {
   /** The program; default the Node that runs now. */
   readonly file?: string;
 }
+
+/** When the memory of this generation is taken down, from exec on: the next one is up by then. */
+const TAKE_DOWN_AFTER_MS = 250;
 
 const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
 
@@ -83,7 +85,7 @@ export class Machine {
       return Machine.#boot(opened, options);
     } catch (error) {
       ram.close();
-      if (isNew && path !== undefined) fs.rmSync(path, { force: true });
+      if (isNew && path !== undefined) MappedRam.remove(path);
       throw error;
     }
   }
@@ -138,7 +140,7 @@ export class Machine {
         args: [file, ...(argv ?? [...process.execArgv, ...process.argv.slice(1)])],
         env: { ...(options.env ?? process.env), [RAM_FD_VARIABLE]: String(this.ram.fd) },
         keepFds: [this.ram.fd],
-        takeDownBeside: true,
+        takeDownBeside: TAKE_DOWN_AFTER_MS,
       });
     } catch (error) {
       this.#writePage('running');
@@ -176,7 +178,7 @@ export class Machine {
   /** Ends the machine and removes its RAM file. */
   remove(): void {
     this.close();
-    if (this.path !== undefined) fs.rmSync(this.path, { force: true });
+    if (this.path !== undefined) MappedRam.remove(this.path);
   }
 
   /** Freezes everything, writes the records, seals the boot page. */

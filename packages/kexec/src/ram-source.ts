@@ -1,5 +1,4 @@
 /** Where a machine's RAM comes from: a name in /dev/shm, a path, a descriptor, or memory without a name that passes from process to process. */
-import * as fs from 'node:fs';
 import { KernelError, parseSize } from '@liveupdate/base';
 import { inheritedFd, MappedRam } from '@liveupdate/linux';
 
@@ -39,11 +38,7 @@ function pathOf(source: RamSource): string | undefined {
 function inherited(path: string | undefined): MappedRam | undefined {
   const fd = inheritedFd(RAM_FD_VARIABLE);
   if (fd === undefined) return undefined;
-  if (path !== undefined) {
-    const there = fs.statSync(path, { throwIfNoEntry: false });
-    const here = fs.fstatSync(fd);
-    if (there?.ino !== here.ino || there.dev !== here.dev) return undefined;
-  }
+  if (path !== undefined && !MappedRam.isOpenOn(fd, path)) return undefined;
   const ram = MappedRam.fromFd(fd);
   Reflect.deleteProperty(process.env, RAM_FD_VARIABLE);
   return ram;
@@ -76,7 +71,7 @@ export function openRam(source: RamSource): OpenedRam {
       throw new KernelError('EINVAL', "give the RAM's name, path or fd, or a size for one without a name");
     return { ram: MappedRam.anonymous({ name: 'liveupdate', size }), path, isNew: true };
   }
-  if (!fs.existsSync(path)) {
+  if (!MappedRam.exists(path)) {
     if (size === undefined)
       throw new KernelError('ENOENT', `there is no RAM at ${path}: give a size to make it`);
     return { ram: MappedRam.create({ path, size }), path, isNew: true };

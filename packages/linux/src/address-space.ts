@@ -21,9 +21,6 @@ import {
   viewOf,
 } from './libc.ts';
 
-/** How long the address space outlives exec: longer than any start of a program that is in a hurry, short for the memory that it holds. */
-const HOLD_SECONDS = 0;
-const HOLD_NANOSECONDS = 250_000_000;
 /** How often the new program looks whether it is over. */
 const LOOK_MS = 500;
 
@@ -66,9 +63,10 @@ export const TAKES_DOWN_BESIDE = CODE[process.arch] !== undefined;
 /**
  * Starts the process that holds this address space over an exec, which should follow at once.
  *
+ * @param hold milliseconds until it is taken down: longer than exec takes, and best until the new program is up and has less to do
  * @returns what the environment of the new program must have more; nothing where it cannot be done here: exec then takes memory down itself
  */
-export function keepAddressSpace(): Readonly<Record<string, string>> {
+export function keepAddressSpace(hold: number): Readonly<Record<string, string>> {
   const code = CODE[process.arch];
   if (!code) return {};
   const at = mmap(null, LENGTH, PROT_READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -76,8 +74,8 @@ export function keepAddressSpace(): Readonly<Record<string, string>> {
     const page = viewOf(at, PAGE_SIZE);
     new Uint8Array(page).set(code);
     const time = new BigInt64Array(page, TIMESPEC_AT, 2);
-    time[0] = BigInt(HOLD_SECONDS);
-    time[1] = BigInt(HOLD_NANOSECONDS);
+    time[0] = BigInt(Math.floor(hold / 1000));
+    time[1] = BigInt(Math.round((hold % 1000) * 1e6));
     page.transfer(0); // no view may outlive the mapping
     protect(at, PAGE_SIZE, PROT_READ_EXECUTE);
     return { [KEEPER_VARIABLE]: String(cloneProcess(at, at + BigInt(LENGTH), at + BigInt(TIMESPEC_AT))) };

@@ -2,8 +2,8 @@
  * What execve(2) refuses, checked beforehand (kernel: fs/exec.c, fs/binfmt_elf.c): Node's `process.execve` ends the process when the
  * kernel says no, and with it everything that was only in memory.
  */
-import * as fs from 'node:fs';
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { fs } from './node-fs.ts';
 import { callFs } from './ram-file.ts';
 
 /** Longest argument or NAME=value with its NUL: 32 pages (MAX_ARG_STRLEN). */

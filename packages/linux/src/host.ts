@@ -2,9 +2,9 @@
  * What this host offers, as data for whoever explains it to a person: nothing is printed, nothing is changed, and what cannot be read
  * is undefined. All of it can be read without privileges.
  */
-import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { codeOf, type ErrnoCode } from '@liveupdate/base';
+import { fs } from './node-fs.ts';
 import { callFs } from './ram-file.ts';
 
 /** Room of a file system. */

@@ -7,8 +7,7 @@
  * - Views are detached before memory is unmapped, so a view kept too long has length 0 and cannot crash the process.
  * - The garbage collector never unmaps: RAM and gathered views live until they are closed and released.
  */
-import * as fs from 'node:fs';
-import { codeOf, KernelError } from '@liveupdate/base';
+import { codeOf, KernelError, Undo } from '@liveupdate/base';
 import { checkPages, checkRange, type GatheredView, type Ram, type RamPiece } from '@liveupdate/mm';
 import {
   FALLOC_KEEP_SIZE,
@@ -21,12 +20,14 @@ import {
   seekTo,
 } from './libc.ts';
 import { mapFile, mapRuns, mergeAdjacent, type Mapping } from './mapping.ts';
+import { fs } from './node-fs.ts';
 import {
   adoptRamFile,
   callFs,
   createMemoryFile,
   createRamFile,
   openRamFile,
+  reopenRamFile,
   type RamFile,
 } from './ram-file.ts';
 
@@ -42,6 +43,8 @@ export class MappedRam implements Ram {
   readonly fd: number;
   /** Where the file was created or opened; undefined for a file without a name or one that came by its descriptor. */
   readonly path: string | undefined;
+  /** The descriptor that is mapped; locks are on the other one. */
+  readonly #mapFd: number;
   readonly #granule: number;
   #mapping: Mapping | undefined;
   readonly #gathered = new Set<Mapping>();
@@ -51,12 +54,16 @@ export class MappedRam implements Ram {
     this.fd = file.fd;
     this.path = path;
     this.#granule = file.granule;
-    try {
-      this.#mapping = mapFile(file.fd, file.size);
-    } catch (error) {
+    using undo = new Undo();
+    undo.add(() => {
       fs.closeSync(file.fd);
-      throw error;
-    }
+    });
+    this.#mapFd = reopenRamFile(file.fd);
+    undo.add(() => {
+      fs.closeSync(this.#mapFd);
+    });
+    this.#mapping = mapFile(this.#mapFd, file.size);
+    undo.keep();
   }
 
   /**
@@ -112,6 +119,33 @@ export class MappedRam implements Ram {
    */
   static fromFd(fd: number): MappedRam {
     return new MappedRam(adoptRamFile(fd));
+  }
+
+  /** Whether there is a file at this path, RAM or not. */
+  static exists(path: string): boolean {
+    return fs.existsSync(path);
+  }
+
+  /**
+   * Whether a descriptor is open on the file at this path; false where there is none.
+   *
+   * @throws KernelError EBADF: not open. EACCES, ENOTDIR, ELOOP: the path cannot be followed.
+   */
+  static isOpenOn(fd: number, path: string): boolean {
+    const there = callFs(`looking at '${path}'`, () => fs.statSync(path, { throwIfNoEntry: false }));
+    const here = callFs(`looking at descriptor ${fd}`, () => fs.fstatSync(fd));
+    return there?.ino === here.ino && there.dev === here.dev;
+  }
+
+  /**
+   * Removes a RAM file; whoever has it open keeps it. Nothing where there is none.
+   *
+   * @throws KernelError EACCES, EPERM, EROFS: the directory is not ours to write
+   */
+  static remove(path: string): void {
+    callFs(`removing '${path}'`, () => {
+      fs.rmSync(path, { force: true });
+    });
   }
 
   /**
@@ -233,7 +267,7 @@ export class MappedRam implements Ram {
         throw new KernelError('EINVAL', why);
       }
     }
-    const mapping = mapRuns(this.fd, runs, this.#granule);
+    const mapping = mapRuns(this.#mapFd, runs, this.#granule);
     let bytes: Uint8Array;
     try {
       bytes = mapping.bytes(0, mapping.length);
@@ -310,6 +344,7 @@ export class MappedRam implements Ram {
     for (const gathered of this.#gathered) gathered.unmap();
     this.#gathered.clear();
     mapping.unmap();
+    fs.closeSync(this.#mapFd);
     fs.closeSync(this.fd);
   }
 

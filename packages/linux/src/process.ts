@@ -27,11 +27,11 @@ export interface ReplaceOptions {
   /** Go on although output written to stdout or stderr is still in this process: it is lost. */
   readonly discardOutput?: boolean;
   /**
-   * The memory of this process is taken down by a process beside, some time after the new program has started: see `collectKeeper`, which
-   * the new program should call. Worth it from some 100 MiB of mapped RAM on: exec takes 60 ms for each GiB of 4 KiB pages. Where it cannot be
+   * The memory of this process is taken down by a process beside, so many milliseconds from now, when the new program has started: see
+   * `collectKeeper`, which that should call. Worth it from some 100 MiB of mapped RAM on: exec takes 60 ms for each GiB of 4 KiB pages. Where it cannot be
    * done (see `TAKES_DOWN_BESIDE`), it is as without.
    */
-  readonly takeDownBeside?: boolean;
+  readonly takeDownBeside?: number;
 }
 
 /**
@@ -61,7 +61,9 @@ export function replaceProcess(options: ReplaceOptions): never {
   const changed = kept.filter((fd) => closesOnExec(fd)); // EBADF comes from here, before anything is changed
   try {
     for (const fd of changed) setClosesOnExec(fd, false);
-    if (options.takeDownBeside === true) Object.assign(keeper, keepAddressSpace());
+    // Where the program keeps compiled code on disk, Node would write it at an exit that does not come.
+    process.getBuiltinModule('node:module').flushCompileCache();
+    if (options.takeDownBeside !== undefined) Object.assign(keeper, keepAddressSpace(options.takeDownBeside));
     return execve.call(process, file, options.args, { ...env, ...keeper });
   } catch (cause) {
     collectKeeper(keeper);

@@ -5,7 +5,6 @@
  * - Its descriptor has a number from 64 up. Node's start-up sets close-on-exec on the low descriptors, from 0 on while they are
  *   contiguous, so a low one would not reach the generation after the next.
  */
-import * as fs from 'node:fs';
 import { codeOf, KernelError, PAGE_SIZE, Undo } from '@liveupdate/base';
 import { checkRamSize } from '@liveupdate/mm';
 import {
@@ -21,6 +20,7 @@ import {
   MFD_HUGETLB,
   setClosesOnExec,
 } from './libc.ts';
+import { fs } from './node-fs.ts';
 
 /** The lowest number a RAM's descriptor gets. */
 const LEAST_FD = 64;
@@ -122,6 +122,19 @@ export function adoptRamFile(fd: number): RamFile {
   const high = duplicateFrom(fd, LEAST_FD);
   fs.closeSync(fd);
   return { ...file, fd: high };
+}
+
+/**
+ * Another open file description on the same file, for mapping it. A mapping keeps its description, and that keeps its locks: the lock on a RAM is
+ * on the descriptor that goes through exec, and must not outlive the owner with an old address space. Without /proc it is the same one.
+ */
+export function reopenRamFile(fd: number): number {
+  try {
+    return moveUp(callFs(`reopening descriptor ${fd}`, () => fs.openSync(`/proc/self/fd/${fd}`, 'r+')));
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+    return duplicateFrom(fd, LEAST_FD);
+  }
 }
 
 /** Gives a descriptor of ours a number from LEAST_FD up and close-on-exec; the one it had is closed, also where that fails. */

@@ -5,10 +5,10 @@
  * - Nobody waits for us: asynchronous faults are resolved inside the kernel, so a process that stops looking goes on.
  * - The structures are those of linux/userfaultfd.h and linux/fs.h; all their fields are 64-bit words.
  */
-import * as fs from 'node:fs';
 import { KernelError, Undo } from '@liveupdate/base';
 import { ioctl, userfaultfd, type Address } from './libc.ts';
 import { mapPrivate } from './mapping.ts';
+import { fs } from './node-fs.ts';
 
 const UFFD_API = 0xaan;
 /** Shared memory and hugetlb can be write-protected. */

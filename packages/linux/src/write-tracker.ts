@@ -5,9 +5,9 @@
  * Seen: every store through the RAM's own view, and every system call that reads into it. Not seen: stores through gathered views, other
  * mappings of the file and other processes; overwriting private memory that the process had already.
  */
-import * as fs from 'node:fs';
 import { KernelError } from '@liveupdate/base';
 import type { MappedRam } from './mapped-ram.ts';
+import { fs } from './node-fs.ts';
 import { watchWrites, type WriteWatch } from './userfaultfd.ts';
 
 export interface TrackOptions {
