@@ -1,6 +1,7 @@
 export { ElfCoreRam, isElf, rawImageRam } from './elf-core-ram.ts';
 export { FolioRuns } from './folio-runs.ts';
 export { HeapRam } from './heap-ram.ts';
+export { memoryOf, usableMemory, withMemoryMap, type MemoryMapEntry } from './memory-map.ts';
 export { PageAllocator, type AllocOptions } from './page-allocator.ts';
 export {
   FREE,

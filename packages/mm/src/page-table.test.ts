@@ -5,6 +5,7 @@ import {
   HEAD,
   INCOMING_HEAD,
   INCOMING_TAIL,
+  KIND,
   PageTable,
   PRESERVED,
   RESERVED,
@@ -20,6 +21,37 @@ describe('PageTable', () => {
     expect(table.isUnclaimed(0, 10)).toBe(true);
     expect(table.isUnclaimed(0, 11)).toBe(false);
     expect(table.isUnclaimed(10, 0)).toBe(true);
+  });
+
+  test('what is not memory is reserved from the start', () => {
+    const table = new PageTable(16 * PAGE_SIZE, [
+      { pa: 4 * PAGE_SIZE, length: 3 * PAGE_SIZE },
+      { pa: 10 * PAGE_SIZE, length: 6 * PAGE_SIZE },
+    ]);
+    const runs: number[][] = [];
+    table.forEachFreeRun((pfn, count) => runs.push([pfn, count]));
+    expect(runs).toEqual([
+      [4, 3],
+      [10, 6],
+    ]);
+    expect([table.isUnclaimed(4, 3), table.isUnclaimed(3, 2), table.isUnclaimed(6, 2)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+  });
+
+  test('folios that are alike are counted up to the first that is not, or to the end of RAM', () => {
+    const table = new PageTable(64 * PAGE_SIZE);
+    table.claimIncomingRun(5, 59);
+    for (const pfn of [8, 16, 24]) table.claimIncoming(pfn, 3);
+    expect(table.foliosAlike(KIND, INCOMING_HEAD, 0, 5, 100)).toBe(3);
+    expect(table.foliosAlike(KIND, INCOMING_HEAD, 0, 32, 100)).toBe(32);
+    expect(table.foliosAlike(KIND, INCOMING_HEAD, 0, 33, 7)).toBe(7);
+    expect(table.foliosAlike(KIND, INCOMING_HEAD, 3, 8, 100)).toBe(3);
+    expect(table.foliosAlike(KIND, INCOMING_HEAD, 3, 16, 2)).toBe(2);
+    expect(table.foliosAlike(KIND, INCOMING_HEAD, 3, 56, 2)).toBe(0);
+    expect(table.foliosAlike(KIND, HEAD, 0, 5, 1)).toBe(0);
   });
 
   test('claims incoming folios and runs, which are then not unclaimed', () => {
@@ -50,7 +82,7 @@ describe('PageTable', () => {
     const table = new PageTable(8 * PAGE_SIZE);
     table.setFlag(SCRATCH, 2, 2);
     table.reserve(1, 2);
-    expect([...table.flags.subarray(0, 4)]).toEqual([FREE, RESERVED, RESERVED | SCRATCH, SCRATCH]);
+    expect([...table.flags.subarray(0, 4)]).toEqual([FREE, RESERVED, RESERVED | SCRATCH, FREE | SCRATCH]);
   });
 
   test('markStale marks what is free and nothing else', () => {
@@ -62,13 +94,13 @@ describe('PageTable', () => {
     table.markStale();
     expect([...table.flags]).toEqual([
       RESERVED,
-      STALE,
+      FREE | STALE,
       INCOMING_HEAD,
       INCOMING_TAIL,
-      SCRATCH | STALE,
-      SCRATCH | STALE,
+      FREE | SCRATCH | STALE,
+      FREE | SCRATCH | STALE,
       HEAD,
-      STALE,
+      FREE | STALE,
     ]);
   });
 
@@ -82,7 +114,7 @@ describe('PageTable', () => {
     table.clearFlag(PRESERVED, 3, 1);
     expect(table.allHave(PRESERVED, true, 2, 3)).toBe(false);
     expect(table.allHave(PRESERVED, false, 3, 1)).toBe(true);
-    expect(table.flags[2]).toBe(PRESERVED);
+    expect(table.flags[2]).toBe(FREE | PRESERVED);
   });
 
   test('kinds have names for messages, outside RAM too', () => {

@@ -1,14 +1,16 @@
 /**
  * State of every page frame, in typed arrays outside RAM (the kernel's struct page array). It is rebuilt at every boot.
  *
- * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. 8 bytes per frame.
+ * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. 8 bytes per frame, and untouched
+ * parts of the arrays cost the system nothing: a frame that is not there (a hole in physical memory) is all zero.
  */
-import { KernelError, PAGE_SIZE, type Pfn } from '@liveupdate/base';
+import { KernelError, physToPfn, type Pfn } from '@liveupdate/base';
+import { firstOther } from './byte-scan.ts';
+import type { RamPiece } from './ram.ts';
 
-/** What a frame is; the low three bits of its flags. */
-export const FREE = 0;
-/** Never handed out: the boot page, holes in physical memory. */
-export const RESERVED = 1;
+/** What a frame is; the low three bits of its flags. Never handed out: the boot page, holes in physical memory. */
+export const RESERVED = 0;
+export const FREE = 1;
 /** First frame of a folio in use. */
 export const HEAD = 2;
 export const TAIL = 3;
@@ -23,9 +25,12 @@ export const SCRATCH = 16;
 /** Handed to the next kernel. A frame in use that may not be freed, moved or preserved again. */
 export const PRESERVED = 32;
 
+/** All bits of a flag byte. */
+const ALL = 0xff;
+
 const KIND_NAMES = [
-  'free',
   'reserved',
+  'free',
   'in use',
   'a tail page',
   'incoming',
@@ -35,7 +40,7 @@ const KIND_NAMES = [
 ];
 
 export class PageTable {
-  /** Number of frames. */
+  /** Number of frames, holes among them. */
   readonly frames: number;
   readonly flags: Uint8Array;
   /** Order of the folio, at its head frame. */
@@ -44,30 +49,38 @@ export class PageTable {
   readonly refs: Uint32Array;
   /** Pin count, at the head frame. */
   readonly pins: Uint16Array;
+  readonly #flagWords: Int32Array;
+  readonly #orderWords: Int32Array;
 
-  /** @param ramSize bytes */
-  constructor(ramSize: number) {
-    this.frames = Math.floor(ramSize / PAGE_SIZE);
+  /**
+   * A table in which all memory is free.
+   *
+   * @param ramSize bytes
+   * @param memory the ranges that are memory, where not all of RAM is
+   */
+  constructor(ramSize: number, memory: readonly RamPiece[] = [{ pa: 0, length: ramSize }]) {
+    this.frames = physToPfn(ramSize);
     try {
-      this.flags = new Uint8Array(Math.ceil(this.frames / 4) * 4);
-      this.orders = new Uint8Array(this.frames);
+      const whole = Math.ceil(this.frames / 4) * 4;
+      this.flags = new Uint8Array(whole);
+      this.orders = new Uint8Array(whole);
       this.refs = new Uint32Array(this.frames);
       this.pins = new Uint16Array(this.frames);
     } catch (cause) {
       throw new KernelError('ENOMEM', `no memory for the state of ${this.frames} page frames`, { cause });
     }
+    this.#flagWords = new Int32Array(this.flags.buffer);
+    this.#orderWords = new Int32Array(this.orders.buffer);
+    for (const { pa, length } of memory) this.flags.fill(FREE, physToPfn(pa), physToPfn(pa + length));
   }
 
   kindName(pfn: Pfn): string {
     return pfn < this.frames ? KIND_NAMES[this.flags[pfn] & KIND] : 'outside RAM';
   }
 
-  /** Whether [pfn, pfn + count) lies in RAM and no frame of it is claimed yet. */
+  /** Whether [pfn, pfn + count) is memory and no frame of it is claimed yet. */
   isUnclaimed(pfn: Pfn, count: number): boolean {
-    if (pfn + count > this.frames) return false;
-    const { flags } = this;
-    for (let i = pfn; i < pfn + count; i++) if ((flags[i] & KIND) !== FREE) return false;
-    return true;
+    return pfn + count <= this.frames && this.flagsEnd(KIND, FREE, pfn, pfn + count) === pfn + count;
   }
 
   /** Takes frames out of use, until PageAllocator.releaseReserved. Those in a scratch area remain part of it. */
@@ -91,10 +104,29 @@ export class PageTable {
 
   /** Whether every frame of [pfn, pfn + count) has the flag (`want`), or none has it (`!want`). */
   allHave(flag: number, want: boolean, pfn: Pfn, count: number): boolean {
-    const { flags } = this;
-    const mask = want ? flag : 0;
-    for (let i = pfn; i < pfn + count; i++) if ((flags[i] & flag) !== mask) return false;
-    return true;
+    return this.flagsEnd(flag, want ? flag : 0, pfn, pfn + count) === pfn + count;
+  }
+
+  /** The first frame of [pfn, end) whose flags are not `value` in the bits of `mask`; `end` where there is none. */
+  flagsEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
+    return firstOther(this.flags, this.#flagWords, pfn, end, mask, value);
+  }
+
+  /** How many of `count` folios side by side have these flags in the bits of `mask`, and this order, at their head frames. */
+  foliosAlike(mask: number, value: number, order: number, pfn: Pfn, count: number): number {
+    if (order === 0) {
+      const end = this.flagsEnd(mask, value, pfn, Math.min(pfn + count, this.frames));
+      return firstOther(this.orders, this.#orderWords, pfn, end, ALL, 0) - pfn;
+    }
+    const { flags, orders, frames } = this;
+    const step = 1 << order;
+    let folios = 0;
+    let at = pfn;
+    while (folios < count && at < frames && (flags[at] & mask) === value && orders[at] === order) {
+      folios += 1;
+      at += step;
+    }
+    return folios;
   }
 
   setFlag(flag: number, pfn: Pfn, count: number): void {
@@ -107,9 +139,19 @@ export class PageTable {
     for (let i = pfn; i < pfn + count; i++) flags[i] &= ~flag;
   }
 
-  /** Marks the content of every unclaimed frame as unknown. */
+  /** Calls `visit` for each run of free frames whose flags are alike, in ascending order. */
+  forEachFreeRun(visit: (pfn: Pfn, count: number) => void): void {
+    const { flags, frames } = this;
+    for (let at = 0; at < frames;) {
+      const flag = flags[at];
+      const end = this.flagsEnd(ALL, flag, at, frames);
+      if ((flag & KIND) === FREE) visit(at, end - at);
+      at = end;
+    }
+  }
+
+  /** Marks the content of all free memory as unknown. */
   markStale(): void {
-    const { flags } = this;
-    for (let i = 0; i < flags.length; i++) if ((flags[i] & KIND) === FREE) flags[i] |= STALE;
+    this.forEachFreeRun((pfn, count) => this.flags.fill(this.flags[pfn] | STALE, pfn, pfn + count));
   }
 }

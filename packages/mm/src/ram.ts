@@ -21,6 +21,9 @@ export interface Ram {
   /** Bytes; physical addresses run from 0 to size - 1. A multiple of the page size. */
   readonly size: number;
 
+  /** The ranges that are memory, ascending and apart, where not all addresses are; anything outside is EFAULT. Absent: all of RAM. */
+  readonly memory?: readonly RamPiece[];
+
   /**
    * A live view: no copy, writes are in RAM at once. A range within one aligned block of 4 MiB (any folio) can be viewed in every
    * backend, larger ranges in those that are contiguous themselves.

@@ -3,6 +3,7 @@
  * is as large as the largest folio, so that every folio is one view.
  */
 import { KernelError, MAX_FOLIO_SIZE } from '@liveupdate/base';
+import { memoryOf, withMemoryMap } from './memory-map.ts';
 import { checkPages, checkRamSize, checkRange, forEachBlock, type Ram } from './ram.ts';
 
 /** Puts the first content into a new block, which is zero. `pa` is where the block begins. */
@@ -79,7 +80,18 @@ function blockStart(pa: number): number {
 
 /** A copy-on-write overlay: reads show `under` as it was when its block was first touched, writes stay in the overlay. */
 export function overlayRam(under: Ram): Ram {
-  return new SparseRam(under.size, (block, pa) => {
-    block.set(under.bytes(pa, block.length));
+  const memory = memoryOf(under);
+  const overlay = new SparseRam(under.size, (block, pa) => {
+    for (const range of memory) {
+      const from = Math.max(range.pa, pa);
+      const to = Math.min(range.pa + range.length, pa + block.length);
+      if (from < to) block.set(under.bytes(from, to - from), from - pa);
+    }
   });
+  return under.memory
+    ? withMemoryMap(
+        overlay,
+        under.memory.map((range) => ({ ...range, kind: 'usable' })),
+      )
+    : overlay;
 }

@@ -1,0 +1,124 @@
+/**
+ * The memory map of a machine: which physical addresses are memory (kernel: memblock; x86: the e820 table). RAM may begin anywhere
+ * and have holes; what lies outside the map is never touched.
+ */
+import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { checkPages, checkRange, type GatheredView, type Ram, type RamPiece } from './ram.ts';
+
+/** One line of a memory map, in bytes; it need not be made of whole pages. */
+export interface MemoryMapEntry extends RamPiece {
+  /** Reserved memory (firmware, ACPI tables) is not ours, even where another line calls it usable. */
+  readonly kind: 'usable' | 'reserved';
+}
+
+/**
+ * The usable ranges of a memory map: whole pages, ascending, none touching another.
+ *
+ * @param size bytes of physical address space; what lies beyond is left out
+ * @throws KernelError EINVAL: a line that is no range of addresses
+ */
+export function usableMemory(map: readonly MemoryMapEntry[], size: number): RamPiece[] {
+  for (const { pa, length } of map) {
+    if (!(Number.isSafeInteger(pa) && Number.isSafeInteger(length) && pa >= 0 && length >= 0))
+      throw new KernelError('EINVAL', `a memory map names ${pa} + ${length} bytes, which is no range`);
+  }
+  let usable: [from: number, to: number][] = [];
+  const lines = map.filter(({ kind }) => kind === 'usable').sort((a, b) => a.pa - b.pa);
+  for (const { pa, length } of lines) {
+    const last = usable.at(-1);
+    if (last && pa <= last[1]) last[1] = Math.max(last[1], pa + length);
+    else usable.push([pa, pa + length]);
+  }
+  for (const { pa, length, kind } of map) {
+    if (kind !== 'reserved') continue;
+    usable = usable.flatMap(([from, to]): [number, number][] => [
+      [from, Math.min(to, pa)],
+      [Math.max(from, pa + length), to],
+    ]);
+    usable = usable.filter(([from, to]) => from < to);
+  }
+  const pieces = usable.map(([from, to]) => {
+    const pa = Math.ceil(from / PAGE_SIZE) * PAGE_SIZE;
+    return { pa, length: Math.floor(Math.min(to, size) / PAGE_SIZE) * PAGE_SIZE - pa };
+  });
+  return pieces.filter(({ length }) => length > 0);
+}
+
+/** RAM of which only a part is memory. */
+class MapRam implements Ram {
+  readonly size: number;
+  readonly memory: readonly RamPiece[];
+  readonly #under: Ram;
+  readonly reserve?: (pa: number, length: number) => void;
+  readonly gather?: (pieces: readonly RamPiece[]) => GatheredView;
+
+  constructor(under: Ram, memory: readonly RamPiece[]) {
+    this.#under = under;
+    this.memory = memory;
+    const last = memory[memory.length - 1];
+    this.size = last.pa + last.length;
+    if (under.reserve) {
+      this.reserve = (pa, length) => {
+        this.#check(pa, length);
+        under.reserve?.(pa, length);
+      };
+    }
+    const gather = under.gather?.bind(under);
+    if (gather) {
+      this.gather = (pieces) => {
+        for (const { pa, length } of pieces) this.#check(pa, length);
+        return gather(pieces);
+      };
+    }
+  }
+
+  bytes(pa: number, length: number): Uint8Array {
+    this.#check(pa, length);
+    return this.#under.bytes(pa, length);
+  }
+
+  discard(pa: number, length: number): void {
+    checkPages(this.size, pa, length);
+    this.#check(pa, length);
+    this.#under.discard(pa, length);
+  }
+
+  close(): void {
+    this.#under.close();
+  }
+
+  /** Throws EFAULT unless the range lies in one range of memory. */
+  #check(pa: number, length: number): void {
+    checkRange(this.size, pa, length);
+    const isThere = this.memory.some((range) => pa >= range.pa && pa + length <= range.pa + range.length);
+    if (!isThere) {
+      throw new KernelError(
+        'EFAULT',
+        `0x${pa.toString(16)} + ${length} bytes lies in a hole of the memory map`,
+      );
+    }
+  }
+}
+
+/**
+ * Shows of a RAM what its memory map calls usable; its size is where that ends. All else is EFAULT.
+ *
+ * @example
+ * // A board whose RAM begins at 1 GiB, with 1 MiB of firmware in its midst.
+ * const ram = withMemoryMap(new SparseRam(2 * GiB), [
+ *   { pa: GiB, length: GiB, kind: 'usable' },
+ *   { pa: GiB + 512 * MiB, length: MiB, kind: 'reserved' },
+ * ]);
+ *
+ * @throws KernelError EINVAL: a line that is no range, or no usable page at all
+ */
+export function withMemoryMap(ram: Ram, map: readonly MemoryMapEntry[]): Ram {
+  const memory = usableMemory(map, ram.size);
+  if (memory.length === 0) throw new KernelError('EINVAL', 'the memory map has no usable page in this RAM');
+  return new MapRam(ram, memory);
+}
+
+/** The ranges of a RAM that are memory: all of it, where it has no map. */
+export function memoryOf({ size, memory }: Pick<Ram, 'size' | 'memory'>): readonly RamPiece[] {
+  return memory ?? [{ pa: 0, length: size }];
+}
