@@ -45,6 +45,12 @@ export const VMALLOC_HUGE = 2;
 /** Addresses in a vmalloc chunk: a page less its `next` pointer. */
 export const VMALLOC_CHUNK_ENTRIES = PAGE_SIZE / 8 - 1;
 
+/** Bytes of any number in vmalloc memory. Not a structure of Linux: ours, for the records of handlers. */
+export const BlobSer = layout('kho_blob', 24, {
+  length: { at: 0, bytes: 8 }, // bytes
+  memory: { at: 8, bytes: 16 }, // kho_vmalloc; all zero where there are no bytes
+});
+
 export const BlockHeaderSer = layout('kho_block_header', 16, {
   next: { at: 0, bytes: 8 }, // pa of the next block, 0 at the end
   count: { at: 8, bytes: 8 }, // entries in this block

@@ -5,7 +5,8 @@
 import { assert, KernelError, PAGE_SIZE, StructView, type PhysAddr } from '@liveupdate/base';
 import type { Ram } from '@liveupdate/mm';
 import { blockCapacity, BlockHeaderSer, MAX_BLOCKS } from './abi.ts';
-import type { Kho, PreservedBlock } from './kho.ts';
+import type { Kho } from './kho.ts';
+import type { PreservedBlock } from './preserved-block.ts';
 
 /** The outgoing side: room for entries that are written later. */
 export class BlockSet {

@@ -3,7 +3,15 @@
  * was read and found good.
  */
 import { PAGE_SIZE, pfnToPhys, physToPfn } from '@liveupdate/base';
-import { checkRamSize, forEachBlock, PageAllocator, PageTable, SCRATCH, type Ram } from '@liveupdate/mm';
+import {
+  checkRamSize,
+  forEachBlock,
+  memoryOf,
+  PageAllocator,
+  PageTable,
+  SCRATCH,
+  type Ram,
+} from '@liveupdate/mm';
 import { Kho } from './kho.ts';
 import { readHandover, type EntryRecord, type Handover, type ScratchArea } from './read-handover.ts';
 import { checkScratch, chooseScratch } from './scratch.ts';
@@ -41,10 +49,13 @@ const LEAST_PAGES = 32;
  * leaves no page for this kernel.
  */
 export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
-  checkRamSize(ram.size, LEAST_PAGES);
-  const table = new PageTable(ram.size);
-  const scratch = options.scratch ?? chooseScratch(ram.size);
-  checkScratch(scratch, ram.size);
+  checkRamSize(
+    memoryOf(ram).reduce((sum, { length }) => sum + length, 0),
+    LEAST_PAGES,
+  );
+  const table = new PageTable(ram.size, memoryOf(ram));
+  const scratch = options.scratch ?? chooseScratch(ram);
+  checkScratch(scratch, ram);
   for (const area of scratch) table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
   table.reserve(0, 1);
   return start(ram, table, scratch, undefined, options);

@@ -1,10 +1,17 @@
 export { KHO_COMPATIBLE } from './abi.ts';
+export {
+  BLOB_DESCRIPTOR_SIZE,
+  readBlobDescriptor,
+  writeBlobDescriptor,
+  type BlobDescriptor,
+} from './blob-ser.ts';
 export { BlockSet, readBlockSet, type IncomingBlockSet } from './block-set.ts';
 export { boot, bootCold, bootHandover, POISON, type BootOptions, type FreeMemory } from './boot.ts';
 export { fdtString, type FdtNode } from './fdt.ts';
 export { readFdt } from './fdt-reader.ts';
 export { writeFdt } from './fdt-writer.ts';
-export { Kho, PreservedBlock, type KhoInit } from './kho.ts';
+export { Kho, type KhoInit } from './kho.ts';
+export { PreservedBlock } from './preserved-block.ts';
 export { RadixTree } from './radix-tree.ts';
 export { walkRadixTree, type RunVisitor } from './radix-walk.ts';
 export {

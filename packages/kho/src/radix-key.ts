@@ -2,8 +2,11 @@
  * Keys of the preserved memory map. A key holds order and address in one number: bit 52 - order, then pa >> (12 + order) below it.
  * Keys are at most 53 bits here, exact as JavaScript numbers; wider ones are refused (ERANGE).
  */
-import { KernelError, log2Floor, type Pfn } from '@liveupdate/base';
+import { KernelError, log2Floor, MAX_ORDER, type Pfn } from '@liveupdate/base';
 import { RADIX_LEAF_BITS, RADIX_ORDER_0_BIT } from './abi.ts';
+
+/** log2 of the bits of a leaf. */
+const LEAF_SHIFT = 15;
 
 /**
  * Number of the leaf that holds a folio's key; its 45 bits are the path through the tables.
@@ -17,8 +20,18 @@ export function radixLeaf(pfn: Pfn, order: number): number {
   return Math.floor((top + index) / RADIX_LEAF_BITS);
 }
 
+/** Frames below this are cut up with shifts, for which a number must be a 32-bit one. */
+const SMALL = 2 ** 31;
+
+/** Number of the leaf among those of its order. Any frame has one, whether it has a key or not. */
+export function leafOfOrder(pfn: Pfn, order: number): number {
+  if (pfn < SMALL && order <= MAX_ORDER) return pfn >>> (order + LEAF_SHIFT);
+  return Math.floor(pfn / 2 ** (order + LEAF_SHIFT));
+}
+
 /** Bit within its leaf. */
 export function radixBit(pfn: Pfn, order: number): number {
+  if (pfn < SMALL && order <= MAX_ORDER) return (pfn >>> order) & (RADIX_LEAF_BITS - 1);
   return Math.floor(pfn / 2 ** order) % RADIX_LEAF_BITS;
 }
 
@@ -28,7 +41,7 @@ export function radixBit(pfn: Pfn, order: number): number {
  * @throws KernelError EINVAL: no order that a kernel writes
  */
 export function leafOrder(leaf: number): number {
-  const order = leaf < 1 ? -1 : RADIX_ORDER_0_BIT - log2Floor(RADIX_LEAF_BITS) - log2Floor(leaf);
+  const order = leaf < 1 ? -1 : RADIX_ORDER_0_BIT - LEAF_SHIFT - log2Floor(leaf);
   if (order < 0 || order > MAX_RUN_ORDER)
     throw new KernelError('EINVAL', `leaf 0x${leaf.toString(16)} of the memory map stands for no order`);
   return order;

@@ -18,8 +18,8 @@ import {
   physToPfn,
 } from '@liveupdate/base';
 import type { PageAllocator } from '@liveupdate/mm';
-import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS } from './abi.ts';
-import { radixBit, radixLeaf } from './radix-key.ts';
+import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS, RADIX_ORDER_0_BIT } from './abi.ts';
+import { leafOfOrder, radixBit, radixLeaf } from './radix-key.ts';
 
 /** Index into the table of `level` (1..5) on the way to a leaf. */
 function tableIndex(leaf: number, level: number): number {
@@ -30,8 +30,10 @@ export class RadixTree {
   readonly #pages: PageAllocator;
   /** pa of the root node. */
   readonly root: PhysAddr;
-  /** Live views of the leaves that were touched, by leaf number: a view per 128 MiB, not per page. */
-  readonly #leaves = new Map<number, Uint32Array>();
+  /** Live views of the leaves by order, then by number among those of the order: a view per 128 MiB of pages, not per page. */
+  readonly #leaves = Array.from({ length: RADIX_ORDER_0_BIT + 1 }, () => new Map<number, Uint32Array>());
+  /** The leaf found last: mostly the next one too. */
+  #lastOrder = -1;
   #lastLeaf = -1;
   #lastWords: Uint32Array | undefined;
 
@@ -43,7 +45,7 @@ export class RadixTree {
 
   /** Whether this folio is in the map. */
   has(pfn: Pfn, order: number): boolean {
-    const words = this.#find(radixLeaf(pfn, order));
+    const words = this.#find(leafOfOrder(pfn, order), order);
     const bit = radixBit(pfn, order);
     return words !== undefined && (words[bit >>> 5] & (1 << (bit & 31))) !== 0;
   }
@@ -56,7 +58,7 @@ export class RadixTree {
   addRun(pfn: Pfn, count: number, order: number): void {
     // Most calls stay within one leaf that is there already: nothing is made for them.
     const bit = radixBit(pfn, order);
-    const words = bit + count <= RADIX_LEAF_BITS ? this.#find(radixLeaf(pfn, order)) : undefined;
+    const words = bit + count <= RADIX_LEAF_BITS ? this.#find(leafOfOrder(pfn, order), order) : undefined;
     if (words) setBits(words, bit, count);
     else this.#addToNewLeaves(pfn, count, order);
   }
@@ -64,15 +66,15 @@ export class RadixTree {
   #addToNewLeaves(pfn: Pfn, count: number, order: number): void {
     const made: (() => void)[] = [];
     try {
-      forEachLeaf(pfn, count, order, (leaf) => {
-        if (!this.#find(leaf)) made.push(this.#create(leaf));
+      forEachLeaf(pfn, count, order, (first) => {
+        if (!this.#find(leafOfOrder(first, order), order)) made.push(this.#create(first, order));
       });
     } catch (error) {
       while (made.length > 0) made.pop()?.();
       throw error;
     }
-    forEachLeaf(pfn, count, order, (leaf, bit, bits) => {
-      const words = this.#find(leaf);
+    forEachLeaf(pfn, count, order, (first, bit, bits) => {
+      const words = this.#find(leafOfOrder(first, order), order);
       assert(words !== undefined, 'a leaf that was just made is gone');
       setBits(words, bit, bits);
     });
@@ -80,12 +82,25 @@ export class RadixTree {
 
   /** Takes out `count` folios of one order that lie side by side and are in the map. */
   deleteRun(pfn: Pfn, count: number, order: number): void {
-    forEachLeaf(pfn, count, order, (leaf, bit, bits) => {
-      const words = this.#find(leaf);
-      if (!words || findBit(words, bit, bit + bits, false) !== bit + bits)
-        throw new AssertionError(`frame ${pfn} of order ${order} is not in the map`);
-      clearBits(words, bit, bits);
+    const bit = radixBit(pfn, order);
+    if (bit + count <= RADIX_LEAF_BITS) {
+      clearBits(this.#haveAll(pfn, bit, count, order), bit, count);
+      return;
+    }
+    forEachLeaf(pfn, count, order, (first, bit, bits) => {
+      this.#haveAll(first, bit, bits, order);
     });
+    forEachLeaf(pfn, count, order, (first, bit, bits) => {
+      clearBits(this.#haveAll(first, bit, bits, order), bit, bits);
+    });
+  }
+
+  /** The leaf of `count` keys that are all in the map. */
+  #haveAll(pfn: Pfn, bit: number, count: number, order: number): Uint32Array {
+    const words = this.#find(leafOfOrder(pfn, order), order);
+    if (!words || findBit(words, bit, bit + count, false) !== bit + count)
+      throw new AssertionError(`frame ${pfn} of order ${order} is not in the map`);
+    return words;
   }
 
   /** Number of pages that the nodes take. */
@@ -93,18 +108,22 @@ export class RadixTree {
     return countNodes(this.#pages, this.root, RADIX_LEVELS - 1);
   }
 
-  #find(leaf: number): Uint32Array | undefined {
-    if (leaf === this.#lastLeaf) return this.#lastWords;
-    const words = this.#leaves.get(leaf);
+  #find(leaf: number, order: number): Uint32Array | undefined {
+    if (leaf === this.#lastLeaf && order === this.#lastOrder) return this.#lastWords;
+    const words = this.#leaves[order].get(leaf);
     if (words) {
       this.#lastLeaf = leaf;
+      this.#lastOrder = order;
       this.#lastWords = words;
     }
     return words;
   }
 
-  /** Makes a leaf and the tables above it that are missing. Returns what takes them back. */
-  #create(leaf: number): () => void {
+  /** Makes the leaf of a frame and the tables above it that are missing. Returns what takes them back. */
+  #create(pfn: Pfn, order: number): () => void {
+    const leaf = radixLeaf(pfn, order);
+    const leaves = this.#leaves[order];
+    const key = leafOfOrder(pfn, order);
     let level = RADIX_LEVELS - 1;
     let table = this.#table(this.root);
     for (
@@ -130,10 +149,10 @@ export class RadixTree {
     const slot = tableIndex(leaf, level);
     table[slot] = BigInt(pfnToPhys(made[made.length - 1]));
     const bytes = this.#pages.folioBytes(made[0]);
-    this.#leaves.set(leaf, new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4));
+    leaves.set(key, new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4));
     return () => {
       table[slot] = 0n;
-      this.#leaves.delete(leaf);
+      leaves.delete(key);
       this.#lastLeaf = -1;
       for (const pfn of made) this.#pages.put(pfn);
     };
@@ -145,19 +164,19 @@ export class RadixTree {
   }
 }
 
-/** Calls `visit` with the part of a run that each leaf holds. */
+/** Calls `visit` with the part of a run that each leaf holds: its first frame, its first bit, the number of bits. */
 function forEachLeaf(
   pfn: Pfn,
   count: number,
   order: number,
-  visit: (leaf: number, bit: number, bits: number) => void,
+  visit: (pfn: Pfn, bit: number, bits: number) => void,
 ): void {
   let at = pfn;
   let left = count;
   while (left > 0) {
     const bit = radixBit(at, order);
     const bits = Math.min(left, RADIX_LEAF_BITS - bit);
-    visit(radixLeaf(at, order), bit, bits);
+    visit(at, bit, bits);
     at += bits * 2 ** order;
     left -= bits;
   }

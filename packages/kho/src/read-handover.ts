@@ -13,9 +13,11 @@ import {
 } from '@liveupdate/base';
 import {
   forEachBlock,
+  FREE,
   INCOMING_HEAD,
   INCOMING_TAIL,
   KIND,
+  memoryOf,
   PageTable,
   SCRATCH,
   type Ram,
@@ -35,6 +37,7 @@ import {
 } from './abi.ts';
 import { fdtString, type FdtNode } from './fdt.ts';
 import { readFdt } from './fdt-reader.ts';
+import { MAX_RUN_ORDER } from './radix-key.ts';
 import { walkRadixTree } from './radix-walk.ts';
 import { checkScratch } from './scratch.ts';
 
@@ -128,7 +131,7 @@ function readScratch(ram: Ram, entry: EntryRecord): ScratchArea[] {
     const ser = new StructView(bytes.subarray(at, at + ScratchSer.SIZE));
     areas.push({ addr: ser.getNumber(ScratchSer.addr), size: ser.getNumber(ScratchSer.size) });
   }
-  checkScratch(areas, ram.size);
+  checkScratch(areas, ram);
   return areas;
 }
 
@@ -164,6 +167,22 @@ function readSubtrees(ram: Ram, root: FdtNode): Map<string, Subtree> {
   return subtrees;
 }
 
+/** Takes `count` preserved folios side by side out of the free memory. */
+function claim(table: PageTable, pfn: Pfn, count: number, order: number): void {
+  const pages = count * 2 ** order;
+  const isFree =
+    pfn + pages <= table.frames && table.flagsEnd(KIND | SCRATCH, FREE, pfn, pfn + pages) === pfn + pages;
+  if (!isFree) {
+    const isScratch = table.isUnclaimed(pfn, pages);
+    throw new KernelError(
+      'EINVAL',
+      `preserved frames ${pfn}..${pfn + pages - 1} (order ${order}) ${isScratch ? 'lie in a scratch area' : 'are no memory, or preserved twice'}`,
+    );
+  }
+  if (order === 0) table.claimIncomingRun(pfn, count);
+  else for (let i = 0; i < count; i++) table.claimIncoming(pfn + i * 2 ** order, order);
+}
+
 /** A blob in memory that the next boot gives away would be read as whatever comes to lie there. */
 function checkSubtrees(table: PageTable, subtrees: ReadonlyMap<string, Subtree>): void {
   for (const { name, pa, size } of subtrees.values()) {
@@ -189,7 +208,8 @@ function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>): Uint32Array
  * Reads and checks a handover.
  *
  * @param ram as the previous kernel left it
- * @throws KernelError EINVAL: the handover is damaged, of another version, or contradicts itself. EFAULT: it points outside RAM.
+ * @throws KernelError EINVAL: the handover is damaged, of another version, or contradicts itself. EFAULT: it points outside RAM, or into
+ * a hole of its memory map.
  * EOVERFLOW: a 64-bit field is beyond 2^53.
  */
 export function readHandover(ram: Ram, entry: EntryRecord): Handover {
@@ -211,41 +231,27 @@ export function readHandover(ram: Ram, entry: EntryRecord): Handover {
   const preservedMap = u64Property(root, PROP_PRESERVED_MAP);
   const subtrees = readSubtrees(ram, root);
 
-  const table = new PageTable(ram.size);
-  const isScratch = (pfn: Pfn, count: number): boolean =>
-    scratch.some((area) => pfnToPhys(pfn) < area.addr + area.size && pfnToPhys(pfn + count) > area.addr);
-  const byOrder = new Map<number, number>();
+  const table = new PageTable(ram.size, memoryOf(ram));
+  table.reserve(0, 1);
+  for (const area of scratch) table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
+  const counts = new Float64Array(MAX_RUN_ORDER + 1);
   const structure = new Set<Pfn>([physToPfn(entry.fdtAddr), physToPfn(entry.scratchAddr)]);
   walkRadixTree(
     ram,
     preservedMap,
     (pfn, count, order) => {
-      const pages = count * 2 ** order;
-      if (pfn === 0 || !table.isUnclaimed(pfn, pages)) {
-        throw new KernelError(
-          'EINVAL',
-          `preserved frames ${pfn}..${pfn + pages - 1} (order ${order}) are outside RAM or preserved twice`,
-        );
-      }
-      if (isScratch(pfn, pages))
-        throw new KernelError('EINVAL', `preserved frames ${pfn}..${pfn + pages - 1} lie in a scratch area`);
-      if (order === 0) table.claimIncomingRun(pfn, count);
-      else for (let i = 0; i < count; i++) table.claimIncoming(pfn + i * 2 ** order, order);
-      byOrder.set(order, (byOrder.get(order) ?? 0) + count);
+      claim(table, pfn, count, order);
+      counts[order] += count;
     },
     (node) => structure.add(node),
   );
-  for (const area of scratch) {
-    table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
-  }
   checkSubtrees(table, subtrees);
-  table.reserve(0, 1);
   return {
     entry,
     scratch,
     subtrees,
     preservedMap,
-    preservedByOrder: byOrder,
+    preservedByOrder: new Map([...counts.entries()].filter(([, count]) => count > 0).reverse()),
     table,
     structure: claimStructure(table, structure),
     kexecMetadata: readMetadata(ram, subtrees.get(KEXEC_METADATA)),

@@ -1,5 +1,5 @@
 import { MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
-import { HeapRam } from '@liveupdate/mm';
+import { HeapRam, type RamPiece } from '@liveupdate/mm';
 import { describe, expect, test } from 'vitest';
 import { bootCold } from './boot.ts';
 import { chooseScratch, checkScratch } from './scratch.ts';
@@ -15,9 +15,28 @@ describe('chooseScratch', () => {
     [GiB, MAX_FOLIO_SIZE, 4 * MiB],
     [16 * GiB, MAX_FOLIO_SIZE, 64 * MiB],
     [1024 * GiB, MAX_FOLIO_SIZE, 64 * MiB],
-  ])('RAM of %i bytes', ([ram, addr, size]) => {
-    expect(chooseScratch(ram)).toEqual([{ addr, size }]);
+  ])('RAM of %i bytes', ([size, addr, length]) => {
+    expect(chooseScratch({ size })).toEqual([{ addr, size: length }]);
+    checkScratch(chooseScratch({ size }), { size });
+  });
+
+  test.for<[what: string, memory: RamPiece[], addr: number, size: number]>([
+    ['in the largest range', [{ pa: MiB, length: 8 * MiB }, { pa: GiB, length: GiB }], GiB + MAX_FOLIO_SIZE, 4 * MiB + 32 * 1024], // prettier-ignore
+    ['not where a range begins', [{ pa: 3 * MiB, length: 32 * MiB }], MAX_FOLIO_SIZE, 128 * 1024],
+    ['within a small range', [{ pa: 6 * MiB, length: 32 * PAGE_SIZE }], 6 * MiB + PAGE_SIZE, PAGE_SIZE],
+    ['in half of one at most', Array.from({ length: 3000 }, (_, i) => ({ pa: (2 * i + 2) * MiB, length: 4 * PAGE_SIZE })), 2 * MiB + PAGE_SIZE, PAGE_SIZE], // prettier-ignore
+  ])('%s', ([, memory, addr, length]) => {
+    const last = memory[memory.length - 1];
+    const ram = { size: last.pa + last.length, memory };
+    expect(chooseScratch(ram)).toEqual([{ addr, size: length }]);
     checkScratch(chooseScratch(ram), ram);
+  });
+
+  test('an area in a hole of the memory map, or over its border: EINVAL', () => {
+    const ram = { size: 9 * MiB, memory: [{ pa: MiB, length: MiB }, { pa: 8 * MiB, length: MiB }] }; // prettier-ignore
+    checkScratch([{ addr: MiB, size: MiB }], ram);
+    for (const addr of [0, MiB / 2, 1.5 * MiB, 4 * MiB, 8.5 * MiB])
+      expect(() => checkScratch([{ addr, size: MiB }], ram)).toThrow(withCode('EINVAL'));
   });
 });
 

@@ -1,7 +1,11 @@
 /** Where scratch areas lie in a RAM that boots for the first time. Every later generation keeps them. */
 import { KernelError, MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
+import { memoryOf, type Ram } from '@liveupdate/mm';
 import { ScratchSer } from './abi.ts';
 import type { ScratchArea } from './read-handover.ts';
+
+/** What of a RAM decides where scratch may lie. */
+type Memory = Pick<Ram, 'size' | 'memory'>;
 
 /** Scratch is 1/256 of RAM, within these bounds: a boot of ours needs a few pages, not a kernel image. */
 const SCRATCH_SHARE = 256;
@@ -13,15 +17,17 @@ const MAX_AREAS = PAGE_SIZE / ScratchSer.SIZE;
 /**
  * Checks the areas of one machine. One of size 0 stands for none.
  *
- * @throws KernelError EINVAL: too many, not whole pages, outside RAM, or two that overlap
+ * @throws KernelError EINVAL: too many, not whole pages, outside memory, or two that overlap
  */
-export function checkScratch(areas: readonly ScratchArea[], ramSize: number): void {
+export function checkScratch(areas: readonly ScratchArea[], ram: Memory): void {
   if (areas.length > MAX_AREAS)
     throw new KernelError('EINVAL', `${areas.length} scratch areas, at most ${MAX_AREAS} can be handed over`);
+  const memory = memoryOf(ram);
   for (const { addr, size } of areas) {
     // Written so that NaN and fractions fail too.
     const isWhole = addr >= 0 && size >= 0 && addr % PAGE_SIZE === 0 && size % PAGE_SIZE === 0;
-    if (!isWhole || !(addr + size <= ramSize))
+    const isMemory = memory.some(({ pa, length }) => addr >= pa && addr + size <= pa + length);
+    if (!isWhole || !(isMemory || (size === 0 && addr <= ram.size)))
       throw new KernelError(
         'EINVAL',
         `scratch area 0x${addr.toString(16)} + ${size} bytes is not inside RAM`,
@@ -34,10 +40,21 @@ export function checkScratch(areas: readonly ScratchArea[], ramSize: number): vo
   }
 }
 
-/** One area for a RAM of `ramSize` bytes, past the first 4 MiB block where RAM has more than one. */
-export function chooseScratch(ramSize: number): ScratchArea[] {
-  const wanted = Math.min(MAX_SCRATCH, Math.floor(ramSize / SCRATCH_SHARE / PAGE_SIZE) * PAGE_SIZE);
-  const size = Math.max(PAGE_SIZE, wanted);
-  const addr = ramSize >= 4 * MAX_FOLIO_SIZE ? MAX_FOLIO_SIZE : PAGE_SIZE;
-  return [{ addr, size }];
+/** One area, in the largest range of memory: past its first 4 MiB block where it has more than one. */
+export function chooseScratch(ram: Memory): ScratchArea[] {
+  const memory = memoryOf(ram);
+  const total = memory.reduce((sum, { length }) => sum + length, 0);
+  const home = memory.reduce((best, range) => (range.length > best.length ? range : best));
+  const share = Math.floor(total / SCRATCH_SHARE / PAGE_SIZE) * PAGE_SIZE;
+  const addr =
+    home.length >= 4 * MAX_FOLIO_SIZE
+      ? (Math.floor(home.pa / MAX_FOLIO_SIZE) + 1) * MAX_FOLIO_SIZE
+      : home.pa + PAGE_SIZE;
+  const room = home.pa + home.length - addr;
+  return [
+    {
+      addr,
+      size: Math.max(PAGE_SIZE, Math.min(MAX_SCRATCH, share, Math.floor(room / 2 / PAGE_SIZE) * PAGE_SIZE)),
+    },
+  ];
 }

@@ -1,0 +1,136 @@
+/**
+ * Memory that the previous kernel handed over: it has no owner until it is restored, once (kernel: kho_restore_folio and its kin).
+ *
+ * Always: what cannot be restored is refused before anything is changed.
+ */
+import {
+  KernelError,
+  MAX_ORDER,
+  PAGE_SIZE,
+  pfnToPhys,
+  physToPfn,
+  type Pfn,
+  type PhysAddr,
+} from '@liveupdate/base';
+import { INCOMING_HEAD, KIND, type FolioRuns, type PageAllocator, type Ram } from '@liveupdate/mm';
+import { forEachPageRun } from './page-run.ts';
+import { PreservedBlock } from './preserved-block.ts';
+
+export class IncomingMemory {
+  readonly pages: PageAllocator;
+
+  constructor(pages: PageAllocator) {
+    this.pages = pages;
+  }
+
+  get ram(): Ram {
+    return this.pages.ram;
+  }
+
+  /** Whether a folio of the previous kernel begins here that nobody restored yet. */
+  isIncoming(pfn: Pfn): boolean {
+    const { table } = this.pages;
+    return pfn < table.frames && (table.flags[pfn] & KIND) === INCOMING_HEAD;
+  }
+
+  /**
+   * Makes a folio of the previous kernel one of ours, with one reference. Once only.
+   *
+   * @throws KernelError ENOENT: not preserved, a tail page, or restored already; nothing is changed
+   */
+  restoreFolio(pfn: Pfn): void {
+    if (!this.isIncoming(pfn) || this.pages.orderOf(pfn) > MAX_ORDER || !this.pages.adoptIncoming(pfn))
+      throw this.#notIncoming(pfn);
+  }
+
+  /**
+   * Restores folios, run by run, until one run cannot be: none of its folios is restored then.
+   *
+   * @returns how many runs were restored; less than `runs.length` where run number `result` has a folio that cannot be
+   */
+  restoreRuns({ length, pfns, counts, orders }: FolioRuns): number {
+    for (let i = 0; i < length; i++) {
+      if (orders[i] > MAX_ORDER || !this.pages.adoptIncomingRun(pfns[i], counts[i], orders[i])) return i;
+    }
+    return length;
+  }
+
+  /**
+   * Restores the folios `pfns[from .. from + count - 1]`, run by run, until one cannot be.
+   *
+   * @returns how many were restored; less than `count` where `pfns[from + result]` is no folio to restore
+   */
+  restoreFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): number {
+    const { table } = this.pages;
+    const end = from + count;
+    let at = from;
+    while (at < end) {
+      const first = pfns[at];
+      let row = 1;
+      while (at + row < end && pfns[at + row] === first + row) row += 1;
+      const run = table.foliosAlike(KIND, INCOMING_HEAD, 0, first, row);
+      if (run > 0) {
+        this.pages.adoptIncomingRun(first, run, 0);
+        at += run;
+      } else if (table.orders[first] <= MAX_ORDER && this.pages.adoptIncoming(first)) {
+        at += 1;
+      } else {
+        return at - from;
+      }
+    }
+    return count;
+  }
+
+  /**
+   * Restores `count` pages that were preserved by preservePages, as single pages with one reference each.
+   *
+   * @throws KernelError ENOENT: not such pages; nothing is changed
+   */
+  restorePages(pfn: Pfn, count: number): void {
+    const { table } = this.pages;
+    forEachPageRun(pfn, count, (first, order) => {
+      if (!this.isIncoming(first) || table.orders[first] !== order) throw this.#notIncoming(first);
+    });
+    forEachPageRun(pfn, count, (first) => {
+      this.pages.adoptIncoming(first);
+      this.pages.split(first);
+    });
+  }
+
+  /**
+   * A block of memory by the number that a handler keeps: one of ours, or one that the previous kernel handed over.
+   *
+   * @throws KernelError EINVAL: no folio begins at this address
+   */
+  at(data: bigint | PhysAddr): PreservedBlock {
+    const pa = Number(data);
+    const pfn = physToPfn(pa);
+    const { table } = this.pages;
+    const known = pa > 0 && pa % PAGE_SIZE === 0 && (this.isIncoming(pfn) || this.pages.isHead(pfn));
+    if (!known || table.orders[pfn] > MAX_ORDER)
+      throw new KernelError('EINVAL', `no preserved block begins at 0x${pa.toString(16)}`);
+    return this.block(pfn);
+  }
+
+  /**
+   * Frees a block that the previous kernel handed over.
+   *
+   * @throws KernelError ENOENT: no such block, or restored already
+   */
+  restoreFree(data: bigint | PhysAddr): void {
+    const pfn = Number(data) / PAGE_SIZE; // a fraction where no page begins: no folio does
+    this.restoreFolio(pfn);
+    this.pages.put(pfn);
+  }
+
+  protected block(pfn: Pfn): PreservedBlock {
+    return new PreservedBlock(pfnToPhys(pfn), this.pages.folioBytes(pfn));
+  }
+
+  #notIncoming(pfn: Pfn): KernelError {
+    return new KernelError(
+      'ENOENT',
+      `frame ${pfn} is ${this.pages.table.kindName(pfn)}: no preserved folio begins there that is not restored yet`,
+    );
+  }
+}

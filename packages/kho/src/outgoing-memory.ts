@@ -1,0 +1,258 @@
+/**
+ * Memory that this kernel hands to the next: folios in use that are named in the map of preserved pages (kernel: kho_preserve_folio and its
+ * kin).
+ *
+ * Always: a preserved frame is in use, outside scratch, in the map once. Work is done per run of folios side by side, and a run costs a
+ * look at its flags and orders, a stretch of bits in the map, and one fill.
+ */
+import {
+  AssertionError,
+  KernelError,
+  log2Ceil,
+  MAX_ORDER,
+  PAGE_SIZE,
+  pagesFor,
+  pfnToPhys,
+  physToPfn,
+  Undo,
+  type Pfn,
+  type PhysAddr,
+} from '@liveupdate/base';
+import { HEAD, KIND, PRESERVED, type FolioRuns, type PageAllocator } from '@liveupdate/mm';
+import { IncomingMemory } from './incoming-memory.ts';
+import { forEachPageRun } from './page-run.ts';
+import type { PreservedBlock } from './preserved-block.ts';
+import { RadixTree } from './radix-tree.ts';
+
+/** All bits of a frame's flags. */
+const ALL = 0xff;
+/** Folios of a run up to which a loop is quicker than a call of fill(). */
+const FEW = 16;
+
+export class OutgoingMemory extends IncomingMemory {
+  readonly #map: RadixTree;
+
+  /** @throws KernelError ENOMEM: no page for the root of the map */
+  constructor(pages: PageAllocator) {
+    super(pages);
+    this.#map = new RadixTree(pages);
+  }
+
+  /** pa of the root of the map of preserved pages. */
+  protected get mapRoot(): PhysAddr {
+    return this.#map.root;
+  }
+
+  /** Pages that the outgoing map takes. */
+  get mapPages(): number {
+    return this.#map.nodePages();
+  }
+
+  /**
+   * Hands a folio in use to the next kernel. It stays in use here, at its place, until it is unpreserved.
+   *
+   * @throws KernelError EINVAL: not the head of a folio in use, or in a scratch area. EEXIST: preserved already. ENOMEM: no page for the map.
+   */
+  preserveFolio(pfn: Pfn): void {
+    this.preserveRun(pfn, 1, this.#checkPreservable(pfn));
+  }
+
+  /** Takes a folio back. It must be preserved. */
+  unpreserveFolio(pfn: Pfn): void {
+    this.unpreserveRun(pfn, 1, this.#checkPreserved(pfn));
+  }
+
+  /**
+   * Hands `count` folios in use of one order over that lie side by side. All or none.
+   *
+   * @throws KernelError as preserveFolio
+   */
+  preserveRun(pfn: Pfn, count: number, order: number): void {
+    const { table } = this.pages;
+    const alike = table.foliosAlike(ALL, HEAD, order, pfn, count);
+    if (alike < count) {
+      const other = pfn + alike * (1 << order);
+      const is = this.#checkPreservable(other);
+      throw new KernelError('EINVAL', `folio ${other} is of order ${is}, not ${order}`);
+    }
+    this.#map.addRun(pfn, count, order);
+    this.#mark(HEAD | PRESERVED, pfn, count, order);
+  }
+
+  /** Takes back `count` preserved folios of one order that lie side by side. */
+  unpreserveRun(pfn: Pfn, count: number, order: number): void {
+    if (this.pages.table.foliosAlike(ALL, HEAD | PRESERVED, order, pfn, count) < count)
+      throw new AssertionError(`folios ${pfn} (${count} of order ${order}) are not all preserved`);
+    this.#map.deleteRun(pfn, count, order);
+    this.#mark(HEAD, pfn, count, order);
+  }
+
+  /**
+   * Hands folios over, run by run. All or none.
+   *
+   * @throws KernelError as preserveFolio
+   */
+  preserveRuns({ length, pfns, counts, orders }: FolioRuns): void {
+    let done = 0;
+    try {
+      for (; done < length; done++) this.preserveRun(pfns[done], counts[done], orders[done]);
+    } catch (error) {
+      while (--done >= 0) this.unpreserveRun(pfns[done], counts[done], orders[done]);
+      throw error;
+    }
+  }
+
+  /** Takes folios back, run by run. All must be preserved. */
+  unpreserveRuns({ length, pfns, counts, orders }: FolioRuns): void {
+    for (let i = length - 1; i >= 0; i--) this.unpreserveRun(pfns[i], counts[i], orders[i]);
+  }
+
+  /**
+   * Hands the folios `pfns[from .. from + count - 1]` over, run by run. All or none.
+   *
+   * @throws KernelError as preserveFolio
+   */
+  preserveFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): void {
+    const end = from + count;
+    let at = from;
+    try {
+      while (at < end) {
+        const first = pfns[at];
+        const order = this.#checkPreservable(first);
+        const row = inARow(pfns, at, end, 1 << order);
+        // Up to the first that is another folio: it begins the next run, or is refused there.
+        const run = row === 1 ? 1 : this.pages.table.foliosAlike(ALL, HEAD, order, first, row);
+        this.#map.addRun(first, run, order);
+        this.#mark(HEAD | PRESERVED, first, run, order);
+        at += run;
+      }
+    } catch (error) {
+      this.unpreserveFolios(pfns, from, at - from);
+      throw error;
+    }
+  }
+
+  /** Takes the folios `pfns[from .. from + count - 1]` back. All must be preserved. */
+  unpreserveFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): void {
+    const end = from + count;
+    let at = from;
+    while (at < end) {
+      const first = pfns[at];
+      const order = this.#checkPreserved(first);
+      const row = inARow(pfns, at, end, 1 << order);
+      const run = row === 1 ? 1 : this.pages.table.foliosAlike(ALL, HEAD | PRESERVED, order, first, row);
+      this.#map.deleteRun(first, run, order);
+      this.#mark(HEAD, first, run, order);
+      at += run;
+    }
+  }
+
+  /**
+   * Hands `count` pages of order 0 in a row over, in aligned power-of-two runs, one key each. All or none.
+   *
+   * @throws KernelError as preserveFolio
+   */
+  preservePages(pfn: Pfn, count: number): void {
+    const alike = this.pages.table.foliosAlike(ALL, HEAD, 0, pfn, count);
+    if (alike < count) {
+      this.#checkPreservable(pfn + alike);
+      throw new KernelError('EINVAL', `frame ${pfn + alike} is not a page of order 0`);
+    }
+    using undo = new Undo();
+    forEachPageRun(pfn, count, (first, order) => {
+      this.#map.addRun(first, 1, order);
+      undo.add(() => {
+        this.#map.deleteRun(first, 1, order);
+      });
+    });
+    this.pages.table.setFlag(PRESERVED, pfn, count);
+    undo.keep();
+  }
+
+  /** Takes pages back that preservePages was called for, with the same numbers. */
+  unpreservePages(pfn: Pfn, count: number): void {
+    if (!this.pages.table.allHave(PRESERVED, true, pfn, count))
+      throw new AssertionError(`pages ${pfn} + ${count} are not all preserved`);
+    forEachPageRun(pfn, count, (first, order) => {
+      this.#map.deleteRun(first, 1, order);
+    });
+    this.pages.table.clearFlag(PRESERVED, pfn, count);
+  }
+
+  /**
+   * A zeroed, physically contiguous, preserved block of at least `size` bytes: the next power of two in pages.
+   *
+   * @throws KernelError EINVAL: size is 0. E2BIG: above 4 MiB (order 10). ENOMEM: no memory; nothing is kept.
+   */
+  allocPreserve(size: number): PreservedBlock {
+    if (!(size > 0)) throw new KernelError('EINVAL', `a preserved block of ${size} bytes`);
+    const order = log2Ceil(pagesFor(size));
+    if (order > MAX_ORDER)
+      throw new KernelError('E2BIG', `${size} bytes do not fit in one folio of 4 MiB: use vmalloc memory`);
+    const pfn = this.pages.alloc(order, { zero: true });
+    try {
+      this.preserveFolio(pfn);
+    } catch (error) {
+      this.pages.put(pfn);
+      throw error;
+    }
+    return this.block(pfn);
+  }
+
+  /** Takes back what allocPreserve gave, and frees it. */
+  unpreserveFree(data: bigint | PhysAddr): void {
+    const pfn = Number(data) / PAGE_SIZE;
+    this.unpreserveFolio(pfn);
+    this.pages.put(pfn);
+  }
+
+  /** Whether [pa, pa + size) lies in folios that are all preserved; it may begin in the midst of one page, not in a tail. */
+  protected isPreservedRange(pa: PhysAddr, size: number): boolean {
+    if (!(Number.isSafeInteger(pa) && Number.isSafeInteger(size) && size > 0)) return false;
+    let pfn = physToPfn(pa);
+    while (pfnToPhys(pfn) < pa + size) {
+      if (!this.pages.isHead(pfn) || !this.pages.isPreserved(pfn)) return false;
+      pfn += 1 << this.pages.orderOf(pfn);
+    }
+    return true;
+  }
+
+  /** The order of a folio that may be preserved. */
+  #checkPreservable(pfn: Pfn): number {
+    const { table } = this.pages;
+    const flags = pfn < table.frames ? table.flags[pfn] : 0;
+    if (flags === HEAD) return table.orders[pfn];
+    if ((flags & KIND) !== HEAD)
+      throw new KernelError('EINVAL', `frame ${pfn} is ${table.kindName(pfn)}, not a folio in use`);
+    if ((flags & PRESERVED) !== 0) throw new KernelError('EEXIST', `frame ${pfn} is preserved already`);
+    throw new KernelError(
+      'EINVAL',
+      `frame ${pfn} lies in a scratch area, which the next kernel overwrites: move it first`,
+    );
+  }
+
+  #checkPreserved(pfn: Pfn): number {
+    if (!this.pages.isHead(pfn) || !this.pages.isPreserved(pfn))
+      throw new AssertionError(`frame ${pfn} is not preserved`);
+    return this.pages.table.orders[pfn];
+  }
+
+  /** Sets the flags of `count` folio heads. */
+  #mark(flags: number, pfn: Pfn, count: number, order: number): void {
+    const table = this.pages.table.flags;
+    const step = 1 << order;
+    if (order === 0 && count > FEW) table.fill(flags, pfn, pfn + count);
+    else for (let i = 0, at = pfn; i < count; i++, at += step) table[at] = flags;
+  }
+}
+
+/** How many folios in a row, `step` frames apart, the list names from index `at` on. */
+function inARow(pfns: Uint32Array, at: number, end: number, step: number): number {
+  let next = pfns[at] + step;
+  let to = at + 1;
+  while (to < end && pfns[to] === next) {
+    next += step;
+    to += 1;
+  }
+  return to - at;
+}
