@@ -8,6 +8,7 @@
 
 import { parseArgs } from 'node:util';
 import { command } from './check/command.ts';
+import { components } from './check/components.ts';
 import { attw, install, publint } from './check/packages.ts';
 import { readmeExamples } from './check/readme-examples.ts';
 import { single, sum, type Report } from './check/report.ts';
@@ -33,9 +34,10 @@ const one = async (name: string, ...args: string[]) =>
 
 // The long ones first, so that two at a time end together.
 const checks: Record<string, Check> = {
+  components: { title: 'programs of Debian that tests measure ours against', run: components },
   build: { title: 'bundles and declarations of all packages (turbo, tsup)', run: build },
   lint: { title: 'ESLint', run: () => one('eslint', '.', '--max-warnings=0') },
-  unit: { title: 'tests of all packages (Vitest)', run: () => unit(positionals) },
+  unit: { title: 'tests of all packages (Vitest)', after: 'components', run: () => unit(positionals) },
   examples: { title: 'the code blocks of the READMEs and guides', run: readmeExamples },
   install: {
     title: 'each package installed alone from its tarball, imported, types resolved',

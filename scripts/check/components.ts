@@ -1,0 +1,66 @@
+/**
+ * Programs of Debian that tests measure ours against. Where we may (root, apt-get, a network) what is missing is installed; else the tests that
+ * want it are skipped, and say so. A test that needs another program adds a line here.
+ */
+
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { command } from './command.ts';
+import type { Report } from './report.ts';
+
+interface Component {
+  /** Found on the PATH where it is installed. */
+  program: string;
+  /** Debian's package. */
+  debian: string;
+  /** What is skipped without it. */
+  wantedBy: string;
+}
+
+const COMPONENTS: readonly Component[] = [
+  { program: 'dtc', debian: 'device-tree-compiler', wantedBy: 'the device trees of packages/kho' },
+];
+
+/** Milliseconds; a network that is not there must not hold up every other check. */
+const TIMEOUT = 180_000;
+
+const isInstalled = ({ program }: Component): boolean =>
+  (process.env['PATH'] ?? '').split(delimiter).some((folder) => isExecutable(join(folder, program)));
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export async function components(): Promise<Report> {
+  const missing = COMPONENTS.filter((component) => !isInstalled(component));
+  const why = missing.length > 0 ? await install(missing.map(({ debian }) => debian)) : '';
+  const left = missing.filter((component) => !isInstalled(component));
+  return {
+    passed: COMPONENTS.length - left.length,
+    failed: [],
+    skipped: left.map(({ program, debian, wantedBy }) => ({
+      name: `tests with '${program}': ${wantedBy}`,
+      reason: `${why}; as root: apt-get install --no-install-recommends ${debian}`,
+    })),
+    notes: missing.filter(isInstalled).map(({ debian }) => `installed ${debian}`),
+  };
+}
+
+/** Installs packages of Debian. Where that fails, why. */
+async function install(packages: string[]): Promise<string> {
+  if (process.getuid?.() !== 0) return 'only root may install it';
+  const apt = (...args: string[]) =>
+    command('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=120', ...args], {
+      env: { DEBIAN_FRONTEND: 'noninteractive' },
+      timeout: TIMEOUT,
+    });
+  const wanted = ['install', '--yes', '--no-install-recommends', ...packages];
+  let installed = await apt(...wanted);
+  if (!installed.ok && (await apt('update')).ok) installed = await apt(...wanted); // the lists were old, or not there
+  return installed.ok ? '' : `apt-get failed: ${installed.output.trim().split('\n').at(-1) ?? ''}`;
+}
