@@ -9,3 +9,11 @@ declare class TextDecoder {
   constructor(label?: string, options?: { fatal?: boolean; ignoreBOM?: boolean });
   decode(input?: ArrayBuffer | ArrayBufferView): string;
 }
+
+declare const performance: { now(): number };
+
+declare function setTimeout(callback: () => void, milliseconds: number): unknown;
+
+declare function clearTimeout(timer: unknown): void;
+
+declare function queueMicrotask(callback: () => void): void;

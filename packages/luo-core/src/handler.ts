@@ -1,16 +1,38 @@
 /**
  * What a file handler is: the code that carries one kind of open file into the next kernel (kernel: struct liveupdate_file_ops).
  *
- * LUO guarantees: callbacks never overlap; preserve, then at most one of freeze and unpreserve at a time; unfreeze only after
- * freeze; retrieve at most once; finish last, once. Every callback but canPreserve and getId may return a promise. None may wait for a call on a
- * session or on the orchestrator: that call waits for the callback.
+ * The life of one file, and which callbacks pair:
+ *
+ *     this kernel    canPreserve, getId, preserve ──┬── unpreserve            taken back: as if it had never been preserved
+ *                                                   └── freeze ──┬── unfreeze the handover was called off: preserved as before
+ *                                                                └── (the next kernel takes over)
+ *     next kernel    retrieve (where somebody asks) ── canFinish ── finish
+ *
+ * LUO guarantees:
+ * - Callbacks never overlap: not for one file, not for two, not with those of an FLB. A promise is waited for before the next callback runs.
+ * - A file is preserved once at a time: between preserve and unpreserve no other preserve runs for the same id (see getId).
+ * - preserve, unpreserve, freeze and unfreeze get the same file object; LUO holds a reference to it (`get` and `put`) from before preserve until after
+ *   unpreserve.
+ * - `data` is a u64 and what preserve, or a later freeze, gave; in the next kernel it is read from the record, and may be any u64 if that
+ *   record comes from elsewhere: a handler that takes it for an address lets `kho.at` and the like check it.
+ * - retrieve runs at most once for a record, finish exactly once and last; after finish the record is forgotten.
+ *
+ * What a handler must keep to:
+ * - canPreserve and getId answer at once. Every other callback may return a promise, which must end: LUO waits for it, unless
+ *   `callbackTimeLimit` is set (then ETIMEDOUT, as if the callback had thrown).
+ * - No callback may wait for a call on a session or on the orchestrator: that call waits for the callback.
+ * - A callback that throws leaves everything as it was before it, unless it says otherwise below. What it throws is passed on as it is;
+ *   KernelErrors are welcome, any error will do.
+ * - A wrong result gets a KernelError (EINVAL; EIO from retrieve) that names the handler, the callback and the rule, and counts as if the
+ *   callback had thrown it.
  */
+import type { FileLifecycleBound, FlbObjects } from './flb.ts';
 
 /** What LUO calls where a file counts its references. */
 interface Counted {
-  /** Takes a reference: LUO holds one while the file is preserved, and one from retrieval to finish. */
+  /** Takes a reference: LUO holds one while the file is preserved, and one from retrieval to finish. EBADF where it is closed. */
   get?(): void;
-  /** Drops a reference. */
+  /** Drops a reference. Must not throw. */
   put?(): void;
 }
 
@@ -20,22 +42,29 @@ export type PreservableFile = object & Counted;
 /** What became of retrieving a file: kernel `retrieve_status` 0, 1 and negative. */
 export type Retrieval = 'untried' | 'done' | 'failed';
 
+/** A value, or a promise of it. Values are not waited for. */
 export type MaybePromise<T> = T | Promise<T>;
 
 /** The handler's own number for a file: mostly the physical address of a preserved record. At the API a bigint; numbers are accepted. */
 export type HandlerData = bigint | number;
 
-export interface PreserveContext<F> {
+/** What every callback gets. */
+interface Context {
+  /** The live objects of the handler's FLBs. */
+  readonly flbs: FlbObjects;
+}
+
+export interface PreserveContext<F> extends Context {
   readonly file: F;
 }
 
-export interface OutgoingContext<F> {
+export interface OutgoingContext<F> extends Context {
   readonly file: F;
   /** What preserve, or a later freeze, gave. */
   readonly data: bigint;
 }
 
-export interface RetrieveContext {
+export interface RetrieveContext extends Context {
   readonly data: bigint;
   /** The compatible string in the record: the handler's own, or one of `alsoReads`. */
   readonly compatible: string;
@@ -47,33 +76,72 @@ export interface FinishContext<F> extends RetrieveContext {
   readonly file?: F;
 }
 
+/**
+ * A file handler: a plain object, mostly from a factory that is given what it needs (`memfdHandler({ kho, shmem })`).
+ *
+ * @typeParam F the files that it takes; canPreserve is what proves that a file is one
+ */
 export interface FileHandler<F extends PreservableFile = PreservableFile> {
-  /** Names the format of this handler's data, with its version: 1 to 47 bytes, such as `'memfd-v2'`. */
+  /** Names the format of this handler's data, with its version: 1 to 47 bytes, such as `'memfd-v2'`. Unique among the registered handlers. */
   readonly compatible: string;
-  /** Older formats that retrieve and finish understand too. Only `compatible` is written. */
+  /** Older formats that retrieve and finish understand too. Only `compatible` is written. A handler of that very name goes first. */
   readonly alsoReads?: readonly string[];
-  /** Whether this handler takes the file. The first registered handler that says yes gets it. */
-  canPreserve(file: PreservableFile): file is F;
-  /** What makes two descriptions the same file (a memfd: its inode). Default: the file object itself. */
-  getId?(file: F): unknown;
-  /** Saves the file while work on it goes on. A throw must leave nothing behind; it is passed to the caller. */
-  preserve(context: PreserveContext<F>): MaybePromise<{ data: HandlerData }>;
-  /** The last moment before the handover. May give new data. A throw calls the handover off. */
-  freeze?(context: OutgoingContext<F>): MaybePromise<{ data: HandlerData } | undefined>;
-  /** The inverse of freeze, where the handover was called off. A throw keeps nobody else from being unfrozen. */
-  unfreeze?(context: OutgoingContext<F>): MaybePromise<void>;
-  /** The exact inverse of preserve. After a throw the file counts as preserved still, and may be unpreserved again. */
-  unpreserve(context: OutgoingContext<F>): MaybePromise<void>;
+  /** FLBs to register with this handler; `registerFlb` does the same later. */
+  readonly flbs?: readonly FileLifecycleBound[];
+
   /**
-   * In the next kernel: makes the file again. Runs at most once; a throw is remembered, and must leave nothing of the file behind: finish comes with
-   * `'failed'` then, and has nothing to free.
+   * Whether this handler takes the file. Runs at preserve, on any object that a user passes, for one handler after the other in order of registration: the first
+   * that says yes gets it. It must look only, and answer `true` or `false`. A throw ends the preserve; nothing has changed.
+   */
+  canPreserve(file: PreservableFile): file is F;
+
+  /**
+   * What makes two descriptions the same file (a memfd: its inode): any value but undefined and null, compared as in a Set. Runs after canPreserve.
+   * Default: the file object itself. A throw ends the preserve; nothing has changed.
+   */
+  getId?(file: F): unknown;
+
+  /**
+   * Saves the file while work on it goes on; returns the number that the next kernel finds in the record. Runs when the token, the room
+   * for the record, the id and the FLBs are all assured: nothing that LUO does after it can fail. A throw must leave nothing behind.
+   * Pairs with unpreserve here, and with finish in the next kernel.
+   */
+  preserve(context: PreserveContext<F>): MaybePromise<{ data: HandlerData }>;
+
+  /**
+   * The exact inverse of preserve: by token, or as its session is closed, last preserved first. Never runs while the file is frozen. After a
+   * throw the file counts as preserved still, with the same data, and may be unpreserved again.
+   */
+  unpreserve(context: OutgoingContext<F>): MaybePromise<void>;
+
+  /**
+   * The last moment before the handover: nothing of LUO changes any more, and after the last freeze the next thing that happens may be the next kernel. May give
+   * new data. Runs per session in order of creation, per file in order of preservation. A throw calls the handover off: this file counts as not frozen, those before it
+   * are unfrozen in reverse, the old kernel runs on, and the next attempt freezes anew.
+   */
+  freeze?(context: OutgoingContext<F>): MaybePromise<{ data: HandlerData } | undefined>;
+
+  /**
+   * The inverse of freeze, where the handover was called off. Runs for each file whose freeze ended well, last first. A throw keeps nobody else from being
+   * unfrozen, and the file counts as unfrozen.
+   */
+  unfreeze?(context: OutgoingContext<F>): MaybePromise<void>;
+
+  /**
+   * In the next kernel: makes the file again, when somebody asks for its token. Runs at most once. The file comes with one reference, which LUO
+   * keeps until finish. A throw is remembered, and must leave nothing of the file behind: finish comes with `'failed'` then, and has nothing to free.
    */
   retrieve(context: RetrieveContext): MaybePromise<F>;
-  /** Whether finish may run now. One 'no' refuses the whole session's finish (EBUSY), a throw too. */
-  canFinish?(context: FinishContext<F>): MaybePromise<boolean>;
+
   /**
-   * Lets go of what the previous kernel left. Where retrieval is `'untried'`, the file is discarded and its memory freed. A throw is passed on once
-   * all files of the session are finished; it is not tried again.
+   * Whether finish may run now: `true` or `false`. Asked of every file of the session before the first finish. One 'no' refuses the whole
+   * session's finish (EBUSY), a throw too; nothing has changed, and all are asked again the next time.
+   */
+  canFinish?(context: FinishContext<F>): MaybePromise<boolean>;
+
+  /**
+   * Lets go of what the previous kernel left. Runs once, last preserved first, whether the file was retrieved or not. Where retrieval is
+   * `'untried'`, the file is discarded and its memory freed. A throw is passed on once all files of the session are finished; it is not tried again.
    */
   finish(context: FinishContext<F>): MaybePromise<void>;
 }

@@ -5,14 +5,21 @@
  * are remembered; finish is all or nothing in its asking.
  */
 import { KernelError } from '@liveupdate/base';
-import type { FileHandler, FinishContext, PreservableFile, Retrieval } from './handler.ts';
+import { answerOf, brokenRule, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
+import type { EventStream, FailedEvent } from './events.ts';
+import type { FlbSet } from './flb-set.ts';
+import type { FinishContext, PreservableFile, Retrieval } from './handler.ts';
 import type { Mutex } from './mutex.ts';
 import { checkToken } from './outgoing-session.ts';
 import type { FileRecord, SessionRecord } from './read-luo.ts';
+import type { RegisteredHandler } from './registry.ts';
 
 export interface IncomingShared {
   readonly mutex: Mutex;
-  handlerFor(record: FileRecord): FileHandler;
+  readonly flbs: FlbSet;
+  readonly waiter: CallbackWaiter;
+  readonly events: EventStream;
+  handlerFor(record: FileRecord): RegisteredHandler;
   /** Throws EBUSY while, and after, the handover is made. */
   checkRunning(): void;
   forget(session: IncomingSession): void;
@@ -20,7 +27,7 @@ export interface IncomingShared {
 
 interface IncomingFile {
   readonly record: FileRecord;
-  readonly handler: FileHandler;
+  readonly handler: RegisteredHandler;
   retrieval: Retrieval;
   file: PreservableFile | undefined;
   error: unknown;
@@ -45,14 +52,25 @@ export class IncomingSession {
     this.name = record.name;
     this.#shared = shared;
     for (const file of record.files) {
+      const handler = shared.handlerFor(file);
+      handler.files += 1;
       this.#files.set(file.token, {
         record: file,
-        handler: shared.handlerFor(file),
+        handler,
         retrieval: 'untried',
         file: undefined,
         error: undefined,
       });
     }
+  }
+
+  get state(): 'open' | 'finished' {
+    return this.#state;
+  }
+
+  /** How many files are in it that are not finished. */
+  get fileCount(): number {
+    return this.#files.size;
   }
 
   /** The files, in the order in which they were preserved. */
@@ -65,7 +83,7 @@ export class IncomingSession {
    *
    * @param type the class that the file must be of; without it, any file
    * @throws KernelError ENOENT: no such token. EINVAL: the session is finished, or the file is not of this class. EBUSY: the handover is
-   * on its way. Whatever the handler threw, now or when it was asked first.
+   * on its way. EIO: the handler gave no file. ETIMEDOUT: its callback took too long. Whatever the handler threw, now or when it was asked first.
    */
   retrieve(token: bigint | number): Promise<PreservableFile>;
   retrieve<F extends PreservableFile>(
@@ -94,8 +112,8 @@ export class IncomingSession {
    * Ends the session: retrieved files now belong to their users alone, the others are discarded.
    *
    * @throws KernelError EBUSY: a handler says that it cannot finish yet, or the handover is on its way; nothing has changed. EINVAL:
-   * finished already. What a handler's canFinish threw: nothing has changed. What a handler's finish threw: all others are finished, and so is the
-   * session.
+   * finished already, or a handler answers neither true nor false. What a handler's canFinish threw: nothing has changed. What a handler's or an
+   * FLB's finish threw: all others are finished, and so is the session.
    */
   finish(): Promise<void> {
     return this.#shared.mutex.run(() => this.#finish());
@@ -108,62 +126,119 @@ export class IncomingSession {
     });
   }
 
-  /** @internal Whether a handler has files in this session. */
-  uses(handler: FileHandler): boolean {
-    return [...this.#files.values()].some((file) => file.handler === handler);
-  }
-
   async #retrieve(entry: IncomingFile): Promise<PreservableFile> {
     if (entry.retrieval === 'failed') throw entry.error;
     if (entry.file) return entry.file;
+    const { flbs, waiter, events } = this.#shared;
+    const { handler, record } = entry;
+    const start = events.start();
     try {
-      const { data, compatible } = entry.record;
-      const file: unknown = await entry.handler.retrieve({ data, compatible });
+      const { data, compatible } = record;
+      const given = handler.handler.retrieve({ data, compatible, flbs });
+      const file: unknown = isPromise(given) ? await waiter.settle(handler, 'retrieve', given) : given;
       if (typeof file !== 'object' || file === null)
-        throw new KernelError('EIO', `the handler for '${compatible}' gave no file: a bug of that handler`);
+        throw brokenRule(handler, 'retrieve', `must return the file, and returned ${kindOf(file)}`, 'EIO');
       entry.file = file;
       entry.retrieval = 'done';
-      return entry.file;
     } catch (error) {
       entry.retrieval = 'failed';
       entry.error = error;
+      this.#tellFailure('retrieve', entry, start, error);
       throw error;
     }
+    if (events.isHeard) {
+      const duration = events.since(start);
+      events.emit({ type: 'retrieved', ...this.#nameOf(entry), duration });
+    }
+    return entry.file;
   }
 
   async #finish(): Promise<void> {
     this.#checkOpen();
+    const { events, flbs } = this.#shared;
     const entries = [...this.#files.values()].reverse();
-    for (const entry of entries) {
-      if ((await entry.handler.canFinish?.(contextOf(entry))) === false) {
-        throw new KernelError(
-          'EBUSY',
-          `file ${entry.record.token} of session '${this.name}' cannot be finished yet: try again later`,
-        );
-      }
-    }
+    for (const entry of entries) if (entry.handler.handler.canFinish) await this.#checkFinish(entry);
     const errors: unknown[] = [];
     for (const entry of entries) {
-      try {
-        await entry.handler.finish(contextOf(entry));
-      } catch (error) {
-        errors.push(error); // finish runs once: the other files are not kept waiting for one that cannot let go
-      }
+      const { handler, record } = entry;
+      await this.#callFinish(entry, errors);
       entry.file?.put?.();
-      this.#files.delete(entry.record.token);
+      this.#files.delete(record.token);
+      handler.files -= 1;
+      if (handler.flbs.length > 0) await flbs.finishFile(handler.flbs, errors);
     }
     this.#state = 'finished';
     this.#shared.forget(this);
+    if (events.isHeard) events.emit({ type: 'session-finished', session: this.name });
     if (errors.length > 0) throw errors[0];
+  }
+
+  /** Throws where a file cannot be finished yet. */
+  async #checkFinish(entry: IncomingFile): Promise<void> {
+    const { waiter, events } = this.#shared;
+    const { handler, record } = entry;
+    const start = events.start();
+    try {
+      const given = handler.handler.canFinish?.(this.#contextOf(entry));
+      const answer = isPromise(given) ? await waiter.settle(handler, 'canFinish', given) : given;
+      if (!answerOf(handler, 'canFinish', answer))
+        throw new KernelError(
+          'EBUSY',
+          `file ${record.token} of session '${this.name}' cannot be finished yet: try again later`,
+        );
+    } catch (error) {
+      this.#tellFailure('canFinish', entry, start, error);
+      throw error;
+    }
+  }
+
+  /** Finish runs once: what it throws is added to `errors`, and keeps no other file waiting. */
+  async #callFinish(entry: IncomingFile, errors: unknown[]): Promise<void> {
+    const { waiter, events } = this.#shared;
+    const { handler, retrieval } = entry;
+    const start = events.start();
+    try {
+      const given = handler.handler.finish(this.#contextOf(entry));
+      if (isPromise(given)) await waiter.settle(handler, 'finish', given);
+    } catch (error) {
+      errors.push(error);
+      this.#tellFailure('finish', entry, start, error);
+      return;
+    }
+    if (!events.isHeard) return;
+    const duration = events.since(start);
+    events.emit({ type: 'finished', ...this.#nameOf(entry), retrieval, duration });
   }
 
   #checkOpen(): void {
     if (this.#state === 'finished') throw new KernelError('EINVAL', `session '${this.name}' is finished`);
     this.#shared.checkRunning();
   }
-}
 
-function contextOf({ record, retrieval, file }: IncomingFile): FinishContext<PreservableFile> {
-  const { data, compatible } = record;
-  return file ? { data, compatible, retrieval, file } : { data, compatible, retrieval };
+  #contextOf({ record, retrieval, file }: IncomingFile): FinishContext<PreservableFile> {
+    const { data, compatible } = record;
+    const { flbs } = this.#shared;
+    return file ? { data, compatible, retrieval, flbs, file } : { data, compatible, retrieval, flbs };
+  }
+
+  #nameOf({ record, handler }: IncomingFile): { session: string; token: bigint; handler: string } {
+    return { session: this.name, token: record.token, handler: handler.compatible };
+  }
+
+  #tellFailure(
+    operation: FailedEvent['operation'],
+    entry: IncomingFile,
+    start: number,
+    error: unknown,
+  ): void {
+    const { events } = this.#shared;
+    if (!events.isHeard) return;
+    events.emit({
+      type: 'failed',
+      operation,
+      ...this.#nameOf(entry),
+      duration: events.since(start),
+      error,
+    });
+  }
 }

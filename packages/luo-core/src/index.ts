@@ -1,4 +1,25 @@
 export { LUO_COMPATIBLE, MAX_COMPATIBLE, MAX_SESSION_NAME } from './abi.ts';
+export {
+  EventStream,
+  type CancelledEvent,
+  type FailedEvent,
+  type FileEvent,
+  type FileFinishedEvent,
+  type FlbEvent,
+  type LuoEvent,
+  type LuoListener,
+  type SerialisedEvent,
+  type SessionEvent,
+} from './events.ts';
+export type { IncomingFlbInfo, OutgoingFlbInfo } from './flb-set.ts';
+export {
+  NO_FLBS,
+  type FileLifecycleBound,
+  type FlbFinishContext,
+  type FlbObjects,
+  type FlbOutgoingContext,
+  type FlbRetrieveContext,
+} from './flb.ts';
 export type {
   FileHandler,
   FinishContext,
@@ -14,4 +35,3 @@ export { IncomingSession, type IncomingFileInfo } from './incoming-session.ts';
 export { LiveUpdateOrchestrator, missingHandlers, type OrchestratorInit } from './orchestrator.ts';
 export { OutgoingSession, type OutgoingFileInfo } from './outgoing-session.ts';
 export { readLuo, type FileRecord, type FlbRecord, type LuoRecords, type SessionRecord } from './read-luo.ts';
-export { HandlerRegistry } from './registry.ts';

@@ -5,20 +5,37 @@
  * nothing may change, until the next kernel takes over or the reboot is called off. What the previous kernel left is read when first
  * asked for, all of it or none.
  */
-import { byteLength, KernelError } from '@liveupdate/base';
+import { byteLength, KernelError, Undo } from '@liveupdate/base';
 import { BlockSet, type Handover, type Kho, type PreservedBlock } from '@liveupdate/kho';
 import type { Ram } from '@liveupdate/mm';
 import { LUO_COMPATIBLE, LUO_SUBTREE, LuoSer, LuoSessionSer, MAX_SESSION_NAME } from './abi.ts';
+import { CallbackWaiter } from './callbacks.ts';
+import { EventStream } from './events.ts';
+import { FlbSet, type IncomingFlbInfo, type OutgoingFlbInfo } from './flb-set.ts';
+import type { FileLifecycleBound } from './flb.ts';
 import type { FileHandler } from './handler.ts';
-import { IncomingSession } from './incoming-session.ts';
+import { IncomingSession, type IncomingShared } from './incoming-session.ts';
 import { Mutex } from './mutex.ts';
-import { OutgoingSession } from './outgoing-session.ts';
-import { readLuo, type FileRecord, type LuoRecords } from './read-luo.ts';
-import { HandlerRegistry } from './registry.ts';
+import { OutgoingSession, type OutgoingShared } from './outgoing-session.ts';
+import { readLuo, type LuoRecords } from './read-luo.ts';
+import { HandlerRegistry, type RegisteredHandler } from './registry.ts';
 
 export interface OrchestratorInit {
   readonly kho: Kho;
+  /** Handlers to register, in order. Where live update is off they are left out. */
   readonly handlers?: readonly FileHandler[];
+  /**
+   * Whether live update is on, as it is by default. Off: what the previous kernel left is not looked at, nothing can be registered or created
+   * (EOPNOTSUPP), and reboot() hands nothing over.
+   */
+  readonly enabled?: boolean;
+  /**
+   * Milliseconds that the promise of one callback may take, 1 to 2^31 - 1; default: any time. After that the callback counts as if it had thrown
+   * ETIMEDOUT, and what its promise does later is not looked at: memory that it took then stays taken.
+   */
+  readonly callbackTimeLimit?: number;
+  /** The clock of the events' durations, in milliseconds from any start. Default: performance.now(). */
+  readonly clock?: () => number;
 }
 
 type Incoming =
@@ -42,51 +59,166 @@ function checkName(name: string): void {
 }
 
 export class LiveUpdateOrchestrator {
+  /** What happens here, as it happens. */
+  readonly events: EventStream;
   readonly #kho: Kho;
   readonly #registry = new HandlerRegistry();
   readonly #mutex = new Mutex();
-  readonly #preservedIds = new Set<unknown>();
   readonly #outgoing = new Map<string, OutgoingSession>();
   readonly #retrieved = new Set<string>();
+  readonly #flbs: FlbSet;
+  /** What every session is given. */
+  readonly #shared: OutgoingShared;
   readonly #blocks: BlockSet;
-  readonly #record: PreservedBlock;
+  /** Absent where live update is off. */
+  readonly #record: PreservedBlock | undefined;
   #incoming: Incoming = { state: 'unread' };
   #state: 'running' | 'rebooting' | 'handed-over' = 'running';
 
   /**
    * Begins the outgoing side: an empty record in the subtree `LUO`.
    *
-   * @throws KernelError ENOMEM: no page for the record. EINVAL, EEXIST: a handler that cannot be registered.
+   * @throws KernelError ENOMEM: no page for the record. EINVAL, EEXIST, ENOSPC: a handler or an FLB of it that cannot be registered, or no time
+   * limit. EEXIST also: this KHO has an orchestrator already.
    */
-  constructor({ kho, handlers = [] }: OrchestratorInit) {
+  constructor({ kho, handlers = [], enabled = true, callbackTimeLimit, clock }: OrchestratorInit) {
     this.#kho = kho;
-    for (const handler of handlers) this.#registry.register(handler);
+    this.events = new EventStream(clock);
+    const waiter = new CallbackWaiter(callbackTimeLimit);
+    this.#flbs = new FlbSet({
+      kho,
+      waiter,
+      events: this.events,
+      readIncoming: () => this.#readIncoming().records?.flbs,
+    });
+    this.#shared = {
+      kho,
+      registry: this.#registry,
+      flbs: this.#flbs,
+      mutex: this.#mutex,
+      waiter,
+      events: this.events,
+      preservedIds: new Set(),
+      checkRunning: () => {
+        this.#checkRunning();
+      },
+      forget: (closed) => {
+        this.#outgoing.delete(closed.name);
+        this.#blocks.retract();
+      },
+    };
     this.#blocks = new BlockSet(kho, LuoSessionSer.SIZE);
-    this.#record = kho.allocPreserve(LuoSer.SIZE);
-    this.#record.setString(LuoSer.compatible, LUO_COMPATIBLE);
+    if (!enabled) return;
+    for (const handler of handlers) this.#register(handler);
+    using undo = new Undo();
+    const record = kho.allocPreserve(LuoSer.SIZE);
+    undo.add(() => {
+      kho.unpreserveFree(record.pa);
+    });
+    record.setString(LuoSer.compatible, LUO_COMPATIBLE);
     const previous = kho.incoming && readNumber(kho.ram, kho.incoming);
-    this.#record.setU64(LuoSer.liveupdateNumber, (previous ?? 0n) + 1n);
-    kho.addSubtree(LUO_SUBTREE, this.#record.pa, LuoSer.SIZE);
+    record.setU64(LuoSer.liveupdateNumber, (previous ?? 0n) + 1n);
+    kho.addSubtree(LUO_SUBTREE, record.pa, LuoSer.SIZE);
+    this.#record = record;
+    undo.keep();
   }
 
-  /** Adds a handler. For the errors see HandlerRegistry.register. */
-  registerHandler(handler: FileHandler): void {
-    this.#registry.register(handler);
+  /** Whether live update is on. */
+  get isEnabled(): boolean {
+    return this.#record !== undefined;
+  }
+
+  /** Running; a handover being made; everything ready for the next kernel. */
+  get state(): 'running' | 'rebooting' | 'handed-over' {
+    return this.#state;
   }
 
   /**
-   * Takes a handler out.
+   * Adds a handler, behind those that are there, with its `flbs`.
+   *
+   * @throws KernelError EOPNOTSUPP: live update is off. EINVAL: a required callback is missing (canPreserve, preserve, unpreserve, retrieve,
+   * finish), or the compatible string is empty or over 47 bytes. EEXIST: the string is taken. For those of its FLBs see registerFlb. After any of them
+   * it is not registered, nor is an FLB of it.
+   */
+  registerHandler(handler: FileHandler): void {
+    this.#checkEnabled();
+    this.#register(handler);
+  }
+
+  /**
+   * Takes a handler out, and its FLBs with it.
    *
    * @throws KernelError ENOENT: not registered. EBUSY: it has files that are preserved, or of the previous kernel and not finished; or the
    * handover is on its way. EIO: the incoming state cannot be read.
    */
   unregisterHandler(handler: FileHandler): Promise<void> {
     return this.#mutex.run(() => {
-      this.#checkRunning();
-      if ([...this.incomingSessions, ...this.#outgoing.values()].some((session) => session.uses(handler)))
-        throw new KernelError('EBUSY', `handler '${handler.compatible}' still has files in a session`);
+      const registered = this.#findUnused(handler);
+      for (const { flb } of registered.flbs) this.#flbs.unregister(registered, flb);
       this.#registry.unregister(handler);
     });
+  }
+
+  /**
+   * Registers an FLB with a handler: each file that this handler preserves from now on counts for it. One FLB may be registered with several handlers.
+   *
+   * @throws KernelError EOPNOTSUPP: live update is off. ENOENT: the handler is not registered. EINVAL: one of the four callbacks is missing, or the
+   * compatible string is empty or over 47 bytes. EEXIST: registered with this handler already, or another FLB has that string. ENOSPC: there are 63 FLBs.
+   * EBUSY: the handover is on its way.
+   */
+  registerFlb<T>(handler: FileHandler, flb: FileLifecycleBound<T>): void {
+    this.#checkEnabled();
+    this.#checkRunning();
+    this.#flbs.register(this.#registry.find(handler), flb);
+  }
+
+  /**
+   * Takes an FLB from a handler; with its last handler it is gone.
+   *
+   * @throws KernelError ENOENT: not registered with this handler. EBUSY: the handler has files; the FLB's unpreserve failed, and its state is
+   * preserved still; or the handover is on its way. EIO: the incoming state cannot be read.
+   */
+  unregisterFlb<T>(handler: FileHandler, flb: FileLifecycleBound<T>): Promise<void> {
+    return this.#mutex.run(() => {
+      this.#flbs.unregister(this.#findUnused(handler), flb);
+    });
+  }
+
+  /**
+   * The live object of an FLB for the next kernel: what its preserve gave. A callback of a handler finds the same as `flbs.outgoing` in its context.
+   *
+   * @throws KernelError EINVAL: not registered. ENODATA: no file of its handlers is preserved.
+   */
+  outgoingFlb<T>(flb: FileLifecycleBound<T>): T {
+    return this.#flbs.outgoing(flb);
+  }
+
+  /**
+   * The live object of an FLB of the previous kernel, made by its retrieve when it is asked for first. A callback of a handler must use `flbs.incoming` of its
+   * context instead: this waits for the callback.
+   *
+   * @throws KernelError EINVAL: not registered. ENOENT: the previous kernel left none of this string. ENODATA: it is finished, or there was no previous
+   * kernel with LUO. EIO: what it left cannot be read. EBUSY: the handover is on its way. What its retrieve threw, now or when it was asked first.
+   */
+  retrieveFlb<T>(flb: FileLifecycleBound<T>): Promise<T> {
+    return this.#mutex.run(() => {
+      this.#checkRunning();
+      return this.#flbs.incoming(flb);
+    });
+  }
+
+  /** The registered FLBs, in order. */
+  get outgoingFlbs(): OutgoingFlbInfo[] {
+    return this.#flbs.outgoingInfo;
+  }
+
+  /**
+   * FLBs of the previous kernel, also those that nobody registered here.
+   *
+   * @throws KernelError EIO: the incoming state cannot be read
+   */
+  get incomingFlbs(): IncomingFlbInfo[] {
+    return this.#flbs.incomingInfo;
   }
 
   /** Compatible strings of the registered handlers, in order. */
@@ -121,28 +253,19 @@ export class LiveUpdateOrchestrator {
    * A session for the next kernel.
    *
    * @param name 1 to 63 bytes, unique among the outgoing sessions
-   * @throws KernelError EINVAL: no such name. EEXIST: taken. ENOMEM, ENOSPC: no room for its record. EBUSY: the handover is on its way.
+   * @throws KernelError EINVAL: no such name. EEXIST: taken. ENOMEM, ENOSPC: no room for its record. EBUSY: the handover is on its way. EOPNOTSUPP: live
+   * update is off.
    */
   createSession(name: string): OutgoingSession {
     checkName(name);
+    this.#checkEnabled();
     this.#checkRunning();
     if (this.#outgoing.has(name))
       throw new KernelError('EEXIST', `there is an outgoing session '${name}' already`);
     this.#blocks.announce();
-    const session = new OutgoingSession(name, {
-      kho: this.#kho,
-      registry: this.#registry,
-      mutex: this.#mutex,
-      preservedIds: this.#preservedIds,
-      checkRunning: () => {
-        this.#checkRunning();
-      },
-      forget: (closed) => {
-        this.#outgoing.delete(closed.name);
-        this.#blocks.retract();
-      },
-    });
+    const session = new OutgoingSession(name, this.#shared);
     this.#outgoing.set(name, session);
+    if (this.events.isHeard) this.events.emit({ type: 'session-created', session: name });
     return session;
   }
 
@@ -150,10 +273,11 @@ export class LiveUpdateOrchestrator {
    * A session that the previous kernel left. Each can be retrieved once.
    *
    * @throws KernelError ENOENT: no incoming session of this name, or finished. EINVAL: no such name, or retrieved already. EIO: the incoming state
-   * cannot be read. EBUSY: the handover is on its way.
+   * cannot be read. EBUSY: the handover is on its way. EOPNOTSUPP: live update is off.
    */
   retrieveSession(name: string): IncomingSession {
     checkName(name);
+    this.#checkEnabled();
     this.#checkRunning();
     const session = this.#readIncoming().sessions.get(name);
     if (!session) throw new KernelError('ENOENT', `the previous kernel left no session '${name}'`);
@@ -163,6 +287,7 @@ export class LiveUpdateOrchestrator {
         `session '${name}' was retrieved already: keep what retrieveSession gave`,
       );
     this.#retrieved.add(name);
+    if (this.events.isHeard) this.events.emit({ type: 'session-retrieved', session: name });
     return session;
   }
 
@@ -182,11 +307,7 @@ export class LiveUpdateOrchestrator {
         await this.#unfreeze();
         throw error;
       }
-      const sessions = this.outgoingSessions;
-      this.#blocks.serialise((entry, i) => {
-        sessions[i].serialise(entry);
-      });
-      this.#record.setU64(LuoSer.sessions, this.#blocks.pa);
+      this.#serialise();
       this.#state = 'handed-over';
     });
   }
@@ -199,9 +320,33 @@ export class LiveUpdateOrchestrator {
   cancelReboot(): Promise<void> {
     return this.#mutex.run(async () => {
       if (this.#state !== 'handed-over') throw new KernelError('EINVAL', 'no handover is on its way');
-      this.#record.setU64(LuoSer.sessions, 0);
+      const start = this.events.start();
+      this.#record?.setU64(LuoSer.sessions, 0);
+      this.#record?.setU64(LuoSer.flbs, 0);
       const errors = await this.#unfreeze();
+      if (this.events.isHeard) this.events.emit({ type: 'cancelled', duration: this.events.since(start) });
       if (errors.length > 0) throw errors[0];
+    });
+  }
+
+  /** Writes the records of all sessions, then of the FLBs, and last the two words that make them reachable. Cannot fail. */
+  #serialise(): void {
+    if (!this.#record) return;
+    const start = this.events.start();
+    const sessions = this.outgoingSessions;
+    this.#blocks.serialise((entry, i) => {
+      sessions[i].serialise(entry);
+    });
+    const flbs = this.#flbs.serialise();
+    this.#record.setU64(LuoSer.sessions, this.#blocks.pa);
+    this.#record.setU64(LuoSer.flbs, flbs);
+    if (!this.events.isHeard) return;
+    this.events.emit({
+      type: 'serialised',
+      sessions: sessions.length,
+      files: sessions.reduce((sum, { fileCount }) => sum + fileCount, 0),
+      flbs: this.outgoingFlbs.filter(({ files }) => files > 0).length,
+      duration: this.events.since(start),
     });
   }
 
@@ -211,6 +356,35 @@ export class LiveUpdateOrchestrator {
     for (const session of this.outgoingSessions.reverse()) await session.unfreeze(errors);
     this.#state = 'running';
     return errors;
+  }
+
+  #register(handler: FileHandler): void {
+    const registered = this.#registry.register(handler);
+    using undo = new Undo();
+    undo.add(() => {
+      this.#registry.unregister(handler);
+    });
+    for (const flb of handler.flbs ?? []) {
+      this.#flbs.register(registered, flb);
+      undo.add(() => {
+        this.#flbs.unregister(registered, flb);
+      });
+    }
+    undo.keep();
+  }
+
+  /** A registered handler that has no files, here or from the previous kernel. */
+  #findUnused(handler: FileHandler): RegisteredHandler {
+    this.#checkRunning();
+    const registered = this.#registry.find(handler);
+    this.#readIncoming();
+    if (registered.files > 0)
+      throw new KernelError('EBUSY', `${registered.title} still has ${registered.files} files in a session`);
+    return registered;
+  }
+
+  #checkEnabled(): void {
+    if (!this.isEnabled) throw new KernelError('EOPNOTSUPP', 'live update is off');
   }
 
   #checkRunning(): void {
@@ -235,28 +409,33 @@ export class LiveUpdateOrchestrator {
   }
 
   #read(): Incoming {
-    const { incoming } = this.#kho;
+    const incoming = this.isEnabled ? this.#kho.incoming : undefined;
     const records = incoming && readLuo(this.#kho.ram, incoming);
     const sessions = new Map<string, IncomingSession>();
-    for (const record of records?.sessions ?? []) {
-      const session = new IncomingSession(record, {
-        mutex: this.#mutex,
-        handlerFor: (file) => this.#handlerFor(file),
-        checkRunning: () => {
-          this.#checkRunning();
-        },
-        forget: (finished) => sessions.delete(finished.name),
-      });
-      sessions.set(record.name, session);
-    }
+    const handlers = this.#handlersFor(records);
+    const shared: IncomingShared = {
+      ...this.#shared,
+      handlerFor: ({ compatible }) => handlers.get(compatible)!,
+      forget: (finished) => sessions.delete(finished.name),
+    };
+    for (const record of records?.sessions ?? [])
+      sessions.set(record.name, new IncomingSession(record, shared));
     for (const pa of records?.pages ?? []) this.#kho.restoreFree(pa);
     return { state: 'read', records, sessions };
   }
 
-  #handlerFor(record: FileRecord): FileHandler {
-    const handler = this.#registry.forRecord(record.compatible);
-    if (!handler) throw new KernelError('ENOENT', `no handler for '${record.compatible}' is registered`);
-    return handler;
+  /** Who reads the records, by their string. ENOENT where nobody reads one: then nothing has changed. */
+  #handlersFor(records: LuoRecords | undefined): Map<string, RegisteredHandler> {
+    const handlers = new Map<string, RegisteredHandler>();
+    for (const { files } of records?.sessions ?? []) {
+      for (const { compatible } of files) {
+        if (handlers.has(compatible)) continue;
+        const handler = this.#registry.forRecord(compatible);
+        if (!handler) throw new KernelError('ENOENT', `no handler for '${compatible}' is registered`);
+        handlers.set(compatible, handler);
+      }
+    }
+    return handlers;
   }
 }
 

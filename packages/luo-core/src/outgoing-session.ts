@@ -4,18 +4,24 @@
  * Happy: preserve files, freeze them all at the handover, write their records. Unhappy: unpreserve one or all; a failing preserve leaves
  * nothing; a failing freeze unfreezes those before it.
  */
-import { assert, KernelError, type StructView } from '@liveupdate/base';
+import { assert, KernelError, Undo, type StructView } from '@liveupdate/base';
 import { BlockSet, type Kho } from '@liveupdate/kho';
 import { LuoFileSer, LuoSessionSer } from './abi.ts';
-import type { FileHandler, PreservableFile } from './handler.ts';
+import { asU64, brokenRule, dataOf, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
+import type { EventStream, FailedEvent, FileEvent } from './events.ts';
+import type { Flb, FlbSet } from './flb-set.ts';
+import type { PreservableFile } from './handler.ts';
 import type { Mutex } from './mutex.ts';
-import type { HandlerRegistry } from './registry.ts';
+import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
 
 /** What all outgoing sessions share. */
 export interface OutgoingShared {
   readonly kho: Kho;
   readonly registry: HandlerRegistry;
+  readonly flbs: FlbSet;
   readonly mutex: Mutex;
+  readonly waiter: CallbackWaiter;
+  readonly events: EventStream;
   /** Ids of all files that are preserved, in any session. */
   readonly preservedIds: Set<unknown>;
   /** Throws EBUSY while, and after, the handover is made. */
@@ -26,7 +32,9 @@ export interface OutgoingShared {
 
 interface OutgoingFile {
   readonly file: PreservableFile;
-  readonly handler: FileHandler;
+  readonly handler: RegisteredHandler;
+  /** The FLBs that it is counted for. */
+  readonly flbs: readonly Flb[];
   readonly id: unknown;
   readonly token: bigint;
   data: bigint;
@@ -56,6 +64,15 @@ export class OutgoingSession {
     this.#blocks = new BlockSet(shared.kho, LuoFileSer.SIZE);
   }
 
+  get state(): 'open' | 'closed' {
+    return this.#state;
+  }
+
+  /** How many files are preserved in it. */
+  get fileCount(): number {
+    return this.#files.size;
+  }
+
   /** The preserved files, in order of preservation. */
   get files(): OutgoingFileInfo[] {
     return Array.from(this.#files.values(), ({ token, handler, data }) => ({
@@ -68,23 +85,15 @@ export class OutgoingSession {
   /**
    * Preserves a file: the next kernel finds it in this session under `token`. The owner goes on using it.
    *
-   * @throws KernelError EEXIST: the token is taken in this session. ENOMEM, ENOSPC: no room for one more record. EBADF: not a file.
-   * ENOENT: no handler takes it. EBUSY: preserved already, or the handover is on its way. EINVAL: no token, or the session is closed.
-   * Whatever the handler throws. After any of them everything is as before.
+   * @throws KernelError EEXIST: the token is taken in this session. ENOMEM, ENOSPC: no room for one more record. EBADF: not a file, or a closed
+   * one. ENOENT: no handler takes it. EBUSY: preserved already, or the handover is on its way. EINVAL: no token, the session is closed, or a handler or an FLB
+   * broke a rule. ETIMEDOUT: a callback took too long. Whatever an FLB or the handler throws. After any of them everything is as before.
    */
   preserve(file: PreservableFile, token: bigint | number): Promise<void> {
     return this.#shared.mutex.run(async () => {
       const key = checkToken(token);
       this.#checkOpen();
-      if (this.#files.has(key))
-        throw new KernelError('EEXIST', `token ${key} is taken in session '${this.name}': choose another`);
-      this.#blocks.announce();
-      try {
-        this.#files.set(key, await this.#preserve(file, key));
-      } catch (error) {
-        this.#blocks.retract();
-        throw error;
-      }
+      await this.#preserve(file, key);
     });
   }
 
@@ -92,7 +101,7 @@ export class OutgoingSession {
    * Takes one file back.
    *
    * @throws KernelError ENOENT: no file under this token. EBUSY: the handover is on its way. EINVAL: no token, or the session is closed.
-   * Whatever the handler throws: then the file stays preserved.
+   * Whatever the handler throws: then the file stays preserved. Whatever its FLB throws: the file is unpreserved all the same.
    */
   unpreserve(token: bigint | number): Promise<void> {
     return this.#shared.mutex.run(async () => {
@@ -108,38 +117,51 @@ export class OutgoingSession {
    * Takes all files back, last preserved first, and ends the session. A second call does nothing.
    *
    * @throws KernelError EBUSY: the handover is on its way. Whatever a handler throws: that file and those before it stay preserved, and the
-   * session stays.
+   * session stays; closing again goes on from there. The same where an FLB throws, but that the file is unpreserved.
    */
   close(): Promise<void> {
     return this.#shared.mutex.run(async () => {
       if (this.#state === 'closed') return;
+      const { events } = this.#shared;
       this.#shared.checkRunning();
       for (const file of [...this.#files.values()].reverse()) await this.#unpreserve(file);
       this.#state = 'closed';
       this.#shared.forget(this);
+      if (events.isHeard) events.emit({ type: 'session-closed', session: this.name });
     });
-  }
-
-  /** @internal Whether a handler has files in this session. */
-  uses(handler: FileHandler): boolean {
-    return [...this.#files.values()].some((file) => file.handler === handler);
   }
 
   /** @internal The last moment: every file's freeze, in order. After a throw, unfreeze takes back those that were frozen. */
   async freeze(): Promise<void> {
-    for (const file of this.#files.values()) {
-      const result = await file.handler.freeze?.({ file: file.file, data: file.data });
-      this.#frozen.push(file);
-      if (result) file.data = checkData(file.handler, result.data);
+    const { flbs, waiter, events } = this.#shared;
+    for (const entry of this.#files.values()) {
+      const { file, handler, token, data } = entry;
+      const start = events.start();
+      try {
+        const given = handler.handler.freeze?.({ file, data, flbs });
+        const result = isPromise(given) ? await waiter.settle(handler, 'freeze', given) : given;
+        this.#frozen.push(entry); // also where the result is wrong: its freeze has run
+        if (result !== undefined) entry.data = dataOf(handler, 'freeze', result);
+      } catch (error) {
+        this.#tellFailure('freeze', token, handler, start, error);
+        throw error;
+      }
+      if (handler.handler.freeze) this.#tell('frozen', entry, start);
     }
   }
 
   /** @internal The inverse of freeze, last first. What a handler throws keeps no other file from being unfrozen: it is added to `errors`. */
   async unfreeze(errors: unknown[]): Promise<void> {
-    for (let file = this.#frozen.pop(); file; file = this.#frozen.pop()) {
+    const { flbs, waiter, events } = this.#shared;
+    for (let entry = this.#frozen.pop(); entry; entry = this.#frozen.pop()) {
+      const { file, handler, token, data } = entry;
+      const start = events.start();
       try {
-        await file.handler.unfreeze?.({ file: file.file, data: file.data });
+        const given = handler.handler.unfreeze?.({ file, data, flbs });
+        if (isPromise(given)) await waiter.settle(handler, 'unfreeze', given);
+        if (handler.handler.unfreeze) this.#tell('unfrozen', entry, start);
       } catch (error) {
+        this.#tellFailure('unfreeze', token, handler, start, error);
         errors.push(error);
       }
     }
@@ -163,58 +185,117 @@ export class OutgoingSession {
     this.#shared.checkRunning();
   }
 
-  async #preserve(file: PreservableFile, token: bigint): Promise<OutgoingFile> {
-    const given: unknown = file; // a caller in JavaScript may pass anything
-    if (typeof given !== 'object' || given === null) {
-      throw new KernelError('EBADF', `a file is expected, not ${given === null ? 'null' : typeof given}`);
-    }
-    const handler = this.#shared.registry.forFile(file);
-    if (!handler) {
-      const known = this.#shared.registry.compatibles.join(', ') || 'none';
-      throw new KernelError(
-        'ENOENT',
-        `no handler takes this file (registered: ${known}): pass its handler to the machine`,
-      );
-    }
-    file.get?.(); // EBADF where it is closed; from here on its owner may close it at any time
+  /** The checks and steps of a preserve, in the order that callers may rely on. */
+  async #preserve(file: PreservableFile, token: bigint): Promise<void> {
+    const { flbs, preservedIds, events } = this.#shared;
+    const start = events.start();
+    let handler: RegisteredHandler | undefined;
+    using undo = new Undo();
     try {
-      return await this.#preserveWith(handler, file, token);
+      if (this.#files.has(token))
+        throw new KernelError('EEXIST', `token ${token} is taken in session '${this.name}': choose another`);
+      this.#blocks.announce();
+      undo.add(() => {
+        this.#blocks.retract();
+      });
+      takeReference(file);
+      undo.add(() => {
+        file.put?.();
+      });
+      handler = this.#handlerFor(file);
+      const id = idOf(handler, file);
+      if (preservedIds.has(id))
+        throw new KernelError(
+          'EBUSY',
+          'this file is preserved already: a file can be in one session only, once',
+        );
+      preservedIds.add(id);
+      undo.add(() => {
+        preservedIds.delete(id);
+      });
+      const held = handler.flbs;
+      if (held.length > 0) await flbs.count(held);
+      const data = await this.#save(handler, file, held);
+      this.#files.set(token, { file, handler, flbs: held, id, token, data });
+      handler.files += 1;
+      undo.keep();
     } catch (error) {
-      file.put?.();
+      this.#tellFailure('preserve', token, handler, start, error);
+      throw error;
+    }
+    if (events.isHeard) this.#tell('preserved', { token, handler }, start);
+  }
+
+  #handlerFor(file: PreservableFile): RegisteredHandler {
+    const { registry } = this.#shared;
+    const handler = registry.forFile(file);
+    if (handler) return handler;
+    const known = registry.compatibles.join(', ') || 'none';
+    throw new KernelError(
+      'ENOENT',
+      `no handler takes this file (registered: ${known}): pass its handler to the machine`,
+    );
+  }
+
+  /** The handler's preserve; where that fails, the FLBs that count the file are put back. */
+  async #save(handler: RegisteredHandler, file: PreservableFile, held: readonly Flb[]): Promise<bigint> {
+    const { flbs, waiter } = this.#shared;
+    try {
+      const given = handler.handler.preserve({ file, flbs });
+      const result = isPromise(given) ? await waiter.settle(handler, 'preserve', given) : given;
+      return dataOf(handler, 'preserve', result);
+    } catch (error) {
+      if (held.length > 0) await flbs.putBack(held);
       throw error;
     }
   }
 
-  async #preserveWith(handler: FileHandler, file: PreservableFile, token: bigint): Promise<OutgoingFile> {
-    const id = handler.getId?.(file) ?? file;
-    const { preservedIds } = this.#shared;
-    if (preservedIds.has(id))
-      throw new KernelError(
-        'EBUSY',
-        'this file is preserved already: a file can be in one session only, once',
-      );
-    preservedIds.add(id);
+  async #unpreserve(entry: OutgoingFile): Promise<void> {
+    const { flbs, waiter, events, preservedIds } = this.#shared;
+    const { file, handler, token, data } = entry;
+    const start = events.start();
     try {
-      const { data } = await handler.preserve({ file });
-      return { file, handler, id, token, data: checkData(handler, data) };
+      const given = handler.handler.unpreserve({ file, data, flbs });
+      if (isPromise(given)) await waiter.settle(handler, 'unpreserve', given);
     } catch (error) {
-      preservedIds.delete(id);
+      this.#tellFailure('unpreserve', token, handler, start, error);
       throw error;
     }
-  }
-
-  async #unpreserve(file: OutgoingFile): Promise<void> {
-    await file.handler.unpreserve({ file: file.file, data: file.data });
-    this.#shared.preservedIds.delete(file.id);
-    const had = this.#files.delete(file.token);
+    preservedIds.delete(entry.id);
+    const had = this.#files.delete(token);
     assert(had, 'a file is unpreserved twice');
+    handler.files -= 1;
     this.#blocks.retract();
-    file.file.put?.();
+    file.put?.();
+    this.#tell('unpreserved', entry, start);
+    if (entry.flbs.length > 0) await flbs.uncount(entry.flbs);
+  }
+
+  #tell(
+    type: FileEvent['type'],
+    { token, handler }: Pick<OutgoingFile, 'token' | 'handler'>,
+    start: number,
+  ): void {
+    const { events } = this.#shared;
+    if (!events.isHeard) return;
+    const duration = events.since(start);
+    events.emit({ type, session: this.name, token, handler: handler.compatible, duration });
+  }
+
+  #tellFailure(
+    operation: FailedEvent['operation'],
+    token: bigint,
+    handler: RegisteredHandler | undefined,
+    start: number,
+    error: unknown,
+  ): void {
+    const { events } = this.#shared;
+    if (!events.isHeard) return;
+    const of = handler && { handler: handler.compatible };
+    const duration = events.since(start);
+    events.emit({ type: 'failed', operation, session: this.name, token, ...of, duration, error });
   }
 }
-
-/** Largest u64. */
-const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 
 /** A token as the ABI has it: 64 bits. */
 export function checkToken(token: bigint | number): bigint {
@@ -227,18 +308,18 @@ export function checkToken(token: bigint | number): bigint {
   return value;
 }
 
-/** What a handler gave for its file, as the ABI has it. A handler in JavaScript may give anything. */
-function checkData(handler: FileHandler, data: unknown): bigint {
-  const value = asU64(data);
-  if (value === undefined)
-    throw new KernelError(
-      'EINVAL',
-      `handler '${handler.compatible}' gave data that is no number of 64 bits: a bug of that handler`,
-    );
-  return value;
+/** From here on the file's owner may close it at any time. EBADF where it is closed already, or not a file. */
+function takeReference(file: PreservableFile): void {
+  const given: unknown = file; // a caller in JavaScript may pass anything
+  if (typeof given !== 'object' || given === null)
+    throw new KernelError('EBADF', `a file is expected, not ${kindOf(given)}`);
+  file.get?.();
 }
 
-function asU64(given: unknown): bigint | undefined {
-  const value = typeof given === 'number' && Number.isSafeInteger(given) ? BigInt(given) : given;
-  return typeof value === 'bigint' && value >= 0n && value <= MAX_U64 ? value : undefined;
+function idOf(handler: RegisteredHandler, file: PreservableFile): unknown {
+  if (!handler.handler.getId) return file;
+  const id = handler.handler.getId(file);
+  if (id === undefined || id === null || isPromise(id))
+    throw brokenRule(handler, 'getId', `must return what the file is known by, and returned ${kindOf(id)}`);
+  return id;
 }

@@ -143,12 +143,12 @@ function readFlbs(ram: Ram, pa: PhysAddr): FlbRecord[] {
   const count = new StructView(ram.bytes(pa, LuoFlbHeaderSer.SIZE)).getNumber(LuoFlbHeaderSer.count);
   if (count > MAX_FLBS)
     throw new KernelError('EINVAL', `${count} FLBs are recorded, at most ${MAX_FLBS} can be`);
+  const names = new Set<string>();
   return Array.from({ length: count }, (_, i) => {
     const entry = new StructView(ram.bytes(pa + LuoFlbHeaderSer.SIZE + i * LuoFlbSer.SIZE, LuoFlbSer.SIZE));
-    return {
-      name: text(entry, LuoFlbSer.name, 'an FLB name'),
-      data: entry.getU64(LuoFlbSer.data),
-      count: entry.getU64(LuoFlbSer.count),
-    };
+    const name = text(entry, LuoFlbSer.name, 'an FLB name');
+    if (names.has(name)) throw new KernelError('EINVAL', `two FLBs are named '${name}'`);
+    names.add(name);
+    return { name, data: entry.getU64(LuoFlbSer.data), count: entry.getU64(LuoFlbSer.count) };
   });
 }

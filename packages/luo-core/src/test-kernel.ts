@@ -64,7 +64,11 @@ export type Callback =
   | 'unpreserve'
   | 'retrieve'
   | 'canFinish'
-  | 'finish';
+  | 'finish'
+  | 'flb.preserve'
+  | 'flb.unpreserve'
+  | 'flb.retrieve'
+  | 'flb.finish';
 
 /** How a scripted handler goes about its work, and what it was called for. */
 export class Script {

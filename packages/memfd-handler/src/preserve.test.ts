@@ -1,4 +1,5 @@
 import { PAGE_SIZE } from '@liveupdate/base';
+import { NO_FLBS } from '@liveupdate/luo-core';
 import { MFD_ALLOW_SEALING, Shmem, type ShmemFile } from '@liveupdate/shmem';
 import { describe, expect, test } from 'vitest';
 import { memfdHandler } from './memfd-handler.ts';
@@ -148,7 +149,7 @@ describe('preserve is refused', () => {
   test('unpreserving what was never preserved', async () => {
     const { handler, shmem } = coldKernel();
     const file = shmem.memfdCreate('f');
-    expect(await outcome(() => handler.unpreserve({ file, data: 0n }))).toBe('EINVAL');
+    expect(await outcome(() => handler.unpreserve({ file, data: 0n, flbs: NO_FLBS }))).toBe('EINVAL');
   });
 });
 

@@ -1,7 +1,7 @@
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { bootCold, writeVmallocDescriptor } from '@liveupdate/kho';
 import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
-import { LiveUpdateOrchestrator } from '@liveupdate/luo-core';
+import { LiveUpdateOrchestrator, NO_FLBS } from '@liveupdate/luo-core';
 import { HeapRam, vmalloc, type Ram } from '@liveupdate/mm';
 import { ShmemFile } from '@liveupdate/shmem';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -253,7 +253,7 @@ describe('a damaged record', () => {
     const { freePages } = kho.pages;
     const ours = kho.pages.alloc(0, { zero: true });
     const at = data ?? BigInt(ours * PAGE_SIZE);
-    const context = { data: at, compatible: 'memfd-v2' };
+    const context = { data: at, compatible: 'memfd-v2', flbs: NO_FLBS };
     expect(await outcome(() => handler.retrieve(context))).toBe('EINVAL');
     expect(await outcome(() => handler.finish({ ...context, retrieval: 'untried' }))).toBe('ok');
     expect(kho.pages.isHead(ours)).toBe(true);
@@ -263,7 +263,7 @@ describe('a damaged record', () => {
 
   test('is retrieved once', async () => {
     const { handler, kho } = bootDamaged(before, () => undefined);
-    const context = { data: BigInt(before.record), compatible: 'memfd-v2' };
+    const context = { data: BigInt(before.record), compatible: 'memfd-v2', flbs: NO_FLBS };
     await handler.retrieve(context);
     expect(await outcome(() => handler.retrieve(context))).toBe('EINVAL');
     kho.pages.assertConsistent();
@@ -271,7 +271,7 @@ describe('a damaged record', () => {
 
   test('of a version that nobody knows', async () => {
     const { handler } = bootDamaged(before, () => undefined);
-    const context = { data: BigInt(before.record), compatible: 'memfd-v3' };
+    const context = { data: BigInt(before.record), compatible: 'memfd-v3', flbs: NO_FLBS };
     expect(await outcome(() => handler.retrieve(context))).toBe('EINVAL');
   });
 });
@@ -402,7 +402,7 @@ describe('memfd-v1', () => {
 test('errors are KernelErrors', async () => {
   const before = await handOver(() => undefined);
   const { handler } = bootDamaged(before, (ram) => writeWord(ram, before.record + RECORD.count, 1));
-  expect(() => handler.retrieve({ data: BigInt(before.record), compatible: 'memfd-v2' })).toThrow(
-    KernelError,
-  );
+  expect(() =>
+    handler.retrieve({ data: BigInt(before.record), compatible: 'memfd-v2', flbs: NO_FLBS }),
+  ).toThrow(KernelError);
 });
