@@ -62,7 +62,8 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
     compatible: MEMFD_V2,
     alsoReads: [MEMFD_V1],
 
-    canPreserve: (file): file is ShmemFile => file instanceof ShmemFile && file.inode.shmem === shmem,
+    canPreserve: (file): file is ShmemFile =>
+      file instanceof ShmemFile && file.inode.shmem === shmem && file.inode.links === 0,
 
     getId: (file) => file.inode,
 

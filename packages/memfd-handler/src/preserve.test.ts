@@ -37,7 +37,13 @@ describe('while a file is preserved', () => {
     ['shrink', (file) => file.truncate(8 * PAGE_SIZE - 1), 'EPERM'],
     ['grow', (file) => file.truncate(8 * PAGE_SIZE + 1), 'EPERM'],
     ['allocate', (file) => file.allocate(0, 1), 'EPERM'],
-    ['write past the end', (file) => file.pwrite(pattern(2), 8 * PAGE_SIZE - 1), 'EPERM'],
+    ['write past the end', (file) => file.pwrite(pattern(2), 8 * PAGE_SIZE), 'EPERM'],
+    ['punch a hole', (file) => file.fallocate(3, 0, 10), 'EPERM'],
+    [
+      'write over the end, up to it',
+      (file) => expect(file.pwrite(pattern(2), 8 * PAGE_SIZE - 1)).toBe(1),
+      'ok',
+    ],
   ];
   test.each(operations)('%s: %s', async (_, work, code) => {
     const { luo, shmem, kho } = coldKernel();

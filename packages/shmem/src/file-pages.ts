@@ -97,16 +97,35 @@ export class FilePages {
   /** Splits the folio that has pages on both sides of `index`. */
   splitAt(index: PageIndex): void {
     const pfn = this.cache.at(index);
+    const head = this.#headOf(pfn);
+    if (head !== pfn) this.shmem.pages.split(head);
+  }
+
+  /** Notes that pages are written, and with them all others of their folios: what was allocated ahead in them is zeros that are data from now on. */
+  markWritten(index: PageIndex, count: number): void {
+    if (!this.cache.hasUnwritten || count <= 0) return;
+    const last = index + count - 1;
+    const from = this.#folioAt(index).first;
+    this.cache.markWritten(from, this.#folioAt(last).end - from);
+  }
+
+  /** Pages of the file that are in the folio of page `index`; itself alone where that is a hole. */
+  #folioAt(index: PageIndex): { first: PageIndex; end: PageIndex } {
+    const pfn = this.cache.at(index);
+    const head = this.#headOf(pfn);
+    const first = index - (pfn - head);
+    return { first, end: first + (pfn === 0 ? 1 : 2 ** this.shmem.pages.orderOf(head)) };
+  }
+
+  /** First frame of the folio that a frame of this file is in. */
+  #headOf(pfn: Pfn): Pfn {
     const { pages } = this.shmem;
-    if (pfn === 0 || (pages.table.flags[pfn] & KIND) !== TAIL) return;
+    if (pfn === 0 || (pages.table.flags[pfn] & KIND) !== TAIL) return pfn;
     for (let order = 1; order <= MAX_ORDER; order++) {
       const head = pfn - (pfn % 2 ** order);
-      if (pages.isHead(head) && pages.orderOf(head) >= order) {
-        pages.split(head);
-        return;
-      }
+      if (pages.isHead(head) && pages.orderOf(head) >= order) return head;
     }
-    throw new AssertionError(`page ${index} is in a folio without a head`);
+    throw new AssertionError(`frame ${pfn} is in a folio without a head`);
   }
 
   /**

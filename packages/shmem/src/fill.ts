@@ -12,10 +12,17 @@ export interface FillOptions {
   readonly lazy?: boolean;
 }
 
+/** Which folios holes may be given. */
+export interface FolioPolicy {
+  /** Largest order. */
+  readonly maxOrder: number;
+  /** Where the file ends, in pages: large folios end there or before. */
+  readonly end: PageIndex;
+}
+
 /**
  * Gives every hole in `count` pages from `first` on a page, zeroed unless it is about to be overwritten.
  *
- * @param maxOrder largest order of the new folios
  * @returns what was a hole, in pieces
  * @throws KernelError ENOSPC, ENOMEM: beyond a limit of the mount, or no memory in RAM or in the system; the holes are as before
  */
@@ -23,7 +30,7 @@ export function fillHoles(
   file: FilePages,
   first: PageIndex,
   count: number,
-  maxOrder: number,
+  policy: FolioPolicy,
   { overwritten, lazy = false }: FillOptions = {},
 ): PageRange[] {
   const { shmem, cache } = file;
@@ -39,7 +46,7 @@ export function fillHoles(
       for (const part of splitHole(hole.index, hole.count, overwritten)) {
         shmem.charge(part.count);
         try {
-          fillPart(file, part, maxOrder, lazy);
+          fillPart(file, part, policy, lazy);
         } catch (error) {
           shmem.uncharge(part.count);
           throw error;
@@ -55,7 +62,12 @@ export function fillHoles(
 }
 
 /** Allocates the folios of a hole. All or none. */
-function fillPart(file: FilePages, { index, count, zero }: HolePart, maxOrder: number, lazy: boolean): void {
+function fillPart(
+  file: FilePages,
+  { index, count, zero }: HolePart,
+  policy: FolioPolicy,
+  lazy: boolean,
+): void {
   const { cache } = file;
   const { pages } = file.shmem;
   const options = { movable: true, zero, lazy };
@@ -63,7 +75,13 @@ function fillPart(file: FilePages, { index, count, zero }: HolePart, maxOrder: n
   const end = index + count;
   try {
     while (at < end) {
-      const fitting = Math.min(maxOrder, at === 0 ? maxOrder : trailingZeros(at), log2Floor(end - at));
+      const maxOrder = at < policy.end ? policy.maxOrder : 0;
+      const room = maxOrder > 0 ? Math.min(end, policy.end) - at : 0;
+      const fitting = Math.min(
+        maxOrder,
+        at === 0 ? maxOrder : trailingZeros(at),
+        log2Floor(Math.max(1, room)),
+      );
       const pfn = fitting > 0 ? tryAlloc(pages, fitting, options) : 0;
       if (pfn !== 0) {
         const taken = 2 ** pages.orderOf(pfn);

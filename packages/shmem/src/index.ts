@@ -1,3 +1,4 @@
+export { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE } from './fallocate.ts';
 export { ShmemInode } from './inode.ts';
 export type { ShmemMapping } from './mapping.ts';
 export type { PageRange } from './page-cache.ts';
@@ -18,5 +19,6 @@ export {
   SEAL_WRITE,
   sealNames,
 } from './seals.ts';
-export { ShmemFile } from './shmem-file.ts';
+export { SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET } from './seek.ts';
+export { ShmemFile, type ShmemStat } from './shmem-file.ts';
 export { Shmem, type HugePolicy, type ShmemOptions } from './shmem.ts';

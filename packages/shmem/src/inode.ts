@@ -6,12 +6,21 @@
  */
 import { assert, HUGE_ORDER, KernelError, PAGE_SIZE, pagesFor, type PageIndex } from '@liveupdate/base';
 import type { FolioRuns } from '@liveupdate/mm';
+import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, punchHole } from './fallocate.ts';
 import { FilePages } from './file-pages.ts';
 import { fillHoles, type FillOptions } from './fill.ts';
 import { viewPages, type FolioView, type ShmemMapping } from './mapping.ts';
 import type { PageCache, PageRange } from './page-cache.ts';
 import { leaveScratch, type PinnedFolios } from './pin.ts';
-import { SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE } from './seals.ts';
+import {
+  SEAL_EXEC,
+  SEAL_FUTURE_WRITE,
+  SEAL_GROW,
+  SEAL_SEAL,
+  SEAL_SHRINK,
+  SEAL_WRITE,
+  SEALS_WITH_EXEC,
+} from './seals.ts';
 import type { Shmem } from './shmem.ts';
 
 export class ShmemInode {
@@ -21,11 +30,14 @@ export class ShmemInode {
   seals: number;
   /** Whether large folios were asked for. */
   advisedHuge = false;
+  /** Names that the file has in the mount. */
+  links = 0;
   readonly #pages: FilePages;
   #frozen = false;
-  /** Live writable mappings. */
+  /** Live mappings, and those of them that are or may become writable. */
   #mappings = 0;
-  /** Open descriptions, mappings, and references of whoever else holds the file. */
+  #writable = 0;
+  /** Open descriptions, mappings, names, and references of whoever else holds the file. */
   #references = 0;
 
   constructor(shmem: Shmem, name: string, seals: number) {
@@ -70,32 +82,55 @@ export class ShmemInode {
     return length;
   }
 
-  /** Copies `source` into the file from `position` on, growing it. Nothing is written on failure. */
-  write(source: Uint8Array, position: number): number {
-    const end = position + source.length;
+  /**
+   * Makes room for `length` bytes from `position` on, and makes them part of the file: copyIn must follow.
+   *
+   * A write over the end of a file that may not grow ends, as on tmpfs, with the last page that lies whole in it.
+   *
+   * @returns how many bytes may be written
+   */
+  prepareWrite(position: number, length: number): number {
+    let end = position + length;
     if (!Number.isSafeInteger(end))
       throw new KernelError('EFBIG', `${end} bytes are more than a file can have`);
-    if (source.length === 0) return 0;
+    if (length === 0) return 0;
     this.#checkWritable();
-    if (end > this.size) this.#checkGrow();
+    if (end > this.size && this.#cannotGrow) {
+      end = Math.floor(this.size / PAGE_SIZE) * PAGE_SIZE;
+      if (end <= position) this.#checkGrow();
+    }
     const first = Math.floor(position / PAGE_SIZE);
-    this.#fill(first, pagesFor(end) - first, { overwritten: { from: position, to: end } });
-    this.#pages.eachPart(position, source.length, (at, bytes, pa) => {
-      this.shmem.ram.bytes(pa, bytes).set(source.subarray(at - position, at - position + bytes));
+    const count = pagesFor(end) - first;
+    this.#fill(first, count, pagesFor(Math.max(end, this.size)), {
+      overwritten: { from: position, to: end },
     });
+    this.#pages.markWritten(first, count);
+    if (position > this.size) this.#zeroTail();
     this.size = Math.max(this.size, end);
-    return source.length;
+    return end - position;
+  }
+
+  /** Copies `source` into the file at `position`, where prepareWrite made room. */
+  copyIn(source: Uint8Array, position: number): void {
+    const { ram } = this.shmem;
+    this.#pages.eachPart(position, source.length, (at, bytes, pa) => {
+      const from = at - position;
+      ram.bytes(pa, bytes).set(bytes === source.length ? source : source.subarray(from, from + bytes));
+    });
   }
 
   truncate(size: number): void {
     if (!Number.isSafeInteger(size) || size < 0)
       throw new KernelError('EINVAL', `${size} is no size of a file`);
-    if (size === this.size) return;
+    if (size === this.size && this.#frozen) return;
     this.#checkNotFrozen();
     if (size > this.size) this.#checkGrow();
     if (size < this.size && (this.seals & SEAL_SHRINK) !== 0)
       throw new KernelError('EPERM', `file '${this.name}' is sealed against shrinking`);
-    if (size < this.size) {
+    if (size > this.size) {
+      this.#zeroTail();
+    } else {
+      // What was allocated beyond the end goes too, also where the size stays.
       const keep = pagesFor(size);
       this.#pages.splitAt(keep);
       this.#pages.dropFrom(keep);
@@ -104,16 +139,29 @@ export class ShmemInode {
     this.size = size;
   }
 
-  /** Gives every hole of [position, position + length) a zeroed page, growing the file. Nothing is kept on failure. */
-  allocate(position: number, length: number): void {
-    const end = position + length;
-    if (!(Number.isSafeInteger(position) && position >= 0 && length > 0 && Number.isSafeInteger(end)))
+  /** fallocate(2). Nothing is kept on failure. */
+  fallocate(mode: number, position: number, length: number): void {
+    if (!(Number.isSafeInteger(position) && position >= 0 && Number.isSafeInteger(length) && length > 0))
       throw new KernelError('EINVAL', `${position} + ${length} is no range of a file`);
+    const punch = mode === (FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE);
+    if (!punch && mode !== 0 && mode !== FALLOC_KEEP_SIZE)
+      throw new KernelError('EOPNOTSUPP', `a file in memory cannot do fallocate of mode ${mode}`);
+    const end = position + length;
+    if (!Number.isSafeInteger(end))
+      throw new KernelError('EFBIG', `${end} bytes are more than a file can have`);
     this.#checkNotFrozen();
+    if (punch) {
+      this.#checkWritable();
+      punchHole(this.#pages, position, length, this.#mappings > 0);
+      return;
+    }
     if (end > this.size) this.#checkGrow();
+    const size = mode === FALLOC_KEEP_SIZE ? this.size : Math.max(this.size, end);
     const first = Math.floor(position / PAGE_SIZE);
-    this.#fill(first, pagesFor(end) - first);
-    this.size = Math.max(this.size, end);
+    for (const { index, count } of this.#fill(first, pagesFor(end) - first, pagesFor(size)))
+      this.cache.markUnwritten(index, count);
+    if (size > this.size) this.#zeroTail();
+    this.size = size;
   }
 
   addSeals(seals: number): void {
@@ -122,16 +170,18 @@ export class ShmemInode {
         'EPERM',
         `file '${this.name}' takes no more seals: create it with MFD_ALLOW_SEALING`,
       );
-    if ((seals & SEAL_WRITE) !== 0 && this.#mappings > 0)
+    // A program that nobody may make one any more must not change either.
+    const added = (seals & SEAL_EXEC) !== 0 && this.#isExecutable ? seals | SEALS_WITH_EXEC : seals;
+    if ((added & ~this.seals & SEAL_WRITE) !== 0 && this.#writable > 0)
       throw new KernelError('EBUSY', `file '${this.name}' is mapped writable: unmap it first`);
-    this.seals |= seals;
+    this.seals |= added;
   }
 
   /** One live view of the whole file; holes are given pages first. It keeps the file, as a description does. */
-  map(): ShmemMapping {
-    this.#checkWritable();
+  map(readOnly: boolean): ShmemMapping {
+    if (!readOnly) this.#checkWritable();
     const pages = pagesFor(this.size);
-    const filled = this.#fill(0, pages, { lazy: true });
+    const filled = this.#fill(0, pages, pages, { lazy: true });
     let view: FolioView;
     try {
       view = viewPages(this.#pages, pages, this.size);
@@ -139,14 +189,19 @@ export class ShmemInode {
       this.#dropAll(filled);
       throw error;
     }
+    this.#pages.markWritten(0, pages);
     this.get();
+    // As of a descriptor open for writing, a view for reading alone could be made writable until the file is sealed.
+    const counts = this.#isWritable ? 1 : 0;
     this.#mappings += 1;
+    this.#writable += counts;
     let live = true;
     const unmap = (): void => {
       if (!live) return;
       live = false;
       view.release();
       this.#mappings -= 1;
+      this.#writable -= counts;
       this.put();
     };
     return { bytes: view.bytes, unmap, [Symbol.dispose]: unmap };
@@ -176,7 +231,7 @@ export class ShmemInode {
    */
   pin(): PinnedFolios {
     const pages = pagesFor(this.size);
-    const filled = this.#fill(0, pages, { lazy: true });
+    const filled = this.#fill(0, pages, pages, { lazy: true });
     try {
       const runs = leaveScratch(this.#pages, this.#pages.runs(pages), this.#mappings > 0);
       for (let i = 0; i < runs.length; i++)
@@ -188,8 +243,13 @@ export class ShmemInode {
     }
   }
 
+  /** The folios of a file without holes, such as one that is pinned. */
+  folioRuns(): FolioRuns {
+    return this.#pages.runs(pagesFor(this.size));
+  }
+
   /** Takes the pins back. Holes that were filled for them stay filled: their pages may have been written. */
-  unpin({ runs }: PinnedFolios): void {
+  unpin({ runs }: Pick<PinnedFolios, 'runs'>): void {
     for (let i = 0; i < runs.length; i++)
       this.shmem.pages.unpinRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
   }
@@ -219,14 +279,17 @@ export class ShmemInode {
 
   // ---- Inside ------------------------------------------------------------------------------------------------------------------
 
-  /** Largest order of new folios. */
-  get #maxOrder(): number {
+  /** @param end pages that the file will have: where large folios must lie within its size, they end there */
+  #fill(first: PageIndex, count: number, end: PageIndex, options?: FillOptions): PageRange[] {
     const { huge } = this.shmem;
-    return huge === 'always' || (huge === 'advise' && this.advisedHuge) ? HUGE_ORDER : 0;
+    const isAsked = huge === 'always' || (huge !== 'never' && this.advisedHuge);
+    const maxOrder = isAsked || huge === 'within_size' ? HUGE_ORDER : 0;
+    return fillHoles(this.#pages, first, count, { maxOrder, end: isAsked ? Infinity : end }, options);
   }
 
-  #fill(first: PageIndex, count: number, options?: FillOptions): PageRange[] {
-    return fillHoles(this.#pages, first, count, this.#maxOrder, options);
+  /** A view that was made before the file shrank may have written beyond its end: that is not shown when it grows again. */
+  #zeroTail(): void {
+    if (this.#mappings > 0) this.#pages.zeroFrom(this.size);
   }
 
   #dropAll(ranges: readonly PageRange[]): void {
@@ -241,9 +304,20 @@ export class ShmemInode {
       );
   }
 
+  get #isExecutable(): boolean {
+    return (this.seals & SEAL_EXEC) === 0;
+  }
+
+  get #isWritable(): boolean {
+    return (this.seals & (SEAL_WRITE | SEAL_FUTURE_WRITE)) === 0;
+  }
+
+  get #cannotGrow(): boolean {
+    return this.#frozen || (this.seals & SEAL_GROW) !== 0;
+  }
+
   #checkWritable(): void {
-    if ((this.seals & (SEAL_WRITE | SEAL_FUTURE_WRITE)) !== 0)
-      throw new KernelError('EPERM', `file '${this.name}' is sealed against writing`);
+    if (!this.#isWritable) throw new KernelError('EPERM', `file '${this.name}' is sealed against writing`);
   }
 
   #checkGrow(): void {

@@ -9,6 +9,9 @@ export const SEAL_EXEC = 32;
 /** Every seal there is. */
 export const SEAL_ALL = 63;
 
+/** What SEAL_EXEC brings along where the file is executable, as memfds are unless made with MFD_NOEXEC_SEAL. */
+export const SEALS_WITH_EXEC = SEAL_SHRINK | SEAL_GROW | SEAL_WRITE | SEAL_FUTURE_WRITE;
+
 export const MFD_CLOEXEC = 1;
 export const MFD_ALLOW_SEALING = 2;
 export const MFD_HUGETLB = 4;

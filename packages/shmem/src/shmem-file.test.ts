@@ -119,7 +119,7 @@ describe('arguments', () => {
     ['allocate nothing', (file) => file.allocate(0, 0), 'EINVAL'],
     ['allocate below 0', (file) => file.allocate(-1, 5), 'EINVAL'],
     ['allocate half bytes', (file) => file.allocate(0.5, 0.5), 'EINVAL'],
-    ['allocate beyond 2^53', (file) => file.allocate(1, 2 ** 53 - 1), 'EINVAL'],
+    ['allocate beyond 2^53', (file) => file.allocate(1, 2 ** 53 - 1), 'EFBIG'],
     ['an unknown seal', (file) => file.addSeals(64), 'EINVAL'],
     ['a seal beyond 32 bits', (file) => file.addSeals(2 ** 32), 'EINVAL'],
     ['half a seal', (file) => file.addSeals(0.5), 'EINVAL'],
@@ -207,7 +207,11 @@ describe('seals', () => {
     ['SEAL_GROW', SEAL_GROW, ['write past the end', 'grow', 'allocate past the end']],
     ['SEAL_WRITE', SEAL_WRITE, ['overwrite', 'write past the end', 'map']],
     ['SEAL_FUTURE_WRITE', SEAL_FUTURE_WRITE, ['overwrite', 'write past the end', 'map']],
-    ['SEAL_EXEC', SEAL_EXEC, []],
+    [
+      'SEAL_EXEC',
+      SEAL_EXEC,
+      ['overwrite', 'write past the end', 'grow', 'shrink', 'allocate past the end', 'map'],
+    ],
     [
       'all',
       SEAL_ALL,

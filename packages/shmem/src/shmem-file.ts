@@ -3,6 +3,17 @@ import { KernelError } from '@liveupdate/base';
 import type { ShmemInode } from './inode.ts';
 import type { ShmemMapping } from './mapping.ts';
 import { SEAL_ALL } from './seals.ts';
+import { SEEK_SET, seekTarget } from './seek.ts';
+
+/** What stat(2) says of a file. */
+export interface ShmemStat {
+  /** Bytes in the file. */
+  readonly size: number;
+  /** Memory that it takes, in units of 512 bytes. */
+  readonly blocks: number;
+  /** Names that it has; 0 for a memfd. */
+  readonly links: number;
+}
 
 export class ShmemFile {
   readonly inode: ShmemInode;
@@ -46,12 +57,31 @@ export class ShmemFile {
     return this.#position;
   }
 
-  /** @throws KernelError EINVAL: no whole number, or negative. */
-  seek(position: number): number {
+  /**
+   * Moves the position: to `offset` bytes from the start (SEEK_SET), from where it is (SEEK_CUR) or from the end (SEEK_END); or to the first
+   * data (SEEK_DATA) or hole (SEEK_HOLE) at or after `offset`, where the end of the file counts as a hole. Pages that were allocated and never
+   * written are holes for this.
+   *
+   * @returns the new position
+   * @throws KernelError EINVAL: no such position or way of seeking. ENXIO: no data or hole there. EBADF: closed. The position stays then.
+   */
+  seek(offset: number, whence: number = SEEK_SET): number {
     this.#checkOpen();
-    checkPosition(position);
-    this.#position = position;
-    return position;
+    this.#position = seekTarget(this.inode, this.#position, offset, whence);
+    return this.#position;
+  }
+
+  /** What stat(2) says. @throws KernelError EBADF: closed */
+  stat(): ShmemStat {
+    this.#checkOpen();
+    const { size, cache, links } = this.inode;
+    return { size, blocks: cache.count * BLOCKS_PER_PAGE, links };
+  }
+
+  /** Another description of the same file, with a position of its own, at 0. Close it when done. @throws KernelError EBADF: closed */
+  reopen(): ShmemFile {
+    this.#checkOpen();
+    return new ShmemFile(this.inode);
   }
 
   /**
@@ -69,11 +99,26 @@ export class ShmemFile {
   /**
    * Writes at the position, which moves on. The file grows as needed.
    *
-   * @returns bytes written: all
-   * @throws KernelError EBADF: closed. EPERM: sealed, or frozen and it would grow. ENOMEM, ENOSPC: no memory; nothing was written. EFBIG.
+   * @returns bytes written: all, or less where the file may not grow: then, as on tmpfs, up to its last whole page
+   * @throws KernelError EBADF: closed. EPERM: sealed, or it may not grow and nothing lies before its last whole page ends. ENOMEM, ENOSPC: no
+   * memory. EFBIG: no file is so long. After each of them nothing is written.
    */
   write(source: Uint8Array): number {
     const done = this.pwrite(source, this.#position);
+    this.#position += done;
+    return done;
+  }
+
+  /** Reads at the position into several arrays, one after the other (readv). For the errors see read. */
+  readv(targets: readonly Uint8Array[]): number {
+    const done = this.preadv(targets, this.#position);
+    this.#position += done;
+    return done;
+  }
+
+  /** Writes several arrays at the position as if they were one (writev). For the errors see write. */
+  writev(sources: readonly Uint8Array[]): number {
+    const done = this.pwritev(sources, this.#position);
     this.#position += done;
     return done;
   }
@@ -89,11 +134,41 @@ export class ShmemFile {
   pwrite(source: Uint8Array, position: number): number {
     this.#checkOpen();
     checkPosition(position);
-    return this.inode.write(source, position);
+    const length = this.inode.prepareWrite(position, source.length);
+    this.inode.copyIn(length === source.length ? source : source.subarray(0, length), position);
+    return length;
+  }
+
+  /** Reads at `position` into several arrays, one after the other (preadv). For the errors see pread. */
+  preadv(targets: readonly Uint8Array[], position: number): number {
+    this.#checkOpen();
+    checkPosition(position);
+    let done = 0;
+    for (const target of targets) {
+      const length = this.inode.read(target, position + done);
+      done += length;
+      if (length < target.length) break;
+    }
+    return done;
+  }
+
+  /** Writes several arrays at `position` as if they were one (pwritev). For the errors see pwrite. */
+  pwritev(sources: readonly Uint8Array[], position: number): number {
+    this.#checkOpen();
+    checkPosition(position);
+    const length = this.inode.prepareWrite(position, totalLength(sources));
+    let done = 0;
+    for (const source of sources) {
+      if (done === length) break;
+      const part = source.subarray(0, length - done);
+      this.inode.copyIn(part, position + done);
+      done += part.length;
+    }
+    return length;
   }
 
   /**
-   * Makes the file `size` bytes long; new bytes are a hole.
+   * Makes the file `size` bytes long; new bytes are a hole. Memory that was allocated beyond the end is given back.
    *
    * @throws KernelError EINVAL: no such size. EPERM: sealed or frozen. EBADF: closed.
    */
@@ -105,11 +180,23 @@ export class ShmemFile {
   /**
    * Gives [position, position + length) its memory now, zeroed where it was a hole; the file grows as needed.
    *
-   * @throws KernelError EINVAL: no such range. EPERM: sealed or frozen. ENOMEM, ENOSPC: nothing is kept. EBADF: closed.
+   * @throws KernelError as fallocate
    */
   allocate(position: number, length: number): void {
+    this.fallocate(0, position, length);
+  }
+
+  /**
+   * fallocate(2): mode 0 as allocate; FALLOC_KEEP_SIZE takes memory beyond the end too and leaves the size; KEEP_SIZE | FALLOC_PUNCH_HOLE makes the
+   * range a hole, which splits large folios that reach out of it. While the file is mapped, a punched range is zeroed and keeps its memory, so that
+   * views go on showing the file.
+   *
+   * @throws KernelError EINVAL: no such range. EOPNOTSUPP: no such mode. EFBIG: it ends beyond 2^53. EPERM: sealed or frozen. ENOMEM, ENOSPC: no
+   * memory. EBADF: closed. After each of them nothing is changed.
+   */
+  fallocate(mode: number, position: number, length: number): void {
     this.#checkOpen();
-    this.inode.allocate(position, length);
+    this.inode.fallocate(mode, position, length);
   }
 
   /** Asks for large folios, up to 2 MiB, for what is allocated from now on (madvise's MADV_HUGEPAGE). A mount may refuse: then nothing changes. */
@@ -124,7 +211,8 @@ export class ShmemFile {
   }
 
   /**
-   * Adds seals, for good.
+   * Adds seals, for good. SEAL_EXEC brings SHRINK, GROW, WRITE and FUTURE_WRITE along where the file is executable: unless it was made with
+   * MFD_NOEXEC_SEAL.
    *
    * @throws KernelError EINVAL: unknown seals. EPERM: the file takes no more. EBUSY: SEAL_WRITE while a mapping exists. EBADF: closed.
    */
@@ -137,21 +225,33 @@ export class ShmemFile {
 
   /**
    * The whole file as one live Uint8Array: no copy. Its size is the file's at this moment; later growth needs a new mapping. Holes are
-   * given (zeroed) pages, which cost the system nothing until written.
+   * given (zeroed) pages, which cost the system nothing until written, and count as data.
+   *
+   * With `readOnly` a file that is sealed against writing can be looked at too. Nothing keeps you from writing through that view but the promise
+   * not to; on a file that is not sealed it counts as one that may write.
    *
    * The view keeps the file as an open description does, until it is unmapped. What truncate takes out of the file stays in the view.
    *
-   * @throws KernelError EPERM: sealed against writing. ENOMEM, ENOSPC: no memory for holes. EOPNOTSUPP: scattered, on a RAM that cannot
+   * @throws KernelError EPERM: sealed against writing, and not readOnly. ENOMEM, ENOSPC: no memory for holes. EOPNOTSUPP: scattered, on a RAM that cannot
    * map. EBADF: closed. After each of them the holes are as before.
    */
-  map(): ShmemMapping {
+  map({ readOnly = false }: { readonly readOnly?: boolean } = {}): ShmemMapping {
     this.#checkOpen();
-    return this.inode.map();
+    return this.inode.map(readOnly);
   }
 
   #checkOpen(): void {
     if (this.#references === 0) throw new KernelError('EBADF', `file '${this.inode.name}' is closed`);
   }
+}
+
+/** Blocks of 512 bytes in a page. */
+const BLOCKS_PER_PAGE = 8;
+
+function totalLength(parts: readonly Uint8Array[]): number {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  return length;
 }
 
 function checkPosition(position: number): void {

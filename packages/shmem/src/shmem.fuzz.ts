@@ -6,6 +6,7 @@ import { PAGE_SIZE } from '@liveupdate/base';
 import { HeapRam, overlayRam, SparseRam } from '@liveupdate/mm';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE } from './fallocate.ts';
 import type { ShmemMapping } from './mapping.ts';
 import type { PinnedFolios } from './pin.ts';
 import {
@@ -61,6 +62,7 @@ interface Op {
     | 'read'
     | 'truncate'
     | 'allocate'
+    | 'punch'
     | 'freeze'
     | 'pin'
     | 'undoPin'
@@ -90,6 +92,8 @@ const anOp: fc.Arbitrary<Op> = fc.record({
     'truncate',
     'allocate',
     'allocate',
+    'punch',
+    'punch',
     'freeze',
     'pin',
     'undoPin',
@@ -121,14 +125,27 @@ function expected(op: Op, model: Model, used: number): { code: string; act: () =
   switch (kind) {
     case 'write':
       if (length === 0) return { code: 'ok', act: () => undefined };
-      if (sealed || grows(end)) return refuse('EPERM');
-      if (beyond(at, end)) return refuse('ENOMEM');
+      if (sealed || writableEnd(op, model) <= at) return refuse('EPERM');
+      if (beyond(at, writableEnd(op, model))) return refuse('ENOMEM');
       return {
         code: 'ok',
         act: () => {
-          model.bytes.set(dataFor(at, length), at);
-          model.fill(at, end);
-          model.size = Math.max(model.size, end);
+          const to = writableEnd(op, model);
+          model.bytes.set(dataFor(at, to - at), at);
+          model.fill(at, to);
+          model.size = Math.max(model.size, to);
+        },
+      };
+    case 'punch':
+      if (length === 0) return refuse('EINVAL');
+      if (model.frozen || sealed) return refuse('EPERM');
+      return {
+        code: 'ok',
+        act: () => {
+          model.bytes.fill(0, at, end);
+          if (model.mapping) return; // its pages stay, zeroed
+          for (let page = Math.ceil(at / PAGE_SIZE); page < Math.floor(end / PAGE_SIZE); page++)
+            model.present.delete(page);
         },
       };
     case 'allocate':
@@ -179,12 +196,19 @@ function expected(op: Op, model: Model, used: number): { code: string; act: () =
   }
 }
 
+/** Where a write ends: of a file that may not grow, with its last whole page. */
+function writableEnd(op: Op, model: Model): number {
+  const end = Math.min(SPAN, op.at + op.length);
+  const mayGrow = !model.frozen && (model.seals & SEAL_GROW) === 0;
+  return mayGrow || end <= model.size ? end : Math.floor(model.size / PAGE_SIZE) * PAGE_SIZE;
+}
+
 function perform(op: Op, file: ShmemFile, model: Model): void {
   const { at } = op;
   const length = Math.min(SPAN, at + op.length) - at;
   switch (op.kind) {
     case 'write':
-      expect(file.pwrite(dataFor(at, length), at)).toBe(length);
+      expect(file.pwrite(dataFor(at, length), at)).toBe(length === 0 ? 0 : writableEnd(op, model) - at);
       break;
     case 'read': {
       const target = new Uint8Array(length);
@@ -198,6 +222,9 @@ function perform(op: Op, file: ShmemFile, model: Model): void {
       break;
     case 'allocate':
       file.allocate(at, length);
+      break;
+    case 'punch':
+      file.fallocate(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE, at, length);
       break;
     case 'map': {
       model.mapping?.unmap();
@@ -247,7 +274,7 @@ test('any sequence of operations does what the model does', { timeout: 120_000 }
   let operations = 0;
   const property = fc.property(
     fc.array(anOp, { minLength: 75, maxLength: 100, size: 'max' }),
-    fc.constantFrom('never', 'advise', 'always'),
+    fc.constantFrom('never', 'advise', 'always', 'within_size'),
     fc.boolean(),
     (ops, huge, heap) => {
       const size = 8 * 2 ** 20;

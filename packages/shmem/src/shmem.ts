@@ -17,13 +17,13 @@ import {
 import { ShmemFile } from './shmem-file.ts';
 
 /** Policy for large folios, as the tmpfs mount option `huge=` names it. */
-export type HugePolicy = 'never' | 'always' | 'advise';
+export type HugePolicy = 'never' | 'always' | 'within_size' | 'advise';
 
 export interface ShmemOptions {
   readonly pages: PageAllocator;
   /**
-   * Which files get folios of the largest order that fits, up to 2 MiB, instead of 4 KiB: all, none, or those that `adviseHuge` was called for
-   * (default).
+   * Which files get folios of the largest order that fits what is written or allocated, up to 2 MiB, instead of 4 KiB: none (`never`), all
+   * (`always`), all but beyond their size (`within_size`), or those that `adviseHuge` was called for (`advise`, the default).
    */
   readonly huge?: HugePolicy;
   /** Bytes that all files together may take (ENOSPC beyond). Default: no limit. */
@@ -32,12 +32,16 @@ export interface ShmemOptions {
   readonly memoryLimit?: number;
 }
 
+/** Bytes of a name in a directory. */
+const MAX_NAME = 255;
+
 export class Shmem {
   readonly pages: PageAllocator;
   readonly huge: HugePolicy;
   readonly #blockLimit: number;
   readonly #memoryLimit: number;
   #used = 0;
+  readonly #names = new Map<string, ShmemInode>();
 
   constructor({ pages, huge = 'advise', blockLimit = Infinity, memoryLimit = Infinity }: ShmemOptions) {
     this.pages = pages;
@@ -79,6 +83,81 @@ export class Shmem {
     if ((flags & MFD_NOEXEC_SEAL) !== 0) seals |= SEAL_EXEC;
     return new ShmemFile(new ShmemInode(this, name, seals));
   }
+
+  // ---- Files with names: one directory, as deep as a mount of ours gets --------------------------------------------------------
+
+  /**
+   * A new, empty file with a name, open for reading and writing. A name keeps the file until it is taken away.
+   *
+   * @param name up to 255 bytes, without '/' and NUL
+   * @throws KernelError EEXIST: the name is taken. ENAMETOOLONG. EINVAL: no name
+   */
+  create(name: string): ShmemFile {
+    this.#checkName(name);
+    const inode = new ShmemInode(this, name, SEAL_SEAL);
+    const file = new ShmemFile(inode);
+    this.#addName(name, inode);
+    return file;
+  }
+
+  /**
+   * Opens a file by its name: a description of its own.
+   *
+   * @throws KernelError ENOENT: no such name
+   */
+  open(name: string): ShmemFile {
+    return new ShmemFile(this.#named(name));
+  }
+
+  /**
+   * Gives a file that has a name another one.
+   *
+   * @throws KernelError EEXIST: the name is taken. ENOENT: no file of the old name. ENAMETOOLONG. EINVAL: no name
+   */
+  link(existing: string, name: string): void {
+    const inode = this.#named(existing);
+    this.#checkName(name);
+    this.#addName(name, inode);
+  }
+
+  /**
+   * Takes a name away. Whoever has the file open keeps it; nobody, and it is freed.
+   *
+   * @throws KernelError ENOENT: no such name
+   */
+  unlink(name: string): void {
+    const inode = this.#named(name);
+    this.#names.delete(name);
+    inode.links -= 1;
+    inode.put();
+  }
+
+  /** Names in the mount. */
+  get names(): string[] {
+    return [...this.#names.keys()];
+  }
+
+  #addName(name: string, inode: ShmemInode): void {
+    this.#names.set(name, inode);
+    inode.links += 1;
+    inode.get();
+  }
+
+  #named(name: string): ShmemInode {
+    const inode = this.#names.get(name);
+    if (!inode) throw new KernelError('ENOENT', `there is no file '${name}'`);
+    return inode;
+  }
+
+  #checkName(name: string): void {
+    if (name === '' || name === '.' || name === '..' || /[\0/]/.test(name))
+      throw new KernelError('EINVAL', `'${name}' is no name of a file`);
+    if (byteLength(name) > MAX_NAME)
+      throw new KernelError('ENAMETOOLONG', `a file's name has at most ${MAX_NAME} bytes`);
+    if (this.#names.has(name)) throw new KernelError('EEXIST', `there is a file '${name}' already`);
+  }
+
+  // ---- Limits ------------------------------------------------------------------------------------------------------------------
 
   /** Throws what charge and allocation would for so many pages more, before any of them is looked for. */
   checkRoom(pages: number): void {
