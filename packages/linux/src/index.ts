@@ -2,5 +2,6 @@ export { collectKeeper, TAKES_DOWN_BESIDE } from './address-space.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
 export { isLockedByOther, tryLock, unlock } from './locks.ts';
 export { MappedRam } from './mapped-ram.ts';
+export { Memfd, type MemfdMapping } from './memfd.ts';
 export { drainOutput, inheritedFd, monotonicNow, replaceProcess, type ReplaceOptions } from './process.ts';
 export { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';

@@ -397,15 +397,29 @@ export function getSeals(fd: number): number | undefined {
 }
 
 /**
+ * lseek(2). Returns the new position.
+ *
+ * @throws KernelError ENXIO: no data or hole from there on. EBADF: not open. ESPIPE: no file. EINVAL: no such position, or the file system does not
+ * know where its data is.
+ */
+export function lseek(fd: number, at: number, whence: number): number {
+  const position = c('lseek')(fd, at, whence);
+  if (position < 0) throw failed(`seeking in descriptor ${fd} (${whence}) to ${at}`);
+  return position;
+}
+
+/**
  * Offset of the first data (or hole) at or after `from`; undefined where there is none before the end. Moves the file position.
  *
  * @throws KernelError EBADF: not open. ESPIPE: no file. EINVAL: the file system does not know.
  */
 export function seekTo(what: 'data' | 'hole', fd: number, from: number): number | undefined {
-  const at = c('lseek')(fd, from, what === 'data' ? SEEK_DATA : SEEK_HOLE);
-  if (at >= 0) return at;
-  if (lastError() === 'ENXIO') return undefined;
-  throw failed(`seeking ${what} in descriptor ${fd} from ${from}`);
+  try {
+    return lseek(fd, from, what === 'data' ? SEEK_DATA : SEEK_HOLE);
+  } catch (error) {
+    if (error instanceof KernelError && error.code === 'ENXIO') return undefined;
+    throw error;
+  }
 }
 
 /** Bytes in a page of this machine. */

@@ -88,6 +88,7 @@ describe('preserve is refused', () => {
       },
       'EBADF',
     ],
+    ['a file with a name', {}, ({ shmem }) => shmem.create('name'), 'ENOENT'],
     ['a file of another mount', {}, ({ kho }) => new Shmem({ pages: kho.pages }).memfdCreate('f'), 'ENOENT'],
     [
       'more than 2^32 - 1 pages',
@@ -165,6 +166,10 @@ test('other things than memfds are not for this handler', () => {
   expect(handler.canPreserve({})).toBe(false);
   const other = memfdHandler({ kho, shmem: new Shmem({ pages: kho.pages }) });
   expect(other.canPreserve(shmem.memfdCreate('f'))).toBe(false);
+  const named = shmem.create('name');
+  expect(handler.canPreserve(named)).toBe(false);
+  shmem.unlink('name');
+  expect(handler.canPreserve(named)).toBe(true);
 });
 
 describe('every allocation failing once', () => {

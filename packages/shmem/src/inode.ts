@@ -158,8 +158,9 @@ export class ShmemInode {
     if (end > this.size) this.#checkGrow();
     const size = mode === FALLOC_KEEP_SIZE ? this.size : Math.max(this.size, end);
     const first = Math.floor(position / PAGE_SIZE);
-    for (const { index, count } of this.#fill(first, pagesFor(end) - first, pagesFor(size)))
-      this.cache.markUnwritten(index, count);
+    const filled = this.#fill(first, pagesFor(end) - first, pagesFor(size));
+    this.#pages.markWritten(first, pagesFor(end) - first); // what is allocated a second time is zeroed, and data from then on
+    for (const { index, count } of filled) this.cache.markUnwritten(index, count);
     if (size > this.size) this.#zeroTail();
     this.size = size;
   }

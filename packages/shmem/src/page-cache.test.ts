@@ -40,6 +40,66 @@ test('removing counts what was there, and gives back blocks that are empty', () 
   expect(cache.stretchesFrom(0)).toEqual([{ index: 512, count: 512 }]);
 });
 
+test('a block whose pages lie in a row is one run, however it came to be, and can be changed again', () => {
+  const cache = new PageCache();
+  for (let page = 0; page < 512; page++) cache.insert(page, 1000 + page, 1);
+  cache.insertMany(
+    512,
+    Uint32Array.from({ length: 512 }, (_, i) => 1512 + i),
+    0,
+    512,
+  );
+  cache.insert(1024, 2024, 512);
+  expect(runs(cache, 0, 1536)).toEqual([[0, 1536, 1000]]);
+  expect([cache.at(5), cache.at(600), cache.at(1535)]).toEqual([1005, 1600, 2535]);
+  cache.replace(5, 9);
+  cache.remove(600, 1);
+  expect(runs(cache, 0, 1536)).toEqual([
+    [0, 5, 1000],
+    [5, 1, 9],
+    [6, 594, 1006],
+    [600, 1, 0],
+    [601, 935, 1601],
+  ]);
+  cache.insert(600, 1600, 1);
+  cache.remove(1024, 512);
+  expect(cache.count).toBe(1024);
+  expect(() => cache.insert(512, 7, 512)).toThrow('liveupdate bug');
+});
+
+test('a run over much emptiness and back, with blocks that came in any order', () => {
+  const cache = new PageCache();
+  const far = 2 ** 38;
+  for (const index of [far, 5000, 100 * 512, far + 512 * 20]) cache.insert(index, 7, 1);
+  cache.remove(100 * 512, 1);
+  expect(runs(cache, 0, far + 512 * 30)).toEqual([
+    [0, 5000, 0],
+    [5000, 1, 7],
+    [5001, far - 5001, 0],
+    [far, 1, 7],
+    [far + 1, 512 * 20 - 1, 0],
+    [far + 512 * 20, 1, 7],
+    [far + 512 * 20 + 1, 512 * 10 - 1, 0],
+  ]);
+  expect(cache.nextData(5001, far + 1)).toBe(far);
+  expect(cache.nextData(far + 512 * 21, 2 ** 40)).toBe(2 ** 40);
+});
+
+test('pages that were never written are no data', () => {
+  const cache = new PageCache();
+  cache.insert(0, 1000, 1024);
+  expect([cache.nextData(3, 2000), cache.nextHole(3, 1024), cache.nextHole(3, 2000)]).toEqual([
+    3, 1024, 1024,
+  ]);
+  cache.markUnwritten(500, 30);
+  expect([cache.nextHole(3, 2000), cache.nextData(500, 2000)]).toEqual([500, 530]);
+  cache.markWritten(510, 20);
+  expect([cache.nextData(500, 2000), cache.nextData(500, 505), cache.hasUnwritten]).toEqual([510, 505, true]);
+  cache.remove(500, 10);
+  cache.insert(500, 1500, 10);
+  expect([cache.hasUnwritten, cache.nextHole(0, 1024)]).toEqual([false, 1024]);
+});
+
 test('stretches name what may hold pages and leave out the emptiness between', () => {
   const cache = new PageCache();
   const far = 2 ** 38;

@@ -2,6 +2,7 @@ import { PAGE_SIZE } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
 import {
   MFD_ALLOW_SEALING,
+  MFD_NOEXEC_SEAL,
   SEAL_ALL,
   SEAL_EXEC,
   SEAL_FUTURE_WRITE,
@@ -103,6 +104,63 @@ describe.each(RAMS)('on $name', ({ make }) => {
   });
 });
 
+describe('several arrays at once', () => {
+  test('are read and written as if they were one', () => {
+    const file = mount().memfdCreate('f');
+    const bytes = pattern(2 * PAGE_SIZE);
+    const parts = [bytes.subarray(0, 5000), new Uint8Array(0), bytes.subarray(5000)];
+    expect(file.writev(parts)).toBe(bytes.length);
+    expect(file.pwritev(parts, bytes.length)).toBe(bytes.length);
+    expect([file.position, file.size]).toEqual([bytes.length, 2 * bytes.length]);
+    const targets = [new Uint8Array(3), new Uint8Array(0), new Uint8Array(9000)];
+    expect(file.preadv(targets, 0)).toBe(9003);
+    expect(Buffer.concat(targets).equals(Buffer.concat([bytes, bytes]).subarray(0, 9003))).toBe(true);
+    expect(file.readv(targets)).toBe(bytes.length);
+    expect(file.position).toBe(2 * bytes.length);
+    expect([file.readv(targets), file.writev([]), file.readv([])]).toEqual([0, 0, 0]);
+  });
+
+  test('go up to the last whole page of a file that may not grow, as on tmpfs', () => {
+    const shmem = mount();
+    const file = shmem.memfdCreate('f', MFD_ALLOW_SEALING);
+    file.truncate(2 * PAGE_SIZE + 100);
+    file.addSeals(SEAL_GROW);
+    const parts = [pattern(5000), pattern(5000, 2)];
+    expect(file.writev(parts)).toBe(2 * PAGE_SIZE);
+    expect([file.position, shmem.used]).toEqual([2 * PAGE_SIZE, 2 * PAGE_SIZE]);
+    expect(outcome(() => file.writev(parts))).toBe('EPERM');
+    expect(file.pwrite(pattern(500), 2 * PAGE_SIZE - 3)).toBe(3);
+    const expected = Buffer.concat([...parts]).subarray(0, 2 * PAGE_SIZE - 3);
+    expect(Buffer.compare(contents(file).subarray(0, 2 * PAGE_SIZE - 3), expected)).toBe(0);
+  });
+
+  test('beyond a limit nothing of them is written', () => {
+    const shmem = mount({ memoryLimit: PAGE_SIZE });
+    const file = shmem.memfdCreate('f');
+    expect(outcome(() => file.writev([pattern(10), pattern(PAGE_SIZE)]))).toBe('ENOMEM');
+    expect([file.size, file.position, shmem.used]).toEqual([0, 0, 0]);
+  });
+});
+
+describe('several descriptions of one file', () => {
+  test('share its bytes, size and seals, and have positions of their own', () => {
+    const shmem = mount();
+    const file = shmem.memfdCreate('f', MFD_ALLOW_SEALING);
+    file.write(pattern(100));
+    const other = file.reopen();
+    expect([other.position, other.size]).toEqual([0, 100]);
+    other.write(Uint8Array.of(1, 2, 3));
+    expect([file.position, other.position]).toEqual([100, 3]);
+    expect([...contents(file).subarray(0, 3)]).toEqual([1, 2, 3]);
+    other.addSeals(SEAL_GROW);
+    expect(outcome(() => file.truncate(101))).toBe('EPERM');
+    file.close();
+    expect([other.size, shmem.used]).toEqual([100, PAGE_SIZE]);
+    other.close();
+    expect(shmem.used).toBe(0);
+  });
+});
+
 describe('arguments', () => {
   const cases: [string, (file: ShmemFile) => unknown, string][] = [
     ['truncate below 0', (file) => file.truncate(-1), 'EINVAL'],
@@ -143,6 +201,13 @@ describe('references', () => {
       () => file.pread(new Uint8Array(1), 0),
       () => file.pwrite(new Uint8Array(1), 0),
       () => file.seek(0),
+      () => file.readv([]),
+      () => file.writev([]),
+      () => file.preadv([], 0),
+      () => file.pwritev([], 0),
+      () => file.fallocate(1, 0, 1),
+      () => file.stat(),
+      () => file.reopen(),
       () => file.truncate(0),
       () => file.allocate(0, 1),
       () => file.adviseHuge(),
@@ -243,6 +308,33 @@ describe('seals', () => {
     second.unmap();
     file.addSeals(SEAL_WRITE);
     expect(file.seals).toBe(SEAL_WRITE | SEAL_FUTURE_WRITE);
+  });
+
+  test('SEAL_EXEC brings the others along unless the file is not executable', () => {
+    const shmem = mount();
+    const program = shmem.memfdCreate('f', MFD_ALLOW_SEALING);
+    program.write(pattern(100));
+    const mapping = program.map();
+    expect(outcome(() => program.addSeals(SEAL_EXEC))).toBe('EBUSY');
+    mapping.unmap();
+    program.addSeals(SEAL_EXEC);
+    expect(program.seals).toBe(SEAL_EXEC | SEAL_SHRINK | SEAL_GROW | SEAL_WRITE | SEAL_FUTURE_WRITE);
+    const data = shmem.memfdCreate('f', MFD_NOEXEC_SEAL);
+    data.addSeals(SEAL_EXEC);
+    expect(data.seals).toBe(SEAL_EXEC);
+  });
+
+  test('a file sealed against writing is mapped for reading; before it is, that counts as a writable mapping', () => {
+    const file = mount().memfdCreate('f', MFD_ALLOW_SEALING);
+    file.write(pattern(100));
+    const early = file.map({ readOnly: true });
+    expect(outcome(() => file.addSeals(SEAL_WRITE))).toBe('EBUSY');
+    early.unmap();
+    file.addSeals(SEAL_WRITE);
+    expect(outcome(() => file.map())).toBe('EPERM');
+    using view = file.map({ readOnly: true });
+    expect(view.bytes).toEqual(pattern(100));
+    file.addSeals(SEAL_WRITE); // again: a view for reading is not in the way
   });
 
   test('a file without MFD_ALLOW_SEALING takes none', () => {

@@ -57,6 +57,39 @@ describe('memfdCreate', () => {
   });
 });
 
+describe('names', () => {
+  test('keep a file that nobody has open, and count', () => {
+    const shmem = mount();
+    const file = shmem.create('a');
+    file.write(pattern(10));
+    shmem.link('a', 'b');
+    expect([file.stat().links, shmem.names, file.seals]).toEqual([2, ['a', 'b'], SEAL_SEAL]);
+    file.close();
+    shmem.unlink('a');
+    expect(shmem.used).toBe(PAGE_SIZE);
+    const again = shmem.open('b');
+    expect([again.size, again.position, again.stat().links]).toEqual([10, 0, 1]);
+    shmem.unlink('b');
+    expect([again.stat().links, shmem.used]).toEqual([0, PAGE_SIZE]);
+    again.close();
+    expect([shmem.used, shmem.names]).toEqual([0, []]);
+    shmem.pages.assertConsistent();
+  });
+
+  test('are refused', () => {
+    const shmem = mount();
+    shmem.create('a').close();
+    expect(outcome(() => shmem.create('a'))).toBe('EEXIST');
+    expect(outcome(() => shmem.link('a', 'a'))).toBe('EEXIST');
+    for (const name of ['', '.', '..', 'a/b', 'a\0b'])
+      expect(outcome(() => shmem.create(name))).toBe('EINVAL');
+    expect(outcome(() => shmem.create('x'.repeat(256)))).toBe('ENAMETOOLONG');
+    for (const work of [() => shmem.open('b'), () => shmem.unlink('b'), () => shmem.link('b', 'c')])
+      expect(outcome(work)).toBe('ENOENT');
+    expect(shmem.names).toEqual(['a']);
+  });
+});
+
 describe('limits are exact to the page', () => {
   test.each([
     { name: 'block limit', options: { blockLimit: 10 * PAGE_SIZE + 4095 }, code: 'ENOSPC' },
@@ -146,6 +179,8 @@ describe('large folios', () => {
     { huge: 'advise', advised: false, layout: [0, 0, 0, 0] },
     { huge: 'advise', advised: true, layout: [2] },
     { huge: 'always', advised: false, layout: [2] },
+    { huge: 'within_size', advised: false, layout: [2] },
+    { huge: 'within_size', advised: true, layout: [2] },
     { huge: undefined, advised: false, layout: [0, 0, 0, 0] },
     { huge: undefined, advised: true, layout: [2] },
   ] as const)('policy $huge, asked for: $advised', ({ huge, advised, layout }) => {

@@ -1,0 +1,128 @@
+/** A memfd of this machine: the file in memory that the system itself has, to hand to it and to compare ours with. */
+import * as fs from 'node:fs';
+import { KernelError } from '@liveupdate/base';
+import {
+  addSeals,
+  fallocate,
+  getSeals,
+  lseek,
+  madvise,
+  MADV_POPULATE_WRITE,
+  MAP_SHARED,
+  memfdCreate,
+  mmap,
+  PROT_READ_WRITE,
+} from './libc.ts';
+import { Mapping } from './mapping.ts';
+import { callFs } from './ram-file.ts';
+
+/** A view of a memfd, live until it is unmapped. */
+export interface MemfdMapping {
+  readonly bytes: Uint8Array;
+  unmap(): void;
+}
+
+export class Memfd implements Disposable {
+  /** The open descriptor. It belongs to this object. */
+  readonly fd: number;
+
+  private constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /**
+   * memfd_create(2).
+   *
+   * @throws KernelError EINVAL: name longer than 249 bytes, or unknown flags. EMFILE, ENFILE, ENOMEM: too many files, no memory. EOPNOTSUPP: not Linux
+   * on x64 or arm64.
+   */
+  static create(name: string, flags: number): Memfd {
+    return new Memfd(memfdCreate(name, flags));
+  }
+
+  /** Another description of the same file, with its own position. @throws KernelError EMFILE, ENFILE: too many files. EACCES: not ours */
+  reopen(): Memfd {
+    return new Memfd(callFs('opening a memfd again', () => fs.openSync(`/proc/self/fd/${this.fd}`, 'r+')));
+  }
+
+  /**
+   * Writes at the position, or at `position`. Returns how many bytes were: a full or sealed file takes less.
+   *
+   * @throws KernelError EPERM: sealed. ENOSPC, ENOMEM: no memory. EFBIG: too long. EBADF: closed.
+   */
+  write(sources: readonly Uint8Array[], position?: number): number {
+    return callFs('writing to a memfd', () => fs.writevSync(this.fd, sources, position));
+  }
+
+  /** Reads at the position, or at `position`. Returns how many bytes there were. @throws KernelError EBADF: closed */
+  read(targets: readonly Uint8Array[], position?: number): number {
+    return callFs('reading a memfd', () => fs.readvSync(this.fd, targets, position));
+  }
+
+  /** lseek(2). @throws KernelError EINVAL: no such position. ENXIO: no data or hole from there on. EBADF: closed. */
+  seek(offset: number, whence: number): number {
+    return lseek(this.fd, offset, whence);
+  }
+
+  /** ftruncate(2). @throws KernelError EPERM: sealed. EFBIG, EINVAL: no such size. EBADF: closed. */
+  truncate(size: number): void {
+    callFs('truncating a memfd', () => {
+      fs.ftruncateSync(this.fd, size);
+    });
+  }
+
+  /** fallocate(2), for its errors see there. */
+  fallocate(mode: number, at: number, length: number): void {
+    fallocate(this.fd, mode, at, length);
+  }
+
+  /** The seals: a mask of F_SEAL_*. */
+  get seals(): number {
+    return getSeals(this.fd) ?? 0;
+  }
+
+  /** Adds seals. @throws KernelError EPERM: it takes no more. EBUSY: SEAL_WRITE while mapped. EINVAL: unknown ones. */
+  addSeals(seals: number): void {
+    addSeals(this.fd, seals);
+  }
+
+  /** What fstat(2) says. @throws KernelError EBADF: closed */
+  stat(): { readonly size: number; readonly blocks: number; readonly links: number } {
+    const { size, blocks, nlink } = callFs('looking at a memfd', () => fs.fstatSync(this.fd));
+    return { size, blocks, links: nlink };
+  }
+
+  /**
+   * Maps the file whole, shared and writable, with every page there. Touching what is cut off from the file later ends the process by SIGBUS.
+   *
+   * @throws KernelError EPERM: sealed against writing. EINVAL: the file is empty. ENOMEM: no address space, or no memory.
+   */
+  map(): MemfdMapping {
+    const { size } = this.stat();
+    if (size === 0) throw new KernelError('EINVAL', 'an empty file cannot be mapped');
+    const mapping = new Mapping(mmap(null, size, PROT_READ_WRITE, MAP_SHARED, this.fd, 0), size);
+    try {
+      madvise(mapping.address, size, MADV_POPULATE_WRITE);
+      return {
+        bytes: mapping.bytes(0, size),
+        unmap: () => {
+          mapping.unmap();
+        },
+      };
+    } catch (error) {
+      mapping.unmap();
+      throw error;
+    }
+  }
+
+  /** Closes the descriptor. @throws KernelError EBADF: closed already */
+  close(): void {
+    callFs('closing a memfd', () => {
+      fs.closeSync(this.fd);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
