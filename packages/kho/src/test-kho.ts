@@ -41,14 +41,21 @@ function keyInto(keys: string[]): RunVisitor {
  * Nodes of the outgoing map count as free: as in the kernel, a node that an undone step needed stays in the map, empty, for the next one.
  */
 export interface Snapshot {
-  readonly flags: Uint8Array;
-  readonly orders: Uint8Array;
-  readonly refs: Uint32Array;
-  readonly pins: Uint16Array;
+  /** Of every frame, byte by byte as characters: texts are compared a thousand times faster than arrays. */
+  readonly flags: string;
+  readonly orders: string;
+  readonly refs: string;
+  readonly pins: string;
   readonly free: readonly number[];
   readonly keys: readonly string[];
   readonly subtrees: readonly unknown[];
   readonly entry: EntryRecord;
+}
+
+const latin1 = new TextDecoder('latin1');
+
+function textOf({ buffer, byteOffset, byteLength }: Uint8Array | Uint16Array | Uint32Array): string {
+  return latin1.decode(new Uint8Array(buffer, byteOffset, byteLength));
 }
 
 export function snapshot(kho: Kho): Snapshot {
@@ -59,18 +66,22 @@ export function snapshot(kho: Kho): Snapshot {
   const keys: string[] = [];
   let nodes = 0;
   walkRadixTree(kho.ram, handover.preservedMap, keyInto(keys), (pfn) => {
-    expect([flags[pfn], refs[pfn], table.orders[pfn], table.pins[pfn]]).toEqual([HEAD, 1, 0, 0]);
+    const isNode = flags[pfn] === HEAD && refs[pfn] === 1 && table.orders[pfn] === 0 && table.pins[pfn] === 0;
+    if (!isNode)
+      expect.fail(`node ${pfn} of the map is ${table.kindName(pfn)}, with ${refs[pfn]} references`);
     flags[pfn] = FREE;
     refs[pfn] = 0;
     nodes += 1;
   });
   expect(nodes).toBe(kho.mapPages);
   return {
-    flags,
+    flags: textOf(flags),
     // A free frame keeps the order of whoever had it last, which means nothing.
-    orders: table.orders.map((order, pfn) => (kho.pages.isHead(pfn) || kho.isIncoming(pfn) ? order : 0)),
-    refs,
-    pins: table.pins.slice(),
+    orders: textOf(
+      table.orders.map((order, pfn) => (kho.pages.isHead(pfn) || kho.isIncoming(pfn) ? order : 0)),
+    ),
+    refs: textOf(refs),
+    pins: textOf(table.pins),
     free: [freePages + nodes, freeScratchPages],
     keys,
     subtrees: [...handover.subtrees.values()],
@@ -80,32 +91,46 @@ export function snapshot(kho: Kho): Snapshot {
 
 /**
  * Runs an operation with its first, second, third ... allocation failing, until none is hit any more and it succeeds. After each failure
- * everything must be as before.
+ * everything must be as before. Each allocation can fail twice: no free frame (ENOMEM), and no memory of the system behind it (ENOSPC).
  *
  * @param prepare a fresh kernel each time, and the operation on it: a node of the map that a failed attempt left would hide the next
  * failure
- * @returns how many allocations could fail
+ * @returns how often it could fail
  */
 export function failEachAllocation(prepare: () => { kho: Kho; operation: () => void }): number {
   for (let failures = 0; ; failures++) {
     const { kho, operation } = prepare();
     const before = snapshot(kho);
-    let left = failures;
-    kho.pages.beforeAllocation = () => {
-      if (left === 0) throw new KernelError('ENOMEM', 'injected');
-      left -= 1;
-    };
-    try {
-      operation();
-      return failures;
-    } catch (error) {
-      expect([failures, String(error)]).toEqual([failures, 'KernelError: ENOMEM: injected']);
-    } finally {
-      kho.pages.beforeAllocation = undefined;
-    }
+    const code = withFailure(kho, failures, operation);
+    if (code === undefined) return failures;
     expect(snapshot(kho)).toEqual(before);
     kho.pages.assertConsistent();
     operation(); // what failed for want of memory works when there is some
+  }
+}
+
+/** The code that an operation ends with when memory is refused the `n`th time that it asks; undefined where it asks less often. */
+export function withFailure(
+  { pages, ram }: { pages: PageAllocator; ram: Ram },
+  n: number,
+  operation: () => void,
+): string | undefined {
+  let left = n;
+  const refuse = (code: 'ENOMEM' | 'ENOSPC') => (): void => {
+    if (left-- === 0) throw new KernelError(code, 'injected');
+  };
+  pages.beforeAllocation = refuse('ENOMEM');
+  ram.reserve = refuse('ENOSPC');
+  try {
+    operation();
+    expect(left).toBeGreaterThanOrEqual(0); // a failure that nobody heard of
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof KernelError && error.message.endsWith('injected'))) throw error;
+    return error.code;
+  } finally {
+    pages.beforeAllocation = undefined;
+    delete ram.reserve;
   }
 }
 
@@ -132,6 +157,17 @@ export function scatteredPages(pages: PageAllocator, count: number): Uint32Array
   pages.allocBulk(all, 0, all.length);
   pages.putBulk(all.filter((_, i) => i % 2 === 1));
   return all.filter((_, i) => i % 2 === 0);
+}
+
+/** `count` pages of order 0 in a row from an even frame on, each beginning with its number. */
+export function rowOfPages(kho: Kho, count: number, align = 8): number {
+  const all = new Uint32Array(count + align);
+  kho.pages.allocBulk(all, 0, all.length);
+  all.sort();
+  const first = all.find((pfn, i) => pfn % align === 0 && all[i + count - 1] === pfn + count - 1)!;
+  kho.pages.putBulk(all.filter((pfn) => pfn < first || pfn >= first + count));
+  for (let i = 0; i < count; i++) kho.pages.folioBytes(first + i).fill(i + 1);
+  return first;
 }
 
 /** One folio of each order, 0 to 10. */
