@@ -1,4 +1,6 @@
 export { LUO_COMPATIBLE, MAX_COMPATIBLE, MAX_SESSION_NAME } from './abi.ts';
+export { ProcessDescriptors, type DescriptorTable, type ReleasableFile } from './descriptors.ts';
+export { LiveUpdateDevice } from './device.ts';
 export {
   EventStream,
   type CancelledEvent,
@@ -35,3 +37,4 @@ export { IncomingSession, type IncomingFileInfo } from './incoming-session.ts';
 export { LiveUpdateOrchestrator, missingHandlers, type OrchestratorInit } from './orchestrator.ts';
 export { OutgoingSession, type OutgoingFileInfo } from './outgoing-session.ts';
 export { readLuo, type FileRecord, type FlbRecord, type LuoRecords, type SessionRecord } from './read-luo.ts';
+export { FileArgument, FinishArgument, GetNameArgument, LIVEUPDATE_IOCTL, SessionArgument } from './uapi.ts';

@@ -241,6 +241,15 @@ export class LiveUpdateOrchestrator {
   }
 
   /**
+   * Reads what the previous kernel left, if nobody has asked for it yet: all of it or none. Until then handlers may still be registered for it.
+   *
+   * @throws KernelError EIO: it is damaged, or no handler reads one of its files. So it will be whenever something of it is asked for.
+   */
+  readIncoming(): void {
+    this.#readIncoming();
+  }
+
+  /**
    * How many live updates led to this kernel; 0 after a cold boot.
    *
    * @throws KernelError EIO: the incoming state cannot be read

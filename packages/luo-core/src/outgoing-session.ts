@@ -90,10 +90,15 @@ export class OutgoingSession {
    * broke a rule. ETIMEDOUT: a callback took too long. Whatever an FLB or the handler throws. After any of them everything is as before.
    */
   preserve(file: PreservableFile, token: bigint | number): Promise<void> {
+    return this.preserveFrom(() => file, token);
+  }
+
+  /** @internal The same for a file that is looked up when its turn in the order of checks has come: a descriptor that names none is EBADF then. */
+  preserveFrom(find: () => PreservableFile, token: bigint | number): Promise<void> {
     return this.#shared.mutex.run(async () => {
       const key = checkToken(token);
       this.#checkOpen();
-      await this.#preserve(file, key);
+      await this.#preserve(find, key);
     });
   }
 
@@ -186,7 +191,7 @@ export class OutgoingSession {
   }
 
   /** The checks and steps of a preserve, in the order that callers may rely on. */
-  async #preserve(file: PreservableFile, token: bigint): Promise<void> {
+  async #preserve(find: () => PreservableFile, token: bigint): Promise<void> {
     const { flbs, preservedIds, events } = this.#shared;
     const start = events.start();
     let handler: RegisteredHandler | undefined;
@@ -198,6 +203,7 @@ export class OutgoingSession {
       undo.add(() => {
         this.#blocks.retract();
       });
+      const file = find();
       takeReference(file);
       undo.add(() => {
         file.put?.();

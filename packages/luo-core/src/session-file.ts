@@ -1,0 +1,120 @@
+/**
+ * A session behind a descriptor. Closing its last descriptor closes the session: an outgoing one unpreserves its files, last first; a retrieved one is
+ * finished, and stays where that is refused. Its commands go by what kind of session it is.
+ */
+import { assert, KernelError, type StructView } from '@liveupdate/base';
+import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
+import { IncomingSession } from './incoming-session.ts';
+import { callCommand, type Command } from './ioctl.ts';
+import { OutgoingSession } from './outgoing-session.ts';
+import { FileArgument, FinishArgument, GetNameArgument, LIVEUPDATE_IOCTL } from './uapi.ts';
+
+type Session = OutgoingSession | IncomingSession;
+
+export class SessionFile implements ReleasableFile {
+  #session: Session | undefined;
+  #references = 1;
+
+  /**
+   * Makes a session with a descriptor, close-on-exec. The number is taken first: where none is free, no session is made or retrieved.
+   *
+   * @throws KernelError EMFILE: no number is free. What `make` throws; the number is free again.
+   */
+  static install(descriptors: DescriptorTable, make: () => Session): number {
+    const file = new SessionFile();
+    const fd = descriptors.install(file, { closeOnExec: true });
+    try {
+      file.#session = make();
+    } catch (error) {
+      void descriptors.close(fd); // there is no session yet that could be closed
+      throw error;
+    }
+    return fd;
+  }
+
+  ioctl(descriptors: DescriptorTable, request: number, argument: Uint8Array): Promise<void> {
+    return callCommand(COMMANDS, this, request, argument, descriptors);
+  }
+
+  get(): void {
+    this.#references += 1;
+  }
+
+  /** Drops a reference that is no descriptor. */
+  put(): void {
+    void Promise.resolve(this.release()).catch(() => undefined); // nobody is there to be told
+  }
+
+  release(): void | Promise<void> {
+    this.#references -= 1;
+    assert(this.#references >= 0, 'a session is released once for each reference');
+    if (this.#references === 0) return this.#session?.close();
+  }
+
+  get session(): Session {
+    assert(this.#session !== undefined, 'a descriptor that somebody knows has its session');
+    return this.#session;
+  }
+}
+
+function outgoing({ session }: SessionFile): OutgoingSession {
+  if (session instanceof OutgoingSession) return session;
+  throw new KernelError(
+    'EINVAL',
+    `session '${session.name}' is of the previous kernel: nothing is preserved in it`,
+  );
+}
+
+function incoming({ session }: SessionFile): IncomingSession {
+  if (session instanceof IncomingSession) return session;
+  throw new KernelError(
+    'EINVAL',
+    `session '${session.name}' is for the next kernel: there is nothing to retrieve`,
+  );
+}
+
+const COMMANDS: readonly Command<SessionFile>[] = [
+  {
+    request: LIVEUPDATE_IOCTL.preserveFd,
+    size: FileArgument.SIZE,
+    run(file, argument, descriptors) {
+      const fd = argument.getI32(FileArgument.fd);
+      return outgoing(file).preserveFrom(() => descriptors.get(fd), argument.getU64(FileArgument.token));
+    },
+  },
+  {
+    request: LIVEUPDATE_IOCTL.retrieveFd,
+    size: FileArgument.SIZE,
+    async run(file, argument, descriptors) {
+      const retrieved = await incoming(file).retrieve(argument.getU64(FileArgument.token));
+      try {
+        argument.setI32(FileArgument.fd, descriptors.install(retrieved, { closeOnExec: true }));
+      } catch (error) {
+        retrieved.put?.();
+        throw error;
+      }
+    },
+  },
+  {
+    request: LIVEUPDATE_IOCTL.finish,
+    size: FinishArgument.SIZE,
+    run(file, argument) {
+      checkReserved(argument);
+      return incoming(file).finish();
+    },
+  },
+  {
+    request: LIVEUPDATE_IOCTL.getName,
+    size: GetNameArgument.SIZE,
+    run({ session }, argument) {
+      checkReserved(argument);
+      argument.setString(GetNameArgument.name, session.name);
+    },
+  },
+];
+
+/** finish and getName have their reserved word at the same place. */
+function checkReserved(argument: StructView): void {
+  if (argument.getU32(FinishArgument.reserved) !== 0)
+    throw new KernelError('EINVAL', 'the reserved field is not 0');
+}
