@@ -62,7 +62,11 @@ export function flbKernel(before?: TestKernel, script = new Script(), make = one
     ...scriptedHandler(kho, script),
     compatible,
     flbs: flbs.slice(1 - remainder),
-    canPreserve: (file): file is Counter => file instanceof Counter && file.value % 2 === remainder,
+    canPreserve: (file): file is Counter => {
+      const error = file instanceof Counter ? script.fail?.('canPreserve', file.value) : undefined;
+      if (error) throw error;
+      return file instanceof Counter && file.value % 2 === remainder;
+    },
   });
   const [even, odd] = [handlerOf(0, 'even-v1'), handlerOf(1, 'odd-v1')];
   const luo = new LiveUpdateOrchestrator({ kho, handlers: [odd, even] });

@@ -75,6 +75,8 @@ export class Script {
   readonly log: string[] = [];
   /** Callbacks return promises that settle a little later. */
   async = false;
+  /** How many turns later, where they do. */
+  turns: () => number = () => 1;
   /** What a callback throws before it does anything; undefined: nothing. Asked at each call. */
   fail: ((callback: Callback, value: number) => Error | undefined) | undefined;
   /** Answer of canFinish. */
@@ -96,7 +98,9 @@ export class Script {
       if (error !== undefined) throw error;
       return work();
     }
-    return Promise.resolve().then(() => {
+    let later = Promise.resolve();
+    for (let turns = this.turns(); turns > 1; turns--) later = later.then(() => undefined);
+    return later.then(() => {
       if (error !== undefined) throw error;
       return work();
     });
