@@ -180,7 +180,7 @@ async function generation(
           );
       }
       // Some calls come only when others have gone a little way.
-      for (let turns = random.below(4); turns > 0; turns--) await undefined;
+      for (let turns = random.below(4); turns > 0; turns--) await Promise.resolve();
     }
     const results = await Promise.all(calls.map(({ real }) => real));
     expect(calls.map(({ name }, i) => `${name}: ${results[i]}`)).toEqual(
