@@ -235,7 +235,7 @@ function countFolios(machine: Machine, session: OutgoingSession): Pick<Ledger, '
   const folios: Partial<Record<string, number>> = {};
   let preservedBytes = 0;
   for (const { data, compatible } of session.files) {
-    const runs = readMemfdRuns(ram, readMemfdRecord(ram, Number(data), compatible), pages.table.orders);
+    const runs = readMemfdRuns(ram, readMemfdRecord(ram, Number(data), compatible), pages.table);
     for (let i = 0; i < runs.length; i++)
       folios[runs.orders[i]] = (folios[runs.orders[i]] ?? 0) + runs.counts[i];
     preservedBytes += runs.pages * PAGE_SIZE;

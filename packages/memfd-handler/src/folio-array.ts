@@ -2,6 +2,7 @@
 import {
   assert,
   KernelError,
+  MAX_FOLIO_SIZE,
   MAX_ORDER,
   PAGE_SIZE,
   pfnToPhys,
@@ -9,7 +10,7 @@ import {
   type Pfn,
 } from '@liveupdate/base';
 import { readVmallocPages, type VmallocDescriptor } from '@liveupdate/kho';
-import { FolioRuns, type Ram, type VmallocArea } from '@liveupdate/mm';
+import { FolioRuns, type PageTable, type Ram, type VmallocArea } from '@liveupdate/mm';
 import {
   FLAGS_SHIFT,
   FOLIO_DIRTY,
@@ -35,29 +36,26 @@ function words(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }
 
-/** Writes folios into an area of single pages that has room for them, all of them dirty and up to date. */
-export function writeFolioArray(area: VmallocArea, runs: FolioRuns): void {
-  assert(
-    area.order === 0 && area.pageCount * PER_PAGE >= runs.folios,
-    'the folio array has room for every folio',
-  );
-  let page = 0;
-  let out = words(area.piece(0));
-  let place = 0;
-  for (let i = 0; i < runs.length; i++) {
-    const step = 1 << runs.orders[i];
-    for (let done = 0; done < runs.counts[i];) {
-      if (place === PER_PAGE) {
-        page += 1;
-        out = words(area.piece(page));
-        place = 0;
-      }
-      const count = Math.min(PER_PAGE - place, runs.counts[i] - done);
-      writeRecords(out, place, runs.pfns[i] + done * step, runs.indices[i] + done * step, count, step);
+/** Writes folios into an area of single pages that has room for them, all of them dirty and up to date, and zeros behind them. */
+export function writeFolioArray(ram: Ram, area: VmallocArea, runs: FolioRuns): void {
+  const capacity = area.pageCount * PER_PAGE;
+  assert(area.order === 0 && capacity >= runs.folios, 'the folio array has room for every folio');
+  let run = 0;
+  let done = 0;
+  forEachPart(ram, area.pfns, 0, capacity, (out, length) => {
+    let place = 0;
+    while (place < length && run < runs.length) {
+      const step = 1 << runs.orders[run];
+      const count = Math.min(length - place, runs.counts[run] - done);
+      writeRecords(out, place, runs.pfns[run] + done * step, runs.indices[run] + done * step, count, step);
       place += count;
       done += count;
+      if (done < runs.counts[run]) continue;
+      run += 1;
+      done = 0;
     }
-  }
+    out.fill(0, place * FOLIO_WORDS, length * FOLIO_WORDS);
+  });
 }
 
 function writeRecords(
@@ -93,7 +91,7 @@ function arrayPieces(ram: Ram, descriptor: VmallocDescriptor, count: number): Ui
   return readVmallocPages(ram, descriptor).pfns;
 }
 
-/** Calls `visit` with the first `count` records of an array, piece by piece. */
+/** Calls `visit` with the first `count` records of an array, in as few parts as RAM shows them: pieces that lie in a row are one. */
 function forEachPart(
   ram: Ram,
   pieces: Uint32Array,
@@ -101,10 +99,16 @@ function forEachPart(
   count: number,
   visit: (records: Uint32Array, count: number) => void,
 ): void {
-  const perPiece = PER_PAGE * 2 ** order;
-  for (let from = 0, piece = 0; from < count; from += perPiece, piece++) {
-    const bytes = ram.bytes(pfnToPhys(pieces[piece]), PAGE_SIZE * 2 ** order);
-    visit(words(bytes), Math.min(perPiece, count - from));
+  const step = 2 ** order;
+  const most = MAX_FOLIO_SIZE / PAGE_SIZE;
+  for (let from = 0, piece = 0; from < count;) {
+    const first = pieces[piece++];
+    const border = (Math.floor(first / most) + 1) * most; // every RAM shows so much at once
+    let end = first + step;
+    for (; end < border && pieces[piece] === end; piece++) end += step;
+    const length = Math.min((end - first) * PER_PAGE, count - from);
+    visit(words(ram.bytes(pfnToPhys(first), PAGE_SIZE * (end - first))), length);
+    from += length;
   }
 }
 
@@ -158,7 +162,7 @@ export function forEachListedFrame(ram: Ram, descriptor: VmallocDescriptor, visi
  * The same folios as runs, checked to be what one file can have.
  *
  * @param pages pages of the file
- * @param orders order of the folio at each frame, as the preserved memory map has it
+ * @param table knows the order of the folio at each frame, as the preserved memory map has it
  * @param unwritten is given the folios that are not up to date: allocated and never written, so that the file has zeros there
  * @throws KernelError EINVAL: as readFolioArray; or folios that overlap, are out of order, beyond the file, or not at a multiple of their size
  */
@@ -167,14 +171,13 @@ export function readFolioRuns(
   descriptor: VmallocDescriptor,
   count: number,
   pages: number,
-  orders: Uint8Array,
+  table: PageTable,
   unwritten: Pfn[] = [],
 ): FolioRuns {
   const runs = new FolioRuns();
   let next = 0;
   forEachPart(ram, arrayPieces(ram, descriptor, count), descriptor.order, count, (records, length) => {
-    next = addRecords(records, length, runs, next, pages, orders);
-    listUnwritten(records, length, unwritten);
+    next = addRecords(records, length, runs, next, pages, table, unwritten);
   });
   return runs;
 }
@@ -186,37 +189,52 @@ function addRecords(
   runs: FolioRuns,
   next: PageIndex,
   pages: number,
-  orders: Uint8Array,
+  table: PageTable,
+  unwritten: Pfn[],
 ): PageIndex {
   const end = length * FOLIO_WORDS;
   let free = next;
   for (let at = 0; at < end;) {
     const pfn = records[at];
+    const high = records[at + 1];
     const index = records[at + 2];
-    checkRecord(records[at + 1], records[at + 3]);
+    checkRecord(high, records[at + 3]);
     at += FOLIO_WORDS;
     if (pfn === 0) continue;
-    const order = pfn < orders.length ? orders[pfn] : 0;
+    const order = pfn < table.frames ? table.orders[pfn] : 0;
     const size = 1 << order;
     checkPlace(index, order > MAX_ORDER ? 0 : size, free, pages);
-    // The folios that go on from this one, side by side in the file and in RAM.
-    let run = 1;
-    for (; at < end && index + run * size < pages; at += FOLIO_WORDS, run++) {
-      if (records[at] !== pfn + run * size || records[at + 2] !== index + run * size) break;
-      if (orders[records[at]] !== order) break;
-      checkRecord(records[at + 1], records[at + 3]);
-    }
+    // The folios that go on from this one, side by side in the file and in RAM, of one order and with the same flags.
+    const most = Math.min((end - at) / FOLIO_WORDS + 1, Math.ceil((pages - index) / size));
+    const row = inRow(records, at, pfn, high, index, size, most);
+    const run = Math.max(1, table.foliosAlike(0, 0, order, pfn, row));
+    at += (run - 1) * FOLIO_WORDS;
     runs.push(index, pfn, run, order);
+    if ((high & (FOLIO_UPTODATE << FLAGS_SHIFT)) === 0)
+      for (let i = 0; i < run; i++) unwritten.push(pfn + i * size);
     free = index + run * size;
   }
   return free;
 }
 
-function listUnwritten(records: Uint32Array, length: number, unwritten: Pfn[]): void {
-  const upToDate = FOLIO_UPTODATE << FLAGS_SHIFT;
-  for (let at = 0; at < length * FOLIO_WORDS; at += FOLIO_WORDS) {
-    if ((records[at + 1] & upToDate) === 0 && records[at] !== 0) unwritten.push(records[at]);
+/** How many folios, at most `most`, go on from the one before record `at`, itself included. */
+function inRow(
+  records: Uint32Array,
+  at: number,
+  pfn: Pfn,
+  high: number,
+  index: PageIndex,
+  size: number,
+  most: number,
+): number {
+  let run = 1;
+  let nextPfn = pfn + size;
+  let nextIndex = index + size;
+  for (let i = at; run < most; i += FOLIO_WORDS, run++, nextPfn += size, nextIndex += size) {
+    if (records[i] !== nextPfn || records[i + 1] !== high) break;
+    if (records[i + 2] !== nextIndex || records[i + 3] !== 0) break;
   }
+  return run;
 }
 
 /** Throws unless a folio of `size` pages may lie at `index` of a file of `pages` pages, of which those before `free` are taken. */

@@ -33,7 +33,7 @@ export function takeMemfd(kho: Kho, data: bigint, compatible: string): TakenMemf
   let runs: FolioRuns;
   try {
     record = readMemfdRecord(kho.ram, block.pa, compatible);
-    runs = readMemfdRuns(kho.ram, record, kho.pages.table.orders, unwritten);
+    runs = readMemfdRuns(kho.ram, record, kho.pages.table, unwritten);
     const unknown = record.seals & ~SEAL_ALL;
     if (unknown !== 0)
       throw new KernelError(
@@ -59,7 +59,7 @@ export function discardMemfd(kho: Kho, data: bigint, compatible: string): void {
   const block = incomingBlock(kho, data);
   if (!block) return;
   const record = ifReadable(() => readMemfdRecord(kho.ram, block.pa, compatible));
-  const runs = record && ifReadable(() => readMemfdRuns(kho.ram, record, kho.pages.table.orders));
+  const runs = record && ifReadable(() => readMemfdRuns(kho.ram, record, kho.pages.table));
   const array = ifReadable(() => readMemfdArray(kho.ram, block.pa, compatible));
   const frames: Pfn[] = [];
   if (array && !runs) ifReadable(() => forEachListedFrame(kho.ram, array, (pfn) => frames.push(pfn)));

@@ -50,11 +50,11 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
       kho.unpreserveRuns(runs);
     });
     if (runs.folios === 0) return { pinned, array: undefined };
-    const area = vmalloc(pages, runs.folios * MemfdFolioSer.SIZE);
+    const area = vmalloc(pages, runs.folios * MemfdFolioSer.SIZE, 0, false);
     undo.add(() => {
       area.free();
     });
-    writeFolioArray(area, runs);
+    writeFolioArray(pages.ram, area, runs);
     return { pinned, array: { area, descriptor: kho.preserveVmalloc(area) } };
   }
 

@@ -1,7 +1,7 @@
 /** Reads a memfd's record and changes nothing: for retrieve, and for tools that only look. */
 import { KernelError, PAGE_SIZE, pagesFor, StructView, type Pfn, type PhysAddr } from '@liveupdate/base';
 import { readVmallocDescriptor, type VmallocDescriptor } from '@liveupdate/kho';
-import type { FolioRuns, Ram } from '@liveupdate/mm';
+import type { FolioRuns, PageTable, Ram } from '@liveupdate/mm';
 import { MEMFD_V1, MEMFD_V2, MemfdV1Ser, MemfdV2Ser } from './abi.ts';
 import { checkPlace, readFolioArray, readFolioRuns, type FolioList } from './folio-array.ts';
 
@@ -79,14 +79,9 @@ export function readMemfdFolios(ram: Ram, record: MemfdRecord, orderOf: (pfn: Pf
 /**
  * The folios of a record in runs, checked to be what one file can have. For the errors see readFolioRuns.
  *
- * @param orders order of the folio at each frame, as the preserved memory map has it
+ * @param table knows the order of the folio at each frame, as the preserved memory map has it
  * @param unwritten is given the folios that are not up to date, which the file shows as zeros
  */
-export function readMemfdRuns(
-  ram: Ram,
-  record: MemfdRecord,
-  orders: Uint8Array,
-  unwritten?: Pfn[],
-): FolioRuns {
-  return readFolioRuns(ram, record.array, record.folioCount, pagesFor(record.size), orders, unwritten);
+export function readMemfdRuns(ram: Ram, record: MemfdRecord, table: PageTable, unwritten?: Pfn[]): FolioRuns {
+  return readFolioRuns(ram, record.array, record.folioCount, pagesFor(record.size), table, unwritten);
 }

@@ -235,7 +235,7 @@ describe('a damaged record', () => {
     const lists: unknown[] = [];
     const codes = [
       await outcome(() => lists.push(readMemfdFolios(kho.ram, read(), (pfn) => orders.at(pfn) ?? 0).pfns)),
-      await outcome(() => lists.push(readMemfdRuns(kho.ram, read(), orders).list().pfns)),
+      await outcome(() => lists.push(readMemfdRuns(kho.ram, read(), kho.pages.table).list().pfns)),
     ];
     expect(codes[0]).toBe(codes[1]);
     expect(lists[0]).toEqual(lists[1]);

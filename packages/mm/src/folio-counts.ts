@@ -91,6 +91,11 @@ export abstract class FolioCounts {
     const { refs, pins } = this.table;
     const step = 1 << order;
     this.#checkHeads(pfn, count, order);
+    if (order === 0 && pins[pfn] < MAX_PINS && heldAlike(refs, pins, pfn, count)) {
+      refs.fill(refs[pfn] + 1, pfn, pfn + count);
+      pins.fill(pins[pfn] + 1, pfn, pfn + count);
+      return;
+    }
     for (let i = 0, at = pfn; i < count; i++, at += step) {
       if (pins[at] === MAX_PINS) {
         this.unpinRun(pfn, i, order);
@@ -106,6 +111,11 @@ export abstract class FolioCounts {
     const { refs, pins } = this.table;
     const step = 1 << order;
     this.#checkHeads(pfn, count, order);
+    if (order === 0 && pins[pfn] > 0 && refs[pfn] > 1 && heldAlike(refs, pins, pfn, count)) {
+      refs.fill(refs[pfn] - 1, pfn, pfn + count);
+      pins.fill(pins[pfn] - 1, pfn, pfn + count);
+      return;
+    }
     for (let i = 0, at = pfn; i < count; i++, at += step)
       if (pins[at] === 0) throw new AssertionError(`frame ${at} is not pinned`);
     for (let i = 0, at = pfn; i < count; i++, at += step) {
@@ -226,4 +236,12 @@ function solelyHeld(refs: Uint32Array, pins: Uint16Array, pfn: Pfn, count: numbe
   let folios = 0;
   for (let at = pfn; folios < count && refs[at] === 1 && pins[at] === 0; at += step) folios += 1;
   return folios;
+}
+
+/** Whether `count` single pages side by side are all held as the first of them is, as those of one file are. */
+function heldAlike(refs: Uint32Array, pins: Uint16Array, pfn: Pfn, count: number): boolean {
+  const [references, held] = [refs[pfn], pins[pfn]];
+  let at = pfn;
+  for (const end = pfn + count; at < end && refs[at] === references && pins[at] === held;) at += 1;
+  return at === pfn + count;
 }

@@ -5,8 +5,11 @@
  * Always: runs are in file order; a folio that would go on the last run is part of it.
  */
 import { log2Ceil, type PageIndex, type Pfn } from '@liveupdate/base';
+import { firstOther } from './byte-scan.ts';
 
 const FIRST_CAPACITY = 16;
+/** Pages below which a view of their orders by the word costs more than it saves. */
+const FEW = 64;
 
 function grown<A extends Uint32Array | Uint16Array>(array: A, larger: A): A {
   larger.set(array);
@@ -94,6 +97,10 @@ export class FolioRuns {
 
 /** Pages from `from` up to `end` that are in folios of this order. */
 function alike(orders: Uint8Array, from: Pfn, end: Pfn, order: number): number {
+  if (order === 0 && end - from > FEW) {
+    const words = new Int32Array(orders.buffer, orders.byteOffset, orders.length >>> 2);
+    return firstOther(orders, words, from, end, 0xff, 0) - from;
+  }
   const step = 1 << order;
   let at = from;
   while (at < end && orders[at] === order) at += step;

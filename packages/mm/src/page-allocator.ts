@@ -140,8 +140,17 @@ export class PageAllocator extends FolioCounts {
   adoptIncomingRun(pfn: Pfn, count: number, order: number): boolean {
     const step = 1 << order;
     if (this.table.foliosAlike(KIND, INCOMING_HEAD, order, pfn, count) < count) return false;
-    if (order === 0) this.#ownSingles(pfn, count);
-    else for (let i = 0, at = pfn; i < count; i++, at += step) this.#own(at, order);
+    if (order === 0) {
+      this.#ownSingles(pfn, count);
+      return true;
+    }
+    // Their orders are known, no frame handed over lies in scratch, and nobody has pinned what nobody owned.
+    const { flags, refs } = this.table;
+    flags.fill(TAIL, pfn, pfn + count * step);
+    for (let i = 0, at = pfn; i < count; i++, at += step) {
+      flags[at] = HEAD;
+      refs[at] = 1;
+    }
     return true;
   }
 

@@ -85,12 +85,13 @@ export class VmallocArea {
 }
 
 /**
- * A zeroed area of at least `bytes` bytes.
+ * An area of at least `bytes` bytes.
  *
  * @param order pieces of 1 << order contiguous pages
+ * @param zero whether it reads as zeros; else it may hold anything, and is written whole before anybody else may look
  * @throws KernelError ENOMEM: not enough free memory; nothing is kept
  */
-export function vmalloc(pages: PageAllocator, bytes: number, order = 0): VmallocArea {
+export function vmalloc(pages: PageAllocator, bytes: number, order = 0, zero = true): VmallocArea {
   assert(bytes > 0, 'a vmalloc area of no bytes');
   const count = Math.ceil(pagesFor(bytes) / (1 << order));
   // Asked before the list of frames is made: that of an absurd length would be refused by the engine, not by us.
@@ -102,12 +103,12 @@ export function vmalloc(pages: PageAllocator, bytes: number, order = 0): Vmalloc
   }
   const pfns = new Uint32Array(count);
   if (order === 0) {
-    pages.allocBulk(pfns, 0, pfns.length, { zero: true });
+    pages.allocBulk(pfns, 0, pfns.length, { zero });
     return new VmallocArea(pages, pfns, 0);
   }
   let done = 0;
   try {
-    for (; done < pfns.length; done++) pfns[done] = pages.alloc(order, { zero: true });
+    for (; done < pfns.length; done++) pfns[done] = pages.alloc(order, { zero });
   } catch (error) {
     pages.putBulk(pfns, 0, done);
     throw error;

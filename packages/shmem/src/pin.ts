@@ -55,7 +55,8 @@ export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean
 
 function touchesScratch(file: FilePages, { length, pfns, counts, orders }: FolioRuns): boolean {
   const { table } = file.shmem.pages;
+  // A folio lies in scratch whole or not at all: its head says it.
   for (let i = 0; i < length; i++)
-    if (!table.allHave(SCRATCH, false, pfns[i], counts[i] << orders[i])) return true;
+    if (table.foliosAlike(SCRATCH, 0, orders[i], pfns[i], counts[i]) < counts[i]) return true;
   return false;
 }
