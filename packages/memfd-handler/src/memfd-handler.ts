@@ -8,14 +8,7 @@ import { KernelError, pagesFor, Undo } from '@liveupdate/base';
 import { EMPTY_VMALLOC, writeVmallocDescriptor, type Kho, type VmallocDescriptor } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
 import { vmalloc, type VmallocArea } from '@liveupdate/mm';
-import {
-  MFD_ALLOW_SEALING,
-  SEAL_ALL,
-  ShmemFile,
-  type PinnedFolios,
-  type Shmem,
-  type ShmemInode,
-} from '@liveupdate/shmem';
+import { MFD_ALLOW_SEALING, SEAL_ALL, ShmemFile, type Shmem, type ShmemInode } from '@liveupdate/shmem';
 import { MEMFD_V1, MEMFD_V2, MemfdFolioSer, MemfdV2Ser } from './abi.ts';
 import { writeFolioArray } from './folio-array.ts';
 import { discardMemfd, takeMemfd } from './incoming.ts';
@@ -27,19 +20,19 @@ export interface MemfdHandlerInit {
   readonly shmem: Shmem;
 }
 
-/** What preserve took, for unpreserve to give back. */
-interface Preserved {
-  readonly pinned: PinnedFolios;
-  readonly array: { readonly area: VmallocArea; readonly descriptor: VmallocDescriptor } | undefined;
+/** The array that preserve made, for unpreserve to give back. The folios need not be kept: those of a frozen file stay the same. */
+interface FolioArray {
+  readonly area: VmallocArea;
+  readonly descriptor: VmallocDescriptor;
 }
 
 /** The handler for memfd-v2, which also reads memfd-v1. */
 export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<ShmemFile> {
   const { pages } = kho;
-  const preserved = new Map<ShmemInode, Preserved>();
+  const preserved = new Map<ShmemInode, FolioArray | undefined>();
 
   /** Pins and preserves the file's folios and lists them. What was done is added to `undo`. */
-  function preserveFolios(inode: ShmemInode, undo: Undo): Preserved {
+  function preserveFolios(inode: ShmemInode, undo: Undo): { folios: number; array: FolioArray | undefined } {
     const pinned = inode.pin();
     const { runs } = pinned;
     undo.add(() => {
@@ -49,13 +42,13 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
     undo.add(() => {
       kho.unpreserveRuns(runs);
     });
-    if (runs.folios === 0) return { pinned, array: undefined };
+    if (runs.folios === 0) return { folios: 0, array: undefined };
     const area = vmalloc(pages, runs.folios * MemfdFolioSer.SIZE, 0, false);
     undo.add(() => {
       area.free();
     });
     writeFolioArray(pages.ram, area, runs);
-    return { pinned, array: { area, descriptor: kho.preserveVmalloc(area) } };
+    return { folios: runs.folios, array: { area, descriptor: kho.preserveVmalloc(area) } };
   }
 
   return {
@@ -82,14 +75,14 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
         throw new KernelError('EOPNOTSUPP', `file '${inode.name}' has seals that memfd-v2 cannot keep`);
       if (pagesFor(inode.size) > MAX_MEMFD_PAGES)
         throw new KernelError('EFBIG', `file '${inode.name}' has more than 2^32 - 1 pages`);
-      const done = preserveFolios(inode, undo);
+      const { folios, array } = preserveFolios(inode, undo);
       block.setU64(MemfdV2Ser.position, file.position);
       block.setU64(MemfdV2Ser.size, inode.size);
       block.setU32(MemfdV2Ser.seals, inode.seals);
       block.setU32(MemfdV2Ser.flags, 0);
-      block.setU64(MemfdV2Ser.folioCount, done.pinned.runs.folios);
-      writeVmallocDescriptor(block.slice(MemfdV2Ser.folios), done.array?.descriptor ?? EMPTY_VMALLOC);
-      preserved.set(inode, done);
+      block.setU64(MemfdV2Ser.folioCount, folios);
+      writeVmallocDescriptor(block.slice(MemfdV2Ser.folios), array?.descriptor ?? EMPTY_VMALLOC);
+      preserved.set(inode, array);
       undo.keep();
       return { data: block.pa };
     },
@@ -100,15 +93,16 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
 
     unpreserve({ file, data }) {
       const { inode } = file;
-      const done = preserved.get(inode);
-      if (!done) throw new KernelError('EINVAL', `file '${inode.name}' is not preserved`);
+      const array = preserved.get(inode);
+      if (!preserved.has(inode)) throw new KernelError('EINVAL', `file '${inode.name}' is not preserved`);
       preserved.delete(inode);
-      if (done.array) {
-        kho.unpreserveVmalloc(done.array.descriptor);
-        done.array.area.free();
+      if (array) {
+        kho.unpreserveVmalloc(array.descriptor);
+        array.area.free();
       }
-      kho.unpreserveRuns(done.pinned.runs);
-      inode.unpin(done.pinned);
+      const runs = inode.folioRuns();
+      kho.unpreserveRuns(runs);
+      inode.unpin({ runs });
       kho.unpreserveFree(data);
       inode.thaw();
     },

@@ -60,15 +60,16 @@ export class FilePages {
       this.zero(index * PAGE_SIZE, count * PAGE_SIZE);
   }
 
-  /** All folios of the first `count` pages, none of which is a hole. */
-  runs(count: number): FolioRuns {
+  /** All folios in the first `count` pages, and how many of those are holes. A folio may reach past them. */
+  runs(count: number): { readonly runs: FolioRuns; readonly holes: number } {
     const runs = new FolioRuns();
     const { orders } = this.shmem.pages.table;
+    let holes = 0;
     this.cache.forEachRun(0, count, (index, length, pfn) => {
-      if (pfn === 0) throw new AssertionError(`page ${index} of the file is a hole`);
-      runs.pushPages(index, pfn, length, orders);
+      if (pfn === 0) holes += length;
+      else runs.pushPages(index, pfn, length, orders);
     });
-    return runs;
+    return { runs, holes };
   }
 
   /** Takes pages out of the file, frees them and gives their charge back. Folios must lie whole in the range. */

@@ -232,9 +232,11 @@ export class ShmemInode {
    */
   pin(): PinnedFolios {
     const pages = pagesFor(this.size);
-    const filled = this.#fill(0, pages, pages, { lazy: true });
+    const found = this.#pages.runs(pages);
+    const filled = found.holes > 0 ? this.#fill(0, pages, pages, { lazy: true }) : [];
     try {
-      const runs = leaveScratch(this.#pages, this.#pages.runs(pages), this.#mappings > 0);
+      const whole = filled.length > 0 ? this.#pages.runs(pages) : found;
+      const runs = leaveScratch(this.#pages, whole.runs, this.#mappings > 0);
       for (let i = 0; i < runs.length; i++)
         this.shmem.pages.pinRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
       return { runs, filled };
@@ -244,9 +246,9 @@ export class ShmemInode {
     }
   }
 
-  /** The folios of a file without holes, such as one that is pinned. */
+  /** The folios of the file: all of them, of one that is pinned. */
   folioRuns(): FolioRuns {
-    return this.#pages.runs(pagesFor(this.size));
+    return this.#pages.runs(pagesFor(this.size)).runs;
   }
 
   /** Takes the pins back. Holes that were filled for them stay filled: their pages may have been written. */

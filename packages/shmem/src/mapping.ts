@@ -30,7 +30,7 @@ export function viewPages(file: FilePages, count: number, size: number): FolioVi
     pieces.push({ pa: pfnToPhys(pfn), length: length * PAGE_SIZE });
   });
   const view = viewPieces(pages.ram, pieces, size);
-  const runs = file.runs(count);
+  const { runs } = file.runs(count);
   for (let i = 0; i < runs.length; i++) pages.getRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
   return {
     bytes: view.bytes,

@@ -180,6 +180,17 @@ describe('adopting folios', () => {
     shmem.pages.assertConsistent();
   });
 
+  test('a hole is filled too where a folio reaches as far past the end as it is long', () => {
+    const shmem = mount();
+    const file = shmem.memfdCreate('f');
+    const runs = new FolioRuns();
+    runs.push(512, shmem.pages.alloc(9, { zero: true }), 1, 9);
+    file.inode.adopt(runs);
+    file.inode.restoreState(513 * PAGE_SIZE, 0);
+    const pinned = file.inode.pin();
+    expect([pinned.runs.folios, pinned.filled]).toEqual([513, [{ index: 0, count: 512, zero: true }]]);
+  });
+
   test('bytes past the end are zeros once the file grows over them', () => {
     const shmem = mount();
     const file = shmem.memfdCreate('f');
