@@ -12,8 +12,9 @@ const arrows = {
   'packages/shmem': ['base', 'mm'],
   'packages/memfd-handler': ['base', 'mm', 'kho', 'luo-core', 'shmem'],
   'packages/linux': ['base', 'mm'],
+  'packages/streams': ['base', 'mm', 'shmem'],
   'packages/kexec': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux'],
-  'packages/cli': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'kexec'],
+  'packages/cli': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'streams', 'kexec'],
   'apps/bench': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'kexec'],
 };
 

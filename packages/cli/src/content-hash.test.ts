@@ -54,7 +54,7 @@ test.each<readonly [string, number, readonly Folio[]]>([
     indices: Uint32Array.from(folios, ({ index }) => index),
     flags: Uint16Array.from(folios, ({ flags }) => flags),
   };
-  expect(await hashContent(ram, size, list, orders, silent)).toBe(
+  expect(await hashContent({ ram, size, folios: list, orders }, silent)).toBe(
     createHash('sha256').update(expected.subarray(0, size)).digest('hex'),
   );
 });

@@ -96,12 +96,12 @@ export async function readInspection(
   return { image, handover, luo, sessions, preserved };
 }
 
-function isMemfd({ compatible }: FileRecord): boolean {
+export function isMemfd({ compatible }: FileRecord): boolean {
   return compatible === MEMFD_V1 || compatible === MEMFD_V2;
 }
 
 /** Address of a handler's record. @throws KernelError EINVAL: no address */
-function recordAddress({ data }: FileRecord): number {
+export function recordAddress({ data }: FileRecord): number {
   if (data > BigInt(Number.MAX_SAFE_INTEGER))
     throw new KernelError('EINVAL', `its data 0x${data.toString(16)} is no address: the record is damaged`);
   return Number(data);
@@ -142,11 +142,12 @@ async function readMemfd(reader: FileReader, file: FileRecord): Promise<MemfdCon
     folios: list.pfns.length,
     folioOrders: countOrders(list, table.orders),
     folioFlags: [...new Set(list.flags)].sort((a, b) => a - b),
-    sha256: progress && (await hashContent(ram, size, list, table.orders, progress)),
+    sha256: progress && (await hashContent({ ram, size, folios: list, orders: table.orders }, progress)),
   };
 }
 
-function preservedOrder({ table }: Handover, pfn: Pfn): number {
+/** Order of the preserved folio at a frame. @throws KernelError EINVAL: none begins there */
+export function preservedOrder({ table }: Handover, pfn: Pfn): number {
   if (pfn >= table.frames || (table.flags[pfn] & KIND) !== INCOMING_HEAD)
     throw new KernelError('EINVAL', `its folio at frame ${pfn} is not preserved: the record is damaged`);
   return table.orders[pfn];

@@ -17,6 +17,9 @@ test.each([
   [['inspect', '--entry', '0x1000', 'x'], "--entry: '0x1000' is no entry", '0x4d8000,0xf3f0000,48'],
   [['inspect', '--entry', '1,b', 'x'], "--entry: '1,b' is no entry", '0x4d8000,0xf3f0000,48'],
   [['inspect', '--ram-size', 'big', 'x'], "--ram-size: 'big' is no size", '512MiB'],
+  [['export', 'x', 'a', 'y'], "'a' names no file", 'service/1'],
+  [['import', 'x', 'a/b', 'y'], "'a/b' names no file", 'service/1'],
+  [['import', 'x', 'a/1'], "missing required argument 'file'", 'liveupdate import --help'],
   [['doctor', 'extra'], 'too many arguments', 'liveupdate doctor --help'],
   [['demo', '--size', 'abc'], "--size: 'abc' is no size", '512MiB'],
   [['demo', '--size', '0'], "--size: '0' is no size", '512MiB'],
@@ -37,7 +40,7 @@ test.each([
 });
 
 test.each([
-  [['--help'], ['demo', 'inspect', 'doctor']],
+  [['--help'], ['demo', 'inspect', 'export', 'import', 'doctor']],
   [['help'], ['demo', 'inspect', 'doctor']],
   [
     ['demo', '--help'],
@@ -50,6 +53,14 @@ test.each([
   [
     ['help', 'inspect'],
     ['<image>', '--json', '--hash', '--all', '--entry', '--ram-size'],
+  ],
+  [
+    ['export', '--help'],
+    ['<image>', '<session/token>', '<file>', '--force', '--entry', '--ram-size'],
+  ],
+  [
+    ['import', '--help'],
+    ['<ram>', '<session/token>', '<file>', '--size', '--huge'],
   ],
   [['doctor', '--help'], ['--json']],
 ])('help: %j', async (args, words) => {

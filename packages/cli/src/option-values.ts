@@ -30,6 +30,25 @@ export function countValue(option: string, least: number): (text: string) => num
   };
 }
 
+/** Which file of a RAM is meant. */
+export interface FileName {
+  readonly session: string;
+  readonly token: bigint;
+}
+
+/**
+ * `session/token`, such as `service/1`. A session's name may have slashes itself.
+ *
+ * @throws UsageError: it is none
+ */
+export function fileName(text: string): FileName {
+  const slash = text.lastIndexOf('/');
+  const token = text.slice(slash + 1);
+  if (slash > 0 && /^(?:0x[\da-f]+|\d+)$/i.test(token) && BigInt(token) < 2n ** 64n)
+    return { session: text.slice(0, slash), token: BigInt(token) };
+  throw new UsageError(`'${text}' names no file: write session/token, such as service/1`);
+}
+
 /** A parser of `fdtAddr,scratchAddr[,scratchSize]`. Without the size it is 0: as many areas as there are. */
 export function entryValue(option: string): (text: string) => EntryRecord {
   return (text) => {

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { HugeChoice } from './demo-files.ts';
-import { countValue, entryValue, sizeValue } from './option-values.ts';
+import { countValue, entryValue, fileName, sizeValue } from './option-values.ts';
 import type { ImageHints } from './open-image.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -20,7 +20,16 @@ interface InspectFlags extends ImageHints {
   readonly all?: boolean;
 }
 
-const COMMANDS = ['demo', 'inspect', 'doctor'];
+interface ExportFlags extends ImageHints {
+  readonly force?: boolean;
+}
+
+interface ImportFlags {
+  readonly size?: number;
+  readonly huge?: boolean;
+}
+
+const COMMANDS = ['demo', 'inspect', 'export', 'import', 'doctor'];
 
 const ABOUT = 'Memory and open files that survive the replacement of the program that owns them.';
 
@@ -35,6 +44,8 @@ Examples:
   $ liveupdate demo --size 512MiB --json  a smaller one, its figures as JSON
   $ liveupdate inspect my-service         what the RAM of that name holds
   $ liveupdate inspect vmcore.gz          the same for the memory of a Linux
+  $ liveupdate export my-service service/1 state.bin  a file of it, to disk
+  $ liveupdate import my-service service/2 more.bin   and one from disk to it
 ${EXIT_CODES}`;
 
 const DEMO_EXAMPLES = `
@@ -61,6 +72,29 @@ Examples:
   $ liveupdate inspect --hash --all vmcore.gz
   $ liveupdate inspect --entry 0x4d8000,0xf3f0000 memory.raw
   $ liveupdate inspect --json vmcore | jq '.sessions[].name'
+${EXIT_CODES}`;
+
+const EXPORT_EXAMPLES = `
+<image> is what inspect reads, and it is only read. <session>/<token> is the
+file's name in it, as inspect lists them; <file> is written on disk, with holes
+where the file has nothing but zeros that take no memory. It appears under its
+name when all of it is there.
+
+Examples:
+  $ liveupdate export my-service service/1 state.bin
+  $ liveupdate export --force vmcore.gz vm/0x10 guest-memory.bin
+${EXIT_CODES}`;
+
+const IMPORT_EXAMPLES = `
+<ram> is a RAM file of liveupdate, by path or by name, that no program owns
+just now; with --size it is made where there is none. The file becomes part of
+the handover that the next owner boots from, beside what is in it already.
+<file> is a file on disk, or - for standard input.
+
+Examples:
+  $ liveupdate import my-service service/2 more.bin
+  $ liveupdate import --size 4GiB --huge fresh vm/1 guest-memory.bin
+  $ zcat state.gz | liveupdate import my-service service/3 -
 ${EXIT_CODES}`;
 
 const DOCTOR_EXAMPLES = `
@@ -106,7 +140,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
     .addHelpText('after', EXAMPLES)
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({ showGlobalOptions: false, subcommandTerm: (command) => command.name() })
     .configureOutput({ outputError: () => undefined }) // told by our caller, in one sentence
     .exitOverride();
 
@@ -148,6 +182,40 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .action(async (image: string, flags: InspectFlags) => {
       const { json = false, hash = false, all = false, ...hints } = flags;
       exitCode = await (await import('./inspect.ts')).runInspect(image, { ...hints, json, hash, all });
+    });
+
+  program
+    .command('export')
+    .description('write a preserved file to disk')
+    .argument('<image>', 'a file, or the name of a RAM')
+    .argument('<session/token>', 'which file')
+    .argument('<file>', 'where to')
+    .option('--force', 'write over a file that is there')
+    .option(
+      '--entry <addresses>',
+      'where the handover begins: fdtAddr,scratchAddr[,scratchSize]',
+      entryValue('--entry'),
+    )
+    .option('--ram-size <size>', 'RAM of the machine that the image was taken of', sizeValue('--ram-size'))
+    .addHelpText('after', EXPORT_EXAMPLES)
+    .action(async (image: string, which: string, file: string, flags: ExportFlags) => {
+      const { force = false, ...hints } = flags;
+      exitCode = await (
+        await import('./export.ts')
+      ).runExport(image, fileName(which), file, { ...hints, force });
+    });
+
+  program
+    .command('import')
+    .description('put a file from disk into a handover')
+    .argument('<ram>', 'a RAM file, or the name of a RAM')
+    .argument('<session/token>', 'which file it becomes')
+    .argument('<file>', 'where from; - for standard input')
+    .option('--size <size>', 'bytes of RAM, where there is none yet', sizeValue('--size'))
+    .option('--huge', 'use 2 MiB folios')
+    .addHelpText('after', IMPORT_EXAMPLES)
+    .action(async (ram: string, which: string, file: string, flags: ImportFlags) => {
+      exitCode = await (await import('./import.ts')).runImport(ram, fileName(which), file, flags);
     });
 
   program

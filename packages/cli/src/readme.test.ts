@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { LINUX_IMAGE, runHere } from './test-cli.ts';
+import { Directory, LINUX_IMAGE, runHere } from './test-cli.ts';
 
 const README = fs.readFileSync(fileURLToPath(new URL('../README.md', import.meta.url)), 'utf8');
 
@@ -19,6 +19,23 @@ test('the transcript in the README is what the command prints, but for the lines
   }
 });
 
+test('so is that of export and import', async () => {
+  using directory = new Directory();
+  const text = /## Files out and in.*?```console\n(.*?)```/s.exec(README)?.[1] ?? '';
+  const steps = [...text.matchAll(/^\$ liveupdate (.*)\n(.*)$/gm)];
+  expect(steps).toHaveLength(2);
+  const place = (words: string): string =>
+    words
+      .replace(/fixtures\S+/, LINUX_IMAGE)
+      .replace('file.bin', `${directory.path}/file.bin`)
+      .replace('my-ram', `${directory.path}/ram`);
+  for (const [, command, answer] of steps) {
+    const { stdout } = await runHere(...place(command).split(' '));
+    expect(stdout).toBe(`${place(answer)}\n`);
+  }
+});
+
 test('the README names every command', () => {
-  for (const command of ['demo', 'inspect', 'doctor']) expect(README).toContain(`liveupdate/cli ${command}`);
+  for (const command of ['demo', 'inspect', 'export', 'import', 'doctor'])
+    expect(README).toContain(`liveupdate/cli ${command}`);
 });

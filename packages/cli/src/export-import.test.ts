@@ -1,0 +1,244 @@
+/** Files go from images and RAMs to disk, and from disk into RAMs, with every byte, and nothing else is lost or left behind. */
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { fillRandom, PAGE_SIZE } from '@liveupdate/base';
+import { Machine } from '@liveupdate/kexec';
+import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
+import { ShmemFile } from '@liveupdate/shmem';
+import { describe, expect, test, vi } from 'vitest';
+import {
+  Directory,
+  fingerprint,
+  linuxExpected,
+  LINUX_IMAGE,
+  newMachine,
+  preserveFile,
+  runHere,
+} from './test-cli.ts';
+
+vi.setConfig({ testTimeout: 30_000 });
+
+const MIB = 2 ** 20;
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+function randomBytes(length: number, seed: number): Uint8Array {
+  const words = new Uint32Array(Math.ceil(length / 4));
+  fillRandom(words, seed);
+  return new Uint8Array(words.buffer, 0, length);
+}
+
+/** A RAM that was handed over with one file, of random bytes, under a/1. */
+async function handedOver(path: string, content: Uint8Array, size = 16 * MIB): Promise<void> {
+  const machine = await newMachine(path, size);
+  await preserveFile(machine, 'a', 1n, content);
+  await machine.handOver();
+}
+
+/** All files of a RAM by session/token, and the RAM is gone. */
+async function filesOf(path: string): Promise<Record<string, Buffer>> {
+  const machine = await Machine.open({ path });
+  const files: Record<string, Buffer> = {};
+  for (const { name } of machine.kernel.luo.incomingSessions) {
+    const session = machine.kernel.luo.retrieveSession(name);
+    for (const { token } of session.files) {
+      const file = await session.retrieve(token, ShmemFile);
+      const bytes = Buffer.alloc(file.size);
+      file.pread(bytes, 0);
+      files[`${name}/${token}`] = bytes;
+    }
+  }
+  machine.remove();
+  return files;
+}
+
+interface LinuxFiles {
+  readonly sessions: readonly {
+    readonly name: string;
+    readonly files: readonly { readonly token: string; readonly sha256: string; readonly size: number }[];
+  }[];
+}
+
+describe('export', () => {
+  test('of files of a real Linux: the bytes that it had', async () => {
+    using directory = new Directory();
+    const { sessions } = linuxExpected() as LinuxFiles;
+    for (const { name, files } of sessions) {
+      for (const file of files.slice(0, 3)) {
+        const to = join(directory.path, `${name}-${file.token}`);
+        const { status, stdout, stderr } = await runHere('export', LINUX_IMAGE, `${name}/${file.token}`, to);
+        expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+        expect(stdout).toContain(`${name}/${file.token}: `);
+        expect(sha256(fs.readFileSync(to))).toBe(file.sha256);
+      }
+    }
+  });
+
+  test('of a RAM changes nothing in it, and can be done again over what is there', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    const content = randomBytes(3 * MIB + 5, 1);
+    await handedOver(ram, content);
+    const before = fingerprint(ram);
+    const to = directory.write('there', 'something else');
+    expect((await runHere('export', ram, 'a/1', to)).stderr).toMatch(/^liveupdate: EEXIST: .*--force\n$/);
+    expect(fs.readFileSync(to, 'utf8')).toBe('something else');
+    expect((await runHere('export', '--force', ram, 'a/0x1', to)).status).toBe(0);
+    expect(fs.readFileSync(to).equals(content)).toBe(true);
+    expect(fingerprint(ram)).toBe(before);
+    expect(fs.readdirSync(directory.path).sort()).toEqual(['ram', 'there']);
+  });
+
+  test.each([
+    ['no such session', 'b/1', 'ENOENT', "no session 'b'"],
+    ['no such file', 'a/2', 'ENOENT', 'it has 1'],
+  ])('%s: a sentence, and nothing on disk', async (_, which, code, words) => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    await handedOver(ram, randomBytes(10, 1));
+    const { status, stdout, stderr } = await runHere('export', ram, which, join(directory.path, 'to'));
+    expect([status, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(new RegExp(`^liveupdate: ${code}: .*${words}.*\n$`));
+    expect(fs.readdirSync(directory.path)).toEqual(['ram']);
+  });
+
+  test('to what is no file: refused', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    await handedOver(ram, randomBytes(10, 1));
+    expect((await runHere('export', '--force', ram, 'a/1', directory.path)).stderr).toContain('EINVAL');
+  });
+
+  test('of a file of another kind: refused', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    const other: PreservableFile = {};
+    const handler: FileHandler = {
+      compatible: 'other-v1',
+      canPreserve: (file): file is PreservableFile => file === other,
+      preserve: () => ({ data: 0n }),
+      unpreserve: () => undefined,
+      retrieve: () => other,
+      finish: () => undefined,
+    };
+    const machine = await newMachine(ram, 16 * MIB, () => [handler]);
+    await machine.kernel.luo.createSession('a').preserve(other, 1);
+    await machine.handOver();
+    const { stderr } = await runHere('export', ram, 'a/1', join(directory.path, 'to'));
+    expect(stderr).toContain("EOPNOTSUPP: a/1 is of kind 'other-v1'");
+    // And a machine that does not know it is not taken over.
+    const before = await runHere('inspect', '--json', ram);
+    expect((await runHere('import', ram, 'a/2', directory.write('from', 'x'))).stderr).toContain('ENOENT');
+    expect(await runHere('inspect', '--json', ram)).toEqual(before);
+  });
+});
+
+describe('import', () => {
+  test.each([[[]], [['--huge']]])('into a new RAM %j', async (flags) => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    const content = randomBytes(5 * MIB + 3, 3);
+    const from = directory.write('from', content);
+    const { status, stdout, stderr } = await runHere(
+      'import',
+      '--size',
+      '32MiB',
+      ...flags,
+      ram,
+      'vm/x/7',
+      from,
+    );
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toContain('vm/x/7: 5.0 MiB');
+    expect((await runHere('inspect', ram)).stdout).toContain(
+      flags.length > 0 ? '2 × 2 MiB' : '1,281 × 4 KiB',
+    );
+    const files = await filesOf(ram);
+    expect(Object.keys(files)).toEqual(['vm/x/7']);
+    expect(files['vm/x/7'].equals(content)).toBe(true);
+  });
+
+  test('beside what is there, again and again; and what was imported is exported', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    const first = randomBytes(2 * MIB, 1);
+    await handedOver(ram, first);
+    const small = directory.write('small', 'hello');
+    expect((await runHere('import', ram, 'a/2', small)).status).toBe(0);
+    expect((await runHere('import', ram, 'b/1', small)).status).toBe(0);
+    expect((await runHere('import', ram, 'a/3', directory.write('empty', ''))).status).toBe(0);
+    const to = join(directory.path, 'to');
+    expect((await runHere('export', ram, 'a/1', to)).status).toBe(0);
+    expect(fs.readFileSync(to).equals(first)).toBe(true);
+    const files = await filesOf(ram);
+    expect(Object.keys(files)).toEqual(['a/1', 'a/2', 'a/3', 'b/1']);
+    expect([files['a/2'].toString(), files['a/3'].length, files['b/1'].toString()]).toEqual([
+      'hello',
+      0,
+      'hello',
+    ]);
+  });
+
+  test.each([
+    ['a token that is taken', 'a/1', 10, 'EEXIST'],
+    ['a file larger than RAM', 'a/2', 40 * MIB, 'ENOMEM'],
+  ])('%s: refused, and the rest is handed over as it was', async (_, which, length, code) => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    const content = randomBytes(MIB + 1, 1);
+    await handedOver(ram, content);
+    const from = directory.write('from', new Uint8Array(length));
+    const { status, stdout, stderr } = await runHere('import', ram, which, from);
+    expect([status, stdout]).toEqual([1, '']);
+    expect(stderr).toContain(`liveupdate: ${code}: `);
+    const files = await filesOf(ram);
+    expect(Object.keys(files)).toEqual(['a/1']);
+    expect(files['a/1'].equals(content)).toBe(true);
+  });
+
+  test('nothing to import, or nowhere to put it: no RAM is made or touched', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    const from = directory.write('from', new Uint8Array(20 * MIB));
+    expect((await runHere('import', ram, 'a/1', from)).stderr).toContain('ENOENT');
+    expect((await runHere('import', '--size', '16MiB', ram, 'a/1', from)).stderr).toContain('ENOMEM');
+    expect((await runHere('import', '--size', '16MiB', ram, 'a/1', directory.path)).stderr).toContain(
+      'EINVAL',
+    );
+    expect((await runHere('import', '--size', '16MiB', ram, 'a/1', `${from}-`)).stderr).toContain('ENOENT');
+    for (const which of ['a', 'a/', '/1', 'a/b', `a/${2n ** 64n}`, 'a/-1'])
+      expect((await runHere('import', '--size', '16MiB', ram, which, from)).status).toBe(2);
+    expect(fs.readdirSync(directory.path)).toEqual(['from']);
+  });
+
+  test('from standard input; told to stop halfway, it hands over what was there', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    await handedOver(ram, randomBytes(PAGE_SIZE, 1));
+    const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+    const start = (which: string) =>
+      spawn(process.execPath, ['--conditions=@liveupdate/source', main, 'import', ram, which, '-'], {
+        stdio: ['pipe', 'ignore', 'pipe'],
+      });
+    const whole = start('a/2');
+    whole.stdin.end('through a pipe');
+    expect(await new Promise((resolve) => whole.once('exit', resolve))).toBe(0);
+
+    const stopped = start('a/3');
+    let stderr = '';
+    stopped.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+    stopped.stdin.write('never ends');
+    const ended = new Promise((resolve) => stopped.once('exit', resolve));
+    while ((await runHere('inspect', ram)).status === 0) await delay(20); // until it has taken the RAM over
+    await delay(300);
+    stopped.kill('SIGINT');
+    expect(await ended).toBe(1);
+    expect(stderr).toContain('EINTR');
+    const files = await filesOf(ram);
+    expect(Object.keys(files)).toEqual(['a/1', 'a/2']);
+    expect(files['a/2'].toString()).toBe('through a pipe');
+  });
+});

@@ -1,0 +1,108 @@
+/** `liveupdate export`: a preserved file, read out of an image or a RAM file and written to disk. The image is only read. */
+import * as fs from 'node:fs';
+import { formatSize, KernelError } from '@liveupdate/base';
+import { readHandover } from '@liveupdate/kho';
+import { readLuo, type FileRecord } from '@liveupdate/luo-core';
+import { readMemfdFolios, readMemfdRecord } from '@liveupdate/memfd-handler';
+import { forEachPart, type FileContent } from './file-content.ts';
+import { isMemfd, preservedOrder, recordAddress } from './inspection.ts';
+import {
+  openImage,
+  progressOnTerminal,
+  resolveImagePath,
+  type ImageHints,
+  type OpenImage,
+} from './open-image.ts';
+import type { FileName } from './option-values.ts';
+import type { Progress } from './progress.ts';
+
+export interface ExportOptions extends ImageHints {
+  /** Write over a file that is there. */
+  readonly force: boolean;
+}
+
+/**
+ * Writes the file `which` of `from` to `to`. Returns the exit code.
+ *
+ * @throws KernelError ENOENT: no such session or file. EOPNOTSUPP: a file of another kind. EEXIST: there is a file `to`, and no force. EINVAL: `to` is
+ * something else than a file, or the record is damaged. EBUSY: the RAM was taken over meanwhile. Others as openImage has them. Nothing is left at `to`
+ * then that was not there before.
+ */
+export async function runExport(
+  from: string,
+  which: FileName,
+  to: string,
+  { force, ...hints }: ExportOptions,
+): Promise<number> {
+  checkTarget(to, force);
+  using image = await openImage(resolveImagePath(from), hints);
+  const content = findContent(image, which);
+  const partial = `${to}.partial-${process.pid}`;
+  const fd = fs.openSync(partial, 'wx');
+  try {
+    const progress = await progressOnTerminal('export', content.size);
+    try {
+      await writeContent(fd, content, progress);
+    } finally {
+      progress.stop();
+    }
+    image.checkUnchanged();
+    fs.renameSync(partial, to);
+  } catch (error) {
+    fs.rmSync(partial, { force: true });
+    throw error;
+  } finally {
+    fs.closeSync(fd);
+  }
+  process.stdout.write(`${which.session}/${which.token}: ${formatSize(content.size)} written to ${to}\n`);
+  return 0;
+}
+
+function checkTarget(to: string, force: boolean): void {
+  const there = fs.statSync(to, { throwIfNoEntry: false });
+  if (!there) return;
+  if (!there.isFile()) throw new KernelError('EINVAL', `'${to}' is no file: give the name of one`);
+  if (!force) throw new KernelError('EEXIST', `there is a file '${to}': give another name, or --force`);
+}
+
+function findContent(image: OpenImage, { session, token }: FileName): FileContent {
+  const { ram } = image;
+  const handover = readHandover(ram, image.entry);
+  const found = readLuo(ram, handover)?.sessions.find(({ name }) => name === session);
+  if (!found)
+    throw new KernelError(
+      'ENOENT',
+      `there is no session '${session}' in it: 'liveupdate inspect' lists them`,
+    );
+  const file = found.files.find((each) => each.token === token);
+  if (!file)
+    throw new KernelError(
+      'ENOENT',
+      `session '${session}' has no file ${token}: it has ${listTokens(found.files)}`,
+    );
+  if (!isMemfd(file))
+    throw new KernelError(
+      'EOPNOTSUPP',
+      `${session}/${token} is of kind '${file.compatible}': only memfds can be exported`,
+    );
+  const record = readMemfdRecord(ram, recordAddress(file), file.compatible);
+  const folios = readMemfdFolios(ram, record, (pfn) => preservedOrder(handover, pfn));
+  return { ram, size: record.size, folios, orders: handover.table.orders };
+}
+
+function listTokens(files: readonly FileRecord[]): string {
+  const shown = files.slice(0, 10).map(({ token }) => String(token));
+  return shown.length === 0 ? 'none' : `${shown.join(', ')}${files.length > shown.length ? ', …' : ''}`;
+}
+
+/** Writes the parts at their places: what lies between them stays a hole. */
+async function writeContent(fd: number, content: FileContent, progress: Progress): Promise<void> {
+  let done = 0;
+  await forEachPart(content, (part, position) => {
+    for (let at = 0; at < part.length;) at += fs.writeSync(fd, part, at, part.length - at, position + at);
+    progress.add(position + part.length - done); // with the hole before it
+    done = position + part.length;
+  });
+  fs.ftruncateSync(fd, content.size);
+  progress.add(content.size - done);
+}

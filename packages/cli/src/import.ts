@@ -1,0 +1,136 @@
+/**
+ * `liveupdate import`: a file from disk becomes part of a RAM's handover. The command is one generation of that machine: it takes the RAM over, takes
+ * along all that is in it, adds the file, and hands over again. Whatever goes wrong with the file, the rest is handed over.
+ */
+import * as fs from 'node:fs';
+import { Transform, type Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { formatSize, KernelError } from '@liveupdate/base';
+import { Machine, ramPath, type Kernel } from '@liveupdate/kexec';
+import { createWriteStream } from '@liveupdate/streams';
+import { progressOnTerminal } from './open-image.ts';
+import type { FileName } from './option-values.ts';
+import { silent, type Progress } from './progress.ts';
+
+export interface ImportOptions {
+  /** Bytes of RAM, where there is none yet. */
+  readonly size?: number | undefined;
+  /** Whether the file gets 2 MiB folios. */
+  readonly huge?: boolean | undefined;
+}
+
+/** Bytes that are read from disk and written at once: the largest folio that a file gets. */
+const CHUNK = 2 * 2 ** 20;
+
+/**
+ * Puts the file `from` into the RAM `to`, as `which`. Returns the exit code.
+ *
+ * @throws KernelError EEXIST: the session has such a file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it. Others as
+ * Machine.open has them. What was in the RAM is handed over as it was; a RAM that was made for this is gone again.
+ */
+export async function runImport(
+  to: string,
+  which: FileName,
+  from: string,
+  { size, huge = false }: ImportOptions,
+): Promise<number> {
+  const source = openSource(from); // before anything is taken over
+  const path = to.includes('/') ? to : ramPath(to);
+  const isNew = !fs.existsSync(path);
+  const machine = await Machine.open({ path, ...(size !== undefined && { size }) });
+  let imported: number;
+  try {
+    await takeAlong(machine.kernel);
+    imported = await untilTold((signal) => importInto(machine.kernel, which, source, huge, signal));
+  } catch (error) {
+    source.stream.destroy();
+    if (isNew) machine.remove();
+    else await machine.handOver();
+    throw error;
+  }
+  await machine.handOver();
+  process.stdout.write(`${which.session}/${which.token}: ${formatSize(imported)} from ${from}\n`);
+  return 0;
+}
+
+interface Source {
+  readonly stream: Readable;
+  /** Bytes; undefined where nobody knows. */
+  readonly size: number | undefined;
+}
+
+function openSource(from: string): Source {
+  if (from === '-') return { stream: process.stdin, size: undefined };
+  const stat = fs.statSync(from);
+  if (!stat.isFile())
+    throw new KernelError('EINVAL', `'${from}' is no file: give a file, or - for standard input`);
+  const fd = fs.openSync(from, 'r');
+  return { stream: fs.createReadStream(from, { fd, highWaterMark: CHUNK }), size: stat.size };
+}
+
+/** Every session of the generation before, with all of its files, for the next one. */
+async function takeAlong({ luo }: Kernel): Promise<void> {
+  for (const incoming of luo.incomingSessions) {
+    const { name } = incoming;
+    const retrieved = luo.retrieveSession(name);
+    const session = luo.createSession(name);
+    for (const { token } of retrieved.files) await session.preserve(await retrieved.retrieve(token), token);
+    await retrieved.finish();
+  }
+}
+
+/** Runs work that a signal ends: the process must not die before it has handed over. */
+async function untilTold<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const stop = (): void => {
+    controller.abort();
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, stop);
+  try {
+    return await work(controller.signal);
+  } catch (error) {
+    if (!controller.signal.aborted) throw error;
+    throw new KernelError('EINTR', 'told to stop: nothing was imported, what was in the RAM is handed over', {
+      cause: error,
+    });
+  } finally {
+    for (const signal of signals) process.off(signal, stop);
+  }
+}
+
+async function importInto(
+  { luo, shmem }: Kernel,
+  { session: name, token }: FileName,
+  source: Source,
+  huge: boolean,
+  signal: AbortSignal,
+): Promise<number> {
+  const session = luo.outgoingSessions.find((each) => each.name === name) ?? luo.createSession(name);
+  if (session.files.some((file) => file.token === token))
+    throw new KernelError('EEXIST', `session '${name}' has a file ${token} already: give another token`);
+  const file = shmem.memfdCreate('import');
+  try {
+    if (huge) file.adviseHuge();
+    const progress = source.size === undefined ? silent : await progressOnTerminal('import', source.size);
+    try {
+      await pipeline(source.stream, counting(progress), createWriteStream(file), { signal });
+    } finally {
+      progress.stop();
+    }
+    await session.preserve(file, token);
+    return file.size;
+  } finally {
+    file.close(); // the session has a reference of its own
+  }
+}
+
+function counting(progress: Progress): Transform {
+  return new Transform({
+    highWaterMark: CHUNK,
+    transform(chunk: Buffer, _encoding, done) {
+      progress.add(chunk.length);
+      done(null, chunk);
+    },
+  });
+}

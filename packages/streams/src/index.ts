@@ -1,0 +1,6 @@
+export {
+  createReadStream,
+  createWriteStream,
+  type ReadStreamOptions,
+  type WriteStreamOptions,
+} from './file-streams.ts';
