@@ -90,7 +90,7 @@ export function keepAddressSpace(hold: number): Readonly<Record<string, string>>
  * In the new program: collects the process that held the address space of the old one, when it has ended, so that it is not left a zombie.
  * Does not keep this process alive. Nothing where there is none.
  */
-export function collectKeeper(env: NodeJS.ProcessEnv = process.env): void {
+export function collectKeeper(env: Record<string, string | undefined> = process.env): void {
   const text = env[KEEPER_VARIABLE];
   if (text === undefined) return;
   Reflect.deleteProperty(env, KEEPER_VARIABLE);
