@@ -7,19 +7,22 @@
  */
 
 import { parseArgs } from 'node:util';
+import { browser } from './check/browser.ts';
 import { command } from './check/command.ts';
 import { components } from './check/components.ts';
-import { attw, install, publint } from './check/packages.ts';
+import { install } from './check/install.ts';
+import { attw, publint } from './check/packages.ts';
 import { readmeExamples } from './check/readme-examples.ts';
 import { single, sum, type Report } from './check/report.ts';
+import { sizes } from './check/sizes.ts';
 import { unit } from './check/unit.ts';
 
 const AT_ONCE = 2;
 
 interface Check {
   title: string;
-  /** Another check that must have passed. */
-  after?: string;
+  /** Other checks that must have passed. */
+  after?: readonly string[];
   run: () => Promise<Report>;
 }
 
@@ -37,15 +40,21 @@ const checks: Record<string, Check> = {
   components: { title: 'programs of Debian that tests measure ours against', run: components },
   build: { title: 'bundles and declarations of all packages (turbo, tsup)', run: build },
   lint: { title: 'ESLint', run: () => one('eslint', '.', '--max-warnings=0') },
-  unit: { title: 'tests of all packages (Vitest)', after: 'components', run: () => unit(positionals) },
+  unit: { title: 'tests of all packages (Vitest)', after: ['components'], run: () => unit(positionals) },
   examples: { title: 'the code blocks of the READMEs and guides', run: readmeExamples },
   install: {
-    title: 'each package installed alone from its tarball, imported, types resolved',
-    after: 'build',
+    title: 'each package installed alone from its tarball: its example runs there, its types resolve',
+    after: ['build'],
     run: install,
   },
-  attw: { title: 'types as users see them (are the types wrong?)', after: 'build', run: attw },
-  publint: { title: 'packages as users get them (publint --strict)', after: 'build', run: publint },
+  browser: {
+    title: 'the core packages bundled for a browser, and a handover in a page of Chromium',
+    after: ['install', 'components'],
+    run: browser,
+  },
+  attw: { title: 'types as users see them (are the types wrong?)', after: ['build'], run: attw },
+  sizes: { title: 'the table of sizes is current (docs/sizes.md)', after: ['build'], run: sizes },
+  publint: { title: 'packages as users get them (publint --strict)', after: ['build'], run: publint },
   types: { title: 'TypeScript: everything, then the core packages without Node.js', run: types },
   format: { title: 'Prettier', run: () => one('prettier', '--check', '--log-level=warn', '.') },
   knip: { title: 'unused files, exports, dependencies (Knip)', run: () => one('knip') },
@@ -74,8 +83,7 @@ for (const name of wanted) {
     console.error(`no check is called ${name}; there are ${Object.keys(checks).join(', ')}`);
     process.exit(2);
   }
-  const { after } = checks[name];
-  if (after !== undefined) wanted.add(after);
+  for (const other of checks[name].after ?? []) wanted.add(other);
 }
 
 const done = new Map<string, Promise<Report>>();
@@ -84,13 +92,16 @@ const waiting: (() => void)[] = [];
 
 /** Runs a check when its turn comes, and prints it when it is done. */
 async function perform(name: string, check: Check): Promise<Report> {
-  const before = check.after === undefined ? undefined : await done.get(check.after);
+  const before = await Promise.all(
+    (check.after ?? []).map(async (other) => [other, await done.get(other)] as const),
+  );
+  const broken = before.find(([, report]) => report?.failed.length);
   while (free === 0) await new Promise<void>((resolve) => waiting.push(resolve));
   free--;
   const start = performance.now();
   let report: Report;
-  if (before?.failed.length) {
-    report = { passed: 0, failed: [], skipped: [{ name, reason: `${String(check.after)} failed` }] };
+  if (broken) {
+    report = { passed: 0, failed: [], skipped: [{ name, reason: `${broken[0]} failed` }] };
   } else {
     report = await check.run().catch((error: unknown) => single(name, { ok: false, output: String(error) }));
   }

@@ -19,6 +19,7 @@ interface Component {
 
 const COMPONENTS: readonly Component[] = [
   { program: 'dtc', debian: 'device-tree-compiler', wantedBy: 'the device trees of packages/kho' },
+  { program: 'chromium', debian: 'chromium', wantedBy: 'the core packages in a browser' },
 ];
 
 /** Milliseconds; a network that is not there must not hold up every other check. */

@@ -1,6 +1,6 @@
 /**
  * Every ts block of README.md, docs/*.md and the packages' READMEs is a program: it is type-checked, run from where a reader would
- * run it, and ends with exit code 0. A block after `<!-- example: file NAME -->` is a file: other blocks of its page import it as
+ * run it, ends with exit code 0, and prints what its comments say: `console.log(answer); // 42`. A block after `<!-- example: file NAME -->` is a file: other blocks of its page import it as
  * './NAME', and it is type-checked but not run, because a test or another block runs it.
  */
 
@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { command, root } from './command.ts';
+import { command, root, type Ended } from './command.ts';
 import { single, sum, type Report } from './report.ts';
 import { workspace } from './workspace.ts';
 
@@ -27,20 +27,26 @@ const TOP = 'packages/cli';
 /** Folder in a package for its extracted blocks; Git, ESLint and the rest ignore it. */
 const FOLDER = `.examples/${process.pid}`;
 
-interface Example {
-  /** `docs/errors.md:12`, where the block's first line stands. */
-  name: string;
+/** A block of a page. */
+interface Block {
+  /** Where its first line stands in the page. */
+  line: number;
   code: string;
-  /** The package that it lives in. */
-  dir: string;
-  file: string;
+  /** Name of the file that it is, where other blocks import it. */
+  named?: string | undefined;
   runs: boolean;
 }
 
+interface Example extends Block {
+  /** `docs/errors.md:12` */
+  name: string;
+  file: string;
+}
+
 export async function readmeExamples(): Promise<Report> {
-  const examples = pages().flatMap(({ page, dir }) => extract(page, dir));
+  const examples = pages().flatMap(({ page, dir }) => examplesOf(page, dir));
   if (examples.length === 0) return { passed: 0, failed: [], skipped: [], notes: ['no examples yet'] };
-  const folders = new Set([TOP, ...examples.map(({ dir }) => dir)].map((dir) => join(root, dir, FOLDER)));
+  const folders = new Set([TOP, ...pages().map(({ dir }) => dir)].map((dir) => join(root, dir, FOLDER)));
   try {
     for (const { file, code } of examples) {
       mkdirSync(join(file, '..'), { recursive: true });
@@ -68,23 +74,34 @@ function pages(): { page: string; dir: string }[] {
   ].filter(({ page }) => existsSync(join(root, page)));
 }
 
-function extract(page: string, dir: string): Example[] {
-  const text = readFileSync(join(root, page), 'utf8');
-  const folder = join(root, dir, FOLDER, page.replaceAll('/', '-').replace(/\.md$/, ''));
+/** The blocks of a page, as modules. */
+export function extract(text: string): Block[] {
   const blocks = text.matchAll(/(?:<!-- example: file (\S+) -->\s*\n)?^```ts\b[^\n]*\n(.*?)^```/gms);
   return [...blocks].map((match) => {
-    const all = match[0];
     const named = match[1] as string | undefined;
-    const code = match[2];
-    const line = text.slice(0, match.index + all.indexOf('```ts')).split('\n').length + 1;
-    return {
-      name: `${page}:${line}`,
-      code: `${code}\nexport {};\n`, // a module, whatever it imports
-      dir,
-      file: join(folder, named === undefined ? `line-${line}.ts` : basename(named)),
-      runs: named === undefined,
-    };
+    const line = text.slice(0, match.index + match[0].indexOf('```ts')).split('\n').length + 1;
+    return { line, code: `${match[2]}\nexport {};\n`, named, runs: named === undefined }; // a module, whatever it imports
   });
+}
+
+function examplesOf(page: string, dir: string): Example[] {
+  const folder = join(root, dir, FOLDER, page.replaceAll('/', '-').replace(/\.md$/, ''));
+  return extract(readFileSync(join(root, page), 'utf8')).map((block) => ({
+    ...block,
+    name: `${page}:${block.line}`,
+    file: join(folder, block.named === undefined ? `line-${block.line}.ts` : basename(block.named)),
+  }));
+}
+
+/** Fails a program that did not print, in this order, what the comments after its console.log say. */
+export function withPromises(code: string, ended: Ended): Ended {
+  const lines = ended.stdout.split('\n');
+  for (const [, promised] of code.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)) {
+    const at = lines.indexOf(promised);
+    if (at < 0) return { ...ended, ok: false, output: `${ended.output}\nit does not print: ${promised}` };
+    lines.splice(0, at + 1);
+  }
+  return ended;
 }
 
 async function typeCheck(examples: Example[]): Promise<Report> {
@@ -95,11 +112,11 @@ async function typeCheck(examples: Example[]): Promise<Report> {
   return single('types of the examples', await command('tsc', ['-p', config]));
 }
 
-async function run({ name, file }: Example): Promise<Report> {
+async function run({ name, file, code }: Example): Promise<Report> {
   const cwd = mkdtempSync(join(tmpdir(), 'liveupdate-example-')); // what an example writes goes there
   try {
     const args = ['--conditions=@liveupdate/source', '--disable-warning=ExperimentalWarning', file];
-    return single(name, await command('node', args, { cwd, timeout: TIMEOUT }));
+    return single(name, withPromises(code, await command('node', args, { cwd, timeout: TIMEOUT })));
   } finally {
     rmSync(cwd, { recursive: true, force: true });
   }

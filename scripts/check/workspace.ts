@@ -13,13 +13,28 @@ export interface Package {
   below: Package[];
   /** Programs by name; a package without any is a library. */
   bin: Record<string, string>;
+  /** Never published. */
+  private: boolean;
 }
+
+export const isLibrary = ({ bin }: Package) => Object.keys(bin).length === 0;
+
+/** Sources that are checked without the types of Node.js. */
+const core = (() => {
+  const text = readFileSync(join(root, 'tsconfig.core.json'), 'utf8').replaceAll(/^\s*\/\/.*$/gm, '');
+  return (JSON.parse(text) as { include: string[] }).include;
+})();
+
+/** Whether a package runs in a browser. */
+export const isCore = ({ dir }: Package) => core.includes(`${dir}/src`);
 
 interface Manifest {
   name: string;
   version: string;
+  private?: boolean;
   bin?: Record<string, string>;
   dependencies?: Record<string, string>;
+  peerDependencies?: Record<string, string>;
 }
 
 export function workspace(): Package[] {
@@ -38,9 +53,12 @@ export function workspace(): Package[] {
     if (!manifest) return undefined; // from outside the workspace
     let found = packages.get(name);
     if (!found) {
-      const direct = Object.keys(manifest.dependencies ?? {}).flatMap((other) => find(other) ?? []);
+      const { version, dir, bin = {}, dependencies, peerDependencies } = manifest;
+      const direct = Object.keys({ ...dependencies, ...peerDependencies }).flatMap(
+        (other) => find(other) ?? [],
+      );
       const below = [...new Set(direct.flatMap((other) => [other, ...other.below]))];
-      found = { name, version: manifest.version, dir: manifest.dir, below, bin: manifest.bin ?? {} };
+      found = { name, version, dir, below, bin, private: manifest.private ?? false };
       packages.set(name, found);
     }
     return found;

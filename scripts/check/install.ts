@@ -1,0 +1,141 @@
+/**
+ * Each package installed alone, as a user does it: with plain npm into an empty folder, from its tarball and the tarballs of the packages that it
+ * declares, and nothing else of the workspace. There its README's example runs and prints what it says, and its types resolve.
+ */
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { command, root, type Ended } from './command.ts';
+import { extract, withPromises } from './readme-examples.ts';
+import { single, sum, type Report } from './report.ts';
+import { pack, tarball } from './tarballs.ts';
+import { isLibrary, workspace, type Package } from './workspace.ts';
+
+const TIMEOUT = 20_000;
+
+/** What each program is asked for beside `--help`, and what its answer must have in it. */
+const USES: Partial<Record<string, { args: string[]; says: string }>> = {
+  liveupdate: {
+    args: ['inspect', '--json', join(root, 'fixtures/linux-7.3/handover.elf.gz')],
+    says: '"count": 906',
+  },
+};
+
+/** Where a package is installed. */
+export const home = (folder: string, { name }: Package) =>
+  join(folder, 'installed', name.replace('@liveupdate/', ''));
+
+/** The module of a package's example where it is installed. */
+const example = (folder: string, each: Package) => join(home(folder, each), 'example.ts');
+
+export async function install(): Promise<Report> {
+  const folder = await pack();
+  const packages = workspace();
+  const reports: Report[] = [];
+  for (const each of packages) reports.push(await installAlone(folder, each));
+  for (const moduleResolution of ['node16', 'bundler'])
+    reports.push(await resolveTypes(folder, packages.filter(isLibrary), moduleResolution));
+  return sum(reports);
+}
+
+async function installAlone(folder: string, each: Package): Promise<Report> {
+  const cwd = home(folder, each);
+  mkdirSync(cwd, { recursive: true });
+  writeFileSync(join(cwd, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
+  const quick = ['--prefer-offline', '--no-audit', '--no-fund', '--no-package-lock'];
+  const files = [each, ...each.below].map((other) => tarball(folder, other));
+  const installed = await command('npm', ['install', ...quick, ...files], { cwd });
+  if (!installed.ok) return single(`${each.name}: npm install`, installed);
+  const ranges = checkRanges(cwd, each);
+  return sum([ranges, isLibrary(each) ? await runExample(folder, each) : await runPrograms(cwd, each)]);
+}
+
+/** A published package names others of the workspace by a caret range: what semver calls compatible, and nothing else. */
+function checkRanges(cwd: string, { name, below }: Package): Report {
+  const file = join(cwd, 'node_modules', name, 'package.json');
+  const { dependencies = {}, peerDependencies = {} } = JSON.parse(readFileSync(file, 'utf8')) as {
+    dependencies?: Record<string, string>;
+    peerDependencies?: Record<string, string>;
+  };
+  const ranges = { ...dependencies, ...peerDependencies };
+  const wrong = below.filter((other) => other.name in ranges && ranges[other.name] !== `^${other.version}`);
+  const output = wrong
+    .map((other) => `${other.name}: ${ranges[other.name]}, not ^${other.version}`)
+    .join('\n');
+  return single(`${name}: ranges`, { ok: wrong.length === 0, output });
+}
+
+/** The first program of the installed README. */
+async function runExample(folder: string, each: Package): Promise<Report> {
+  const cwd = home(folder, each);
+  const page = readFileSync(join(cwd, 'node_modules', each.name, 'README.md'), 'utf8');
+  const program = extract(page).find(({ runs }) => runs);
+  const name = `${each.name}: the example of its README`;
+  if (!program) return single(name, { ok: false, output: 'the README has no example to run' });
+  const file = example(folder, each);
+  writeFileSync(file, program.code);
+  const ended = await command('node', ['--disable-warning=ExperimentalWarning', file], {
+    cwd,
+    timeout: TIMEOUT,
+  });
+  const said = ended.stdout.trim().split('\n').at(-1) ?? '';
+  return { ...single(name, withPromises(program.code, ended)), notes: [`${each.name}: ${said}`] };
+}
+
+async function runPrograms(cwd: string, { name, bin }: Package): Promise<Report> {
+  const reports: Report[] = [];
+  for (const program of Object.keys(bin)) {
+    const use = USES[program];
+    for (const { args, says } of [{ args: ['--help'], says: 'Usage:' }, ...(use ? [use] : [])]) {
+      const ended = await command(join(cwd, 'node_modules/.bin', program), args, { cwd, timeout: TIMEOUT });
+      const line = `${program} ${args.join(' ')}`;
+      reports.push({ ...single(`${name}: ${line}`, saying(says, ended)), notes: [`${name}: ${line}`] });
+    }
+  }
+  return sum(reports);
+}
+
+/** A program that did not say it has failed. */
+function saying(text: string, ended: Ended): Ended {
+  if (ended.stdout.includes(text)) return ended;
+  return { ...ended, ok: false, output: `${ended.output}\nthe output has no ${text} in it` };
+}
+
+/**
+ * Two programs of TypeScript: one imports every library from where it is installed, with all declarations checked and no types but theirs;
+ * the other is the examples, as a program for Node.js.
+ */
+async function resolveTypes(folder: string, libraries: Package[], moduleResolution: string): Promise<Report> {
+  const imports = libraries.map((each) => {
+    const file = join(home(folder, each), 'use.ts');
+    const code = `import * as library from '${each.name}';\n\nexport const names = Object.keys(library);\n`;
+    writeFileSync(file, code);
+    return file;
+  });
+  const examples = libraries.map((each) => example(folder, each));
+  const compilerOptions = {
+    target: 'es2024',
+    lib: ['es2024', 'esnext.disposable'],
+    module: moduleResolution === 'bundler' ? 'preserve' : 'node16',
+    moduleResolution,
+    types: [],
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: false,
+    noEmit: true,
+  };
+  const node = { types: ['node'], typeRoots: [join(root, 'node_modules/@types')], skipLibCheck: true };
+  return sum([
+    await compile(`types under moduleResolution ${moduleResolution}`, imports, compilerOptions),
+    await compile(`types of the examples under moduleResolution ${moduleResolution}`, examples, {
+      ...compilerOptions,
+      ...node,
+    }),
+  ]);
+
+  async function compile(name: string, files: string[], options: object): Promise<Report> {
+    const config = join(folder, 'tsconfig.json');
+    writeFileSync(config, JSON.stringify({ compilerOptions: options, files }));
+    return single(name, await command('tsc', ['-p', config]));
+  }
+}
