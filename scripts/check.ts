@@ -55,6 +55,10 @@ const checks: Record<string, Check> = {
   attw: { title: 'types as users see them (are the types wrong?)', after: ['build'], run: attw },
   sizes: { title: 'the table of sizes is current (docs/sizes.md)', after: ['build'], run: sizes },
   publint: { title: 'packages as users get them (publint --strict)', after: ['build'], run: publint },
+  api: {
+    title: 'the API reference, without a warning (TypeDoc, into reports/api)',
+    run: () => one('typedoc', '--logLevel', 'Warn'),
+  },
   types: { title: 'TypeScript: everything, then the core packages without Node.js', run: types },
   format: { title: 'Prettier', run: () => one('prettier', '--check', '--log-level=warn', '.') },
   knip: { title: 'unused files, exports, dependencies (Knip)', run: () => one('knip') },

@@ -41,7 +41,11 @@ const ERRNO = {
   ETIMEDOUT: 110,
 } as const;
 
-/** Name of an errno that liveupdate knows, such as `'EBUSY'`. */
+/**
+ * Name of an errno that liveupdate knows, such as `'EBUSY'`.
+ *
+ * @useDeclaredType
+ */
 export type ErrnoCode = keyof typeof ERRNO;
 
 const NAMES = new Map<number, ErrnoCode>(

@@ -29,7 +29,7 @@
 import type { FileLifecycleBound, FlbObjects } from './flb.ts';
 
 /** What LUO calls where a file counts its references. */
-interface Counted {
+export interface Counted {
   /** Takes a reference: LUO holds one while the file is preserved, and one from retrieval to finish. EBADF where it is closed. */
   get?(): void;
   /** Drops a reference. Must not throw. */

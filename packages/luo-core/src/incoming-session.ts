@@ -81,11 +81,16 @@ export class IncomingSession {
   /**
    * The file under a token, made again by its handler. Asking again gives the same file with another reference.
    *
-   * @param type the class that the file must be of; without it, any file
-   * @throws KernelError ENOENT: no such token. EINVAL: the session is finished, or the file is not of this class. EBUSY: the handover is
-   * on its way. EIO: the handler gave no file. ETIMEDOUT: its callback took too long. Whatever the handler threw, now or when it was asked first.
+   * @throws KernelError ENOENT: no such token. EINVAL: the session is finished. EBUSY: the handover is on its way. EIO: the handler gave no file.
+   * ETIMEDOUT: its callback took too long. Whatever the handler threw, now or when it was asked first.
    */
   retrieve(token: bigint | number): Promise<PreservableFile>;
+  /**
+   * The same, where it must be a file of one class.
+   *
+   * @param type the class
+   * @throws KernelError EINVAL: the file is not of this class. All others as without a class.
+   */
   retrieve<F extends PreservableFile>(
     token: bigint | number,
     type: abstract new (...args: never[]) => F,

@@ -23,6 +23,7 @@ export {
   type FlbRetrieveContext,
 } from './flb.ts';
 export type {
+  Counted,
   FileHandler,
   FinishContext,
   HandlerData,

@@ -1,7 +1,7 @@
 export { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE } from './fallocate.ts';
 export { ShmemInode } from './inode.ts';
 export type { ShmemMapping } from './mapping.ts';
-export type { PageRange } from './page-cache.ts';
+export type { PageCache, PageRange, PageRunVisitor } from './page-cache.ts';
 export type { PinnedFolios } from './pin.ts';
 export {
   MAX_MEMFD_NAME,
