@@ -57,7 +57,7 @@ export interface FilePages {
 export function readFile(ram: Ram, handover: Handover, { data, compatible }: FileRecord): number {
   const record = readMemfdRecord(ram, Number(data), compatible);
   const { pfns } = readMemfdFolios(ram, record, orderOf(handover));
-  readMemfdRuns(ram, record, handover.table.orders);
+  readMemfdRuns(ram, record, handover.table);
   let bytes = 0;
   for (const pfn of pfns) {
     const piece: RamPiece = { pa: pfnToPhys(pfn), length: PAGE_SIZE * 2 ** handover.table.orders[pfn] };
