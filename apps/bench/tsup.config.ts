@@ -2,6 +2,6 @@ import { defineConfig } from 'tsup';
 import { program, wholePrograms } from '../../tsup.config.base.ts';
 
 export default defineConfig([
-  program(['main', 'empty', 'empty-memory', 'first-use']),
-  wholePrograms(['service']),
+  program(['main', 'empty', 'empty-memory', 'first-use', 'phases']),
+  wholePrograms(['bare', 'service']),
 ]);

@@ -9,16 +9,25 @@ import { fileURLToPath } from 'node:url';
 import { RAM_FD_VARIABLE } from '@liveupdate/kexec';
 
 /** A program beside this file: built where this one is, a source where this is one. */
-export type ChildName = 'empty' | 'empty-memory' | 'first-use' | 'service';
+export type ChildName = 'bare' | 'empty' | 'empty-memory' | 'first-use' | 'phases' | 'service';
 
 /** Whether what runs is built JavaScript, as a user runs it. Sources are stripped of their types at each start, which takes time. */
 export const IS_BUILT = import.meta.url.endsWith('.js');
 
+export interface ChildOptions {
+  /** What the program is told, as JSON in its first argument. */
+  readonly argument?: object;
+  /** A descriptor that it gets as its number 3. */
+  readonly fd?: number;
+  /** Arguments of Node. */
+  readonly execArgv?: readonly string[];
+}
+
 /** Arguments of Node that run a child. */
-function childArguments(name: ChildName, ...args: string[]): string[] {
+function childArguments(name: ChildName, { argument = {}, execArgv = [] }: ChildOptions): string[] {
   const conditions = IS_BUILT ? [] : ['--conditions=@liveupdate/source', '--no-warnings'];
   const file = fileURLToPath(new URL(`./${name}.${IS_BUILT ? 'js' : 'ts'}`, import.meta.url));
-  return [...conditions, file, ...args];
+  return [...conditions, ...execArgv, file, JSON.stringify(argument)];
 }
 
 /** Our environment, without what would make a child another program than the one that is measured. */
@@ -31,7 +40,10 @@ function childEnvironment(): NodeJS.ProcessEnv {
 
 /** Runs a child that says nothing to its end. */
 export async function runToEnd(name: ChildName): Promise<void> {
-  const child = spawn(process.execPath, childArguments(name), { stdio: 'ignore', env: childEnvironment() });
+  const child = spawn(process.execPath, childArguments(name, {}), {
+    stdio: 'ignore',
+    env: childEnvironment(),
+  });
   const [status] = (await once(child, 'exit')) as [number | null];
   if (status !== 0) throw new Error(`the program '${name}' ended with ${String(status)}`);
 }
@@ -42,14 +54,19 @@ export class Child<Line> implements AsyncDisposable {
   readonly #lines: AsyncIterator<string>;
   readonly #ended: Promise<unknown>;
 
-  constructor(name: ChildName, ...args: string[]) {
-    this.#process = spawn(process.execPath, childArguments(name, ...args), {
-      stdio: ['pipe', 'pipe', 'inherit'],
+  constructor(name: ChildName, options: ChildOptions = {}) {
+    this.#process = spawn(process.execPath, childArguments(name, options), {
+      stdio: ['pipe', 'pipe', 'inherit', ...(options.fd === undefined ? [] : [options.fd])],
       env: childEnvironment(),
     });
     this.#ended = once(this.#process, 'close');
     this.#process.stdin!.on('error', () => undefined); // a child that is gone tells by the end of its output
     this.#lines = createInterface({ input: this.#process.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** The process; the same through all its generations. */
+  get pid(): number {
+    return this.#process.pid!;
   }
 
   /** What the child says next. */

@@ -1,5 +1,11 @@
 /** The child's end of the line, without anything that would have to be loaded for it. */
 import * as fs from 'node:fs';
+import { performance } from 'node:perf_hooks';
+
+/** What the parent told at the start. */
+export function argument(): unknown {
+  return JSON.parse(process.argv[2]);
+}
 
 /** Says something to the parent. */
 export function say(line: object): void {
@@ -11,8 +17,49 @@ export function awaitGo(): boolean {
   return fs.readSync(0, new Uint8Array(1)) === 1;
 }
 
-/** Bytes in a line of /proc/self/status, such as RssAnon. */
-export function statusBytes(field: string): number {
-  const text = fs.readFileSync('/proc/self/status', 'latin1');
+/** Bytes in a line of the status of a process in /proc, such as RssAnon. */
+export function statusBytes(field: string, pid: number | 'self' = 'self'): number {
+  const text = fs.readFileSync(`/proc/${pid}/status`, 'latin1');
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0) * 1024;
+}
+
+/** Environment variable by which a generation learns when the one before called execve, and what else that one has to tell. */
+const BEFORE = 'LIVEUPDATE_BENCH_BEFORE';
+
+/** Adds the moment of execve itself, and `numbers`, to the environment of the next program: what is before it is ours, what is after it is the kernel's. */
+export function noteExec(numbers: Readonly<Record<string, number>>): void {
+  const execve = process.execve?.bind(process);
+  if (!execve) throw new Error('this Node cannot replace itself: use 22.15 or newer');
+  process.execve = (program, args, env) =>
+    execve(program, args, {
+      ...env,
+      [BEFORE]: JSON.stringify({ ...numbers, execAt: Number(process.hrtime.bigint()) / 1e6 }),
+    });
+}
+
+/** What the generation before noted; undefined in the first one. */
+export function before(): { readonly execAt: number; readonly [number: string]: number } | undefined {
+  const text = process.env[BEFORE];
+  return text === undefined
+    ? undefined
+    : (JSON.parse(text) as { readonly execAt: number; readonly [number: string]: number });
+}
+
+/** Milliseconds on the clock that all processes share. */
+export function now(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+/** How a program got from execve to its first line at `bodyAt`, in milliseconds. */
+export function startPhases(
+  execAt: number,
+  bodyAt: number,
+): { readonly exec: number; readonly node: number; readonly modules: number } {
+  const origin = now() - performance.now();
+  const { nodeStart, bootstrapComplete } = performance.nodeTiming;
+  return {
+    exec: origin + nodeStart - execAt,
+    node: bootstrapComplete - nodeStart,
+    modules: bodyAt - origin - bootstrapComplete,
+  };
 }

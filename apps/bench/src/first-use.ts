@@ -1,37 +1,28 @@
 /**
  * A program that preserves a file for the first and only time, as most do: every function on the way is met for the first time by the
- * JavaScript engine. It also tells what memory that takes outside RAM.
+ * JavaScript engine.
  */
 import { Machine } from '@liveupdate/kexec';
-import { MappedRam } from '@liveupdate/linux';
-import { copy, timed } from './baselines.ts';
-import { say, statusBytes } from './child-side.ts';
-import { fillFile } from './fill-file.ts';
-import { ramSizeFor } from './machine-size.ts';
+import { copyTarget, copyTo, timed } from './baselines.ts';
+import { argument, say } from './child-side.ts';
+import { makeFiles, ramSizeFor, SMALL } from './workload.ts';
 
+/** Milliseconds. */
 export interface FirstUse {
-  /** Milliseconds. */
   readonly preserve: number;
   readonly unpreserve: number;
   readonly copy: number;
-  /** Bytes of private memory with the file preserved. */
-  readonly anonymous: number;
-  /** Bytes of RAM. */
-  readonly ram: number;
 }
 
-const size = Number(process.argv[2]);
+const { size } = argument() as { readonly size: number };
 const machine = await Machine.open({ size: ramSizeFor(size) });
-const file = machine.kernel.shmem.memfdCreate('bench');
-fillFile(file, size);
+const [file] = makeFiles(machine.kernel.shmem, SMALL, size);
 const session = machine.kernel.luo.createSession('bench');
 const preserve = await timed(() => session.preserve(file, 1));
-const anonymous = statusBytes('RssAnon');
 const unpreserve = await timed(() => session.unpreserve(1));
-using target = MappedRam.anonymous({ name: 'liveupdate-bench-copy', size });
-target.populate(0, size);
+using target = copyTarget(size);
 using mapped = file.map();
-const copied = await timed(() => {
-  copy(target.bytes(0, size), mapped.bytes);
+const copy = await timed(() => {
+  copyTo(target, mapped.bytes);
 });
-say({ preserve, unpreserve, copy: copied, anonymous, ram: machine.ram.size } satisfies FirstUse);
+say({ preserve, unpreserve, copy } satisfies FirstUse);

@@ -1,64 +1,134 @@
 /**
- * Generations of one machine, one after the other in this process: a file is preserved, taken back, preserved again, handed over, and retrieved
+ * Generations of one machine, one after the other in this process: files are preserved, taken back, preserved again, handed over, and retrieved
  * by the next kernel on the same RAM. The engine has compiled everything after a few rounds, so this is the work itself.
  */
 import { bootKernel, type Kernel } from '@liveupdate/kexec';
 import { MappedRam } from '@liveupdate/linux';
 import { ShmemFile } from '@liveupdate/shmem';
-import { copy, timed } from './baselines.ts';
-import { fillFile, touchFile } from './fill-file.ts';
-import { ramSizeFor } from './machine-size.ts';
-import type { Trial } from './runner.ts';
+import { copyTarget, copyTo, timed, writeRecords } from './baselines.ts';
+import type { Rounds } from './runner.ts';
+import { makeFiles, makeRam, refill, touchFile, type Workload } from './workload.ts';
 
 const SESSION = 'bench';
-const TOKEN = 1;
 
-/** @param huge whether the file has folios of 2 MiB, or of 4 KiB */
-export function generations(huge: boolean): Trial['prepare'] {
-  return ({ size }) => {
-    const ram = MappedRam.anonymous({ name: 'liveupdate-bench', size: ramSizeFor(size) });
-    const target = MappedRam.anonymous({ name: 'liveupdate-bench-copy', size });
-    target.populate(0, size);
-    let kernel: Kernel = bootKernel(ram, undefined, { freeMemory: 'zero' });
-    let file = kernel.shmem.memfdCreate('bench');
-    if (huge) file.adviseHuge();
-    fillFile(file, size);
+/** What is measured around one phase: time here, other things in a profile. */
+export type Around = (phase: Phase, work: () => Promise<void>) => Promise<void>;
 
-    const copyOnce = (): Promise<number> => {
-      touchFile(file);
-      using mapped = file.map();
-      return timed(() => {
-        copy(target.bytes(0, size), mapped.bytes);
-      });
+/** What a generation does, in this order. */
+export const GENERATION_PHASES = {
+  preserve: 'preserve',
+  unpreserve: 'unpreserve',
+  freeze: 'freeze and serialise',
+  boot: 'boot from the handover',
+  retrieve: 'retrieve',
+  finish: 'finish',
+} as const;
+export type Phase = keyof typeof GENERATION_PHASES;
+
+/** One machine in this process. */
+export class Generations implements Disposable {
+  readonly ram: MappedRam;
+  readonly #workload: Workload;
+  readonly #size: number;
+  #kernel: Kernel;
+  #files: ShmemFile[];
+
+  constructor(workload: Workload, size: number) {
+    this.#workload = workload;
+    this.#size = size;
+    this.ram = makeRam(workload, size);
+    this.#kernel = bootKernel(this.ram, undefined, { freeMemory: 'zero' });
+    this.#files = makeFiles(this.#kernel.shmem, workload, size);
+  }
+
+  get files(): readonly ShmemFile[] {
+    return this.#files;
+  }
+
+  /** Goes through all phases once. */
+  async pass(around: Around): Promise<void> {
+    const { luo } = this.#kernel;
+    const session = luo.createSession(SESSION);
+    const preserve = async (): Promise<void> => {
+      for (const [index, file] of this.#files.entries()) await session.preserve(file, index);
     };
-    const handOver = async (): Promise<Record<string, number>> => {
-      const session = kernel.luo.createSession(SESSION);
-      const preserve = await timed(() => session.preserve(file, TOKEN));
-      const unpreserve = await timed(() => session.unpreserve(TOKEN));
-      await session.preserve(file, TOKEN);
-      await kernel.luo.reboot();
-      const { entry } = kernel.kho;
-      const boot = await timed(() => {
-        kernel = bootKernel(ram, entry);
-        kernel.commit();
+    await around('preserve', preserve);
+    await around('unpreserve', async () => {
+      for (const index of this.#files.keys()) await session.unpreserve(index);
+    });
+    await preserve();
+    await around('freeze', () => luo.reboot());
+    const { entry } = this.#kernel.kho;
+    // eslint-disable-next-line @typescript-eslint/require-await -- every phase is a promise to whoever measures it
+    await around('boot', async () => {
+      this.#kernel = bootKernel(this.ram, entry);
+      this.#kernel.commit();
+    });
+    const incoming = this.#kernel.luo.retrieveSession(SESSION);
+    const files: ShmemFile[] = [];
+    await around('retrieve', async () => {
+      for (const index of this.#files.keys()) files.push(await incoming.retrieve(index, ShmemFile));
+    });
+    await around('finish', () => incoming.finish());
+    this.#files = files;
+    if (this.#workload.content === 'sparse')
+      for (const file of files) refill(file, this.#workload, this.#size / files.length);
+  }
+
+  [Symbol.dispose](): void {
+    this.ram.close();
+  }
+}
+
+/** The trial of a workload. */
+export function generations(workload: Workload) {
+  return ({ size }: { readonly size: number }): Rounds => {
+    const machine = new Generations(workload, size);
+    const target = copyTarget(size);
+    const records = MappedRam.anonymous({
+      name: 'liveupdate-bench-records',
+      size: recordsSize(workload, size),
+    });
+    records.populate(0, records.size);
+
+    const copy = async (): Promise<number> => {
+      let milliseconds = 0;
+      for (const file of machine.files) {
+        touchFile(file);
+        using mapped = file.map();
+        milliseconds += await timed(() => {
+          copyTo(target, mapped.bytes);
+        });
+      }
+      return milliseconds;
+    };
+    const againsts = async (): Promise<Record<string, number>> => ({
+      copy: await copy(),
+      records: await timed(() => {
+        writeRecords(records, size / workload.folio, workload.folio);
+      }),
+    });
+    const pass = async (): Promise<Record<string, number>> => {
+      const phases: Record<string, number> = {};
+      await machine.pass(async (phase, work) => {
+        phases[phase] = await timed(work);
       });
-      const incoming = kernel.luo.retrieveSession(SESSION);
-      const retrieve = await timed(async () => {
-        file = await incoming.retrieve(TOKEN, ShmemFile);
-      });
-      await incoming.finish();
-      return { preserve, unpreserve, boot, retrieve };
+      return phases;
     };
     return {
       run: async (round) => {
         // In turn, so that neither always finds the caches as the other left them.
-        if (round % 2 === 0) return { copy: await copyOnce(), ...(await handOver()) };
-        return { ...(await handOver()), copy: await copyOnce() };
+        if (round % 2 === 0) return { ...(await againsts()), ...(await pass()) };
+        return { ...(await pass()), ...(await againsts()) };
       },
       end: () => {
-        target.close();
-        ram.close();
+        for (const ram of [target, records, machine.ram]) ram.close();
       },
     };
   };
+}
+
+/** At least the two pages that a RAM has. */
+function recordsSize({ folio }: Workload, size: number): number {
+  return Math.max(2, Math.ceil(((size / folio) * 16) / 4096)) * 4096;
 }

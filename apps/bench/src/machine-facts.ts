@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import * as os from 'node:os';
 import { hostFacts } from '@liveupdate/linux';
+import { redisVersion } from './redis.ts';
 
 export interface MachineFacts {
   readonly arch: string;
@@ -9,23 +10,36 @@ export interface MachineFacts {
   readonly cpus: number;
   /** Bytes. */
   readonly memory: number;
+  /** Bytes that trials may take together: what was free at the start, less a reserve. */
+  readonly room: number;
   readonly kernel: string;
   readonly node: string;
   /** Settings for transparent huge pages: of the host's own pages under RAM, not of a file's folios. */
   readonly hugePages: { readonly enabled: string | undefined; readonly shmemEnabled: string | undefined };
+  /** Huge pages in the host's pool. */
+  readonly hugetlb: number;
+  /** Version of the Redis server; undefined where there is none. */
+  readonly redis: string | undefined;
 }
 
+/** What is left to the rest of the machine. */
+const RESERVE = 2 ** 30;
+
 export function machineFacts(): MachineFacts {
-  const { arch, kernel, node, hugePages } = hostFacts();
+  const { arch, kernel, node, hugePages, hugetlb, memory, cgroupMemoryMax, shm } = hostFacts();
   const cpus = os.cpus();
+  const limits = [memory.available ?? os.freemem(), cgroupMemoryMax, shm?.free];
   return {
     arch,
     cpu: cpus.at(0)?.model.trim() ?? 'unknown',
     cpus: cpus.length,
     memory: os.totalmem(),
+    room: Math.max(0, Math.min(...limits.filter((limit) => limit !== undefined)) - RESERVE),
     kernel: kernel ?? 'unknown',
     node: node.version,
     hugePages,
+    hugetlb: hugetlb.total ?? 0,
+    redis: redisVersion(),
   };
 }
 

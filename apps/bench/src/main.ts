@@ -3,116 +3,166 @@
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { codeOf, parseSize } from '@liveupdate/base';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { commitOf, load, machineFacts } from './machine-facts.ts';
-import { endProgress, progressOf } from './progress.ts';
+import { codeOf } from '@liveupdate/base';
+import { Command, CommanderError, Option } from 'commander';
+import { compareFigures, comparisonReport } from './compare.ts';
+import { htmlReport } from './html-report.ts';
+import { measure, type MeasureOptions } from './measure.ts';
+import { count, listOfSizes, size, trialNamed } from './option-values.ts';
+import { PROFILED } from './profile.ts';
+import { endProgress } from './progress.ts';
 import { withFigures } from './readme.ts';
 import { textReport } from './report.ts';
-import { evaluate, writeResults, type Results } from './results.ts';
-import { runTrial, type Measured, type Trial } from './runner.ts';
+import { brokenFigures, readResults, writeResults, type Results } from './results.ts';
+import type { Trial } from './runner.ts';
 import { TRIALS } from './trials.ts';
 
 /** The package: this file lies in src, or in dist. */
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
-const SMOKE = { size: 64 * 2 ** 20, repeat: 2 };
-const LEAST_SIZE = 2 ** 20;
+const MiB = 2 ** 20;
+const GiB = 2 ** 30;
+
+/** What is not asked for on the command line. */
+const DEFAULTS = { size: GiB, series: [64 * MiB, 256 * MiB, GiB, 4 * GiB], repeat: 11, warmUp: 2 };
+const FULL_SERIES = [64 * MiB, 256 * MiB, GiB, 4 * GiB, 16 * GiB];
+const SMOKE = {
+  size: 64 * MiB,
+  series: [],
+  most: 64 * MiB,
+  rounds: 2,
+  warmUp: 0,
+  profiled: 1,
+  profilePasses: 1,
+};
+const PROFILE_PASSES = 5;
 
 interface Options {
-  readonly size: number;
+  readonly size?: number;
+  readonly sizes?: readonly number[];
+  readonly full: boolean;
   readonly repeat: number;
+  readonly profile: boolean;
   readonly json: boolean;
   readonly smoke: boolean;
   readonly readme: boolean;
   readonly out?: string;
+  readonly html?: string;
 }
 
-function size(text: string): number {
-  try {
-    const bytes = parseSize(text);
-    if (bytes < LEAST_SIZE || bytes % LEAST_SIZE !== 0) throw new RangeError('whole MiB');
-    return bytes;
-  } catch {
-    throw new InvalidArgumentError('Whole MiB, such as 512MiB or 2GiB.');
-  }
-}
-
-function count(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 1000)
-    throw new InvalidArgumentError('A number from 1 to 1000.');
-  return value;
-}
-
-function trialNamed(name: string, before: readonly Trial[] = []): readonly Trial[] {
-  const trial = TRIALS.find((each) => each.name === name);
-  if (!trial) throw new InvalidArgumentError(`There are: ${TRIALS.map((each) => each.name).join(', ')}.`);
-  return [...before, trial];
-}
-
-function commandLine(): Command {
-  return new Command('bench')
+function commandLine(done: (status: number) => void): Command {
+  const program = new Command('bench')
     .description('Measures live update against the other ways to carry memory over a restart.')
-    .argument('[trials...]', `which: ${TRIALS.map(({ name }) => name).join(', ')} (default: all)`, trialNamed)
-    .addOption(new Option('--size <size>', 'bytes in the file').argParser(size).default(2 ** 31, '2GiB'))
-    .option('--repeat <rounds>', 'rounds of each trial', count, 15)
-    .option('--json', 'results as JSON on standard output', false)
-    .option('--out <file>', 'where results go (default: results/ in the package, if all trials are run)')
-    .option('--smoke', 'a short run that only shows that everything works: 64 MiB, 2 rounds', false)
-    .option(
-      '--readme',
-      "insert the figures of its results file into the package's README, and measure nothing",
-      false,
-    )
     .exitOverride();
+  const list = TRIALS.map(
+    ({ name, title, extra }) => `  ${name.padEnd(14)} ${title}${extra ? ' (extra)' : ''}`,
+  );
+  program
+    .command('run', { isDefault: true })
+    .description('measure, and report (this is the default)')
+    .argument('[trials...]', 'which; default all but the extra ones', trialNamed)
+    .addOption(new Option('--size <size>', 'bytes in the files (default: 1GiB)').argParser(size))
+    .addOption(
+      new Option(
+        '--sizes <sizes>',
+        'sizes of the trials that are run at several, such as 64MiB,16GiB',
+      ).argParser(listOfSizes),
+    )
+    .option('--full', 'everything: extra trials too, and sizes from 64 MiB to 16 GiB', false)
+    .option('--repeat <rounds>', 'rounds of each trial, after two that do not count', count, DEFAULTS.repeat)
+    .option('--no-profile', 'leave out where the time goes')
+    .option('--json', 'results as JSON on standard output', false)
+    .option('--out <file>', 'where results go (default: results/ in the package, if all is run)')
+    .option('--html <file>', 'a page with charts (default: beside the results)')
+    .option('--smoke', 'a short run that only shows that everything works: 64 MiB, one round', false)
+    .option('--readme', 'insert the figures of its results file into the READMEs, and measure nothing', false)
+    .addHelpText('after', `\nTrials:\n${list.join('\n')}`)
+    .action(async (trials: readonly Trial[], options: Options) => {
+      done(options.readme ? writeReadmes() : await run(trials, options));
+    });
+  program
+    .command('compare')
+    .description('what got better or worse beyond noise; exit code 1 if a ratio got worse')
+    .argument('<old>', 'a results file')
+    .argument('<new>', 'another')
+    .action((old: string, fresh: string) => {
+      done(compare(readResults(old), readResults(fresh)));
+    });
+  program
+    .command('html')
+    .description('a page with charts of a results file; it stands alone')
+    .argument('<results>', 'a results file')
+    .argument('<page>', 'where the page goes')
+    .action((results: string, page: string) => {
+      fs.writeFileSync(page, htmlReport(readResults(results)));
+      done(0);
+    });
+  return program;
 }
 
-async function measure(trials: readonly Trial[], { size, repeat }: Options): Promise<Results> {
-  const start = load();
-  const measured = new Map<string, Measured>();
-  for (const trial of trials)
-    measured.set(trial.name, await runTrial(trial, { size }, repeat, progressOf(trial, repeat)));
-  endProgress();
-  return evaluate(measured, {
-    date: new Date().toISOString(),
-    commit: commitOf(PACKAGE),
-    machine: machineFacts(),
-    load: { start, end: load() },
-    size,
-    rounds: repeat,
-  });
+/** What to measure, and how often. */
+function measureOptions(options: Options): MeasureOptions {
+  if (options.smoke) return { ...SMOKE, directory: PACKAGE };
+  const asked = options.sizes ?? (options.size === undefined ? undefined : []);
+  const series = asked ?? (options.full ? FULL_SERIES : DEFAULTS.series);
+  return {
+    size: options.size ?? (series.includes(DEFAULTS.size) ? DEFAULTS.size : Math.max(...series)),
+    series,
+    rounds: options.repeat,
+    warmUp: DEFAULTS.warmUp,
+    profiled: options.profile ? PROFILED.length : 0,
+    profilePasses: PROFILE_PASSES,
+    directory: PACKAGE,
+  };
 }
 
-/** Where the results of a whole run are kept, one file per kind of machine. */
-function defaultOut({ machine }: Results): string {
+async function run(chosen: readonly Trial[], options: Options): Promise<number> {
+  const usual = TRIALS.filter(({ extra }) => extra !== true || options.full || options.smoke);
+  const trials = chosen.length > 0 ? chosen : usual;
+  for (const file of [options.out, options.html])
+    if (file !== undefined) fs.accessSync(dirname(file), fs.constants.W_OK); // not after an hour of measuring
+  const results = await measure(trials, measureOptions(options));
+  const isWhole = chosen.length === 0 && !options.smoke && options.size === undefined && options.profile;
+  const out = options.out ?? (isWhole ? defaultOut(results) : undefined);
+  const html = options.html ?? (isWhole ? out?.replace(/(\.json)?$/, '.html') : undefined);
+  if (out !== undefined) writeResults(out, results);
+  if (html !== undefined) fs.writeFileSync(html, htmlReport(results));
+  process.stdout.write(options.json ? `${JSON.stringify(results, undefined, 2)}\n` : textReport(results));
+  for (const file of [out, html]) if (file !== undefined) process.stderr.write(`bench: written to ${file}\n`);
+  const broken = brokenFigures(results);
+  for (const { title, result, sane } of broken)
+    process.stderr.write(`bench: BROKEN ${title}: ${result.median}, where ${sane} is beyond doubt\n`);
+  return broken.length > 0 || results.figures.some(({ verdict }) => verdict === 'fail') ? 1 : 0;
+}
+
+/** Where the results of a whole run are kept, one file per kind of machine: in a checkout with it, elsewhere where the caller stands. */
+function defaultOut({ machine, commit }: Results): string {
+  const name = `${machine.arch}-${machine.cpus}cpu.json`;
+  if (commit === undefined) return `liveupdate-bench-${name}`;
   const directory = join(PACKAGE, 'results');
   fs.mkdirSync(directory, { recursive: true });
-  return join(directory, `${machine.arch}-${machine.cpus}cpu.json`);
+  return join(directory, name);
 }
 
-async function run(argv: readonly string[]): Promise<number> {
-  const command = commandLine();
-  command.parse(argv, { from: 'user' });
-  const given = command.opts<Options>();
-  const options = given.smoke ? { ...given, ...SMOKE } : given;
-  if (options.readme) {
-    fs.writeFileSync(join(PACKAGE, 'README.md'), withFigures(PACKAGE));
-    return 0;
-  }
-  const [chosen] = command.processedArgs as [readonly Trial[]];
-  const trials = chosen.length > 0 ? chosen : TRIALS;
-  if (options.out !== undefined) fs.accessSync(dirname(options.out), fs.constants.W_OK); // not after an hour of measuring
-  const results = await measure(trials, options);
-  const isWhole = trials.length === TRIALS.length && !options.smoke;
-  const out = options.out ?? (isWhole ? defaultOut(results) : undefined);
-  if (out !== undefined) writeResults(out, results);
-  process.stdout.write(options.json ? `${JSON.stringify(results, undefined, 2)}\n` : textReport(results));
-  if (out !== undefined) process.stderr.write(`bench: results are in ${out}\n`);
-  return results.figures.some(({ verdict }) => verdict === 'fail') ? 1 : 0;
+/** This package's README, and the repository's where this is a checkout. */
+function writeReadmes(): number {
+  const root = join(PACKAGE, '../..');
+  const directories = fs.existsSync(join(root, 'pnpm-workspace.yaml')) ? [PACKAGE, root] : [PACKAGE];
+  const texts = directories.map(
+    (directory) => [join(directory, 'README.md'), withFigures(directory)] as const,
+  );
+  for (const [file, text] of texts) fs.writeFileSync(file, text);
+  return 0;
+}
+
+function compare(old: Results, fresh: Results): number {
+  process.stdout.write(comparisonReport(old, fresh));
+  return compareFigures(old, fresh).some(({ change }) => change === 'worse') ? 1 : 0;
 }
 
 try {
-  process.exitCode = await run(process.argv.slice(2));
+  await commandLine((status) => {
+    process.exitCode = status;
+  }).parseAsync(process.argv.slice(2), { from: 'user' });
 } catch (error) {
   endProgress();
   if (error instanceof CommanderError) {

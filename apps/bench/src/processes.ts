@@ -1,45 +1,172 @@
 /** Trials with processes of their own: replaced ones, and ones that do something for the first time. */
+import { setImmediate } from 'node:timers/promises';
+import type { MappedRam } from '@liveupdate/linux';
 import { timed } from './baselines.ts';
+import type { BareArgument, BareStart } from './bare.ts';
 import { Child, runToEnd } from './child-process.ts';
+import { statusBytes } from './child-side.ts';
 import type { FirstUse } from './first-use.ts';
-import type { Trial } from './runner.ts';
-import type { Blackout } from './service.ts';
+import { inTurn, type Trial } from './runner.ts';
+import type { Replacement, ServiceArgument } from './service.ts';
+import { makeRam, type Workload } from './workload.ts';
 
-/** A service that is replaced in each round, and the empty program in between. */
-export function replacement(huge: boolean): Trial['prepare'] {
-  return async ({ size }) => {
-    const service = new Child<Blackout>('service', String(size), huge ? 'huge' : 'small');
+/** Phases of a blackout, in their order: from the moment when nothing is served any more to the first byte read. */
+export const BLACKOUT_PHASES = {
+  seal: 'files frozen, records written, boot page sealed',
+  exec: 'old program taken down, Node loaded by the kernel',
+  node: 'Node starts',
+  modules: "the service's modules are loaded",
+  open: 'Machine.open: lock, boot from the handover',
+  retrieve: 'retrieve',
+  read: 'first byte read',
+} as const;
+
+/** A service on RAM that is ours too. */
+export class Service implements AsyncDisposable {
+  readonly ram: MappedRam;
+  readonly #child: Child<Replacement>;
+
+  private constructor(argument: ServiceArgument) {
+    this.ram = makeRam(argument.workload, argument.size);
+    this.#child = new Child('service', { argument, fd: this.ram.fd });
+  }
+
+  /** Starts one; its file is filled then. */
+  static async start(workload: Workload, size: number, reads = false): Promise<Service> {
+    const service = new Service({ size, workload, reads });
     try {
-      await service.line(); // it stands, its file is filled
+      await service.#child.line();
+      return service;
     } catch (error) {
       await service[Symbol.asyncDispose]();
       throw error;
     }
-    const replace = async (): Promise<Record<string, number>> => {
-      service.go();
-      const phases = { ...(await service.line()) };
-      await service.line(); // it stands again
-      const blackout = Object.values(phases).reduce((sum, phase) => sum + phase, 0);
-      return { blackout, ...phases };
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /**
+   * Replaces it once. Beside the phases: `blackout`, in which nothing was served, and `handover`, from the call of preserve to the first byte
+   * read, the time included in which RAM leaves the page tables and everything goes on.
+   */
+  async replace(): Promise<Record<string, number>> {
+    this.#child.go();
+    const phases = { ...(await this.#child.line()) };
+    await this.#child.line(); // it stands again
+    let blackout = 0;
+    for (const phase of Object.keys(BLACKOUT_PHASES) as (keyof typeof BLACKOUT_PHASES)[])
+      blackout += phases[phase];
+    return { blackout, handover: phases.preserve + phases.prepare + blackout, ...phases };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#child[Symbol.asyncDispose]();
+    this.ram.close();
+  }
+}
+
+/** A program that maps a service's RAM and passes it on, and does nothing else. */
+export class Bare implements AsyncDisposable {
+  readonly #child: Child<BareStart>;
+
+  constructor(ram: MappedRam, argument: BareArgument) {
+    this.#child = new Child('bare', { argument, fd: ram.fd });
+  }
+
+  async replace(): Promise<Record<string, number>> {
+    await this.#child.line(); // it stands
+    this.#child.go();
+    const { start, readAll } = await this.#child.line();
+    return { bare: start, ...(readAll === undefined ? {} : { bareReadAll: readAll }) };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#child[Symbol.asyncDispose]();
+  }
+}
+
+/** A service that is replaced in each round; in between a program that does nothing but map the same memory, and an empty one. */
+export function replacement(workload: Workload, reads: boolean): Trial['prepare'] {
+  return async ({ size }) => {
+    const service = await Service.start(workload, size, reads);
+    const bare = new Bare(service.ram, { size, reads });
+    const sides = [
+      () => service.replace(),
+      () => bare.replace(),
+      async () => ({ empty: await timed(() => runToEnd('empty')) }),
+    ];
+    return {
+      run: (round) => inTurn(sides, round),
+      end: async () => {
+        await bare[Symbol.asyncDispose]();
+        await service[Symbol.asyncDispose]();
+      },
     };
-    const runEmpty = (): Promise<number> => timed(() => runToEnd('empty'));
+  };
+}
+
+/** How many times smaller the small one of two services is. */
+const GROWTH = 256;
+const LEAST_SIZE = 4 * 2 ** 20;
+
+/** Two services that differ in size, replaced in turns: what the blackout owes to the bytes. */
+export function growth(workload: Workload): Trial['prepare'] {
+  return async ({ size }) => {
+    const least = Math.max(LEAST_SIZE, size / GROWTH);
+    const small = await Service.start(workload, least);
+    const large = await Service.start(workload, size);
+    const sides = [
+      async () => ({ least: (await small.replace()).blackout }),
+      async () => ({ most: (await large.replace()).blackout }),
+    ];
     return {
       run: async (round) => {
-        if (round % 2 === 0) return { empty: await runEmpty(), ...(await replace()) };
-        return { ...(await replace()), empty: await runEmpty() };
+        const { least: before, most } = await inTurn(sides, round);
+        return { least: before, most, perGiB: (most - before) / ((size - least) / 2 ** 30) };
+      },
+      end: async () => {
+        await large[Symbol.asyncDispose]();
+        await small[Symbol.asyncDispose]();
+      },
+    };
+  };
+}
+
+/** In each round a program that preserves a file for the first time. */
+export const firstUse: Trial['prepare'] = ({ size }) => ({
+  run: async () => {
+    await using program = new Child<FirstUse>('first-use', { argument: { size } });
+    return { ...(await program.line()) };
+  },
+  end: () => undefined,
+});
+
+/** A service that is replaced while somebody watches how much private memory it has, beside an empty program. */
+export function memory(workload: Workload): Trial['prepare'] {
+  return async ({ size }) => {
+    const service = await Service.start(workload, size);
+    return {
+      run: async () => {
+        const watch = new AbortController();
+        const peak = peakOf(service.pid, watch.signal);
+        await service.replace();
+        watch.abort();
+        await using empty = new Child<{ anonymous: number }>('empty-memory');
+        return { outside: (await peak) - (await empty.line()).anonymous, bytes: size };
       },
       end: () => service[Symbol.asyncDispose](),
     };
   };
 }
 
-/** In each round a program that preserves a file for the first time, and the empty program's memory. */
-export const firstUse: Trial['prepare'] = ({ size }) => ({
-  run: async () => {
-    await using program = new Child<FirstUse>('first-use', String(size));
-    const { anonymous, ...times } = await program.line();
-    await using empty = new Child<{ anonymous: number }>('empty-memory');
-    return { ...times, outside: anonymous - (await empty.line()).anonymous };
-  },
-  end: () => undefined,
-});
+/** The most private memory that a process has until the signal, looked at some thousand times a second. */
+async function peakOf(pid: number, until: AbortSignal): Promise<number> {
+  let peak = 0;
+  while (!until.aborted) {
+    peak = Math.max(peak, statusBytes('RssAnon', pid));
+    await setImmediate();
+  }
+  return peak;
+}

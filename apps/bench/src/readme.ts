@@ -1,14 +1,14 @@
-/** The part of the README that a command writes: the figures of a results file, between two markers of which the first names the file. */
+/** The parts of READMEs that a command writes: the figures of a results file, between two markers of which the first names the file. */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { KernelError } from '@liveupdate/base';
-import { markdownReport } from './report.ts';
+import { markdownHeadlines, markdownReport } from './report.ts';
 import { readResults } from './results.ts';
 
-const FIGURES = /(<!-- figures: (\S+) -->\n).*?(<!-- figures end -->)/s;
+const FIGURES = /(<!-- (figures|headlines): (\S+) -->\n).*?(<!-- \2 end -->)/s;
 
 /**
- * The README with the figures of the file that its marker names.
+ * A README with the figures (all of them, or the headlines) of the file that its marker names.
  *
  * @param directory of the README, which names the results file relative to it
  * @throws KernelError EINVAL: no markers, or no results file
@@ -20,7 +20,8 @@ export function withFigures(directory: string): string {
     const markers = '`<!-- figures: results/NAME.json -->` and `<!-- figures end -->`';
     throw new KernelError('EINVAL', `README.md has no place for the figures: add lines with ${markers}`);
   }
-  const [, begin, file, end] = marked;
-  const figures = markdownReport(readResults(join(directory, file)));
+  const [, begin, kind, file, end] = marked;
+  const results = readResults(join(directory, file));
+  const figures = kind === 'headlines' ? markdownHeadlines(results) : markdownReport(results);
   return text.replace(FIGURES, () => `${begin}\n${figures}\n\n${end}`);
 }

@@ -1,35 +1,28 @@
-/** Results as text: a table for a terminal, and the same in Markdown for the README. */
+/** Results as text: tables for a terminal, and the same in Markdown for the READMEs. */
 import { formatSize } from '@liveupdate/base';
-import type { FigureResult, Results } from './results.ts';
-import type { Summary } from './stats.ts';
-import { PHASES, type Kind } from './trials.ts';
-
-const HEAD = ['', 'measured', 'against', 'result', 'half of all between', 'goal', ''] as const;
-
-/** Three significant digits. */
-function number(value: number): string {
-  if (value === 0) return '0';
-  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
-  return value.toFixed(Math.min(3, digits));
-}
-
-function time(milliseconds: number): string {
-  return milliseconds < 1000 ? `${number(milliseconds)} ms` : `${number(milliseconds / 1000)} s`;
-}
-
-const VALUES: Readonly<Record<Kind, (value: number) => string>> = {
-  faster: time,
-  longer: time,
-  share: formatSize,
-};
-const RESULTS: Readonly<Record<Kind, (value: number) => string>> = {
-  faster: (value) => `${number(value)} times faster`,
-  longer: (value) => `${number(value)} times as long`,
-  share: (value) => `${number(value)} %`,
-};
+import { ALTERNATIVES } from './alternatives.ts';
+import type { Hot } from './cpu-profile.ts';
+import { GENERATION_PHASES } from './generations.ts';
+import { BLACKOUT_PHASES } from './processes.ts';
+import { NO_REDIS } from './redis.ts';
+import { findRun, runsOf, type FigureResult, type Results, type RunResult } from './results.ts';
+import { markdownTable, number, RESULTS, textTable, time, VALUES, type Rows } from './tables.ts';
 
 /** What a series is measured against, in words. */
-const AGAINST: Readonly<Record<string, string>> = { copy: 'copy', empty: 'empty program', ram: 'RAM' };
+const AGAINST: Readonly<Record<string, string>> = {
+  copy: 'copy',
+  records: 'records alone',
+  bare: 'bare program',
+  bareReadAll: 'bare program',
+  least: '64 MiB',
+  empty: 'empty program',
+  bytes: 'preserved',
+  tmpfs: 'tmpfs',
+  serialize: 'v8.serialize',
+  redis: 'Redis',
+};
+
+const FIGURE_HEAD = ['', 'measured', 'against', 'result', 'half of all between', 'goal', ''] as const;
 
 function figureCells(figure: FigureResult): string[] {
   const { kind, result, goal } = figure;
@@ -37,7 +30,7 @@ function figureCells(figure: FigureResult): string[] {
   const sign = kind === 'faster' ? '≥' : '≤';
   return [
     figure.title,
-    value(figure.measuredValue.median),
+    kind === 'slope' ? '' : value(figure.measuredValue.median),
     `${AGAINST[figure.against] ?? figure.against} ${value(figure.againstValue.median)}`,
     RESULTS[kind](result.median),
     `${number(result.p25)} .. ${number(result.p75)}`,
@@ -46,65 +39,139 @@ function figureCells(figure: FigureResult): string[] {
   ];
 }
 
-function phaseRows(series: Readonly<Record<string, Summary>>): string[][] {
-  return Object.entries(PHASES).map(([name, title]) => {
-    const { median, p25, p75 } = series[name];
-    return [title, time(median), `${time(p25)} .. ${time(p75)}`];
+/** Figures with their goals. */
+export function figureRows(results: Results): Rows {
+  return [FIGURE_HEAD, ...results.figures.map(figureCells)];
+}
+
+/** The parts of a blackout at the size of the figures, as far as they were measured. */
+function blackout(results: Results): Rows[] {
+  const runs = [
+    ['4 KiB folios', findRun(results, 'replace')],
+    ['2 MiB folios', findRun(results, 'replace-huge')],
+  ] as const;
+  const there = runs.filter((pair): pair is readonly [(typeof pair)[0], RunResult] => pair[1] !== undefined);
+  if (there.length === 0) return [];
+  const row = (title: string, series: string): string[] => [
+    title,
+    ...there.map(([, run]) => time(run.series[series].median)),
+  ];
+  const rows = [
+    [`blackout at ${formatSize(results.size)}: of which`, ...there.map(([title]) => title)],
+    ...Object.entries(BLACKOUT_PHASES).map(([series, title]) => row(title, series)),
+    row('all of the blackout', 'blackout'),
+    row('for comparison: a bare program maps the same memory', 'bare'),
+    row('for comparison: an empty program, to its end', 'empty'),
+    row('before it, served: RAM leaves the page tables', 'prepare'),
+  ];
+  return [rows];
+}
+
+const REPLACED_SERIES = { blackout: 'blackout', handover: 'whole handover', bare: 'bare program' } as const;
+
+/** Trials of which there is a table by size, and the series in it. */
+const BY_SIZE: readonly { trial: string; title: string; series: Readonly<Record<string, string>> }[] = [
+  { trial: 'small', title: 'in one process, 4 KiB folios', series: GENERATION_PHASES },
+  { trial: 'huge', title: 'in one process, 2 MiB folios', series: GENERATION_PHASES },
+  { trial: 'replace', title: 'replaced, 4 KiB folios', series: REPLACED_SERIES },
+  { trial: 'replace-huge', title: 'replaced, 2 MiB folios', series: REPLACED_SERIES },
+];
+
+/** Medians, a column for each size. */
+function bySize(results: Results): Rows[] {
+  return BY_SIZE.flatMap(({ trial, title, series }) => {
+    const runs = runsOf(results, trial);
+    if (runs.length < 2) return [];
+    const head = [title, ...runs.map(({ size }) => formatSize(size))];
+    const medians = Object.entries(series).map(([name, what]) => [
+      what,
+      ...runs.map((run) => time(run.series[name].median)),
+    ]);
+    return [[head, ...medians]];
   });
 }
 
-const PHASE_HEAD = ['blackout, 4 KiB folios: of which', 'median', 'half of all between'] as const;
+/** Ours and the others, in milliseconds. */
+function beside(results: Results): Rows[] {
+  const run = findRun(results, 'alternatives');
+  if (!run) return [];
+  const rows = Object.entries({ handover: 'a live update, all of it', ...ALTERNATIVES }).flatMap(
+    ([name, title]) => (name in run.series ? [[title, time(run.series[name].median)]] : []),
+  );
+  return [[[`${formatSize(run.size)} carried over a restart by`, 'median'], ...rows]];
+}
+
+const PROFILE_HEAD = ['time', 'user', 'system', 'faults', 'calls', 'RAM written', 'arrays', 'most time in'];
+
+/** Where the time goes, in numbers for a GiB, and in names. */
+export function profileTables({ profile }: Results): Rows[] {
+  return profile.map(({ title, size, phases }) => {
+    const per = (value: number): number => (value / size) * 2 ** 30;
+    const rows = phases.map(({ phase, functions, symbols, ...counts }) => [
+      phase,
+      ...[counts.time, counts.user, counts.system].map((value) => time(per(value))),
+      number(per(counts.faults)),
+      counts.calls === undefined ? '?' : number(per(counts.calls)),
+      ...[counts.written, counts.arrays].map((value) => formatSize(Math.round(per(value)))),
+      [...functions.slice(0, 1), ...symbols.slice(0, 1)].map(nameOfHot).join('; '),
+    ]);
+    return [[`${title}: per GiB`, ...PROFILE_HEAD], ...rows];
+  });
+}
+
+export function nameOfHot({ what, share }: Hot): string {
+  return `${what} ${Math.round(share)} %`;
+}
 
 /** Where and when it was measured, a sentence per line. */
-function circumstances({ machine, load, size, rounds, built, date, commit }: Results): string[] {
+export function circumstances({ machine, load, size, rounds, built, date, commit }: Results): string[] {
   const huge = machine.hugePages.shmemEnabled ?? 'unknown';
   return [
-    `${formatSize(size)} in the file, ${rounds} round${rounds === 1 ? '' : 's'}, ${built ? 'built JavaScript' : 'sources'}, ${date.slice(0, 10)}${commit === undefined ? '' : `, commit ${commit}`}.`,
-    `${machine.cpus} × ${machine.cpu}, ${formatSize(machine.memory)}; Linux ${machine.kernel}, Node ${machine.node}, ${machine.arch}; huge pages for shared memory: ${huge}.`,
+    `${formatSize(size)} in the files unless a line says otherwise, ${rounds} round${rounds === 1 ? '' : 's'}, ${built ? 'built JavaScript' : 'sources'}, ${date.slice(0, 10)}${commit === undefined ? '' : `, commit ${commit}`}.`,
+    `${machine.cpus} × ${machine.cpu}, ${formatSize(machine.memory)}, of which ${formatSize(machine.room)} could be taken; Linux ${machine.kernel}, Node ${machine.node}, ${machine.arch}; huge pages for shared memory: ${huge}; Redis: ${machine.redis ?? 'not installed'}.`,
     `Load average ${load.start.toFixed(2)} at the start, ${load.end.toFixed(2)} at the end.`,
+  ];
+}
+
+/** What was left out, a sentence per line. */
+export function omissions({ skipped, profile, machine, runs }: Results): string[] {
+  const noRedis = machine.redis === undefined && runs.some(({ trial }) => trial === 'alternatives');
+  const noPerf = new Set(profile.flatMap((each) => each.noPerf ?? []));
+  return [
+    ...skipped.map(({ trial, size, reason }) => `SKIPPED ${trial} at ${formatSize(size)}: ${reason}`),
+    ...(noRedis ? [`SKIPPED Redis: ${NO_REDIS}`] : []),
+    ...Array.from(noPerf, (reason) => `SKIPPED perf: ${reason}`),
   ];
 }
 
 /** For a terminal. */
 export function textReport(results: Results): string {
-  const parts = [textTable([[...HEAD], ...results.figures.map(figureCells)])];
-  const replace = results.series['replace'] as Results['series'][string] | undefined;
-  if (replace) parts.push(textTable([[...PHASE_HEAD], ...phaseRows(replace)]));
-  parts.push(circumstances(results).join('\n'));
+  const sections = [
+    figureRows(results),
+    ...blackout(results),
+    ...beside(results),
+    ...bySize(results),
+    ...profileTables(results),
+  ];
+  const parts = sections.map(textTable);
+  parts.push([...omissions(results), ...circumstances(results)].join('\n'));
   return `${parts.join('\n\n')}\n`;
 }
 
-/** For the README. */
+/** For the README of this package. */
 export function markdownReport(results: Results): string {
-  const parts = [
-    circumstances(results).join(' '),
-    markdownTable([[...HEAD], ...results.figures.map(figureCells)]),
-  ];
-  const replace = results.series['replace'] as Results['series'][string] | undefined;
-  if (replace) parts.push(markdownTable([[...PHASE_HEAD], ...phaseRows(replace)]));
+  const sections = [figureRows(results), ...blackout(results), ...beside(results), ...bySize(results)];
+  const parts = [circumstances(results).join(' '), ...sections.map(markdownTable)];
   return parts.join('\n\n');
 }
 
-function widths(rows: readonly (readonly string[])[]): number[] {
-  return rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-}
-
-function textTable(rows: readonly (readonly string[])[]): string {
-  const width = widths(rows);
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => cell.padEnd(width[i]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
-}
-
-/** As Prettier would write it. */
-function markdownTable([head, ...rows]: readonly (readonly string[])[]): string {
-  const width = widths([head, ...rows]).map((columns) => Math.max(3, columns));
-  const line = (row: readonly string[]): string =>
-    `| ${row.map((cell, i) => cell.padEnd(width[i])).join(' | ')} |`;
-  return [line(head), line(width.map((columns) => '-'.repeat(columns))), ...rows.map(line)].join('\n');
+/** For the README of the repository: what most people ask for. */
+export function markdownHeadlines(results: Results): string {
+  const head = ['', 'measured', 'against', 'result'];
+  const rows = results.figures
+    .filter(({ headline }) => headline === true)
+    .map((figure) => figureCells(figure).slice(0, head.length));
+  const { machine, size, date } = results;
+  const where = `${formatSize(size)} unless a line says otherwise; ${machine.cpus} × ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}, ${date.slice(0, 10)}.`;
+  return `${markdownTable([head, ...rows])}\n\n${where}`;
 }

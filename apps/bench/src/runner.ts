@@ -3,12 +3,12 @@ import { assert } from '@liveupdate/base';
 import { summarize, type Summary } from './stats.ts';
 
 export interface TrialOptions {
-  /** Bytes in the file. */
+  /** Bytes in the file, or in all files together. */
   readonly size: number;
 }
 
 /** A trial that is set up. */
-interface Rounds {
+export interface Rounds {
   /** Measures everything once; the series by name, in milliseconds or bytes. */
   run(round: number): Promise<Record<string, number>>;
   end(): unknown;
@@ -19,31 +19,55 @@ export interface Trial {
   readonly name: string;
   /** What it is, for people. */
   readonly title: string;
+  /** Which sizes it is run at: the main one alone (default), a series of them, or one of its own (the largest below it that memory allows). */
+  readonly sizes?: 'main' | 'series' | number;
+  /** Left out unless all is measured, or it is asked for by name. */
+  readonly extra?: boolean;
+  /** Bytes of memory that it takes at a size; default three times the size. */
+  readonly memory?: (size: number) => number;
+  /** Why it cannot be run here; undefined where it can. */
+  readonly missing?: (size: number) => string | undefined;
   prepare(options: TrialOptions): Rounds | Promise<Rounds>;
 }
 
 /** Measurements of one trial: every series has one value per round. */
 export type Measured = Readonly<Record<string, readonly number[]>>;
 
-/** Measures a trial. `progress` is called before each round with its number from 1 on; 0 is the setting up. */
+export interface RoundCounts {
+  /** Rounds before those that count, kept apart. */
+  readonly warmUp: number;
+  readonly rounds: number;
+}
+
+/** Measures a trial. `progress` is called before each round with its number from 1 on, warm-up included; 0 is the setting up. */
 export async function runTrial(
   trial: Trial,
   options: TrialOptions,
-  rounds: number,
+  { warmUp, rounds }: RoundCounts,
   progress: (round: number) => void,
-): Promise<Measured> {
-  const series: Record<string, number[]> = {};
+): Promise<{ readonly warmUp: Measured; readonly series: Measured }> {
+  const kept: Record<'warmUp' | 'series', Record<string, number[]>> = { warmUp: {}, series: {} };
   progress(0);
   const prepared = await trial.prepare(options);
   try {
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < warmUp + rounds; round++) {
       progress(round + 1);
-      for (const [name, value] of Object.entries(await prepared.run(round)))
-        (series[name] ??= []).push(value);
+      const into = kept[round < warmUp ? 'warmUp' : 'series'];
+      for (const [name, value] of Object.entries(await prepared.run(round))) (into[name] ??= []).push(value);
     }
   } finally {
     await prepared.end();
   }
+  return kept;
+}
+
+/** Measures all sides of a round, another one first in each: none finds the machine always as the same other left it. */
+export async function inTurn(
+  sides: readonly (() => Promise<Record<string, number>>)[],
+  round: number,
+): Promise<Record<string, number>> {
+  const series: Record<string, number> = {};
+  for (let i = 0; i < sides.length; i++) Object.assign(series, await sides[(round + i) % sides.length]());
   return series;
 }
 

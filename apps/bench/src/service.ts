@@ -1,85 +1,82 @@
 /**
- * A service with one file in memory that is replaced whenever the parent says so, and tells how long it was away: from the call of kexec in
- * one generation until the next has read the first byte of the file. It imports what a service would, and nothing for the measuring.
+ * A service with one file in memory that is replaced whenever the parent says so, and tells how long each part of it took, until the next
+ * generation has read the first byte of the file. It imports what a service would, and next to nothing for the measuring.
  */
-import { performance } from 'node:perf_hooks';
 import { Machine } from '@liveupdate/kexec';
 import { ShmemFile } from '@liveupdate/shmem';
-import { awaitGo, say } from './child-side.ts';
-import { fillFile, touchFile } from './fill-file.ts';
-import { ramSizeFor } from './machine-size.ts';
+import { argument, awaitGo, before, noteExec, now, say, startPhases } from './child-side.ts';
+import { makeFiles, readBytes, type Workload } from './workload.ts';
 
-const bodyAt = process.hrtime.bigint();
+const bodyAt = now();
 
-/** Milliseconds, one after the other; their sum is the blackout. */
-export interface Blackout {
-  /** Files frozen, records written, the boot page sealed. */
-  readonly seal: number;
-  /** The kernel takes the old program down and loads Node. */
-  readonly exec: number;
-  /** Node and its JavaScript engine start. */
-  readonly node: number;
-  /** The service's modules are found, compiled and run. */
-  readonly modules: number;
-  /** Machine.open. */
-  readonly open: number;
-  readonly retrieve: number;
-  /** The first byte is read. */
-  readonly read: number;
+/** What the service is told. */
+export interface ServiceArgument {
+  readonly size: number;
+  readonly workload: Workload;
+  /** Whether each generation reads the whole file when it stands. */
+  readonly reads: boolean;
 }
 
-/** Environment variable by which a generation learns when the one before called execve. */
-const EXEC_AT = 'LIVEUPDATE_BENCH_EXEC_AT';
+/** Milliseconds, one after the other, of which `BLACKOUT_PHASES` are the blackout; and after that `finish` and perhaps `readAll`. */
+export interface Replacement {
+  readonly preserve: number;
+  readonly prepare: number;
+  readonly seal: number;
+  readonly exec: number;
+  readonly node: number;
+  readonly modules: number;
+  readonly open: number;
+  readonly retrieve: number;
+  readonly read: number;
+  readonly finish: number;
+  readonly readAll?: number;
+}
 
-const [size, huge] = [Number(process.argv[2]), process.argv[3] === 'huge'];
-const machine = await Machine.open({ size: ramSizeFor(size) });
-const openAt = process.hrtime.bigint();
+const { size, workload, reads } = argument() as ServiceArgument;
+const noted = before();
+// The parent's descriptor 3 is the RAM; a later generation inherits it.
+const machine = await Machine.open(noted ? {} : { fd: 3 });
+const openAt = now();
 const { luo, shmem } = machine.kernel;
 let file: ShmemFile;
-if (machine.origin === 'cold') {
-  file = shmem.memfdCreate('bench');
-  if (huge) file.adviseHuge();
-  fillFile(file, size);
-} else {
+if (noted) {
   const session = luo.retrieveSession('bench');
   file = await session.retrieve(1, ShmemFile);
-  const retrieveAt = process.hrtime.bigint();
-  file.pread(new Uint8Array(1), 0);
-  const readAt = process.hrtime.bigint();
-  report(retrieveAt, readAt);
+  const retrieveAt = now();
+  const first = new Uint8Array(1);
+  file.pread(first, 0);
+  const readAt = now();
   await session.finish();
-  touchFile(file); // the generation before had all of it in use, so has this one before it goes
+  const finishAt = now();
+  const phases = startPhases(noted.execAt, bodyAt);
+  const [start, frozen] = [machine.kexecStart, machine.kexecFrozen].map((at) => Number(at) / 1e6);
+  say({
+    preserve: noted.preserve,
+    prepare: frozen - start,
+    seal: noted.execAt - frozen,
+    ...phases,
+    open: openAt - bodyAt,
+    retrieve: retrieveAt - openAt,
+    read: readAt - retrieveAt,
+    finish: finishAt - readAt,
+    ...(reads ? { readAll: readFile() } : {}),
+  } satisfies Replacement);
+} else {
+  [file] = makeFiles(shmem, workload, size);
 }
 say({}); // from here on it does nothing that could disturb what is measured next
 if (awaitGo()) {
+  const start = now();
   await luo.createSession('bench').preserve(file, 1);
-  noteExec();
+  noteExec({ preserve: now() - start });
   await machine.kexec();
 }
 machine.close();
 
-function report(retrieveAt: bigint, readAt: bigint): void {
-  const origin = process.hrtime.bigint() - BigInt(Math.round(performance.now() * 1e6));
-  const since = (at: bigint): number => Number(at - machine.kexecStart) / 1e6;
-  const { nodeStart, bootstrapComplete } = performance.nodeTiming;
-  const execAt = since(BigInt(process.env[EXEC_AT] ?? 0));
-  const startAt = since(origin) + nodeStart;
-  const bootAt = since(origin) + bootstrapComplete;
-  say({
-    seal: execAt,
-    exec: startAt - execAt,
-    node: bootAt - startAt,
-    modules: since(bodyAt) - bootAt,
-    open: since(openAt) - since(bodyAt),
-    retrieve: since(retrieveAt) - since(openAt),
-    read: since(readAt) - since(retrieveAt),
-  } satisfies Blackout);
-}
-
-/** Notes the moment of execve itself: what is before it is ours, what is after it is the kernel's. */
-function noteExec(): void {
-  const execve = process.execve?.bind(process);
-  if (!execve) throw new Error('this Node cannot replace itself: use 22.15 or newer');
-  process.execve = (program, args, env) =>
-    execve(program, args, { ...env, [EXEC_AT]: String(process.hrtime.bigint()) });
+/** The first read of all bytes: every page has to come into this process's page tables. */
+function readFile(): number {
+  using mapped = file.map();
+  const start = now();
+  readBytes(mapped.bytes);
+  return now() - start;
 }

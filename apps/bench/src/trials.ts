@@ -1,14 +1,86 @@
 /** The table of what is measured: trials, and the figures that come of them with their goals. */
+import { alternatives } from './alternatives.ts';
 import { generations } from './generations.ts';
-import { firstUse, replacement } from './processes.ts';
+import { firstUse, growth, memory, replacement } from './processes.ts';
 import type { Trial } from './runner.ts';
+import { HUGE, MEDIUM, missingRam, SMALL, type Workload } from './workload.ts';
+
+const GiB = 2 ** 30;
+
+/** Generations in one process, of a workload. */
+function inProcess(name: string, title: string, workload: Workload): Trial {
+  return {
+    name,
+    title: `generations in one process, ${title}`,
+    memory: (size) => size + Math.min(size, GiB),
+    missing: (size) => missingRam(workload, size),
+    prepare: generations(workload),
+  };
+}
+
+/** A service that is replaced. Its memory is there once: the bare program maps the same. */
+function replaced(name: string, title: string, workload: Workload, reads = true): Trial {
+  const memory = (size: number): number => size;
+  return {
+    name,
+    title: `a service that is replaced, ${title}`,
+    memory,
+    prepare: replacement(workload, reads),
+  };
+}
+
+/** A whole live update beside the alternatives; with Redis the bytes are there six times at the most. */
+const beside = (size: number): number => 6.5 * size;
 
 export const TRIALS: readonly Trial[] = [
-  { name: 'small', title: 'generations in one process, 4 KiB folios', prepare: generations(false) },
-  { name: 'huge', title: 'generations in one process, 2 MiB folios', prepare: generations(true) },
+  { ...inProcess('small', '4 KiB folios', SMALL), sizes: 'series' },
+  inProcess('medium', '64 KiB folios', MEDIUM),
+  { ...inProcess('huge', '2 MiB folios', HUGE), sizes: 'series' },
+  inProcess('files', '4 KiB folios, 4096 files', { ...SMALL, files: 4096 }),
+  inProcess('sparse', '4 KiB folios, sparse', { ...SMALL, content: 'sparse' }),
+  { ...inProcess('medium-files', '64 KiB folios, 1024 files', { ...MEDIUM, files: 1024 }), extra: true },
+  { ...inProcess('sparse-huge', '2 MiB folios, sparse', { ...HUGE, content: 'sparse' }), extra: true },
+  { ...inProcess('small-shm', '4 KiB folios, /dev/shm', { ...SMALL, ram: 'shm' }), extra: true },
+  { ...inProcess('huge-shm', '2 MiB folios, /dev/shm', { ...HUGE, ram: 'shm' }), extra: true },
+  { ...inProcess('small-hugetlb', '4 KiB folios, hugetlb', { ...SMALL, ram: 'hugetlb' }), extra: true },
+  { ...inProcess('huge-hugetlb', '2 MiB folios, hugetlb', { ...HUGE, ram: 'hugetlb' }), extra: true },
   { name: 'first', title: 'a program that preserves for the first time, 4 KiB folios', prepare: firstUse },
-  { name: 'replace', title: 'a service that is replaced, 4 KiB folios', prepare: replacement(false) },
-  { name: 'replace-huge', title: 'a service that is replaced, 2 MiB folios', prepare: replacement(true) },
+  { ...replaced('replace', '4 KiB folios', SMALL), sizes: 'series' },
+  { ...replaced('replace-huge', '2 MiB folios', HUGE), sizes: 'series' },
+  { ...replaced('replace-8g', '8 GiB in 2 MiB folios', HUGE, false), sizes: 8 * GiB },
+  {
+    name: 'growth',
+    title: 'two services of different size, 4 KiB folios',
+    sizes: 16 * GiB,
+    extra: true,
+    memory: (size) => 1.1 * size,
+    prepare: growth(SMALL),
+  },
+  {
+    name: 'growth-huge',
+    title: 'two services of different size, 2 MiB folios',
+    sizes: 16 * GiB,
+    extra: true,
+    memory: (size) => 1.1 * size,
+    prepare: growth(HUGE),
+  },
+  {
+    name: 'alternatives',
+    title: 'a whole live update beside the alternatives, 4 KiB folios',
+    memory: beside,
+    prepare: alternatives(SMALL, ['bare', 'copy', 'tmpfs', 'serialize', 'redis']),
+  },
+  {
+    name: 'tmpfs-4g',
+    title: 'a whole live update beside a tmpfs file, 4 GiB in 2 MiB folios',
+    sizes: 4 * GiB,
+    prepare: alternatives(HUGE, ['tmpfs']),
+  },
+  {
+    name: 'memory',
+    title: 'private memory of a service that is replaced, 4 KiB folios',
+    prepare: memory(SMALL),
+  },
 ];
 
 /** How two series become a figure. */
@@ -18,7 +90,9 @@ export type Kind =
   /** `measured` / `against`: so many times as long. */
   | 'longer'
   /** `measured` / `against`, in percent, of bytes. */
-  | 'share';
+  | 'share'
+  /** `measured` itself: milliseconds per GiB. */
+  | 'slope';
 
 export interface Figure {
   readonly trial: string;
@@ -28,41 +102,126 @@ export interface Figure {
   readonly kind: Kind;
   /** At least for `faster`, at most for the others. */
   readonly goal?: number;
+  /** The goal is meant for files of this size and above; default GOAL_SIZE. */
+  readonly goalSize?: number;
+  /** Bound that no machine misses unless something is broken, at any size: what a smoke run fails on. */
+  readonly sane?: number;
+  /** Stands in the README of the repository too. */
+  readonly headline?: boolean;
 }
 
 const COPIED = { against: 'copy', kind: 'faster' } as const;
-const REPLACED = { measured: 'blackout', against: 'empty', kind: 'longer', goal: 3 } as const;
+const HANDOVER = { trial: 'alternatives', measured: 'handover', kind: 'faster' } as const;
+const START = { measured: 'blackout', against: 'bare', kind: 'longer' } as const;
+const READ = { measured: 'readAll', against: 'bareReadAll', kind: 'longer', goal: 1.1 } as const;
 
 export const FIGURES: readonly Figure[] = [
-  { trial: 'small', title: 'preserve, 4 KiB folios', measured: 'preserve', ...COPIED, goal: 20 },
-  { trial: 'small', title: 'unpreserve, 4 KiB folios', measured: 'unpreserve', ...COPIED },
-  { trial: 'small', title: 'retrieve, 4 KiB folios', measured: 'retrieve', ...COPIED },
-  { trial: 'first', title: 'first preserve of a process, 4 KiB folios', measured: 'preserve', ...COPIED },
-  { trial: 'huge', title: 'preserve, 2 MiB folios', measured: 'preserve', ...COPIED, goal: 20 },
-  { trial: 'huge', title: 'unpreserve, 2 MiB folios', measured: 'unpreserve', ...COPIED },
-  { trial: 'huge', title: 'retrieve, 2 MiB folios', measured: 'retrieve', ...COPIED },
-  { trial: 'replace', title: 'blackout, 4 KiB folios', ...REPLACED },
-  { trial: 'replace-huge', title: 'blackout, 2 MiB folios', ...REPLACED },
   {
-    trial: 'first',
-    title: 'memory used outside RAM',
-    measured: 'outside',
-    against: 'ram',
-    kind: 'share',
+    trial: 'small',
+    title: 'preserve, 4 KiB folios',
+    measured: 'preserve',
+    ...COPIED,
+    goal: 100,
+    headline: true,
+  },
+  {
+    trial: 'small',
+    title: 'preserve, 4 KiB folios, beside the records alone',
+    measured: 'preserve',
+    against: 'records',
+    kind: 'longer',
     goal: 2,
   },
+  { trial: 'small', title: 'unpreserve, 4 KiB folios', measured: 'unpreserve', ...COPIED },
+  { trial: 'small', title: 'freeze and serialise, 4 KiB folios', measured: 'freeze', ...COPIED, sane: 1 },
+  { trial: 'small', title: 'boot, 4 KiB folios', measured: 'boot', ...COPIED },
+  {
+    trial: 'small',
+    title: 'retrieve, 4 KiB folios',
+    measured: 'retrieve',
+    ...COPIED,
+    goal: 50,
+    headline: true,
+  },
+  { trial: 'small', title: 'finish, 4 KiB folios', measured: 'finish', ...COPIED, sane: 1 },
+  { trial: 'first', title: 'first preserve of a process, 4 KiB folios', measured: 'preserve', ...COPIED },
+  { trial: 'medium', title: 'preserve, 64 KiB folios', measured: 'preserve', ...COPIED },
+  { trial: 'medium', title: 'retrieve, 64 KiB folios', measured: 'retrieve', ...COPIED },
+  {
+    trial: 'huge',
+    title: 'preserve, 2 MiB folios',
+    measured: 'preserve',
+    ...COPIED,
+    goal: 10_000,
+    headline: true,
+  },
+  { trial: 'huge', title: 'unpreserve, 2 MiB folios', measured: 'unpreserve', ...COPIED, sane: 1 },
+  { trial: 'huge', title: 'retrieve, 2 MiB folios', measured: 'retrieve', ...COPIED },
+  { trial: 'files', title: 'preserve, 4096 files', measured: 'preserve', ...COPIED },
+  { trial: 'files', title: 'retrieve, 4096 files', measured: 'retrieve', ...COPIED },
+  { trial: 'sparse', title: 'preserve, sparse', measured: 'preserve', ...COPIED },
+  { trial: 'replace', title: 'blackout, 4 KiB folios', ...START },
+  { trial: 'replace-huge', title: 'blackout, 2 MiB folios', ...START },
+  {
+    trial: 'replace-8g',
+    title: 'blackout, 8 GiB in 2 MiB folios',
+    ...START,
+    goal: 1.5,
+    goalSize: 8 * GiB,
+    sane: 50,
+    headline: true,
+  },
+  {
+    trial: 'growth-huge',
+    title: 'blackout, 16 GiB against 64 MiB, 2 MiB folios',
+    measured: 'most',
+    against: 'least',
+    kind: 'longer',
+    goal: 1.1,
+    goalSize: 16 * GiB,
+    headline: true,
+  },
+  {
+    trial: 'growth',
+    title: 'blackout, 16 GiB against 64 MiB, 4 KiB folios',
+    measured: 'perGiB',
+    against: 'least',
+    kind: 'slope',
+    goal: 10,
+    goalSize: 16 * GiB,
+    headline: true,
+  },
+  { trial: 'replace', title: 'first read of all bytes, 4 KiB folios', ...READ, sane: 20 },
+  {
+    trial: 'replace-huge',
+    title: 'first read of all bytes, 2 MiB folios',
+    ...READ,
+    sane: 20,
+    headline: true,
+  },
+  { ...HANDOVER, title: 'whole handover against a copy', against: 'copy' },
+  { ...HANDOVER, title: 'whole handover against a tmpfs file', against: 'tmpfs' },
+  { ...HANDOVER, title: 'whole handover against v8.serialize', against: 'serialize', headline: true },
+  { ...HANDOVER, title: 'whole handover against Redis', against: 'redis', headline: true },
+  {
+    ...HANDOVER,
+    trial: 'tmpfs-4g',
+    title: 'whole handover against a tmpfs file, 4 GiB in 2 MiB folios',
+    against: 'tmpfs',
+    goal: 50,
+    goalSize: 4 * GiB,
+    headline: true,
+  },
+  {
+    trial: 'memory',
+    title: 'memory outside RAM at the peak',
+    measured: 'outside',
+    against: 'bytes',
+    kind: 'share',
+    goal: 1,
+    headline: true,
+  },
 ];
-
-/** Series of a replacement, in their order; together they are the blackout. */
-export const PHASES = {
-  seal: 'files frozen, records written, boot page sealed',
-  exec: 'old program taken down, Node loaded by the kernel',
-  node: 'Node starts',
-  modules: "the service's modules are loaded",
-  open: 'Machine.open: lock, boot from the handover',
-  retrieve: 'retrieve',
-  read: 'first byte read',
-} as const;
 
 /** Goals are meant for files of this size and above: below, what is counted is the cost of a call. */
 export const GOAL_SIZE = 2 ** 30;

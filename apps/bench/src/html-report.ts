@@ -1,0 +1,206 @@
+/** Results as one HTML page that stands alone: charts, the figures with their goals, and where the time goes. */
+import { formatSize } from '@liveupdate/base';
+import type { ALTERNATIVES } from './alternatives.ts';
+import { escapeHtml } from './escape-html.ts';
+import { PAGE_STYLE } from './page-style.ts';
+import { BLACKOUT_PHASES } from './processes.ts';
+import { circumstances, figureRows, nameOfHot, omissions, profileTables } from './report.ts';
+import { findRun, runsOf, type Results, type RunResult } from './results.ts';
+import type { Summary } from './stats.ts';
+import { barChart, lineChart, type Bar, type Line } from './svg-charts.ts';
+import { number, time, type Rows } from './tables.ts';
+
+/** What is drawn of a trial. */
+interface Drawn {
+  readonly title: string;
+  readonly trial: string;
+  readonly series: string;
+  readonly colour: number;
+  readonly dashed?: boolean;
+}
+
+const THROUGHPUT: readonly Drawn[] = [
+  { title: 'preserve, 2 MiB folios', trial: 'huge', series: 'preserve', colour: 0 },
+  { title: 'retrieve, 2 MiB folios', trial: 'huge', series: 'retrieve', colour: 0, dashed: true },
+  { title: 'preserve, 4 KiB folios', trial: 'small', series: 'preserve', colour: 1 },
+  { title: 'retrieve, 4 KiB folios', trial: 'small', series: 'retrieve', colour: 1, dashed: true },
+  { title: 'records alone, 4 KiB folios', trial: 'small', series: 'records', colour: 2, dashed: true },
+  { title: 'copy', trial: 'small', series: 'copy', colour: 6 },
+];
+
+const BLACKOUT: readonly Drawn[] = [
+  { title: '4 KiB folios', trial: 'replace', series: 'blackout', colour: 1 },
+  { title: '2 MiB folios', trial: 'replace-huge', series: 'blackout', colour: 0 },
+  { title: 'bare memfd, mapped by an empty program', trial: 'replace-huge', series: 'bare', colour: 6 },
+];
+
+/** Trials that add one larger size to a line of the blackout, under a name of their own. */
+const LARGEST: Readonly<Record<string, string>> = { replace: 'growth', 'replace-huge': 'growth-huge' };
+
+export function htmlReport(results: Results): string {
+  const charts = [throughput(results), blackoutBySize(results), beside(results), phases(results)];
+  const [where, machine, load] = circumstances(results);
+  const left = omissions(results).map((line) => `<p>${escapeHtml(line)}</p>`);
+  const profiles = profileTables(results).map(table);
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Live update: what it costs</title>
+<style>${PAGE_STYLE}</style>
+</head>
+<body>
+<h1>Live update: what it costs</h1>
+<p>${escapeHtml(where)} ${escapeHtml(load)}</p>
+<p>${escapeHtml(machine)}</p>
+<h2>Charts</h2>
+<div class="charts">
+${charts.flatMap((chart) => chart ?? []).join('\n')}
+</div>
+<h2>Figures</h2>
+${table(figureRows(results))}
+${left.join('\n')}
+${profiles.length > 0 ? `<h2>Where the time goes</h2>\n${profiles.join('\n')}` : ''}
+${hotSpots(results)}
+</body>
+</html>
+`;
+}
+
+function throughput(results: Results): string | undefined {
+  const toRate = (size: number, milliseconds: number): number => size / 2 ** 30 / (milliseconds / 1000);
+  return chartBySize(results, THROUGHPUT, {
+    title: 'Throughput by size',
+    unit: 'GiB of preserved bytes per second',
+    scale: 'log',
+    // The fast end of the times is the high end of the rates.
+    convert: (size, { median, p25, p75 }) => ({
+      value: toRate(size, median),
+      low: toRate(size, p75),
+      high: toRate(size, p25),
+    }),
+    format: (value) => (value >= 1000 ? `${number(value / 1000)}k` : number(value)),
+  });
+}
+
+function blackoutBySize(results: Results): string | undefined {
+  return chartBySize(results, BLACKOUT, {
+    title: 'Blackout by size: from the moment nothing is served to the first byte read',
+    unit: 'ms',
+    scale: 'linear',
+    convert: (_, { median, p25, p75 }) => ({ value: median, low: p25, high: p75 }),
+    format: (value) => String(Math.round(value)),
+  });
+}
+
+interface BySize {
+  readonly title: string;
+  readonly unit: string;
+  readonly scale: 'linear' | 'log';
+  readonly convert: (size: number, summary: Summary) => { value: number; low: number; high: number };
+  readonly format: (value: number) => string;
+}
+
+function chartBySize(results: Results, drawn: readonly Drawn[], chart: BySize): string | undefined {
+  const found = drawn.map((each) => ({ each, values: valuesBySize(results, each) }));
+  const sizes = [...new Set(found.flatMap(({ values }) => values.map(({ size }) => size)))].sort(
+    (a, b) => a - b,
+  );
+  if (sizes.length === 0) return undefined;
+  const lines: Line[] = found.map(({ each: { title, colour, dashed = false }, values }) => ({
+    title,
+    colour,
+    dashed,
+    points: values.map(({ size, summary }) => ({ at: sizes.indexOf(size), ...chart.convert(size, summary) })),
+  }));
+  const { title, unit, scale, format } = chart;
+  const categories = sizes.map(formatSize);
+  return lineChart({
+    title,
+    unit,
+    scale,
+    categories,
+    lines: lines.filter(({ points }) => points.length > 0),
+    format,
+  });
+}
+
+function valuesBySize(results: Results, { trial, series }: Drawn): { size: number; summary: Summary }[] {
+  const values = runsOf(results, trial).map((run) => ({ size: run.size, summary: run.series[series] }));
+  const largest = series === 'blackout' ? runsOf(results, LARGEST[trial] ?? '').at(-1) : undefined;
+  if (largest && values.every(({ size }) => size < largest.size))
+    values.push({ size: largest.size, summary: largest.series['most'] });
+  return values.filter(({ summary }) => (summary as Summary | undefined) !== undefined);
+}
+
+function beside(results: Results): string | undefined {
+  const run = findRun(results, 'alternatives');
+  if (!run) return undefined;
+  const named = { handover: 'live update, all of it', bare: 'bare memfd, the limit', ...SHORT };
+  const bars = Object.entries(named)
+    .filter(([name]) => name in run.series)
+    .map(([name, title]) => bar(title, name === 'handover' ? 0 : 6, run.series[name].median))
+    .sort((a, b) => a.parts[0].value - b.parts[0].value);
+  const title = `${formatSize(run.size)} carried over a restart (logarithmic)`;
+  return barChart({ title, scale: 'log', bars, format: time });
+}
+
+/** Names of the alternatives that fit beside a bar. */
+const SHORT: Readonly<Record<Exclude<keyof typeof ALTERNATIVES, 'bare'>, string>> = {
+  copy: 'copy in memory',
+  tmpfs: 'tmpfs file',
+  serialize: 'v8.serialize to tmpfs',
+  redis: 'Redis',
+};
+
+function bar(title: string, colour: number, value: number): Bar {
+  return { title, parts: [{ title, colour, value }] };
+}
+
+function phases(results: Results): string | undefined {
+  const stacked = (name: string, run: RunResult): Bar => ({
+    title: `${name} folios, ${formatSize(run.size)}`,
+    parts: Object.entries(BLACKOUT_PHASES).map(([series, title], colour) => ({
+      title,
+      colour,
+      value: run.series[series].median,
+    })),
+  });
+  const bars = [
+    ...runsOf(results, 'replace').map((run) => stacked('4 KiB', run)),
+    ...runsOf(results, 'replace-huge').map((run) => stacked('2 MiB', run)),
+    ...runsOf(results, 'replace-8g').map((run) => stacked('2 MiB', run)),
+  ];
+  if (bars.length === 0) return undefined;
+  return barChart({ title: 'What a blackout consists of', scale: 'linear', bars, format: time });
+}
+
+/** The first row is the head; a cell that is a verdict is coloured. */
+function table([head, ...rows]: Rows): string {
+  const headCells = head.map((cell) => `<th>${escapeHtml(cell)}</th>`).join('');
+  const body = rows.map((row) => {
+    const cells = row.map((cell) => {
+      const verdict = cell === 'pass' || cell === 'fail' ? ` class="${cell}"` : '';
+      return `<td${verdict}>${escapeHtml(cell)}</td>`;
+    });
+    return `<tr>${cells.join('')}</tr>`;
+  });
+  return `<div class="scroll"><table><thead><tr>${headCells}</tr></thead><tbody>${body.join('')}</tbody></table></div>`;
+}
+
+/** The names behind the numbers. */
+function hotSpots({ profile }: Results): string {
+  return profile
+    .map(({ title, phases: counted, start }) => {
+      const rows = counted.map(({ phase, functions, symbols }) => [
+        phase,
+        functions.map(nameOfHot).join(', '),
+        symbols.map(nameOfHot).join(', '),
+      ]);
+      rows.push(['start of the next generation', start.map(nameOfHot).join(', '), '']);
+      const names = table([[title, 'JavaScript functions', 'all of the machine (perf)'], ...rows]);
+      return `<details><summary>Functions, ${escapeHtml(title)}</summary>${names}</details>`;
+    })
+    .join('\n');
+}

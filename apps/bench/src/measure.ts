@@ -1,0 +1,51 @@
+/** A whole run: every trial at its sizes, then the profile, put together as results. */
+import { commitOf, load, machineFacts, type MachineFacts } from './machine-facts.ts';
+import { plan, type PlanOptions } from './plan.ts';
+import { IS_BUILT } from './child-process.ts';
+import { profile, PROFILED, type PhaseProfile } from './profile.ts';
+import { endProgress, Progress } from './progress.ts';
+import { evaluate, type MeasuredRun, type Results } from './results.ts';
+import { runTrial, type Trial } from './runner.ts';
+
+export interface MeasureOptions extends Omit<PlanOptions, 'room'> {
+  /** Rounds before those that count. */
+  readonly warmUp: number;
+  /** How many workloads are profiled, and by how many passes of each kind. */
+  readonly profiled: number;
+  readonly profilePasses: number;
+  /** Of the checkout, whose commit is noted. */
+  readonly directory: string;
+}
+
+export async function measure(trials: readonly Trial[], options: MeasureOptions): Promise<Results> {
+  const start = load();
+  const machine: MachineFacts = machineFacts();
+  const { runs, skipped } = plan(trials, { ...options, room: machine.room });
+  for (const { trial, reason } of skipped) process.stderr.write(`bench: SKIPPED ${trial}: ${reason}\n`);
+  const { warmUp, size } = options;
+  const workloads = PROFILED.slice(0, options.profiled);
+  const progress = new Progress(runs.length + workloads.length);
+  const measured: MeasuredRun[] = [];
+  for (const run of runs) {
+    const report = progress.next(run.trial.title, run.size, run.rounds + warmUp);
+    const { series, warmUp: before } = await runTrial(run.trial, run, { warmUp, rounds: run.rounds }, report);
+    measured.push({ ...run, measured: series, warmUp: before });
+  }
+  const profiles: PhaseProfile[] = [];
+  for (const workload of workloads) {
+    progress.next(`where the time goes, ${workload.title}`, size, 1)(0);
+    profiles.push(await profile(workload, size, options.profilePasses));
+  }
+  endProgress();
+  return evaluate(measured, {
+    date: new Date().toISOString(),
+    commit: commitOf(options.directory),
+    machine,
+    load: { start, end: load() },
+    size,
+    rounds: options.rounds,
+    built: IS_BUILT,
+    skipped,
+    profile: profiles,
+  });
+}

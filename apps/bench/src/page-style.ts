@@ -1,0 +1,61 @@
+/** The style of the HTML report: light or dark as the reader's system is, and nothing from elsewhere. */
+const LIGHT = {
+  page: '#ffffff',
+  card: '#f6f7f9',
+  text: '#1a1d21',
+  faint: '#5c6570',
+  grid: '#d5dae0',
+  pass: '#12703a',
+  fail: '#b3261e',
+  colours: ['#1f5fd0', '#c76a00', '#15803d', '#8a35c9', '#c2263f', '#0b7285', '#6b7280'],
+};
+const DARK: typeof LIGHT = {
+  page: '#14171a',
+  card: '#1d2125',
+  text: '#e6e9ec',
+  faint: '#9aa4ae',
+  grid: '#363d44',
+  pass: '#5fd08a',
+  fail: '#ff8a80',
+  colours: ['#7aa8ff', '#f5a742', '#5cc98a', '#c794ff', '#ff7d8d', '#4fcbdc', '#9ca3af'],
+};
+
+function variables({ colours, ...named }: typeof LIGHT): string {
+  const all = [...Object.entries(named), ...colours.map((colour, i) => [`c${i}`, colour] as const)];
+  return all.map(([name, value]) => `--${name}:${value}`).join(';');
+}
+
+const colourClasses = LIGHT.colours.map((_, i) => `.c${i}{--colour:var(--c${i})}`).join('');
+
+export const PAGE_STYLE = `
+:root{color-scheme:light dark;${variables(LIGHT)}}
+@media (prefers-color-scheme:dark){:root{${variables(DARK)}}}
+${colourClasses}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:24px 16px 48px;max-width:1360px;background:var(--page);color:var(--text);font:15px/1.5 system-ui,'DejaVu Sans',sans-serif}
+h1{font-size:26px;margin:0 0 4px}
+h2{font-size:19px;margin:36px 0 12px}
+p{margin:0 0 8px;color:var(--faint);max-width:80em}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,560px),1fr));gap:20px}
+figure{margin:0;padding:14px 16px 10px;background:var(--card);border-radius:8px;min-width:0}
+figcaption{font-weight:600}
+svg{display:block;width:100%;height:auto;margin-top:6px}
+svg text{fill:var(--text);font:12px system-ui,'DejaVu Sans',sans-serif}
+.grid{stroke:var(--grid);stroke-width:1}
+.line polyline{fill:none;stroke:var(--colour);stroke-width:2}
+.line line{stroke:var(--colour);stroke-width:2;opacity:.6}
+.line circle{fill:var(--colour)}
+.line.dashed polyline{stroke-dasharray:6 5}
+rect{fill:var(--colour)}
+.legend{display:flex;flex-wrap:wrap;gap:2px 16px;margin:4px 0 0;padding:0;list-style:none;font-size:13px;color:var(--faint)}
+.legend i{display:inline-block;width:14px;height:10px;margin-right:6px;border-radius:2px;background:var(--colour)}
+.legend i.dashed{height:0;border-radius:0;border-top:3px dashed var(--colour);background:none;vertical-align:middle}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-size:14px;width:100%}
+th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top}
+th{font-weight:600;color:var(--faint)}
+td{font-variant-numeric:tabular-nums}
+.pass{color:var(--pass);font-weight:600}
+.fail{color:var(--fail);font-weight:600}
+details{margin-top:8px;color:var(--faint)}
+`;

@@ -1,0 +1,153 @@
+/**
+ * A Redis server of our own, as somebody would use one to keep memory over a restart: values of 1 MiB, saved and loaded again with the server.
+ * It listens on a socket in a directory of ours and nowhere else, writes its file to tmpfs, without compression, and ends with us.
+ */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createConnection, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { KernelError } from '@liveupdate/base';
+
+const VALUE = 2 ** 20;
+
+/** How long a server may take to stand, with its data loaded. */
+const PATIENCE = 120_000;
+
+/** The server's version, such as `7.0.15`; undefined where there is none. */
+export function redisVersion(): string | undefined {
+  const { stdout, status } = spawnSync('redis-server', ['--version'], { encoding: 'utf8' });
+  return status === 0 ? /v=(\S+)/.exec(stdout)?.[1] : undefined;
+}
+
+export const NO_REDIS = 'redis-server is not installed; on Debian: apt-get install redis-server';
+
+export class Redis implements AsyncDisposable {
+  readonly #directory: string;
+  readonly #socket: string;
+  #server: ChildProcess;
+  #values = 0;
+
+  private constructor(directory: string) {
+    this.#directory = directory;
+    this.#socket = join(directory, 'redis.sock');
+    this.#server = this.#spawn();
+  }
+
+  /** Starts a server whose file and socket are in `directory`, and gives it `source`. */
+  static async start(directory: string, source: Uint8Array): Promise<Redis> {
+    const redis = new Redis(directory);
+    try {
+      await redis.#stands();
+      await redis.#load(source);
+    } catch (error) {
+      await redis[Symbol.asyncDispose]();
+      throw error;
+    }
+    return redis;
+  }
+
+  /** Saves and ends the server, starts another, and waits until it has all values again. */
+  async saveAndReload(): Promise<void> {
+    const ended = once(this.#server, 'exit');
+    using client = await this.#connect();
+    client.send('SHUTDOWN', 'SAVE');
+    await ended;
+    this.#server = this.#spawn();
+    await this.#stands();
+  }
+
+  /** Ends the server. What it keeps goes with the directory. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#server.exitCode !== null || this.#server.signalCode !== null) return;
+    const ended = once(this.#server, 'exit');
+    this.#server.kill('SIGKILL');
+    await ended;
+  }
+
+  #spawn(): ChildProcess {
+    const settings = {
+      dir: this.#directory,
+      dbfilename: 'dump.rdb',
+      port: '0',
+      unixsocket: this.#socket,
+      unixsocketperm: '700',
+      save: '',
+      appendonly: 'no',
+      rdbcompression: 'no',
+      daemonize: 'no',
+    };
+    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+    return spawn('redis-server', args, { stdio: 'ignore' });
+  }
+
+  /** Waits until the server answers with as many values as were given to it. */
+  async #stands(): Promise<void> {
+    const end = Date.now() + PATIENCE;
+    while (!(await this.#hasAll())) {
+      if (Date.now() > end || this.#server.exitCode !== null)
+        throw new KernelError('ETIMEDOUT', 'the Redis server does not come up with its data');
+      await setTimeout(1);
+    }
+  }
+
+  /** While it loads, every command but a few is answered with an error. */
+  async #hasAll(): Promise<boolean> {
+    try {
+      using client = await this.#connect();
+      return (await client.ask('DBSIZE')) === `:${this.#values}`;
+    } catch (error) {
+      if (isNotThere(error)) return false;
+      throw error;
+    }
+  }
+
+  async #load(source: Uint8Array): Promise<void> {
+    using client = await this.#connect();
+    for (let at = 0; at < source.length; at += VALUE) {
+      const answer = await client.ask('SET', `bench:${at}`, source.subarray(at, at + VALUE));
+      if (answer !== '+OK') throw new KernelError('EIO', `Redis does not take a value: ${answer}`);
+      this.#values += 1;
+    }
+  }
+
+  async #connect(): Promise<Client> {
+    const socket = createConnection(this.#socket);
+    await once(socket, 'connect');
+    return new Client(socket);
+  }
+}
+
+function isNotThere(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ECONNRESET';
+}
+
+/** As much of the protocol as is needed: commands with arguments, answers of one line. */
+class Client implements Disposable {
+  readonly #socket: Socket;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.on('error', () => undefined); // an answer that does not come tells it
+  }
+
+  send(...parts: readonly (string | Uint8Array)[]): void {
+    this.#socket.write(`*${parts.length}\r\n`);
+    for (const part of parts) {
+      this.#socket.write(`$${part.length}\r\n`);
+      this.#socket.write(part);
+      this.#socket.write('\r\n');
+    }
+  }
+
+  async ask(...parts: readonly (string | Uint8Array)[]): Promise<string> {
+    this.send(...parts);
+    const [answer] = (await once(this.#socket, 'data')) as [Buffer];
+    return answer.toString('latin1').trimEnd();
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.destroy();
+  }
+}
