@@ -43,12 +43,20 @@ class Ends {
   }
 }
 
-/** A directory on tmpfs that goes with what is in it. */
+/** A directory on tmpfs that goes with what is in it, at the latest with this process. */
 class Directory implements Disposable {
   readonly path = fs.mkdtempSync('/dev/shm/liveupdate-bench-');
+  readonly #remove = (): void => {
+    fs.rmSync(this.path, { recursive: true, force: true });
+  };
+
+  constructor() {
+    process.once('exit', this.#remove);
+  }
 
   [Symbol.dispose](): void {
-    fs.rmSync(this.path, { recursive: true, force: true });
+    process.off('exit', this.#remove);
+    this.#remove();
   }
 }
 

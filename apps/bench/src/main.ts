@@ -159,6 +159,14 @@ function compare(old: Results, fresh: Results): number {
   return compareFigures(old, fresh).some(({ change }) => change === 'worse') ? 1 : 0;
 }
 
+// An end from outside is an exit like any other: what must not stay behind goes with it.
+for (const [signal, number] of [
+  ['SIGHUP', 1],
+  ['SIGINT', 2],
+  ['SIGTERM', 15],
+] as const)
+  process.once(signal, () => process.exit(128 + number));
+
 try {
   await commandLine((status) => {
     process.exitCode = status;

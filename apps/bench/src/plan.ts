@@ -52,7 +52,12 @@ export function plan(trials: readonly Trial[], options: PlanOptions): Plan {
       if (missing !== undefined) skip(missing);
       else if (needed > options.room)
         skip(`it takes ${formatSize(needed)} of memory, and ${formatSize(options.room)} may be taken here`);
-      else runs.push({ trial, size, rounds: roundsAt(size, options.rounds) });
+      else
+        runs.push({
+          trial,
+          size,
+          rounds: roundsAt(size, Math.min(options.rounds, trial.rounds ?? Infinity)),
+        });
     }
   }
   return { runs, skipped };

@@ -27,11 +27,15 @@ export class Redis implements AsyncDisposable {
   readonly #socket: string;
   #server: ChildProcess;
   #values = 0;
+  readonly #kill = (): void => {
+    this.#server.kill('SIGKILL');
+  };
 
   private constructor(directory: string) {
     this.#directory = directory;
     this.#socket = join(directory, 'redis.sock');
     this.#server = this.#spawn();
+    process.once('exit', this.#kill);
   }
 
   /** Starts a server whose file and socket are in `directory`, and gives it `source`. */
@@ -59,9 +63,10 @@ export class Redis implements AsyncDisposable {
 
   /** Ends the server. What it keeps goes with the directory. */
   async [Symbol.asyncDispose](): Promise<void> {
+    process.off('exit', this.#kill);
     if (this.#server.exitCode !== null || this.#server.signalCode !== null) return;
     const ended = once(this.#server, 'exit');
-    this.#server.kill('SIGKILL');
+    this.#kill();
     await ended;
   }
 

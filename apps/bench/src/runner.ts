@@ -21,6 +21,8 @@ export interface Trial {
   readonly title: string;
   /** Which sizes it is run at: the main one alone (default), a series of them, or one of its own (the largest below it that memory allows). */
   readonly sizes?: 'main' | 'series' | number;
+  /** Most rounds of it that count: what takes long in each need not be done often. */
+  readonly rounds?: number;
   /** Left out unless all is measured, or it is asked for by name. */
   readonly extra?: boolean;
   /** Bytes of memory that it takes at a size; default three times the size. */

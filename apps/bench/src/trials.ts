@@ -68,6 +68,7 @@ export const TRIALS: readonly Trial[] = [
     name: 'alternatives',
     title: 'a whole live update beside the alternatives, 4 KiB folios',
     memory: beside,
+    rounds: 5,
     prepare: alternatives(SMALL, ['bare', 'copy', 'tmpfs', 'serialize', 'redis']),
   },
   {
