@@ -22,9 +22,12 @@ export function selfTimes(profile: Profiler.Profile): Map<string, number> {
   return times;
 }
 
+/** Waiting, and the profiler's own doing. */
+const NOT_WORK = /^\(idle\)$|^dispatch$|node:inspector/;
+
 /** The functions with the most time, in percent of all that was neither idle nor the profiler's own. */
 export function hottest(times: ReadonlyMap<string, number>, count: number): Hot[] {
-  const busy = [...times].filter(([name]) => name !== '(idle)' && !name.includes('node:inspector'));
+  const busy = [...times].filter(([name]) => !NOT_WORK.test(name));
   const total = busy.reduce((sum, [, time]) => sum + time, 0);
   return busy
     .sort(([, a], [, b]) => b - a)

@@ -8,7 +8,9 @@ import { circumstances, figureRows, nameOfHot, omissions, profileTables } from '
 import { findRun, runsOf, type Results, type RunResult } from './results.ts';
 import type { Summary } from './stats.ts';
 import { barChart, lineChart, type Bar, type Line } from './svg-charts.ts';
-import { number, time, type Rows } from './tables.ts';
+import { number, shortTime, time, type Rows } from './tables.ts';
+
+const shortNumber = (value: number): string => number(value).replace(/\.0+$/, '');
 
 /** What is drawn of a trial. */
 interface Drawn {
@@ -80,7 +82,7 @@ function throughput(results: Results): string | undefined {
       low: toRate(size, p75),
       high: toRate(size, p25),
     }),
-    format: (value) => (value >= 1000 ? `${number(value / 1000)}k` : number(value)),
+    format: (value) => (value >= 1000 ? `${shortNumber(value / 1000)}k` : shortNumber(value)),
   });
 }
 
@@ -143,7 +145,7 @@ function beside(results: Results): string | undefined {
     .map(([name, title]) => bar(title, name === 'handover' ? 0 : 6, run.series[name].median))
     .sort((a, b) => a.parts[0].value - b.parts[0].value);
   const title = `${formatSize(run.size)} carried over a restart (logarithmic)`;
-  return barChart({ title, scale: 'log', bars, format: time });
+  return barChart({ title, scale: 'log', bars, format: time, formatTick: shortTime });
 }
 
 /** Names of the alternatives that fit beside a bar. */
@@ -173,7 +175,13 @@ function phases(results: Results): string | undefined {
     ...runsOf(results, 'replace-8g').map((run) => stacked('2 MiB', run)),
   ];
   if (bars.length === 0) return undefined;
-  return barChart({ title: 'What a blackout consists of', scale: 'linear', bars, format: time });
+  return barChart({
+    title: 'What a blackout consists of',
+    scale: 'linear',
+    bars,
+    format: time,
+    formatTick: shortTime,
+  });
 }
 
 /** The first row is the head; a cell that is a verdict is coloured. */

@@ -53,6 +53,7 @@ export function commitOf(directory: string): string | undefined {
   const git = (...args: string[]): string =>
     execFileSync('git', args, { cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   try {
+    git('ls-files', '--error-unmatch', 'package.json'); // installed somewhere, it is no part of the repository around it
     const commit = git('rev-parse', '--short=12', 'HEAD').trim();
     return git('status', '--porcelain', '--untracked-files=no') === '' ? commit : `${commit}+`;
   } catch {

@@ -23,7 +23,7 @@ const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 
 /** What is not asked for on the command line. */
-const DEFAULTS = { size: GiB, series: [64 * MiB, 256 * MiB, GiB, 4 * GiB], repeat: 11, warmUp: 2 };
+const DEFAULTS = { size: GiB, series: [64 * MiB, 256 * MiB, GiB, 4 * GiB], repeat: 9, warmUp: 2 };
 const FULL_SERIES = [64 * MiB, 256 * MiB, GiB, 4 * GiB, 16 * GiB];
 const SMOKE = {
   size: 64 * MiB,

@@ -51,7 +51,7 @@ rect{fill:var(--colour)}
 .legend i{display:inline-block;width:14px;height:10px;margin-right:6px;border-radius:2px;background:var(--colour)}
 .legend i.dashed{height:0;border-radius:0;border-top:3px dashed var(--colour);background:none;vertical-align:middle}
 .scroll{overflow-x:auto}
-table{border-collapse:collapse;font-size:14px;width:100%}
+table{margin-bottom:20px;border-collapse:collapse;font-size:14px;width:100%}
 th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top}
 th{font-weight:600;color:var(--faint)}
 td{font-variant-numeric:tabular-nums}

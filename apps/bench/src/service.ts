@@ -5,7 +5,7 @@
 import { Machine } from '@liveupdate/kexec';
 import { ShmemFile } from '@liveupdate/shmem';
 import { argument, awaitGo, before, noteExec, now, say, startPhases } from './child-side.ts';
-import { makeFiles, readBytes, type Workload } from './workload.ts';
+import { makeFiles, readBytes, touchBytes, type Workload } from './workload.ts';
 
 const bodyAt = now();
 
@@ -59,8 +59,9 @@ if (noted) {
     retrieve: retrieveAt - openAt,
     read: readAt - retrieveAt,
     finish: finishAt - readAt,
-    ...(reads ? { readAll: readFile() } : {}),
+    ...(reads ? { readAll: readFile(file) } : {}),
   } satisfies Replacement);
+  if (!reads) touchBytes(file.map().bytes);
 } else {
   [file] = makeFiles(shmem, workload, size);
 }
@@ -73,10 +74,13 @@ if (awaitGo()) {
 }
 machine.close();
 
-/** The first read of all bytes: every page has to come into this process's page tables. */
-function readFile(): number {
-  using mapped = file.map();
+/**
+ * The first read of all bytes: every page has to come into this process's page tables. The mapping stays, as a service's does, and is taken down
+ * with the process.
+ */
+function readFile(of: ShmemFile): number {
+  const { bytes } = of.map();
   const start = now();
-  readBytes(mapped.bytes);
+  readBytes(bytes);
   return now() - start;
 }

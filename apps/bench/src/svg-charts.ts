@@ -41,6 +41,8 @@ export interface BarChart {
   readonly scale: 'linear' | 'log';
   readonly bars: readonly Bar[];
   readonly format: (value: number) => string;
+  /** The same for the axis; default as values. */
+  readonly formatTick?: (value: number) => string;
 }
 
 const WIDTH = 640;
@@ -75,7 +77,7 @@ export function lineChart({ title, unit, scale, categories, lines, format }: Lin
 }
 
 /** Horizontal bars; where they have several parts, the parts stand in a legend. */
-export function barChart({ title, scale, bars, format }: BarChart): string {
+export function barChart({ title, scale, bars, format, formatTick = format }: BarChart): string {
   const totals = bars.map(({ parts }) => parts.reduce((sum, { value }) => sum + value, 0));
   const axis = scale === 'log' ? logAxis(totals) : linearAxis(totals);
   const plotWidth = WIDTH - BAR.left - BAR.right;
@@ -84,7 +86,7 @@ export function barChart({ title, scale, bars, format }: BarChart): string {
   const grid = axis.ticks.map((tick) => {
     const at = round(x(tick));
     const line = `<line class="grid" x1="${at}" x2="${at}" y1="0" y2="${plotHeight}"/>`;
-    return line + text(at, plotHeight + 16, format(tick), 'middle');
+    return line + text(at, plotHeight + 16, formatTick(tick), 'middle');
   });
   const drawn = bars.map(({ title: name, parts }, row) => {
     const top = BAR.top + row * (BAR.height + BAR.gap);

@@ -12,6 +12,11 @@ export function number(value: number): string {
   return value.toFixed(Math.min(3, digits));
 }
 
+/** The same without zeros at the end, for axes. */
+export function shortTime(milliseconds: number): string {
+  return time(milliseconds).replace(/\.0+(?= )/, '');
+}
+
 export function time(milliseconds: number): string {
   return Math.abs(milliseconds) < 1000 ? `${number(milliseconds)} ms` : `${number(milliseconds / 1000)} s`;
 }
