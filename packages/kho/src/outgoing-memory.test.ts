@@ -175,6 +175,8 @@ describe('preserving folios', () => {
     const pfn = kho.pages.alloc(0);
     const row = rowOfPages(kho, 8);
     kho.preservePages(row, 8);
+    const other = kho.pages.alloc(0);
+    kho.preserveFolio(other);
     const before = snapshot(kho);
     for (const use of [
       () => kho.unpreserveFolio(pfn),
@@ -182,6 +184,8 @@ describe('preserving folios', () => {
       () => kho.unpreserveFolio(2 ** 31),
       () => kho.unpreserveFolio(row), // one of a run, which has one key
       () => kho.unpreserveFolios(Uint32Array.of(pfn)),
+      () => kho.unpreserveFolios(Uint32Array.of(other, row + 3)),
+      () => kho.unpreserveFolios(Uint32Array.of(row + 3)),
       () => kho.unpreserveRun(pfn, 1, 0),
       () => kho.unpreservePages(pfn, 1),
       () => kho.unpreserveFree(pfnToPhys(pfn)),

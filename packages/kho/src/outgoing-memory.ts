@@ -113,15 +113,20 @@ export class OutgoingMemory extends IncomingMemory {
    * @throws KernelError as preserveFolio
    */
   preserveFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): void {
+    const { table } = this.pages;
     const end = from + count;
     let at = from;
     try {
       while (at < end) {
+        const singles = markSingles(table.flags, table.orders, HEAD, HEAD | PRESERVED, pfns, at, end);
+        if (singles > 0) this.#orMark(HEAD, pfns, at, singles, () => this.#map.addSingles(pfns, at, singles));
+        at += singles;
+        if (at === end) return;
         const first = pfns[at];
         const order = this.#checkPreservable(first);
         const row = inARow(pfns, at, end, 1 << order);
         // Up to the first that is another folio: it begins the next run, or is refused there.
-        const run = row === 1 ? 1 : this.pages.table.foliosAlike(ALL, HEAD, order, first, row);
+        const run = row === 1 ? 1 : table.foliosAlike(ALL, HEAD, order, first, row);
         this.#map.addRun(first, run, order);
         this.#mark(HEAD | PRESERVED, first, run, order);
         at += run;
@@ -132,15 +137,31 @@ export class OutgoingMemory extends IncomingMemory {
     }
   }
 
+  /** Changes the map for pages that are marked already; where that fails, they get their mark from before. */
+  #orMark(before: number, pfns: Uint32Array, from: number, count: number, change: () => void): void {
+    try {
+      change();
+    } catch (error) {
+      for (let at = from; at < from + count; at++) this.pages.table.flags[pfns[at]] = before;
+      throw error;
+    }
+  }
+
   /** Takes the folios `pfns[from .. from + count - 1]` back. All must be preserved. */
   unpreserveFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): void {
+    const { table } = this.pages;
     const end = from + count;
     let at = from;
     while (at < end) {
+      const singles = markSingles(table.flags, table.orders, HEAD | PRESERVED, HEAD, pfns, at, end);
+      if (singles > 0)
+        this.#orMark(HEAD | PRESERVED, pfns, at, singles, () => this.#map.deleteSingles(pfns, at, singles));
+      at += singles;
+      if (at === end) return;
       const first = pfns[at];
       const order = this.#checkPreserved(first);
       const row = inARow(pfns, at, end, 1 << order);
-      const run = row === 1 ? 1 : this.pages.table.foliosAlike(ALL, HEAD | PRESERVED, order, first, row);
+      const run = row === 1 ? 1 : table.foliosAlike(ALL, HEAD | PRESERVED, order, first, row);
       this.#map.deleteRun(first, run, order);
       this.#mark(HEAD, first, run, order);
       at += run;
@@ -255,4 +276,29 @@ function inARow(pfns: Uint32Array, at: number, end: number, step: number): numbe
     to += 1;
   }
   return to - at;
+}
+
+/**
+ * Gives other flags to the pages of order 0 that the list names from index `from` on, up to the first that has not the flags `before`, or that
+ * begins a row and is better done with it.
+ *
+ * @returns how many
+ */
+function markSingles(
+  flags: Uint8Array,
+  orders: Uint8Array,
+  before: number,
+  after: number,
+  pfns: Uint32Array,
+  from: number,
+  end: number,
+): number {
+  let pfn = pfns[from];
+  for (let at = from; at < end; at++) {
+    const next = at + 1 < end ? pfns[at + 1] : 0;
+    if (next === pfn + 1 || flags[pfn] !== before || orders[pfn] !== 0) return at - from;
+    flags[pfn] = after;
+    pfn = next;
+  }
+  return end - from;
 }

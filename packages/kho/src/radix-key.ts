@@ -6,7 +6,7 @@ import { KernelError, log2Floor, MAX_ORDER, type Pfn } from '@liveupdate/base';
 import { RADIX_LEAF_BITS, RADIX_ORDER_0_BIT } from './abi.ts';
 
 /** log2 of the bits of a leaf. */
-const LEAF_SHIFT = 15;
+export const LEAF_SHIFT = 15;
 
 /**
  * Number of the leaf that holds a folio's key; its 45 bits are the path through the tables.

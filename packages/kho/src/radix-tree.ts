@@ -19,7 +19,7 @@ import {
 } from '@liveupdate/base';
 import type { PageAllocator } from '@liveupdate/mm';
 import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS, RADIX_ORDER_0_BIT } from './abi.ts';
-import { leafOfOrder, radixBit, radixLeaf } from './radix-key.ts';
+import { LEAF_SHIFT, leafOfOrder, radixBit, radixLeaf } from './radix-key.ts';
 
 /** Index into the table of `level` (1..5) on the way to a leaf. */
 function tableIndex(leaf: number, level: number): number {
@@ -31,11 +31,7 @@ export class RadixTree {
   /** pa of the root node. */
   readonly root: PhysAddr;
   /** Live views of the leaves by order, then by number among those of the order: a view per 128 MiB of pages, not per page. */
-  readonly #leaves = Array.from({ length: RADIX_ORDER_0_BIT + 1 }, () => new Map<number, Uint32Array>());
-  /** The leaf found last: mostly the next one too. */
-  #lastOrder = -1;
-  #lastLeaf = -1;
-  #lastWords: Uint32Array | undefined;
+  readonly #leaves: (Uint32Array | undefined)[][] = Array.from({ length: RADIX_ORDER_0_BIT + 1 }, () => []);
 
   /** @throws KernelError ENOMEM: no page for the root */
   constructor(pages: PageAllocator) {
@@ -103,20 +99,44 @@ export class RadixTree {
     return words;
   }
 
+  /**
+   * Adds the pages of order 0 `pfns[from .. from + count - 1]`, which are not in the map. All or none.
+   *
+   * @throws KernelError as addRun
+   */
+  addSingles(pfns: Uint32Array, from: number, count: number): void {
+    const leaves = this.#leaves[0];
+    const end = from + count;
+    let at = from;
+    try {
+      while (at < end) {
+        at = setSingles(leaves, pfns, at, end);
+        if (at === end) return;
+        this.addRun(pfns[at], 1, 0); // into a leaf that is not there yet
+        at += 1;
+      }
+    } catch (error) {
+      this.deleteSingles(pfns, from, at - from);
+      throw error;
+    }
+  }
+
+  /** Takes out the pages of order 0 `pfns[from .. from + count - 1]`, which are in the map. All or none. */
+  deleteSingles(pfns: Uint32Array, from: number, count: number): void {
+    const leaves = this.#leaves[0];
+    const cleared = clearSingles(leaves, pfns, from, from + count);
+    if (cleared === from + count) return;
+    setSingles(leaves, pfns, from, cleared);
+    throw new AssertionError(`frame ${pfns[cleared]} is not in the map`);
+  }
+
   /** Number of pages that the nodes take. */
   nodePages(): number {
     return countNodes(this.#pages, this.root, RADIX_LEVELS - 1);
   }
 
   #find(leaf: number, order: number): Uint32Array | undefined {
-    if (leaf === this.#lastLeaf && order === this.#lastOrder) return this.#lastWords;
-    const words = this.#leaves[order].get(leaf);
-    if (words) {
-      this.#lastLeaf = leaf;
-      this.#lastOrder = order;
-      this.#lastWords = words;
-    }
-    return words;
+    return this.#leaves[order][leaf];
   }
 
   /** Makes the leaf of a frame and the tables above it that are missing. Returns what takes them back. */
@@ -149,11 +169,10 @@ export class RadixTree {
     const slot = tableIndex(leaf, level);
     table[slot] = BigInt(pfnToPhys(made[made.length - 1]));
     const bytes = this.#pages.folioBytes(made[0]);
-    leaves.set(key, new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4));
+    leaves[key] = new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4);
     return () => {
       table[slot] = 0n;
-      leaves.delete(key);
-      this.#lastLeaf = -1;
+      leaves[key] = undefined;
       for (const pfn of made) this.#pages.put(pfn);
     };
   }
@@ -162,6 +181,42 @@ export class RadixTree {
     const bytes = this.#pages.ram.bytes(pa, PAGE_SIZE);
     return new BigUint64Array(bytes.buffer, bytes.byteOffset, RADIX_FANOUT);
   }
+}
+
+// Loops over single pages in any order: what bounds them is where the next page's leaf and flags lie, in which cache.
+
+/** Sets the bits of these pages; the index of the first that has no leaf, or `end`. */
+function setSingles(
+  leaves: readonly (Uint32Array | undefined)[],
+  pfns: Uint32Array,
+  from: number,
+  end: number,
+): number {
+  for (let at = from; at < end; at++) {
+    const pfn = pfns[at];
+    const words = leaves[pfn >>> LEAF_SHIFT];
+    if (words === undefined) return at;
+    words[(pfn >>> 5) & (RADIX_LEAF_BITS / 32 - 1)] |= 1 << (pfn & 31);
+  }
+  return end;
+}
+
+/** Clears the bits of these pages; the index of the first whose bit is not set, or `end`. */
+function clearSingles(
+  leaves: readonly (Uint32Array | undefined)[],
+  pfns: Uint32Array,
+  from: number,
+  end: number,
+): number {
+  for (let at = from; at < end; at++) {
+    const pfn = pfns[at];
+    const words = leaves[pfn >>> LEAF_SHIFT];
+    const word = (pfn >>> 5) & (RADIX_LEAF_BITS / 32 - 1);
+    const bit = 1 << (pfn & 31);
+    if (words === undefined || (words[word] & bit) === 0) return at;
+    words[word] &= ~bit;
+  }
+  return end;
 }
 
 /** Calls `visit` with the part of a run that each leaf holds: its first frame, its first bit, the number of bits. */

@@ -39,6 +39,20 @@ const KIND_NAMES = [
   '?',
 ];
 
+/** References 4, pins 2, flags and order. */
+const BYTES_PER_FRAME = 8;
+
+/** One for all arrays: the system gives large memory as zeros that cost nothing until they are touched, small memory it has to clear. */
+function bufferOf(bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch (cause) {
+    throw new KernelError('ENOMEM', `no memory for the state of ${bytes / BYTES_PER_FRAME} page frames`, {
+      cause,
+    });
+  }
+}
+
 export class PageTable {
   /** Number of frames, holes among them. */
   readonly frames: number;
@@ -60,17 +74,14 @@ export class PageTable {
    */
   constructor(ramSize: number, memory: readonly RamPiece[] = [{ pa: 0, length: ramSize }]) {
     this.frames = physToPfn(ramSize);
-    try {
-      const whole = Math.ceil(this.frames / 4) * 4;
-      this.flags = new Uint8Array(whole);
-      this.orders = new Uint8Array(whole);
-      this.refs = new Uint32Array(this.frames);
-      this.pins = new Uint16Array(this.frames);
-    } catch (cause) {
-      throw new KernelError('ENOMEM', `no memory for the state of ${this.frames} page frames`, { cause });
-    }
-    this.#flagWords = new Int32Array(this.flags.buffer);
-    this.#orderWords = new Int32Array(this.orders.buffer);
+    const whole = Math.ceil(this.frames / 4) * 4; // words of flags and orders begin and end with the arrays
+    const buffer = bufferOf(whole * BYTES_PER_FRAME);
+    this.refs = new Uint32Array(buffer, 0, this.frames);
+    this.pins = new Uint16Array(buffer, whole * 4, this.frames);
+    this.flags = new Uint8Array(buffer, whole * 6, whole);
+    this.orders = new Uint8Array(buffer, whole * 7, whole);
+    this.#flagWords = new Int32Array(buffer, whole * 6, whole / 4);
+    this.#orderWords = new Int32Array(buffer, whole * 7, whole / 4);
     for (const { pa, length } of memory) this.flags.fill(FREE, physToPfn(pa), physToPfn(pa + length));
   }
 
@@ -96,10 +107,9 @@ export class PageTable {
     this.orders[pfn] = order;
   }
 
-  /** Notes `count` preserved pages of order 0 in a row. */
+  /** Notes `count` preserved pages of order 0 in a row, in a table of which they were free since it was made: their order is 0. */
   claimIncomingRun(pfn: Pfn, count: number): void {
     this.flags.fill(INCOMING_HEAD, pfn, pfn + count);
-    this.orders.fill(0, pfn, pfn + count);
   }
 
   /** Whether every frame of [pfn, pfn + count) has the flag (`want`), or none has it (`!want`). */
