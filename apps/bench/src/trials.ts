@@ -1,6 +1,7 @@
 /** The table of what is measured: trials, and the figures that come of them with their goals. */
 import { alternatives } from './alternatives.ts';
 import { generations } from './generations.ts';
+import { KHO_FIGURES, KHO_TRIALS } from './kho-trials.ts';
 import { firstUse, growth, memory, replacement } from './processes.ts';
 import type { Trial } from './runner.ts';
 import { HUGE, MEDIUM, missingRam, SMALL, type Workload } from './workload.ts';
@@ -82,6 +83,7 @@ export const TRIALS: readonly Trial[] = [
     title: 'private memory of a service that is replaced, 4 KiB folios',
     prepare: memory(SMALL),
   },
+  ...KHO_TRIALS,
 ];
 
 /** How two series become a figure. */
@@ -222,6 +224,7 @@ export const FIGURES: readonly Figure[] = [
     goal: 1,
     headline: true,
   },
+  ...KHO_FIGURES,
 ];
 
 /** Goals are meant for files of this size and above: below, what is counted is the cost of a call. */
