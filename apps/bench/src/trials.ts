@@ -2,6 +2,7 @@
 import { alternatives } from './alternatives.ts';
 import { generations } from './generations.ts';
 import { KHO_FIGURES, KHO_TRIALS } from './kho-trials.ts';
+import { LUO_FIGURES, LUO_TRIALS } from './luo-trials.ts';
 import { firstUse, growth, memory, replacement } from './processes.ts';
 import type { Trial } from './runner.ts';
 import { HUGE, MEDIUM, missingRam, SMALL, type Workload } from './workload.ts';
@@ -84,6 +85,7 @@ export const TRIALS: readonly Trial[] = [
     prepare: memory(SMALL),
   },
   ...KHO_TRIALS,
+  ...LUO_TRIALS,
 ];
 
 /** How two series become a figure. */
@@ -225,6 +227,7 @@ export const FIGURES: readonly Figure[] = [
     headline: true,
   },
   ...KHO_FIGURES,
+  ...LUO_FIGURES,
 ];
 
 /** Goals are meant for files of this size and above: below, what is counted is the cost of a call. */

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { PAGE_SIZE, physToPfn } from '@liveupdate/base';
 import { bootHandover, readHandover } from '@liveupdate/kho';
+import type { FileLifecycleBound } from '@liveupdate/luo-core';
 import { ElfCoreRam, INCOMING_HEAD, INCOMING_TAIL, KIND, overlayRam } from '@liveupdate/mm';
 import { ShmemFile } from '@liveupdate/shmem';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -45,6 +46,9 @@ let image: ElfCoreRam;
 beforeAll(() => {
   image = new ElfCoreRam(gunzipSync(fixture('handover.elf.gz')), expected.boot.ramSize);
 });
+
+/** What the kernel's FLB test preserves: this and the number of the FLB. */
+const TEST_FLB_DATA = 0xfeed_f00d_cafe_bee0n;
 
 /** A kernel of ours on a copy of the image. */
 function bootLinux() {
@@ -158,5 +162,45 @@ describe('a handover of Linux 7.3.4', () => {
     }
     await again.finish();
     next.kho.pages.assertConsistent();
+  });
+
+  test('its FLBs, whose code only that kernel has, stay and keep nobody from finishing', async () => {
+    const { luo, kho } = bootLinux();
+    for (const session of luo.incomingSessions) await session.finish();
+    expect(luo.incomingFlbs).toEqual(
+      [0, 1, 2].map((i) => ({
+        compatible: `liveupdate-test-flb-v${i}`,
+        files: 156n,
+        data: TEST_FLB_DATA + BigInt(i),
+        retrieval: 'untried',
+      })),
+    );
+    kho.pages.assertConsistent();
+  });
+
+  test('its FLBs, registered here: retrieved once with the data of Linux, finished with the last of all files', async () => {
+    const { luo, handler } = bootLinux();
+    const log: string[] = [];
+    const flbs = [0, 1, 2].map((i): FileLifecycleBound<bigint> => ({
+      compatible: `liveupdate-test-flb-v${i}`,
+      preserve: () => ({ data: TEST_FLB_DATA + BigInt(i), object: 0n }),
+      unpreserve: () => undefined,
+      retrieve: ({ data }) => {
+        log.push(`retrieve ${i}`);
+        return data;
+      },
+      finish: ({ object }) => void log.push(`finish ${object - TEST_FLB_DATA}`),
+    }));
+    for (const flb of flbs) luo.registerFlb(handler, flb);
+    expect(await luo.retrieveFlb(flbs[1])).toBe(TEST_FLB_DATA + 1n);
+    const sessions = luo.incomingSessions;
+    const last = sessions.pop();
+    for (const session of sessions) await session.finish();
+    expect(log).toEqual(['retrieve 1']);
+    await last?.finish();
+    expect(log).toEqual(['retrieve 1', 'retrieve 2', 'finish 2', 'finish 1', 'retrieve 0', 'finish 0']);
+    expect(luo.incomingFlbs.every(({ files, retrieval }) => files === 0n && retrieval === 'finished')).toBe(
+      true,
+    );
   });
 });
