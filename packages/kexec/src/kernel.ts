@@ -29,6 +29,8 @@ export interface KernelOptions extends BootOptions {
   readonly handlers?: HandlerFactory;
   /** Which files get large folios; default those that ask. */
   readonly huge?: HugePolicy;
+  /** Milliseconds that the promise of one callback of a handler may take; default: any time. Then it fails with ETIMEDOUT. */
+  readonly callbackTimeLimit?: number;
 }
 
 export interface Kernel extends KernelParts {
@@ -44,6 +46,7 @@ const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem
  * refused boot leaves it to the right program.
  *
  * @throws KernelError EINVAL, EFAULT, EOVERFLOW: a damaged handover. ENOENT: no handler for a file in it. ENOMEM: RAM is too small.
+ * EINVAL also: no time limit.
  */
 export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: KernelOptions = {}): Kernel {
   const handover = entry && readHandover(ram, entry);
@@ -60,7 +63,9 @@ export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: Ke
       `the handover has files of '${missing.join("', '")}' and no handler for them (handlers: ${known}). RAM is unchanged: start the program that has it`,
     );
   }
-  const luo = new LiveUpdateOrchestrator({ kho, handlers });
+  const { callbackTimeLimit } = options;
+  const limit = callbackTimeLimit === undefined ? {} : { callbackTimeLimit };
+  const luo = new LiveUpdateOrchestrator({ kho, handlers, ...limit });
   return {
     ...parts,
     luo,
