@@ -348,6 +348,43 @@ describe.each([false, true])('callbacks that throw (as a promise: %s)', (async) 
   });
 });
 
+test('the order of all checks of a preserve: a file with every fault there is, taken away one by one', async () => {
+  const { luo, script, kho } = flbKernel();
+  const session = luo.createSession('s');
+  for (let token = 1; token <= 63; token++) await session.preserve(new Counter(2 * token), token); // a block is full
+  const closed = {
+    get: () => {
+      throw new KernelError('EBADF', 'closed');
+    },
+  };
+  const taken = new Counter(2);
+  await luo.createSession('t').preserve(taken, 1);
+  const [flbFails, handlerFails] = [new Error('the FLB fails'), new Error('the handler fails')];
+  const faults = new Map([
+    ['flb.preserve', flbFails],
+    ['preserve', handlerFails],
+  ]);
+  script.fail = (callback) => faults.get(callback);
+  kho.pages.beforeAllocation = () => {
+    throw new KernelError('ENOMEM', 'for the test');
+  };
+  const preserve = (file: unknown, token: number): Promise<string> =>
+    outcome(() => session.preserve(file as Counter, token));
+  expect(await preserve(null, 1)).toBe('EEXIST');
+  expect(await preserve(null, 64)).toBe('ENOMEM');
+  kho.pages.beforeAllocation = undefined;
+  expect(await preserve(null, 64)).toBe('EBADF');
+  expect(await preserve(closed, 64)).toBe('EBADF'); // and of no handler
+  expect(await preserve({}, 64)).toBe('ENOENT');
+  expect(await preserve(taken, 64)).toBe('EBUSY');
+  const odd = new Counter(1); // the first file of its FLB
+  await expect(session.preserve(odd, 64)).rejects.toBe(flbFails);
+  faults.delete('flb.preserve');
+  await expect(session.preserve(odd, 64)).rejects.toBe(handlerFails);
+  faults.clear();
+  expect(await preserve(odd, 64)).toBe('ok');
+});
+
 test('each allocation failing once while the first file of two FLBs is preserved', async () => {
   const { luo, kho } = flbKernel();
   const session = luo.createSession('s');
