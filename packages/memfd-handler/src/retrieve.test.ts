@@ -78,6 +78,51 @@ describe('a folio that is not there', () => {
     expect(await endAndCount(kernel, before)).toBe(0);
   });
 
+  describe('each one in turn, of folios of all orders around single ones', () => {
+    const make = (file: ShmemFile): void => {
+      file.pwrite(pattern(10), 5 * PAGE_SIZE);
+      file.pwrite(pattern(600 * PAGE_SIZE), 7 * PAGE_SIZE);
+      file.truncate(616 * PAGE_SIZE);
+    };
+    let before: HandedOver;
+    let folios: number;
+    beforeAll(async () => {
+      before = await handOver(make, { huge: 'always' });
+      folios = Number(wordAt(before.ram, before.record + RECORD.count).getBigUint64(0, true));
+    });
+
+    /** Somebody else takes folio \`i\`, as a record would that names the same frame. */
+    function without(i: number): { kernel: TestKernel; pfn: number } {
+      const kernel = bootDamaged(before, () => undefined, { huge: 'always' });
+      const pfn = frameOf(kernel.kho.ram, before, i);
+      kernel.kho.restoreFolio(pfn);
+      return { kernel, pfn };
+    }
+
+    test('retrieve fails, is remembered, and leaks nothing', async () => {
+      expect(folios).toBeGreaterThan(15);
+      for (let i = 0; i < folios; i++) {
+        const { kernel, pfn } = without(i);
+        const session = kernel.luo.retrieveSession('s');
+        for (let again = 0; again < 2; again++) expect(await outcome(() => session.retrieve(1))).toBe('EIO');
+        kernel.kho.pages.assertConsistent();
+        expect(kernel.kho.pages.isHead(pfn)).toBe(true);
+        kernel.kho.pages.put(pfn);
+        expect(await endAndCount(kernel, before)).toBe(0);
+      }
+    });
+
+    test('finish frees all the others', async () => {
+      for (let i = 0; i < folios; i++) {
+        const { kernel, pfn } = without(i);
+        kernel.luo.retrieveSession('s');
+        expect(await endAndCount(kernel, before)).toBe(2 ** kernel.kho.pages.orderOf(pfn));
+        kernel.kho.pages.put(pfn);
+        kernel.kho.pages.assertConsistent();
+      }
+    });
+  });
+
   test('finish without retrieve frees what is there', async () => {
     const before = await handOver((file) => file.write(pattern(40 * PAGE_SIZE)));
     const kernel = bootDamaged(before, () => undefined);
