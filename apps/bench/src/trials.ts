@@ -5,6 +5,7 @@ import { KHO_FIGURES, KHO_TRIALS } from './kho-trials.ts';
 import { LUO_FIGURES, LUO_TRIALS } from './luo-trials.ts';
 import { firstUse, growth, memory, replacement } from './processes.ts';
 import type { Trial } from './runner.ts';
+import { SHMEM_FIGURES, SHMEM_TRIALS } from './shmem-trials.ts';
 import { HUGE, MEDIUM, missingRam, SMALL, type Workload } from './workload.ts';
 
 const GiB = 2 ** 30;
@@ -86,6 +87,7 @@ export const TRIALS: readonly Trial[] = [
   },
   ...KHO_TRIALS,
   ...LUO_TRIALS,
+  ...SHMEM_TRIALS,
 ];
 
 /** How two series become a figure. */
@@ -228,6 +230,7 @@ export const FIGURES: readonly Figure[] = [
   },
   ...KHO_FIGURES,
   ...LUO_FIGURES,
+  ...SHMEM_FIGURES,
 ];
 
 /** Goals are meant for files of this size and above: below, what is counted is the cost of a call. */

@@ -453,6 +453,23 @@ describe('RAM on a descriptor', () => {
   });
 });
 
+test('bytes are copied in by a system call, where they belong and nowhere else', () => {
+  using ram = MappedRam.anonymous({ name: 'liveupdate-test', size: 64 * 4096 });
+  const bytes = Uint8Array.from({ length: 10_000 }, (_, i) => 1 + (i % 250));
+  ram.write(3 * 4096 + 5, bytes);
+  expect(ram.allocated()).toBe(3 * 4096);
+  expect(ram.bytes(3 * 4096 + 5, bytes.length)).toEqual(bytes);
+  expect([ram.bytes(3 * 4096 + 4, 1)[0], ram.bytes(3 * 4096 + 10_005, 1)[0]]).toEqual([0, 0]);
+  ram.write(0, new Uint8Array(0));
+  expect(() => {
+    ram.write(64 * 4096 - 5, new Uint8Array(6));
+  }).toThrow('EFAULT');
+  ram.close();
+  expect(() => {
+    ram.write(0, bytes);
+  }).toThrow('EBADF');
+});
+
 test('touching more than a full file system has is a SIGBUS: what reserve is for', (context) => {
   const mount = smallTmpfs('1m');
   if ('why' in mount) return context.skip(mount.why);

@@ -7,7 +7,7 @@
  * - Views are detached before memory is unmapped, so a view kept too long has length 0 and cannot crash the process.
  * - The garbage collector never unmaps: RAM and gathered views live until they are closed and released.
  */
-import { codeOf, KernelError, Undo } from '@liveupdate/base';
+import { codeOf, KernelError, Undo, PAGE_SIZE, pagesFor } from '@liveupdate/base';
 import { checkPages, checkRange, type GatheredView, type Ram, type RamPiece } from '@liveupdate/mm';
 import {
   FALLOC_KEEP_SIZE,
@@ -203,6 +203,27 @@ export class MappedRam implements Ram {
     for (let at = pa; at < pa + length; at += RESERVE_STEP) {
       fallocate(this.fd, FALLOC_KEEP_SIZE, at, Math.min(RESERVE_STEP, pa + length - at));
     }
+  }
+
+  /**
+   * Copies bytes to `pa` by a system call, which takes the memory as it goes: for memory that is not there yet that is quicker than `reserve` and a
+   * store through a view. Hugetlb memory, which has no such call, is reserved and stored to.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: as `reserve`. EFAULT: not inside RAM. EBADF: closed.
+   */
+  write(pa: number, bytes: Uint8Array): void {
+    this.#open();
+    checkRange(this.size, pa, bytes.length);
+    if (this.#granule !== PAGE_SIZE) {
+      const first = Math.floor(pa / PAGE_SIZE) * PAGE_SIZE;
+      this.reserve(first, pagesFor(pa + bytes.length - first) * PAGE_SIZE);
+      this.bytes(pa, bytes.length).set(bytes);
+      return;
+    }
+    for (let done = 0; done < bytes.length;)
+      done += callFs('writing to RAM', () =>
+        fs.writeSync(this.fd, bytes, done, bytes.length - done, pa + done),
+      );
   }
 
   /**

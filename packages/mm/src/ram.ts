@@ -48,6 +48,14 @@ export interface Ram {
   reserve?(pa: number, length: number): void;
 
   /**
+   * Copies bytes to `pa`, taking memory that is not there yet from the system on the way: a system that has no more is an error here. For memory
+   * that is new this is quicker than a store through a view, which is interrupted at every page. Only where the backend is sparse.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: the system has not so much. EFAULT: not inside RAM. EBADF: closed.
+   */
+  write?(pa: number, bytes: Uint8Array): void;
+
+  /**
    * One contiguous live view over scattered pieces, in their order; only where the backend can map memory.
    *
    * @throws KernelError ENOMEM: no address space or too many mappings

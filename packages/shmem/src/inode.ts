@@ -6,6 +6,7 @@
  */
 import { assert, HUGE_ORDER, KernelError, PAGE_SIZE, pagesFor, type PageIndex } from '@liveupdate/base';
 import type { FolioRuns } from '@liveupdate/mm';
+import { copyIn } from './copy-in.ts';
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, punchHole } from './fallocate.ts';
 import { FilePages } from './file-pages.ts';
 import { fillHoles, type FillOptions } from './fill.ts';
@@ -83,13 +84,13 @@ export class ShmemInode {
   }
 
   /**
-   * Makes room for `length` bytes from `position` on, and makes them part of the file: copyIn must follow.
+   * Writes arrays of `length` bytes together from `position` on, as if they were one; the file grows. Nothing is written on failure.
    *
    * A write over the end of a file that may not grow ends, as on tmpfs, with the last page that lies whole in it.
    *
-   * @returns how many bytes may be written
+   * @returns how many bytes were written
    */
-  prepareWrite(position: number, length: number): number {
+  write(sources: readonly Uint8Array[], length: number, position: number): number {
     let end = position + length;
     if (!Number.isSafeInteger(end))
       throw new KernelError('EFBIG', `${end} bytes are more than a file can have`);
@@ -101,22 +102,20 @@ export class ShmemInode {
     }
     const first = Math.floor(position / PAGE_SIZE);
     const count = pagesFor(end) - first;
-    this.#fill(first, count, pagesFor(Math.max(end, this.size)), {
-      overwritten: { from: position, to: end },
-    });
-    this.#pages.markWritten(first, count);
+    // A RAM that copies without a view takes its memory in doing so.
+    const lazy = this.shmem.ram.write !== undefined;
+    const overwritten = { from: position, to: end };
+    const filled = this.#fill(first, count, pagesFor(Math.max(end, this.size)), { overwritten, lazy });
     if (position > this.size) this.#zeroTail();
+    try {
+      copyIn(this.#pages, sources, position, end - position, filled);
+    } catch (error) {
+      this.#dropAll(filled);
+      throw error;
+    }
+    this.#pages.markWritten(first, count);
     this.size = Math.max(this.size, end);
     return end - position;
-  }
-
-  /** Copies `source` into the file at `position`, where prepareWrite made room. */
-  copyIn(source: Uint8Array, position: number): void {
-    const { ram } = this.shmem;
-    this.#pages.eachPart(position, source.length, (at, bytes, pa) => {
-      const from = at - position;
-      ram.bytes(pa, bytes).set(bytes === source.length ? source : source.subarray(from, from + bytes));
-    });
   }
 
   truncate(size: number): void {

@@ -134,9 +134,7 @@ export class ShmemFile {
   pwrite(source: Uint8Array, position: number): number {
     this.#checkOpen();
     checkPosition(position);
-    const length = this.inode.prepareWrite(position, source.length);
-    this.inode.copyIn(length === source.length ? source : source.subarray(0, length), position);
-    return length;
+    return this.inode.write([source], source.length, position);
   }
 
   /** Reads at `position` into several arrays, one after the other (preadv). For the errors see pread. */
@@ -156,15 +154,7 @@ export class ShmemFile {
   pwritev(sources: readonly Uint8Array[], position: number): number {
     this.#checkOpen();
     checkPosition(position);
-    const length = this.inode.prepareWrite(position, totalLength(sources));
-    let done = 0;
-    for (const source of sources) {
-      if (done === length) break;
-      const part = source.subarray(0, length - done);
-      this.inode.copyIn(part, position + done);
-      done += part.length;
-    }
-    return length;
+    return this.inode.write(sources, totalLength(sources), position);
   }
 
   /**

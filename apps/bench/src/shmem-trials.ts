@@ -1,0 +1,196 @@
+/** Files in memory: reading and writing them beside tmpfs, and preserving them at sizes from 64 MiB to 16 GiB. */
+import * as fs from 'node:fs';
+import { HUGE_ORDER, PAGE_SIZE } from '@liveupdate/base';
+import { bootKernel, type Kernel } from '@liveupdate/kexec';
+import { MappedRam } from '@liveupdate/linux';
+import type { ShmemFile } from '@liveupdate/shmem';
+import { timed } from './baselines.ts';
+import { generations } from './generations.ts';
+import { ramSizeFor } from './machine-size.ts';
+import type { Trial } from './runner.ts';
+import type { Figure } from './trials.ts';
+
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+/** A run of smaller files only shows that everything works. */
+const WHOLE = GIB;
+/** Bytes of the file that is preserved beside a copy. */
+const PRESERVED = 4 * GIB;
+/** Bytes of the file that is written and read. */
+const WRITTEN = GIB;
+const CALL = MIB;
+/** Size of the smallest file that is preserved to see how the time grows, and how many times as large the others are. */
+const SMALLEST = 64 * MIB;
+const TIMES = [1, 4, 16, 64, 256];
+
+function newKernel(size: number): { ram: MappedRam; kernel: Kernel } {
+  const ram = MappedRam.anonymous({ name: 'liveupdate-bench', size: ramSizeFor(size) });
+  return { ram, kernel: bootKernel(ram, undefined, { freeMemory: 'zero' }) };
+}
+
+/** A file is written from its start to its end and read again, in calls of 1 MiB: ours in RAM that nobody touched and in RAM in use, and one on tmpfs. */
+const sequential: Trial['prepare'] = ({ size }) => {
+  const calls = Math.min(size, WRITTEN) / CALL;
+  const chunk = new Uint8Array(CALL).fill(0x5a);
+  const path = `/dev/shm/liveupdate-bench-${process.pid}`;
+
+  const ours = async ({ kernel }: { kernel: Kernel }): Promise<{ write: number; read: number }> => {
+    const file = kernel.shmem.memfdCreate('bench');
+    const write = await timed(() => {
+      for (let i = 0; i < calls; i++) file.write(chunk);
+    });
+    file.seek(0);
+    const read = await timed(() => {
+      for (let i = 0; i < calls; i++) file.read(chunk);
+    });
+    file.close();
+    return { write, read };
+  };
+  const tmpfs = async (): Promise<{ writeSync: number; readSync: number }> => {
+    const fd = fs.openSync(path, 'wx+');
+    fs.unlinkSync(path);
+    const writeSync = await timed(() => {
+      for (let i = 0; i < calls; i++) fs.writeSync(fd, chunk, 0, CALL, i * CALL);
+    });
+    const readSync = await timed(() => {
+      for (let i = 0; i < calls; i++) fs.readSync(fd, chunk, 0, CALL, i * CALL);
+    });
+    fs.closeSync(fd);
+    return { writeSync, readSync };
+  };
+  return {
+    run: async (round) => {
+      const first = round % 2 === 0 ? await tmpfs() : undefined;
+      const machine = newKernel(calls * CALL);
+      const fresh = await ours(machine);
+      const again = await ours(machine);
+      machine.ram.close();
+      return {
+        write: again.write,
+        read: again.read,
+        firstWrite: fresh.write,
+        firstRead: fresh.read,
+        ...(first ?? (await tmpfs())),
+      };
+    },
+    end: () => undefined,
+  };
+};
+
+/** The same work as in trials of the size that was asked for, at the size that goals are set for. */
+function preserved(huge: boolean): Trial['prepare'] {
+  return ({ size }) => generations(huge)({ size: size < WHOLE ? size : PRESERVED });
+}
+
+/** Files that nobody wrote, so that they take records and no memory: what preserve does is the same. */
+const growing: Trial['prepare'] = ({ size }) => {
+  const smallest = size >= WHOLE ? SMALLEST : MIB / 4;
+  const preserveOnce = async (bytes: number): Promise<{ time: number; memory: number }> => {
+    const { ram, kernel } = newKernel(bytes);
+    const { luo, shmem, pages } = kernel;
+    const file: ShmemFile = shmem.memfdCreate('bench');
+    file.truncate(bytes);
+    const session = luo.createSession('bench');
+    await session.preserve(file, 1); // holes are filled, and the map of preserved pages made
+    await session.unpreserve(1);
+    const before = { free: pages.freePages, buffers: process.memoryUsage().arrayBuffers };
+    const time = await timed(() => session.preserve(file, 1));
+    const inRam = (before.free - pages.freePages) * PAGE_SIZE;
+    const memory = inRam + Math.max(0, process.memoryUsage().arrayBuffers - before.buffers);
+    ram.close();
+    return { time, memory };
+  };
+  return {
+    run: async () => {
+      const series: Record<string, number> = {};
+      for (const times of TIMES) {
+        const bytes = smallest * times;
+        const { time, memory } = await preserveOnce(bytes);
+        const folios = bytes / PAGE_SIZE;
+        series[`preserve-${times}`] = time;
+        series[`per-million-${times}`] = (time / folios) * 1e6;
+        series[`memory-${times}`] = memory;
+        series[`records-${times}`] = folios * 16;
+      }
+      return series;
+    },
+    end: () => undefined,
+  };
+};
+
+export const SHMEM_TRIALS: readonly Trial[] = [
+  { name: 'files', title: 'a file written and read in calls of 1 MiB, beside tmpfs', prepare: sequential },
+  { name: 'preserve-small', title: '4 GiB in 4 KiB folios', prepare: preserved(false) },
+  {
+    name: 'preserve-huge',
+    title: `4 GiB in ${(PAGE_SIZE << HUGE_ORDER) / MIB} MiB folios`,
+    prepare: preserved(true),
+  },
+  { name: 'growing', title: 'files from 64 MiB to 16 GiB, 4 KiB folios', prepare: growing },
+];
+
+const COPIED = { against: 'copy', kind: 'faster' } as const;
+
+export const SHMEM_FIGURES: readonly Figure[] = [
+  {
+    trial: 'files',
+    title: 'write 1 GiB, RAM in use',
+    measured: 'write',
+    against: 'writeSync',
+    kind: 'faster',
+    goal: 1,
+  },
+  {
+    trial: 'files',
+    title: 'write 1 GiB, RAM never touched',
+    measured: 'firstWrite',
+    against: 'writeSync',
+    kind: 'faster',
+    goal: 1,
+  },
+  { trial: 'files', title: 'read 1 GiB', measured: 'read', against: 'readSync', kind: 'faster', goal: 1 },
+  {
+    trial: 'preserve-small',
+    title: 'preserve 4 GiB, 4 KiB folios',
+    measured: 'preserve',
+    ...COPIED,
+    goal: 50,
+  },
+  {
+    trial: 'preserve-small',
+    title: 'retrieve 4 GiB, 4 KiB folios',
+    measured: 'retrieve',
+    ...COPIED,
+    goal: 50,
+  },
+  {
+    trial: 'preserve-huge',
+    title: 'preserve 4 GiB, 2 MiB folios',
+    measured: 'preserve',
+    ...COPIED,
+    goal: 5000,
+  },
+  {
+    trial: 'preserve-huge',
+    title: 'retrieve 4 GiB, 2 MiB folios',
+    measured: 'retrieve',
+    ...COPIED,
+    goal: 5000,
+  },
+  {
+    trial: 'growing',
+    title: 'preserve per folio, 16 GiB beside 1 GiB',
+    measured: 'per-million-256',
+    against: 'per-million-16',
+    kind: 'longer',
+    goal: 1.25,
+  },
+  {
+    trial: 'growing',
+    title: 'memory of a preserved file of 16 GiB, beside 16 bytes a folio',
+    measured: 'memory-256',
+    against: 'records-256',
+    kind: 'share',
+    goal: 101,
+  },
+];
