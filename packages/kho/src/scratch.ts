@@ -4,9 +4,6 @@ import { memoryOf, type Ram } from '@liveupdate/mm';
 import { ScratchSer } from './abi.ts';
 import type { ScratchArea } from './read-handover.ts';
 
-/** What of a RAM decides where scratch may lie. */
-type Memory = Pick<Ram, 'size' | 'memory'>;
-
 /** Scratch is 1/256 of RAM, within these bounds: a boot of ours needs a few pages, not a kernel image. */
 const SCRATCH_SHARE = 256;
 const MAX_SCRATCH = 64 * 2 ** 20;
@@ -19,7 +16,7 @@ const MAX_AREAS = PAGE_SIZE / ScratchSer.SIZE;
  *
  * @throws KernelError EINVAL: too many, not whole pages, outside memory, or two that overlap
  */
-export function checkScratch(areas: readonly ScratchArea[], ram: Memory): void {
+export function checkScratch(areas: readonly ScratchArea[], ram: Pick<Ram, 'size' | 'memory'>): void {
   if (areas.length > MAX_AREAS)
     throw new KernelError('EINVAL', `${areas.length} scratch areas, at most ${MAX_AREAS} can be handed over`);
   const memory = memoryOf(ram);
@@ -41,7 +38,7 @@ export function checkScratch(areas: readonly ScratchArea[], ram: Memory): void {
 }
 
 /** One area, in the largest range of memory: past its first 4 MiB block where it has more than one. */
-export function chooseScratch(ram: Memory): ScratchArea[] {
+export function chooseScratch(ram: Pick<Ram, 'size' | 'memory'>): ScratchArea[] {
   const memory = memoryOf(ram);
   const total = memory.reduce((sum, { length }) => sum + length, 0);
   const home = memory.reduce((best, range) => (range.length > best.length ? range : best));
