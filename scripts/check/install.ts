@@ -9,7 +9,7 @@ import { command, root, type Ended } from './command.ts';
 import { extract, withPromises } from './readme-examples.ts';
 import { single, sum, type Report } from './report.ts';
 import { pack, tarball } from './tarballs.ts';
-import { isLibrary, workspace, type Package } from './workspace.ts';
+import { isCore, isLibrary, workspace, type Package } from './workspace.ts';
 
 const TIMEOUT = 20_000;
 
@@ -102,17 +102,18 @@ function saying(text: string, ended: Ended): Ended {
 }
 
 /**
- * Two programs of TypeScript: one imports every library from where it is installed, with all declarations checked and no types but theirs;
- * the other is the examples, as a program for Node.js.
+ * Two programs of TypeScript, with all declarations checked: one imports the core packages from where each is installed, and has no types but
+ * theirs; the other imports all libraries and has their examples, as a program for Node.js.
  */
 async function resolveTypes(folder: string, libraries: Package[], moduleResolution: string): Promise<Report> {
-  const imports = libraries.map((each) => {
+  const importing = (each: Package) => {
     const file = join(home(folder, each), 'use.ts');
     const code = `import * as library from '${each.name}';\n\nexport const names = Object.keys(library);\n`;
     writeFileSync(file, code);
     return file;
-  });
-  const examples = libraries.map((each) => example(folder, each));
+  };
+  const core = libraries.filter(isCore).map(importing);
+  const all = libraries.flatMap((each) => [importing(each), example(folder, each)]);
   const compilerOptions = {
     target: 'es2024',
     lib: ['es2024', 'esnext.disposable'],
@@ -124,13 +125,14 @@ async function resolveTypes(folder: string, libraries: Package[], moduleResoluti
     skipLibCheck: false,
     noEmit: true,
   };
-  const node = { types: ['node'], typeRoots: [join(root, 'node_modules/@types')], skipLibCheck: true };
+  const node = { ...compilerOptions, types: ['node'], typeRoots: [join(root, 'node_modules/@types')] };
   return sum([
-    await compile(`types under moduleResolution ${moduleResolution}`, imports, compilerOptions),
-    await compile(`types of the examples under moduleResolution ${moduleResolution}`, examples, {
-      ...compilerOptions,
-      ...node,
-    }),
+    await compile(
+      `types of the core packages under moduleResolution ${moduleResolution}`,
+      core,
+      compilerOptions,
+    ),
+    await compile(`types of all, and of the examples, under moduleResolution ${moduleResolution}`, all, node),
   ]);
 
   async function compile(name: string, files: string[], options: object): Promise<Report> {
