@@ -2,9 +2,14 @@ import { defineConfig, type Options } from 'tsup';
 
 const shared: Options = { format: 'esm', target: 'node22', sourcemap: true, clean: ['!**/*.d.ts'] };
 
-/** A package that is imported: one entry, with declarations. */
-export const library = () =>
-  defineConfig({ ...shared, platform: 'neutral', entry: ['src/index.ts'], dts: true });
+/** A package that is imported, with declarations: by its name alone, or by more entries than `index`. */
+export const library = (names: readonly string[] = ['index']) =>
+  defineConfig({
+    ...shared,
+    platform: 'neutral',
+    entry: names.map((name) => `src/${name}.ts`),
+    dts: true,
+  });
 
 /** A package that is run: the workspace's other packages stay imports. More names than `main` are programs that it runs. */
 export const program = (names: readonly string[] = ['main']): Options => ({

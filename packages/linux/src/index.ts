@@ -1,5 +1,6 @@
 export { collectKeeper, TAKES_DOWN_BESIDE } from './address-space.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
+export { eventfd, pollNow } from './libc.ts';
 export { isLockedByOther, tryLock, unlock } from './locks.ts';
 export { MappedRam } from './mapped-ram.ts';
 export { Memfd, type MemfdMapping } from './memfd.ts';

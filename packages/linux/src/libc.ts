@@ -131,6 +131,8 @@ interface Libc {
   getpagesize: () => number;
   ioctl: (fd: number, request: number, type: 'void *', argument: Address) => number;
   syscall: (number: number, type: 'int', argument: number) => number;
+  eventfd: (initial: number, flags: number) => number;
+  poll: (descriptors: Uint8Array, count: number, timeout: number) => number;
 }
 
 /** The same in C; off_t has 64 bits on the machines above. */
@@ -149,6 +151,8 @@ const PROTOTYPES: Record<keyof Libc, string> = {
   getpagesize: 'int getpagesize()',
   ioctl: 'int ioctl(int, unsigned long, ...)',
   syscall: 'long syscall(long, ...)',
+  eventfd: 'int eventfd(unsigned int, int)',
+  poll: 'int poll(void *, unsigned long, int)',
 };
 
 const declared: Partial<Libc> = {};
@@ -451,4 +455,29 @@ export function userfaultfd(): number {
   const fd = c('syscall')(number, 'int', UFFD_USER_MODE_ONLY | O_CLOEXEC);
   if (fd < 0) throw failed('opening a userfaultfd');
   return fd;
+}
+
+/**
+ * eventfd(2).
+ *
+ * @param initial a u32
+ * @throws KernelError EINVAL: unknown flags. EMFILE, ENFILE: too many open files. ENOMEM.
+ */
+export function eventfd(initial: number, flags: number): number {
+  const fd = c('eventfd')(initial, flags);
+  if (fd < 0) throw failed(`creating an eventfd with flags 0x${flags.toString(16)}`);
+  return fd;
+}
+
+/**
+ * What of `events` a descriptor is ready for now, with POLLERR, POLLHUP and POLLNVAL where they are so (poll(2), without waiting).
+ *
+ * @throws KernelError EINTR, ENOMEM: as poll(2) has them
+ */
+export function pollNow(fd: number, events: number): number {
+  const entry = new DataView(new ArrayBuffer(8)); // struct pollfd: fd s32 at 0, events s16 at 4, revents s16 at 6
+  entry.setInt32(0, fd, true);
+  entry.setInt16(4, events, true);
+  if (c('poll')(new Uint8Array(entry.buffer), 1, 0) < 0) throw failed(`polling descriptor ${fd}`);
+  return entry.getInt16(6, true);
 }

@@ -1,0 +1,194 @@
+/** Handlers that are broken on purpose: the suite must fail, and say in plain words what is wrong and where. */
+import { physToPfn } from '@liveupdate/base';
+import type { FileHandler } from '@liveupdate/luo-core';
+import { expect, test } from 'vitest';
+import { HandlerFault, testFileHandler, type KernelParts } from './index.ts';
+import { Counter, counterFiles, counterHandler } from './test-counter.ts';
+
+type Broken = (parts: KernelParts, handler: FileHandler<Counter>) => Partial<FileHandler<Counter>>;
+
+/**
+ * What the suite says of the counter handler with some callbacks replaced: the message of each test that fails, by its name.
+ *
+ * @param only the one test to run
+ */
+async function failuresOf(broken: Broken, only?: string): Promise<Map<string, string>> {
+  const tests: [string, () => Promise<void>][] = [];
+  testFileHandler({
+    ...counterFiles,
+    test: {
+      describe: (_, define) => define(),
+      it: (name, run) => tests.push([name, run]),
+    },
+    handler: (parts) => {
+      const handler = counterHandler(parts);
+      return { ...handler, ...broken(parts, handler) };
+    },
+  });
+  const failures = new Map<string, string>();
+  for (const [name, run] of tests) {
+    if (only !== undefined && name !== only) continue;
+    try {
+      await run();
+    } catch (error) {
+      failures.set(name, error instanceof HandlerFault ? error.message : `not in words: ${String(error)}`);
+    }
+  }
+  return failures;
+}
+
+const UNPRESERVE = 'unpreserve takes everything back, again and again';
+
+const handlers: [string, Broken, test: string, message: RegExp][] = [
+  [
+    'leaks a page',
+    ({ pages }, handler) => ({
+      preserve(context) {
+        pages.alloc(0); // room for something, and forgotten
+        return handler.preserve(context);
+      },
+    }),
+    UNPRESERVE,
+    /^handler 'counter-v1': unpreserve\(\) leaves 3 pages at 0x\w+, 0x\w+, 0x\w+ in use: preserve\(\) took them, and nobody frees them$/,
+  ],
+  [
+    'forgets the inverse in unpreserve',
+    () => ({ unpreserve: () => undefined }),
+    UNPRESERVE,
+    /^handler 'counter-v1': unpreserve\(\) leaves 1 page at 0x\w+ preserved for the next kernel: preserve\(\) marked it, and nothing took that back/,
+  ],
+  [
+    'frees twice',
+    ({ kho }) => ({
+      unpreserve({ data }) {
+        kho.unpreserveFree(data);
+        kho.unpreserveFree(data);
+      },
+    }),
+    UNPRESERVE,
+    /^handler 'counter-v1': unpreserve\(\) frees a page twice: 0x\w+ \+ 4096 bytes was freed by unpreserve\(\) already$/,
+  ],
+  [
+    'frees twice in the next kernel, in two callbacks',
+    ({ kho }) => ({ finish: ({ data }) => kho.restoreFree(data) }),
+    'files arrive as they were',
+    /^handler 'counter-v1': finish\(\) frees a page twice: 0x\w+ \+ 4096 bytes was freed by retrieve\(\) already$/,
+  ],
+  [
+    'frees what is preserved',
+    ({ kho, pages }) => ({
+      preserve({ file }) {
+        const { pa } = kho.allocPreserve(file.value);
+        pages.put(physToPfn(pa));
+        return { data: pa };
+      },
+    }),
+    UNPRESERVE,
+    /^handler 'counter-v1': preserve\(\) misuses memory: frame \d+ .* is freed while it is preserved$/,
+  ],
+  [
+    'takes back and does not free',
+    ({ kho }) => ({ unpreserve: ({ data }) => kho.unpreserveFolio(physToPfn(Number(data))) }),
+    UNPRESERVE,
+    /unpreserve\(\) leaves 3 pages at .* in use: preserve\(\) took them/,
+  ],
+  [
+    'keeps a reference',
+    ({ pages }, handler) => ({
+      retrieve(context) {
+        pages.get(pages.alloc(0));
+        return handler.retrieve(context);
+      },
+    }),
+    'files arrive as they were',
+    /finish\(\) leaves 3 pages at .* in use: retrieve\(\) took them/,
+  ],
+  [
+    'records only what was there at preserve',
+    () => ({ freeze: () => undefined }),
+    'what is changed after preserve arrives, or is refused',
+    /freeze\(\) loses what was changed after preserve\(\)/,
+  ],
+  [
+    'forgets the record where nobody retrieves the file',
+    () => ({ finish: () => undefined }),
+    'what nobody retrieves is freed by finish',
+    /finish\(\) leaves 3 pages at .* of the previous kernel that nobody restored or freed, though nobody retrieved the file/,
+  ],
+  [
+    'is not undone when an allocation fails',
+    ({ pages }, handler) => ({
+      preserve(context) {
+        const page = pages.alloc(0);
+        const done = handler.preserve(context);
+        pages.put(page);
+        return done;
+      },
+    }),
+    'each allocation of preserve fails once',
+    /preserve\(\) leaves 1 page at 0x\w+ in use: preserve\(\) took it, and nobody frees it when allocation 2 fails/,
+  ],
+  [
+    'believes every number',
+    ({ kho, ram }) => ({
+      retrieve({ data }) {
+        const value = new DataView(ram.bytes(Number(data), 8).slice().buffer).getBigUint64(0, true);
+        if (kho.isIncoming(physToPfn(Number(data)))) kho.restoreFree(data);
+        return new Counter(Number(value));
+      },
+    }),
+    'a number that names no record is refused',
+    /retrieve\(\) makes a file from data 0: it must refuse it with a KernelError/,
+  ],
+  [
+    'crashes on what it reads',
+    (_, handler) => ({
+      async retrieve(context) {
+        const file = await handler.retrieve(context);
+        new Uint8Array(file.value); // as long as the record says
+        return file;
+      },
+    }),
+    'a record that is cut short or overwritten does no harm',
+    /retrieve\(\) crashes on .* in the page at 0x\w+: RangeError: /,
+  ],
+  [
+    'takes anything',
+    () => ({ canPreserve: (file): file is Counter => typeof file === 'object' }),
+    'the handler takes its files, and no others',
+    /canPreserve\(\) says true to an object that is none of its files: it must say false/,
+  ],
+  [
+    'gives each file two ids',
+    () => ({ getId: () => Symbol() }),
+    'a file that is preserved already is refused',
+    /getId\(\) gives one file two ids: preserving it twice must end with EBUSY, not success/,
+  ],
+  [
+    'returns nothing from preserve',
+    () => ({ preserve: () => undefined as unknown as { data: number } }),
+    'files arrive as they were',
+    /^handler 'counter-v1': preserve\(\) /,
+  ],
+  [
+    'declares an older format that nobody shows',
+    () => ({ alsoReads: ['counter-v0'] }),
+    'every older format that it declares to read is shown',
+    /retrieve\(\) declares to read 'counter-v0': give the suite the handler that wrote it/,
+  ],
+];
+
+test.each(handlers)('a handler that %s', async (_, broken, name, message) => {
+  const failures = await failuresOf(broken, name);
+  expect(failures.get(name)).toMatch(message);
+});
+
+test.each(handlers.slice(0, 3))('every failure of a handler that %s names a callback', async (_, broken) => {
+  const failures = [...(await failuresOf(broken)).values()];
+  expect(failures.length).toBeGreaterThan(1);
+  for (const failure of failures) expect(failure).toMatch(/^handler 'counter-v1': \w+\(\) /);
+});
+
+test('the handler that is not broken passes', async () => {
+  expect(await failuresOf(() => ({}))).toEqual(new Map());
+});

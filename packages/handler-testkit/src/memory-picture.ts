@@ -1,0 +1,140 @@
+/**
+ * Memory as it must be again when everything is taken back: each folio in use with its counts, and what is marked for the next kernel. Nodes of the
+ * outgoing map count as free: as in Linux, a node that was needed once stays in the map, empty, for the next time.
+ */
+import { PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
+import { readHandover, walkRadixTree, type Kho } from '@liveupdate/kho';
+import { HEAD, INCOMING_HEAD, KIND } from '@liveupdate/mm';
+
+interface Folio {
+  readonly order: number;
+  readonly refs: number;
+  readonly pins: number;
+}
+
+export interface MemoryPicture {
+  readonly used: ReadonlyMap<Pfn, Folio>;
+  /** Folios in the outgoing map, by frame: their order. */
+  readonly preserved: ReadonlyMap<Pfn, number>;
+  /** Folios of the previous kernel that nobody has restored. */
+  readonly incoming: ReadonlySet<Pfn>;
+}
+
+/** Looks at all frames. Proves on the way that the outgoing handover can be read and that the allocator is whole. */
+export function pictureOf(kho: Kho): MemoryPicture {
+  const { pages } = kho;
+  pages.assertConsistent();
+  const nodes = new Set<Pfn>();
+  const preserved = new Map<Pfn, number>();
+  const { preservedMap } = readHandover(kho.ram, kho.entry);
+  walkRadixTree(
+    kho.ram,
+    preservedMap,
+    (pfn, count, order) => {
+      for (let i = 0; i < count; i++) preserved.set(pfn + i * 2 ** order, order);
+    },
+    (pfn) => nodes.add(pfn),
+  );
+  const used = new Map<Pfn, Folio>();
+  const incoming = new Set<Pfn>();
+  const { frames, flags, orders, refs, pins } = pages.table;
+  for (let pfn = 0; pfn < frames; pfn++) {
+    const kind = flags[pfn] & KIND;
+    if (kind === INCOMING_HEAD) incoming.add(pfn);
+    if (kind === HEAD && !nodes.has(pfn))
+      used.set(pfn, { order: orders[pfn], refs: refs[pfn], pins: pins[pfn] });
+  }
+  return { used, preserved, incoming };
+}
+
+/** Who allocated a frame: the name of a callback, where it was one. */
+export type OwnerOf = (pfn: Pfn) => string | undefined;
+
+/**
+ * How memory differs from what it should be, as what a callback does: `leaves 1 page at 0x5000 preserved`. Empty where it does not. What is neither in
+ * use nor incoming is free: equal pictures have equal free memory.
+ *
+ * @param mayGrow a file may have got pages that it keeps (holes that were filled): more pages in use are no difference
+ */
+export function differences(
+  before: MemoryPicture,
+  after: MemoryPicture,
+  ownerOf: OwnerOf,
+  mayGrow = false,
+): string[] {
+  const marked = missingIn(before.preserved, after.preserved);
+  const kept = missingIn(before.used, after.used).filter((pfn) => !marked.includes(pfn));
+  return [
+    ...about(
+      marked,
+      (what, it) =>
+        `leaves ${what} preserved for the next kernel: preserve() marked ${it}, and nothing took that back`,
+    ),
+    ...about(
+      missingIn(after.preserved, before.preserved),
+      (what) => `takes back ${what} that was preserved before`,
+    ),
+    ...(mayGrow ? [] : keptInUse(kept, ownerOf)),
+    ...about(
+      missingIn(after.used, before.used),
+      (what) => `frees ${what} that was in use before, and is not its own`,
+    ),
+    ...counts(before, after),
+  ];
+}
+
+function missingIn(some: ReadonlyMap<Pfn, unknown>, all: ReadonlyMap<Pfn, unknown>): Pfn[] {
+  return [...all.keys()].filter((pfn) => !some.has(pfn));
+}
+
+function about(frames: Pfn[], sentence: (what: string, it: string) => string): string[] {
+  return frames.length > 0 ? [sentence(framesText(frames), frames.length === 1 ? 'it' : 'them')] : [];
+}
+
+function keptInUse(frames: Pfn[], ownerOf: OwnerOf): string[] {
+  const byOwner = Map.groupBy(frames, (pfn) => ownerOf(pfn) ?? '');
+  return [...byOwner].flatMap(([owner, owned]) =>
+    about(
+      owned,
+      (what, it) => `leaves ${what} in use` + (owner && `: ${owner}() took ${it}, and nobody frees ${it}`),
+    ),
+  );
+}
+
+/** What differs in the counts of folios that are in use as before. */
+function counts({ used: before }: MemoryPicture, { used: after }: MemoryPicture): string[] {
+  const both = [...after.keys()].filter((pfn) => before.has(pfn));
+  const change = (pfn: Pfn, count: 'refs' | 'pins') => after.get(pfn)![count] - before.get(pfn)![count];
+  return [
+    ...about(
+      both.filter((pfn) => change(pfn, 'refs') > 0),
+      (what) => `leaves a reference too many on ${what}`,
+    ),
+    ...about(
+      both.filter((pfn) => change(pfn, 'refs') < 0),
+      (what) => `drops a reference too many of ${what}`,
+    ),
+    ...about(
+      both.filter((pfn) => change(pfn, 'pins') > 0),
+      (what) => `leaves ${what} pinned`,
+    ),
+    ...about(
+      both.filter((pfn) => change(pfn, 'pins') < 0),
+      (what) => `unpins ${what} that was pinned before`,
+    ),
+  ];
+}
+
+const SHOWN = 3;
+
+/** `2 pages at 0x5000, 0x7000`. */
+export function framesText(frames: readonly Pfn[]): string {
+  const shown = frames.slice(0, SHOWN).map((pfn) => `0x${pfnToPhys(pfn).toString(16)}`);
+  const rest = frames.length > SHOWN ? ', ...' : '';
+  return `${frames.length} page${frames.length === 1 ? '' : 's'} at ${shown.join(', ')}${rest}`;
+}
+
+/** The frame of an address; undefined where no page begins there. */
+export function frameAt(pa: bigint): Pfn | undefined {
+  return pa > 0n && pa % BigInt(PAGE_SIZE) === 0n ? Number(pa / BigInt(PAGE_SIZE)) : undefined;
+}
