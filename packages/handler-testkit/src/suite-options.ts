@@ -1,6 +1,6 @@
 /** What the suite is told: the handler, how to make its files, how to change one and how to compare two. */
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
-import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
+import type { FileHandler, MaybePromise, PreservableFile } from '@liveupdate/luo-core';
 import type { PageAllocator, Ram } from '@liveupdate/mm';
 import type { Shmem } from '@liveupdate/shmem';
 
@@ -18,8 +18,6 @@ export interface TestRunner {
   readonly it: (name: string, run: () => Promise<void>, timeLimit: number) => unknown;
 }
 
-type Awaitable<T> = T | Promise<T>;
-
 /** A real handover, where the runner can make one: see `@liveupdate/handler-testkit/processes`. */
 export interface ProcessRunner {
   /** Whether this process is a generation that such a handover started: then it plays its part, and defines no tests. */
@@ -34,7 +32,7 @@ export interface ProcessRunner {
 export interface OlderFormat<F extends PreservableFile> {
   readonly handler: (parts: KernelParts) => FileHandler<F>;
   /** As the suite's `same`, where the older format cannot keep all that the newer one keeps. */
-  readonly same?: (actual: F, expected: F) => Awaitable<boolean>;
+  readonly same?: (actual: F, expected: F) => MaybePromise<boolean>;
 }
 
 export interface FileHandlerSuite<F extends PreservableFile> {
@@ -42,13 +40,13 @@ export interface FileHandlerSuite<F extends PreservableFile> {
   /** Makes the handler under test, once for each kernel generation. */
   readonly handler: (parts: KernelParts) => FileHandler<F>;
   /** Makes a file. Each time one of its own, and always with the same content. */
-  readonly make: (parts: KernelParts) => Awaitable<F>;
+  readonly make: (parts: KernelParts) => MaybePromise<F>;
   /** Changes the file: each change leaves another content than all before, and the same content in every file changed as often. */
-  readonly change: (file: F) => Awaitable<void>;
+  readonly change: (file: F) => MaybePromise<void>;
   /** Whether two files have the same content and state, as far as a handover must keep them. */
-  readonly same: (actual: F, expected: F) => Awaitable<boolean>;
+  readonly same: (actual: F, expected: F) => MaybePromise<boolean>;
   /** Drops the owner's reference; default `put()`, where the file has it. */
-  readonly release?: (file: F) => Awaitable<void>;
+  readonly release?: (file: F) => MaybePromise<void>;
   /** One for each string in the handler's `alsoReads`. */
   readonly older?: readonly OlderFormat<F>[];
   /** Damages to the record at `data` that retrieve must refuse, by name, besides those that the suite knows of itself. */
