@@ -21,8 +21,8 @@ import { workspace } from './workspace.ts';
 
 const TIMEOUT = 60_000;
 
-/** Pages of the repository itself import packages as this one does: it stands above all others. */
-const TOP = 'packages/cli';
+/** Pages of the repository itself import packages as this one does: its tests see what users and authors of handlers install. */
+const TOP = 'packages/handler-testkit';
 
 /** Folder in a package for its extracted blocks; Git, ESLint and the rest ignore it. */
 const FOLDER = `.examples/${process.pid}`;

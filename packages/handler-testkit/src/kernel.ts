@@ -104,6 +104,19 @@ export class TestKernel<F extends PreservableFile> {
     this.#compare(before, callback, when, true);
   }
 
+  /** Throws a fault where more is in use or preserved than before: not the same pages, where a file was recorded anew. */
+  checkNotMore(before: MemoryPicture, callback: CallbackName, when: string): void {
+    this.watch.check();
+    const after = this.picture();
+    for (const [state, more] of [
+      ['preserved', after.preserved.size - before.preserved.size],
+      ['in use', after.used.size - before.used.size],
+    ] as const) {
+      const pages = `${more} page${more === 1 ? '' : 's'}`;
+      if (more > 0) throw this.watch.fault(callback, `leaves ${pages} more ${state} each time${when}`);
+    }
+  }
+
   #compare(before: MemoryPicture, callback: CallbackName, when: string, mayGrow: boolean): void {
     this.watch.check();
     const found = differences(before, this.picture(), this.watch.ownerOf, mayGrow);
