@@ -65,6 +65,7 @@ export default defineConfig(
     '**/.examples/',
     '**/.readme-*',
     'types/',
+    'examples/', // a workspace of its own: scripts/check/third-party.ts checks it where it is installed
   ]),
   js.configs.recommended,
   ts.configs.strictTypeChecked,

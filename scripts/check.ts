@@ -15,6 +15,7 @@ import { attw, publint } from './check/packages.ts';
 import { readmeExamples } from './check/readme-examples.ts';
 import { single, sum, type Report } from './check/report.ts';
 import { sizes } from './check/sizes.ts';
+import { thirdParty } from './check/third-party.ts';
 import { unit } from './check/unit.ts';
 
 const AT_ONCE = 2;
@@ -51,6 +52,11 @@ const checks: Record<string, Check> = {
     title: 'the core packages bundled for a browser, and a handover in a page of Chromium',
     after: ['install', 'components'],
     run: browser,
+  },
+  'third-party': {
+    title: "a third party's handler, outside of the workspace: from tarballs, its types, its suite",
+    after: ['build'],
+    run: thirdParty,
   },
   attw: { title: 'types as users see them (are the types wrong?)', after: ['build'], run: attw },
   sizes: { title: 'the table of sizes is current (docs/sizes.md)', after: ['build'], run: sizes },

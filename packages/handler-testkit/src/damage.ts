@@ -6,7 +6,7 @@ import { KernelError, PAGE_SIZE, pfnToPhys, Prng, type Pfn } from '@liveupdate/b
 import type { PreservedBlock } from '@liveupdate/kho';
 import type { PreservableFile } from '@liveupdate/luo-core';
 import { FREE, HEAD, KIND } from '@liveupdate/mm';
-import { textOf, type CallbackName } from './fault.ts';
+import { HandlerFault, textOf, type CallbackName } from './fault.ts';
 import type { SuiteTest } from './life.ts';
 import { frameAt } from './memory-picture.ts';
 import { incoming, must, newSession, preserve } from './scenario.ts';
@@ -77,7 +77,7 @@ async function outcome<F extends PreservableFile>(
   },
 ): Promise<void> {
   for (const retrieves of [true, false]) {
-    const options: KernelOptions<F> = { data };
+    const options: KernelOptions<F> = { data, isDamaged: true };
     const kernel = nextKernel(suite, victim, options);
     const { session } = incoming(kernel);
     harm?.(kernel);
@@ -115,6 +115,8 @@ async function tolerate<F extends PreservableFile, T>(
     return await step();
   } catch (error) {
     if (error instanceof KernelError) return undefined;
+    if (error instanceof HandlerFault)
+      throw watch.fault(error.callback, `${error.rule}, met with ${what}`, error);
     throw watch.fault(callback, `crashes on ${what}: ${textOf(error)}`, error);
   }
 }

@@ -2,7 +2,7 @@
  * Watches one kernel generation: which callback of the handler runs, which frames it takes and gives back, and what it does to memory that it
  * must not. The allocator and KHO refuse such a call; here the refusal is put in words.
  */
-import { AssertionError, PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
+import { AssertionError, KernelError, PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
 import { FREE, KIND } from '@liveupdate/mm';
@@ -14,6 +14,8 @@ export interface Tampering {
   readonly before?: ((callback: CallbackName) => void) | undefined;
   /** Gives the handler another number in the next kernel than it gave in this one. */
   readonly data?: ((data: bigint) => bigint) | undefined;
+  /** What it reads is damaged: to be refused by KHO is no fault then, and what it frees twice may be what a record names twice. */
+  readonly isDamaged?: boolean;
 }
 
 const IN_NEXT_KERNEL: ReadonlySet<CallbackName> = new Set(['retrieve', 'canFinish', 'finish']);
@@ -29,6 +31,7 @@ export class Watch {
   readonly #takenIn = new Map<Pfn, CallbackName>();
   readonly #freedIn = new Map<Pfn, CallbackName>();
   #misuse: string | undefined;
+  #isDamaged = false;
 
   constructor(compatible: string, kho: Kho) {
     this.compatible = compatible;
@@ -58,8 +61,9 @@ export class Watch {
   /** The handler, with its callbacks watched. */
   handler<F extends PreservableFile>(
     handler: FileHandler<F>,
-    { before, data }: Tampering = {},
+    { before, data, isDamaged = false }: Tampering = {},
   ): FileHandler<F> {
+    this.#isDamaged = isDamaged;
     const watched: Record<string, unknown> = { ...handler, compatible: handler.compatible };
     if (handler.alsoReads) watched.alsoReads = handler.alsoReads;
     for (const name of CALLBACKS) {
@@ -103,8 +107,9 @@ export class Watch {
   /** What a callback threw, as a fault where it is one. */
   #ended(name: CallbackName, error: unknown): unknown {
     this.#callback = undefined;
+    const misuse = this.#isDamaged && error instanceof KernelError ? undefined : this.#misuse;
     const rule =
-      this.#misuse ??
+      misuse ??
       (error instanceof AssertionError
         ? `misuses memory: ${error.message.replace(/^liveupdate bug: /, '')}`
         : undefined);
