@@ -22,7 +22,7 @@ const arrows = {
 
 // What tests may import besides, to compare with and to be run by.
 const testArrows = {
-  'packages/eventfd-handler': ['handler-testkit', 'linux'],
+  'packages/eventfd-handler': ['handler-testkit', 'linux', 'mm'],
   'packages/handler-testkit': ['memfd-handler', 'kexec'],
 };
 
