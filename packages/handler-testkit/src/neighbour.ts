@@ -10,7 +10,7 @@ export class Neighbour {
   }
 }
 
-export const NEIGHBOUR = 'liveupdate-testkit';
+const NEIGHBOUR = 'liveupdate-testkit';
 
 /** @param before called with each callback's name before it runs; may throw in its place */
 export function neighbourHandler(

@@ -8,7 +8,7 @@ import { firstKernel, nextKernel, SESSION, type Handed, type TestKernel } from '
 import { asFault, type Watch } from './watch.ts';
 
 /** Token of the neighbour's file, which comes first in a session. */
-export const NEIGHBOUR_TOKEN = 0;
+const NEIGHBOUR_TOKEN = 0;
 
 /** Runs a step that must succeed; what it throws is a fault of `callback`. */
 export async function must<T>(
