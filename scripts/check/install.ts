@@ -19,6 +19,10 @@ const USES: Partial<Record<string, { args: string[]; says: string }>> = {
     args: ['inspect', '--json', join(root, 'fixtures/linux-7.3/handover.elf.gz')],
     says: '"count": 906',
   },
+  'liveupdate-bench': {
+    args: ['small', 'replace', '--size', '64MiB', '--repeat', '1', '--no-profile'],
+    says: 'blackout, 4 KiB folios',
+  },
 };
 
 /** Where a package is installed. */

@@ -29,7 +29,7 @@ const SMOKE = {
   size: 64 * MiB,
   series: [],
   most: 64 * MiB,
-  rounds: 2,
+  rounds: 1,
   warmUp: 0,
   profiled: 1,
   profilePasses: 1,
