@@ -31,7 +31,6 @@ const SMOKE = {
   most: 64 * MiB,
   rounds: 1,
   warmUp: 0,
-  profiled: 1,
   profilePasses: 1,
 };
 const PROFILE_PASSES = 5;
@@ -101,7 +100,7 @@ function commandLine(done: (status: number) => void): Command {
 
 /** What to measure, and how often. */
 function measureOptions(options: Options): MeasureOptions {
-  if (options.smoke) return { ...SMOKE, directory: PACKAGE };
+  if (options.smoke) return { ...SMOKE, profiled: options.profile ? 1 : 0, directory: PACKAGE };
   const asked = options.sizes ?? (options.size === undefined ? undefined : []);
   const series = asked ?? (options.full ? FULL_SERIES : DEFAULTS.series);
   return {
