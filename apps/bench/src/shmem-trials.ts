@@ -1,6 +1,6 @@
 /** Files in memory: reading and writing them beside tmpfs, and preserving them at sizes from 64 MiB to 16 GiB. */
 import * as fs from 'node:fs';
-import { HUGE_ORDER, PAGE_SIZE } from '@liveupdate/base';
+import { MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
 import { bootKernel, type Kernel } from '@liveupdate/kexec';
 import { MappedRam } from '@liveupdate/linux';
 import type { ShmemFile } from '@liveupdate/shmem';
@@ -8,23 +8,20 @@ import { timed } from './baselines.ts';
 import { generations } from './generations.ts';
 import type { Trial } from './runner.ts';
 import type { Figure } from './trials.ts';
-import { HUGE, ramSizeFor, SMALL } from './workload.ts';
+import { HUGE, SMALL, type Workload } from './workload.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
-/** A run of smaller files only shows that everything works. */
-const WHOLE = GIB;
-/** Bytes of the file that is preserved beside a copy. */
-const PRESERVED = 4 * GIB;
-/** Bytes of the file that is written and read. */
+/** Bytes of the file that is written and read, at the most, and of a call. */
 const WRITTEN = GIB;
 const CALL = MIB;
-/** Size of the smallest file that is preserved to see how the time grows, and how many times as large the others are. */
-const SMALLEST = 64 * MIB;
+/** How many times as large as the smallest one the files are that are preserved to see how the time grows. */
 const TIMES = [1, 4, 16, 64, 256];
 
+/** A kernel on RAM that nobody has touched, with room for a file and the records of its folios. */
 function newKernel(size: number): { ram: MappedRam; kernel: Kernel } {
-  const ram = MappedRam.anonymous({ name: 'liveupdate-bench', size: ramSizeFor(size) });
+  const room = Math.ceil((size * 1.02 + 32 * MIB) / MAX_FOLIO_SIZE) * MAX_FOLIO_SIZE;
+  const ram = MappedRam.anonymous({ name: 'liveupdate-bench', size: room });
   return { ram, kernel: bootKernel(ram, undefined, { freeMemory: 'zero' }) };
 }
 
@@ -79,7 +76,7 @@ const sequential: Trial['prepare'] = ({ size }) => {
 
 /** Files that nobody wrote, so that they take records and no memory: what preserve does is the same. */
 const growing: Trial['prepare'] = ({ size }) => {
-  const smallest = size >= WHOLE ? SMALLEST : MIB / 4;
+  const smallest = size / 256;
   const preserveOnce = async (bytes: number): Promise<{ time: number; memory: number }> => {
     const { ram, kernel } = newKernel(bytes);
     const { luo, shmem, pages } = kernel;
@@ -113,29 +110,40 @@ const growing: Trial['prepare'] = ({ size }) => {
   };
 };
 
-const AT = { sizes: PRESERVED, rounds: 7, memory: (size: number): number => 2.1 * size };
+function preserved(name: string, title: string, workload: Workload): Trial {
+  return {
+    name,
+    title,
+    sizes: 4 * GIB,
+    memory: (size) => size + Math.min(size, GIB),
+    prepare: generations(workload),
+  };
+}
 
 export const SHMEM_TRIALS: readonly Trial[] = [
   {
-    name: 'sequential',
-    title: 'a file written and read in calls of 1 MiB, beside tmpfs',
+    name: 'calls',
+    title: 'a file written and read in calls of 1 MiB, beside one on tmpfs',
+    memory: () => 2.2 * WRITTEN,
     prepare: sequential,
   },
-  { name: 'preserve-small', title: '4 GiB in 4 KiB folios', prepare: generations(SMALL), ...AT },
+  preserved('small-4g', '4 GiB in 4 KiB folios', SMALL),
+  preserved('huge-4g', '4 GiB in 2 MiB folios', HUGE),
   {
-    name: 'preserve-huge',
-    title: `4 GiB in ${(PAGE_SIZE << HUGE_ORDER) / MIB} MiB folios`,
-    prepare: generations(HUGE),
-    ...AT,
+    name: 'folios',
+    title: 'files from 64 MiB to 16 GiB, 4 KiB folios, preserved',
+    sizes: 16 * GIB,
+    rounds: 5,
+    memory: () => GIB / 2, // nobody writes the files: they take records alone
+    prepare: growing,
   },
-  { name: 'growing', title: 'files from 64 MiB to 16 GiB, 4 KiB folios', prepare: growing, rounds: 7 },
 ];
 
 const COPIED = { against: 'copy', kind: 'faster' } as const;
 
 export const SHMEM_FIGURES: readonly Figure[] = [
   {
-    trial: 'sequential',
+    trial: 'calls',
     title: 'write 1 GiB, RAM in use',
     measured: 'write',
     against: 'writeSync',
@@ -143,51 +151,44 @@ export const SHMEM_FIGURES: readonly Figure[] = [
     goal: 1,
   },
   {
-    trial: 'sequential',
+    trial: 'calls',
     title: 'write 1 GiB, RAM never touched',
     measured: 'firstWrite',
     against: 'writeSync',
     kind: 'faster',
     goal: 1,
   },
+  { trial: 'calls', title: 'read 1 GiB', measured: 'read', against: 'readSync', kind: 'faster', goal: 1 },
   {
-    trial: 'sequential',
-    title: 'read 1 GiB',
-    measured: 'read',
-    against: 'readSync',
-    kind: 'faster',
-    goal: 1,
-  },
-  {
-    trial: 'preserve-small',
+    trial: 'small-4g',
     title: 'preserve 4 GiB, 4 KiB folios',
     measured: 'preserve',
     ...COPIED,
     goal: 50,
   },
   {
-    trial: 'preserve-small',
+    trial: 'small-4g',
     title: 'retrieve 4 GiB, 4 KiB folios',
     measured: 'retrieve',
     ...COPIED,
     goal: 50,
   },
   {
-    trial: 'preserve-huge',
+    trial: 'huge-4g',
     title: 'preserve 4 GiB, 2 MiB folios',
     measured: 'preserve',
     ...COPIED,
     goal: 5000,
   },
   {
-    trial: 'preserve-huge',
+    trial: 'huge-4g',
     title: 'retrieve 4 GiB, 2 MiB folios',
     measured: 'retrieve',
     ...COPIED,
     goal: 5000,
   },
   {
-    trial: 'growing',
+    trial: 'folios',
     title: 'preserve per folio, 16 GiB beside 1 GiB',
     measured: 'per-million-256',
     against: 'per-million-16',
@@ -195,7 +196,7 @@ export const SHMEM_FIGURES: readonly Figure[] = [
     goal: 1.25,
   },
   {
-    trial: 'growing',
+    trial: 'folios',
     title: 'memory of a preserved file of 16 GiB, beside 16 bytes a folio',
     measured: 'memory-256',
     against: 'records-256',
