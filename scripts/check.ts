@@ -22,7 +22,7 @@ const AT_ONCE = 2;
 
 interface Check {
   title: string;
-  /** Other checks that must have passed. */
+  /** Other checks that must have passed, and those that they are after. */
   after?: readonly string[];
   run: () => Promise<Report>;
 }
@@ -50,7 +50,7 @@ const checks: Record<string, Check> = {
   },
   browser: {
     title: 'the core packages bundled for a browser, and a handover in a page of Chromium',
-    after: ['install', 'components'],
+    after: ['build', 'install', 'components'],
     run: browser,
   },
   'third-party': {
