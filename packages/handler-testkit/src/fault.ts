@@ -14,6 +14,11 @@ export const CALLBACKS = [
   'finish',
 ] as const;
 
+/**
+ * A callback of a handler.
+ *
+ * @useDeclaredType
+ */
 export type CallbackName = (typeof CALLBACKS)[number];
 
 /** A test of the suite failed. The message is `handler 'counter-v1': unpreserve() leaves 1 page preserved at 0x5000 ...`. */
