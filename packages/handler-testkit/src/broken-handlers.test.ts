@@ -93,7 +93,18 @@ const handlers: [string, Broken, test: string, message: RegExp][] = [
     /unpreserve\(\) leaves 3 pages at .* in use: preserve\(\) took them/,
   ],
   [
-    'keeps a reference',
+    'keeps a reference of the file',
+    (_, handler) => ({
+      preserve(context) {
+        context.file.get();
+        return handler.preserve(context);
+      },
+    }),
+    UNPRESERVE,
+    /^handler 'counter-v1': unpreserve\(\) leaves a reference too many of the file: get\(\) without put\(\)$/,
+  ],
+  [
+    'keeps a page that it retrieves into',
     ({ pages }, handler) => ({
       retrieve(context) {
         pages.get(pages.alloc(0));

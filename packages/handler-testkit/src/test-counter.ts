@@ -5,9 +5,18 @@ import type { FileHandlerSuite, KernelParts } from './suite-options.ts';
 
 export class Counter {
   value: number;
+  references = 1;
 
   constructor(value = 1) {
     this.value = value;
+  }
+
+  get(): void {
+    this.references += 1;
+  }
+
+  put(): void {
+    this.references -= 1;
   }
 }
 

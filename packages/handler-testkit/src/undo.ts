@@ -34,13 +34,40 @@ async function unpreserves<F extends PreservableFile>(suite: FileHandlerSuite<F>
   const file = await kernel.file(1);
   for (let changes = 1; changes < 4; changes++) {
     const before = kernel.picture();
+    const references = countReferences(file);
     await preserve(kernel, session, file, 1);
     await must(kernel, 'unpreserve', () => session.unpreserve(1));
     kernel.checkTakenBack(before, 'unpreserve');
+    const extra = references();
+    if (extra !== 0) {
+      const [verb, what] = extra > 0 ? ['leaves', 'get() without put()'] : ['drops', 'put() without get()'];
+      throw kernel.watch.fault('unpreserve', `${verb} a reference too many of the file: ${what}`);
+    }
     await checkUsable(kernel, file, changes, 'unpreserve');
   }
   await kernel.release(file);
   kernel.checkMemory(atFirst, 'unpreserve');
+}
+
+/** Counts get and put of a file from now on, where it has them; what it gives tells how many more of get there were, and ends it. */
+function countReferences(file: PreservableFile): () => number {
+  if (!file.get || !file.put || !Object.isExtensible(file)) return () => 0;
+  let count = 0;
+  const get = file.get.bind(file);
+  const put = file.put.bind(file);
+  file.get = () => {
+    get();
+    count += 1;
+  };
+  file.put = () => {
+    put();
+    count -= 1;
+  };
+  return () => {
+    file.get = get;
+    file.put = put;
+    return count;
+  };
 }
 
 /** A file that is not preserved can be changed, and is as it should be then. */
