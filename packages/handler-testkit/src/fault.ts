@@ -1,8 +1,19 @@
 /** What a handler does wrong, in words: which handler, which of its callbacks, and the rule that it breaks. */
 import { KernelError } from '@liveupdate/base';
 
-/** The callbacks of a handler that do something, and those that only answer. */
-export const CALLBACKS = [
+/** The callbacks of a handler: those that do something, and those that only answer. */
+export type CallbackName =
+  | 'canPreserve'
+  | 'getId'
+  | 'preserve'
+  | 'unpreserve'
+  | 'freeze'
+  | 'unfreeze'
+  | 'retrieve'
+  | 'canFinish'
+  | 'finish';
+
+export const CALLBACKS: readonly CallbackName[] = [
   'canPreserve',
   'getId',
   'preserve',
@@ -12,14 +23,7 @@ export const CALLBACKS = [
   'retrieve',
   'canFinish',
   'finish',
-] as const;
-
-/**
- * A callback of a handler.
- *
- * @useDeclaredType
- */
-export type CallbackName = (typeof CALLBACKS)[number];
+];
 
 /** A test of the suite failed. The message is `handler 'counter-v1': unpreserve() leaves 1 page preserved at 0x5000 ...`. */
 export class HandlerFault extends Error {
