@@ -16,6 +16,7 @@ async function failuresOf(broken: Broken, only?: string): Promise<Map<string, st
   const tests: [string, () => Promise<void>][] = [];
   testFileHandler({
     ...counterFiles,
+    timeLimit: 300,
     test: {
       describe: (_, define) => define(),
       it: (name, run) => tests.push([name, run]),
@@ -179,7 +180,13 @@ const handlers: [string, Broken, test: string, message: RegExp][] = [
     'returns nothing from preserve',
     () => ({ preserve: () => undefined as unknown as { data: number } }),
     'files arrive as they were',
-    /^handler 'counter-v1': preserve\(\) /,
+    /^handler 'counter-v1': preserve\(\) .* must return \{ data \}, and returned undefined$/,
+  ],
+  [
+    'never ends',
+    () => ({ unpreserve: () => new Promise<void>(() => undefined) }),
+    UNPRESERVE,
+    /^handler 'counter-v1': unpreserve\(\) .* must end within 300 ms, and has not$/,
   ],
   [
     'declares an older format that nobody shows',

@@ -9,6 +9,9 @@ import { neighbourHandler } from './neighbour.ts';
 import type { FileHandlerSuite, KernelParts } from './suite-options.ts';
 import { Watch, type Tampering } from './watch.ts';
 
+/** A callback that takes longer is not going to end. */
+const TIME_LIMIT_MS = 10_000;
+
 const DEFAULT_RAM = 2 * 2 ** 20;
 
 /** The name of every session here. */
@@ -143,7 +146,7 @@ function start<F extends PreservableFile>(
   return new TestKernel({
     suite,
     parts,
-    luo: new LiveUpdateOrchestrator({ kho, handlers }),
+    luo: new LiveUpdateOrchestrator({ kho, handlers, callbackTimeLimit: suite.timeLimit ?? TIME_LIMIT_MS }),
     handler,
     watch,
   });

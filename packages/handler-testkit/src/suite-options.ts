@@ -57,4 +57,6 @@ export interface FileHandlerSuite<F extends PreservableFile> {
   readonly title?: string;
   /** Bytes of RAM; default 2 MiB. */
   readonly ramSize?: number;
+  /** Milliseconds that a callback may take; default 10,000. */
+  readonly timeLimit?: number;
 }
