@@ -1,6 +1,7 @@
 /**
  * The limit: a program that does nothing but pass a memfd on to its next generation, which maps it. Nothing is recorded, nothing can be told apart
- * in it, no version is checked. Before it goes, RAM leaves its page tables, as a service's does.
+ * in it, no version is checked. RAM leaves its page tables before the
+ * clock starts, as a service's does while the next generation runs.
  */
 import { inheritedFd, MappedRam, replaceProcess } from '@liveupdate/linux';
 import { argument, awaitGo, before, noteExec, now, say, startPhases } from './child-side.ts';

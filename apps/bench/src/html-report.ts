@@ -88,7 +88,7 @@ function throughput(results: Results): string | undefined {
 
 function blackoutBySize(results: Results): string | undefined {
   return chartBySize(results, BLACKOUT, {
-    title: 'Blackout by size: from the moment nothing is served to the first byte read',
+    title: 'Blackout by size: from the call of kexec to the first byte read',
     unit: 'ms',
     scale: 'linear',
     convert: (_, { median, p25, p75 }) => ({ value: median, low: p25, high: p75 }),

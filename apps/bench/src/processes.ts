@@ -10,7 +10,7 @@ import { inTurn, type Trial } from './runner.ts';
 import type { Replacement, ServiceArgument } from './service.ts';
 import { makeRam, type Workload } from './workload.ts';
 
-/** Phases of a blackout, in their order: from the moment when nothing is served any more to the first byte read. */
+/** Phases of a blackout, in their order: from the call of kexec to the first byte read. */
 export const BLACKOUT_PHASES = {
   seal: 'files frozen, records written, boot page sealed',
   exec: 'old program taken down, Node loaded by the kernel',
@@ -48,8 +48,7 @@ export class Service implements AsyncDisposable {
   }
 
   /**
-   * Replaces it once. Beside the phases: `blackout`, in which nothing was served, and `handover`, from the call of preserve to the first byte
-   * read, the time included in which RAM leaves the page tables and everything goes on.
+   * Replaces it once. Beside the phases: `blackout`, their sum, and `handover`, from the call of preserve on.
    */
   async replace(): Promise<Record<string, number>> {
     this.#child.go();
@@ -58,7 +57,7 @@ export class Service implements AsyncDisposable {
     let blackout = 0;
     for (const phase of Object.keys(BLACKOUT_PHASES) as (keyof typeof BLACKOUT_PHASES)[])
       blackout += phases[phase];
-    return { blackout, handover: phases.preserve + phases.prepare + blackout, ...phases };
+    return { blackout, handover: phases.preserve + blackout, ...phases };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

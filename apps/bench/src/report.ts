@@ -62,7 +62,6 @@ function blackout(results: Results): Rows[] {
     row('all of the blackout', 'blackout'),
     row('for comparison: a bare program maps the same memory', 'bare'),
     row('for comparison: an empty program, to its end', 'empty'),
-    row('before it, served: RAM leaves the page tables', 'prepare'),
   ];
   return [rows];
 }

@@ -20,7 +20,6 @@ export interface ServiceArgument {
 /** Milliseconds, one after the other, of which `BLACKOUT_PHASES` are the blackout; and after that `finish` and perhaps `readAll`. */
 export interface Replacement {
   readonly preserve: number;
-  readonly prepare: number;
   readonly seal: number;
   readonly exec: number;
   readonly node: number;
@@ -49,11 +48,9 @@ if (noted) {
   await session.finish();
   const finishAt = now();
   const phases = startPhases(noted.execAt, bodyAt);
-  const [start, frozen] = [machine.kexecStart, machine.kexecFrozen].map((at) => Number(at) / 1e6);
   say({
     preserve: noted.preserve,
-    prepare: frozen - start,
-    seal: noted.execAt - frozen,
+    seal: noted.execAt - Number(machine.kexecStart) / 1e6,
     ...phases,
     open: openAt - bodyAt,
     retrieve: retrieveAt - openAt,

@@ -43,7 +43,7 @@ const spread = (value: number): number[] => [value * 0.9, value, value * 1.2];
 
 /** Everything that a report shows, at several sizes. */
 export function fullResults(): Results {
-  const phases = ['seal', 'exec', 'node', 'modules', 'open', 'retrieve', 'read', 'prepare', 'finish'];
+  const phases = ['seal', 'exec', 'node', 'modules', 'open', 'retrieve', 'read', 'finish'];
   const sizes = [GiB / 16, GiB / 4, GiB, 4 * GiB];
   const runs = sizes.flatMap((size) => {
     const gib = size / GiB;

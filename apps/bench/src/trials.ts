@@ -120,6 +120,8 @@ export interface Figure {
 const COPIED = { against: 'copy', kind: 'faster' } as const;
 const HANDOVER = { trial: 'alternatives', measured: 'handover', kind: 'faster' } as const;
 const START = { measured: 'blackout', against: 'bare', kind: 'longer' } as const;
+/** An empty Node.js program, started and ended. */
+const EMPTY = { measured: 'blackout', against: 'empty', kind: 'longer', goal: 3 } as const;
 const READ = { measured: 'readAll', against: 'bareReadAll', kind: 'longer', goal: 1.1 } as const;
 
 export const FIGURES: readonly Figure[] = [
@@ -169,6 +171,8 @@ export const FIGURES: readonly Figure[] = [
   { trial: 'sparse', title: 'preserve, sparse', measured: 'preserve', ...COPIED },
   { trial: 'replace', title: 'blackout, 4 KiB folios', ...START },
   { trial: 'replace-huge', title: 'blackout, 2 MiB folios', ...START },
+  { trial: 'replace', title: 'blackout, 4 KiB folios, beside an empty program', ...EMPTY },
+  { trial: 'replace-huge', title: 'blackout, 2 MiB folios, beside an empty program', ...EMPTY },
   {
     trial: 'replace-8g',
     title: 'blackout, 8 GiB in 2 MiB folios',
