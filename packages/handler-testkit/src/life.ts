@@ -141,7 +141,8 @@ async function retrievedTwice<F extends PreservableFile>(suite: FileHandlerSuite
   const { session, before } = incoming(kernel);
   const file = await retrieve(kernel, session, 1, 1);
   const again = await must(kernel, 'retrieve', () => session.retrieve(1));
-  if (again !== file) throw kernel.watch.fault('retrieve', 'gives another file when it is asked again');
+  if (again !== file || kernel.watch.calls.get('retrieve') !== 1)
+    throw kernel.watch.fault('retrieve', 'gives another file when it is asked again');
   await finish(kernel, session);
   await kernel.release(file);
   if (!(await kernel.isChanged(file, 1)))

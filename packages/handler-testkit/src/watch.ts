@@ -43,11 +43,6 @@ export class Watch {
   /** The callback that took a frame, if one did. */
   readonly ownerOf = (pfn: Pfn): CallbackName | undefined => this.#takenIn.get(pfn);
 
-  /** The callback that runs now. */
-  get callback(): CallbackName | undefined {
-    return this.#callback;
-  }
-
   /** The fault of a callback that ended, for a test to throw. */
   fault(callback: CallbackName, rule: string, cause?: unknown): HandlerFault {
     return new HandlerFault(this.compatible, callback, rule, { cause });
