@@ -19,6 +19,7 @@ export interface MeasureOptions extends Omit<PlanOptions, 'room'> {
 
 export async function measure(trials: readonly Trial[], options: MeasureOptions): Promise<Results> {
   const start = load();
+  const commit = commitOf(options.directory); // of what runs: the checkout may move on meanwhile
   const machine: MachineFacts = machineFacts();
   const { runs, skipped } = plan(trials, { ...options, room: machine.room });
   for (const { trial, reason } of skipped) process.stderr.write(`bench: SKIPPED ${trial}: ${reason}\n`);
@@ -39,7 +40,7 @@ export async function measure(trials: readonly Trial[], options: MeasureOptions)
   endProgress();
   return evaluate(measured, {
     date: new Date().toISOString(),
-    commit: commitOf(options.directory),
+    commit,
     machine,
     load: { start, end: load() },
     size,
