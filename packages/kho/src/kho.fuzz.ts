@@ -182,7 +182,18 @@ class World {
 
   next(mode: FreeMemory): void {
     this.kho.pages.beforeAllocation = undefined;
-    this.kho = boot(this.kho.ram, this.kho.entry, { freeMemory: mode });
+    try {
+      this.kho = boot(this.kho.ram, this.kho.entry, { freeMemory: mode });
+    } catch (error) {
+      // Memory is so full that no next kernel finds room. The handover is whole, but what was not handed over may be gone by now.
+      for (const thing of this.things) {
+        if (thing.state === 'ours') this.fill(thing);
+        else if (!this.isIntact(thing))
+          throw new Error(`a refused boot changed a ${thing.kind}`, { cause: error });
+      }
+      this.#arm();
+      throw error;
+    }
     this.generation += 1;
     this.committed = this.random.below(2) === 0;
     if (this.committed) this.kho.commit();

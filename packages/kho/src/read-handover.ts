@@ -179,8 +179,7 @@ function claim(table: PageTable, pfn: Pfn, count: number, order: number): void {
       `preserved frames ${pfn}..${pfn + pages - 1} (order ${order}) ${isScratch ? 'lie in a scratch area' : 'are no memory, or preserved twice'}`,
     );
   }
-  if (order === 0) table.claimIncomingRun(pfn, count);
-  else for (let i = 0; i < count; i++) table.claimIncoming(pfn + i * 2 ** order, order);
+  table.claimIncoming(pfn, order, count);
 }
 
 /** A blob in memory that the next boot gives away would be read as whatever comes to lie there. */

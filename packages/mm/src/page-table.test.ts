@@ -43,7 +43,7 @@ describe('PageTable', () => {
 
   test('folios that are alike are counted up to the first that is not, or to the end of RAM', () => {
     const table = new PageTable(64 * PAGE_SIZE);
-    table.claimIncomingRun(5, 59);
+    table.claimIncoming(5, 0, 59);
     for (const pfn of [8, 16, 24]) table.claimIncoming(pfn, 3);
     expect(table.foliosAlike(KIND, INCOMING_HEAD, 0, 5, 100)).toBe(3);
     expect(table.foliosAlike(KIND, INCOMING_HEAD, 0, 32, 100)).toBe(32);
@@ -57,7 +57,7 @@ describe('PageTable', () => {
   test('claims incoming folios and runs, which are then not unclaimed', () => {
     const table = new PageTable(32 * PAGE_SIZE);
     table.claimIncoming(8, 2);
-    table.claimIncomingRun(20, 3);
+    table.claimIncoming(20, 0, 3);
     expect([...table.flags.subarray(7, 13)]).toEqual([
       FREE,
       INCOMING_HEAD,

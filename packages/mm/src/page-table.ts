@@ -100,16 +100,23 @@ export class PageTable {
     for (let i = pfn; i < pfn + count; i++) flags[i] = (flags[i] & SCRATCH) | RESERVED;
   }
 
-  /** Notes a folio that the previous kernel preserved. */
-  claimIncoming(pfn: Pfn, order: number): void {
-    if (order > 0) this.flags.fill(INCOMING_TAIL, pfn + 1, pfn + (1 << order));
-    this.flags[pfn] = INCOMING_HEAD;
-    this.orders[pfn] = order;
-  }
-
-  /** Notes `count` preserved pages of order 0 in a row, in a table of which they were free since it was made: their order is 0. */
-  claimIncomingRun(pfn: Pfn, count: number): void {
-    this.flags.fill(INCOMING_HEAD, pfn, pfn + count);
+  /**
+   * Notes `count` folios side by side that the previous kernel preserved, in a table of which their frames were free since it was made: their
+   * orders are 0.
+   */
+  claimIncoming(pfn: Pfn, order: number, count = 1): void {
+    const { flags, orders } = this;
+    if (order === 0) {
+      flags.fill(INCOMING_HEAD, pfn, pfn + count);
+      return;
+    }
+    const step = 1 << order;
+    const end = pfn + count * step;
+    flags.fill(INCOMING_TAIL, pfn, end);
+    for (let at = pfn; at < end; at += step) {
+      flags[at] = INCOMING_HEAD;
+      orders[at] = order;
+    }
   }
 
   /** Whether every frame of [pfn, pfn + count) has the flag (`want`), or none has it (`!want`). */
@@ -140,22 +147,37 @@ export class PageTable {
   }
 
   setFlag(flag: number, pfn: Pfn, count: number): void {
-    const { flags } = this;
-    for (let i = pfn; i < pfn + count; i++) flags[i] |= flag;
+    this.#changeFlags(ALL, flag, pfn, count);
   }
 
   clearFlag(flag: number, pfn: Pfn, count: number): void {
+    this.#changeFlags(~flag, 0, pfn, count);
+  }
+
+  /** Keeps some bits of the flags and sets others, of frames that are alike at once. */
+  #changeFlags(keep: number, set: number, pfn: Pfn, count: number): void {
     const { flags } = this;
-    for (let i = pfn; i < pfn + count; i++) flags[i] &= ~flag;
+    const end = pfn + count;
+    for (let at = pfn; at < end;) {
+      const is = flags[at];
+      const to = this.flagsEnd(ALL, is, at, end);
+      flags.fill((is & keep) | set, at, to);
+      at = to;
+    }
   }
 
   /** Calls `visit` for each run of free frames whose flags are alike, in ascending order. */
   forEachFreeRun(visit: (pfn: Pfn, count: number) => void): void {
-    const { flags, frames } = this;
+    const { flags, orders, frames } = this;
     for (let at = 0; at < frames;) {
       const flag = flags[at];
+      const kind = flag & KIND;
+      if ((kind === HEAD || kind === INCOMING_HEAD) && orders[at] > 0) {
+        at += 1 << orders[at]; // its tails need not be looked at
+        continue;
+      }
       const end = this.flagsEnd(ALL, flag, at, frames);
-      if ((flag & KIND) === FREE) visit(at, end - at);
+      if (kind === FREE) visit(at, end - at);
       at = end;
     }
   }
