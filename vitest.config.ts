@@ -10,6 +10,8 @@ export default defineConfig({
     include: ['{packages,apps}/*/src/**/*.{test,fuzz}.ts', 'scripts/**/*.test.ts'],
     benchmark: { include: ['{packages,apps}/*/src/**/*.bench.ts'] },
     pool: 'forks',
+    // Its default leaves a core to itself: of two cores that is half.
+    maxWorkers: 2,
     // Many tests start processes: on a machine that is busy with other things that takes its time.
     testTimeout: 30_000,
     execArgv: ['--conditions=@liveupdate/source'],
