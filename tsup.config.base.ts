@@ -26,6 +26,7 @@ export const wholePrograms = (names: readonly string[]): Options => ({
   entry: names.map((name) => `src/${name}.ts`),
   noExternal: [/^@liveupdate\//],
   splitting: false,
+  minify: true,
   esbuildOptions: (options) => {
     options.conditions = ['@liveupdate/source'];
   },

@@ -4,6 +4,9 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { RAM_FD_VARIABLE } from '@liveupdate/kexec';
@@ -30,11 +33,24 @@ function childArguments(name: ChildName, { argument = {}, execArgv = [] }: Child
   return [...conditions, ...execArgv, file, JSON.stringify(argument)];
 }
 
+let compileCache: string | undefined;
+
+/** Where the programs that replace themselves keep compiled code, as those do that want to be back soon. Ends with us. */
+function compileCacheDirectory(): string {
+  if (compileCache !== undefined) return compileCache;
+  const directory = fs.mkdtempSync(join(tmpdir(), 'liveupdate-bench-'));
+  process.once('exit', () => {
+    fs.rmSync(directory, { recursive: true, force: true });
+  });
+  return (compileCache = directory);
+}
+
 /** Our environment, without what would make a child another program than the one that is measured. */
-function childEnvironment(): NodeJS.ProcessEnv {
+function childEnvironment(name: ChildName): NodeJS.ProcessEnv {
   const env = { ...process.env };
-  for (const name of ['NODE_OPTIONS', 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE', RAM_FD_VARIABLE])
-    Reflect.deleteProperty(env, name);
+  for (const variable of ['NODE_OPTIONS', 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE', RAM_FD_VARIABLE])
+    Reflect.deleteProperty(env, variable);
+  if (name === 'service' || name === 'bare') env['NODE_COMPILE_CACHE'] = compileCacheDirectory();
   return env;
 }
 
@@ -42,7 +58,7 @@ function childEnvironment(): NodeJS.ProcessEnv {
 export async function runToEnd(name: ChildName): Promise<void> {
   const child = spawn(process.execPath, childArguments(name, {}), {
     stdio: 'ignore',
-    env: childEnvironment(),
+    env: childEnvironment(name),
   });
   const [status] = (await once(child, 'exit')) as [number | null];
   if (status !== 0) throw new Error(`the program '${name}' ended with ${String(status)}`);
@@ -57,7 +73,7 @@ export class Child<Line> implements AsyncDisposable {
   constructor(name: ChildName, options: ChildOptions = {}) {
     this.#process = spawn(process.execPath, childArguments(name, options), {
       stdio: ['pipe', 'pipe', 'inherit', ...(options.fd === undefined ? [] : [options.fd])],
-      env: childEnvironment(),
+      env: childEnvironment(name),
     });
     this.#ended = once(this.#process, 'close');
     this.#process.stdin!.on('error', () => undefined); // a child that is gone tells by the end of its output
