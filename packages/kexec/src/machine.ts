@@ -11,6 +11,7 @@ import {
   drainOutput,
   MappedRam,
   monotonicNow,
+  prepareReplacement,
   replaceProcess,
   TAKES_DOWN_BESIDE,
   tryLock,
@@ -116,6 +117,7 @@ export class Machine {
     };
     writeBootPage(ram, page);
     kernel.commit();
+    setImmediate(prepareReplacement).unref(); // once the program has done what it is in a hurry with
     return new Machine(opened, kernel, page, entry ? 'handover' : 'cold');
   }
 

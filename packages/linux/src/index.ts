@@ -4,5 +4,12 @@ export { eventfd, pollNow } from './libc.ts';
 export { isLockedByOther, tryLock, unlock } from './locks.ts';
 export { MappedRam } from './mapped-ram.ts';
 export { Memfd, type MemfdMapping } from './memfd.ts';
-export { drainOutput, inheritedFd, monotonicNow, replaceProcess, type ReplaceOptions } from './process.ts';
+export {
+  drainOutput,
+  inheritedFd,
+  monotonicNow,
+  prepareReplacement,
+  replaceProcess,
+  type ReplaceOptions,
+} from './process.ts';
 export { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';

@@ -76,6 +76,14 @@ export function replaceProcess(options: ReplaceOptions): never {
   }
 }
 
+/**
+ * Does now, when nobody waits, what `drainOutput` and `replaceProcess` would do first: makes the streams of standard output and error, which takes 4 ms
+ * where nothing was written yet.
+ */
+export function prepareReplacement(): void {
+  for (const name of ['stdout', 'stderr'] as const) Reflect.get(process, name);
+}
+
 /** Resolves when everything written to stdout and stderr has left this process. It waits as long as the reader takes. */
 export async function drainOutput(): Promise<void> {
   for (const stream of [process.stdout, process.stderr]) {
