@@ -178,9 +178,9 @@ const pages: Trial['prepare'] = ({ size }) => {
   };
 };
 
-/** A machine of 32 times the size, all of it preserved: what the next kernel needs until it runs, and what it keeps in memory. */
+/** A machine of 64 times the size, all of it preserved: what the next kernel needs until it runs, and what it keeps in memory. */
 const machine: Trial['prepare'] = ({ size }) => {
-  const bytes = 32 * size;
+  const bytes = 64 * size;
   const kho = coldMachine(bytes);
   const pfns = new Uint32Array(bytes / PAGE_SIZE);
   kho.pages.allocBulk(pfns, 0, pfns.length, { zero: true });
@@ -205,7 +205,7 @@ const machine: Trial['prepare'] = ({ size }) => {
 
 export const KHO_TRIALS: readonly Trial[] = [
   { name: 'pages', title: 'pages without files: allocated, preserved, handed over', prepare: pages },
-  { name: 'machine', title: 'boot of a machine of 32 times the size, all of it preserved', prepare: machine },
+  { name: 'machine', title: 'boot of a machine of 64 times the size, all of it preserved', prepare: machine },
 ];
 
 const NAMES: Record<Step, string> = {
