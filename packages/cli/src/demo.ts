@@ -7,13 +7,14 @@
 import * as fs from 'node:fs';
 import { assert, codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { Machine, ramPath } from '@liveupdate/kexec';
-import { shmSpace, trackWrites } from '@liveupdate/linux';
+import { hostFacts, trackWrites } from '@liveupdate/linux';
 import type { IncomingSession, OutgoingSession } from '@liveupdate/luo-core';
 import { readMemfdRecord, readMemfdRuns } from '@liveupdate/memfd-handler';
 import { ShmemFile } from '@liveupdate/shmem';
 import { bytesToWrite, hashFile, makeFile, planFiles, type FilePlan, type HugeChoice } from './demo-files.ts';
 import { ledgerSize, readLedger, writeLedger, type Ledger, type UpdateFigures } from './demo-ledger.ts';
 import { filesThatFit, ramSizeFor } from './demo-size.ts';
+import { roomForDemo } from './doctor-checks.ts';
 import { silent, startProgress, type Progress } from './progress.ts';
 
 export interface DemoOptions {
@@ -42,14 +43,18 @@ function milliseconds(since: bigint): number {
 
 /** Says at once when shared memory is too small, with the size that fits. */
 function checkRoom(size: number): void {
-  const { free } = shmSpace(DIRECTORY);
+  const facts = hostFacts();
+  const room = roomForDemo(facts);
   const needed = ramSizeFor(size);
-  if (needed <= free) return;
-  const fits = filesThatFit(free);
+  if (needed <= room) return;
+  const fits = filesThatFit(room);
   const advice = fits > 0 ? `run the demo with --size ${fits / 2 ** 20}MiB, or make room` : 'make room';
+  // A larger mount helps only where there is memory for it.
+  const isMount = roomForDemo({ ...facts, shm: facts.shm && { ...facts.shm, free: Infinity } }) >= needed;
+  const how = `as root: mount -o remount,size=${Math.ceil(needed / 2 ** 30) + 1}G ${DIRECTORY}`;
   throw new KernelError(
     'ENOSPC',
-    `${DIRECTORY} has ${formatSize(free)} free and the demo needs ${formatSize(needed)}: ${advice} (as root: mount -o remount,size=${Math.ceil(needed / 2 ** 30) + 1}G ${DIRECTORY})`,
+    `there is room for ${formatSize(Math.max(0, room))} in ${isMount ? DIRECTORY : 'memory'} and the demo needs ${formatSize(needed)}: ${advice}${isMount ? ` (${how})` : ''}`,
   );
 }
 

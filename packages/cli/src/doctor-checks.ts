@@ -166,14 +166,13 @@ function device({ liveupdate }: HostFacts): Check {
   );
 }
 
-/** Bytes of the largest demo: what /dev/shm, the memory and the control group leave. */
-function largestDemo({ shm: mount, memory: { available }, cgroupMemoryMax }: HostFacts): number {
-  const least = Math.min(
+/** Bytes that a demo's RAM may take: what /dev/shm, the memory and the control group leave. */
+export function roomForDemo({ shm: mount, memory: { available }, cgroupMemoryMax }: HostFacts): number {
+  return Math.min(
     mount?.free ?? 0,
     (available ?? Number.POSITIVE_INFINITY) - PROCESS_MEMORY,
     (cgroupMemoryMax ?? Number.POSITIVE_INFINITY) - PROCESS_MEMORY,
   );
-  return filesThatFit(least);
 }
 
 /** All checks. `mappingFailure`: see mapping. */
@@ -193,6 +192,6 @@ export function checkHost(facts: HostFacts, mappingFailure: string | undefined):
   return {
     checks,
     canRun: checks.every(({ required, status }) => !required || status !== 'missing'),
-    largestDemo: largestDemo(facts),
+    largestDemo: filesThatFit(roomForDemo(facts)),
   };
 }

@@ -109,7 +109,8 @@ describe('export', () => {
     using directory = new Directory();
     const ram = join(directory.path, 'ram');
     await handedOver(ram, randomBytes(10, 1));
-    expect((await runHere('export', '--force', ram, 'a/1', directory.path)).stderr).toContain('EINVAL');
+    for (const to of [directory.path, '-'])
+      expect((await runHere('export', '--force', ram, 'a/1', to)).stderr).toContain('EINVAL');
   });
 
   test('of a file of another kind: refused', async () => {
@@ -185,6 +186,7 @@ describe('import', () => {
   test.each([
     ['a token that is taken', 'a/1', 10, 'EEXIST'],
     ['a file larger than RAM', 'a/2', 40 * MIB, 'ENOMEM'],
+    ['one for a session of its own', 'new/1', 40 * MIB, 'ENOMEM'],
   ])('%s: refused, and the rest is handed over as it was', async (_, which, length, code) => {
     using directory = new Directory();
     const ram = join(directory.path, 'ram');
@@ -194,6 +196,10 @@ describe('import', () => {
     const { status, stdout, stderr } = await runHere('import', ram, which, from);
     expect([status, stdout]).toEqual([1, '']);
     expect(stderr).toContain(`liveupdate: ${code}: `);
+    const inspected = JSON.parse((await runHere('inspect', '--json', ram)).stdout) as {
+      sessions: { name: string }[];
+    };
+    expect(inspected.sessions.map(({ name }) => name)).toEqual(['a']);
     const files = await filesOf(ram);
     expect(Object.keys(files)).toEqual(['a/1']);
     expect(files['a/1'].equals(content)).toBe(true);

@@ -59,6 +59,7 @@ export async function runExport(
 }
 
 function checkTarget(to: string, force: boolean): void {
+  if (to === '-') throw new KernelError('EINVAL', "'-' is no file: give the name of one");
   const there = fs.statSync(to, { throwIfNoEntry: false });
   if (!there) return;
   if (!there.isFile()) throw new KernelError('EINVAL', `'${to}' is no file: give the name of one`);

@@ -106,7 +106,8 @@ async function importInto(
   huge: boolean,
   signal: AbortSignal,
 ): Promise<number> {
-  const session = luo.outgoingSessions.find((each) => each.name === name) ?? luo.createSession(name);
+  const there = luo.outgoingSessions.find((each) => each.name === name);
+  const session = there ?? luo.createSession(name);
   if (session.files.some((file) => file.token === token))
     throw new KernelError('EEXIST', `session '${name}' has a file ${token} already: give another token`);
   const file = shmem.memfdCreate('import');
@@ -120,6 +121,9 @@ async function importInto(
     }
     await session.preserve(file, token);
     return file.size;
+  } catch (error) {
+    if (!there) await session.close(); // it was made for this file
+    throw error;
   } finally {
     file.close(); // the session has a reference of its own
   }

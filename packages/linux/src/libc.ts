@@ -84,6 +84,13 @@ function native(): { koffi: Koffi; library: Library } {
       `mapped memory needs Linux on x64 or arm64, this is ${here}: use a HeapRam here`,
     );
   }
+  if (!('transfer' in ArrayBuffer.prototype)) {
+    const here = `this is ${process.versions.node}`;
+    throw new KernelError(
+      'EOPNOTSUPP',
+      `mapped memory needs Node 22.15 or newer, ${here}: start a newer one`,
+    );
+  }
   try {
     const koffi = loadKoffi();
     loaded = { koffi, library: koffi.load(null) };
