@@ -42,9 +42,7 @@ test('a smoke run measures everything and says so', { timeout: 180_000 }, (conte
     expect(size).toBe(64 * MiB);
     for (const [name, summary] of Object.entries(series)) {
       expect(summary.n).toBe(1);
-      // Differences: between two services of nearly one size, and of a service's memory and an empty program's, where there is little of it.
-      const least = name === 'perGiB' ? -Infinity : name === 'outside' ? -8 * MiB : 0;
-      expect(summary.min, `${trial}: ${name}`).toBeGreaterThan(least);
+      if (name !== 'perGiB') expect(summary.min, `${trial}: ${name}`).toBeGreaterThan(0);
       expect(summary.max).toBeLessThan(Infinity);
     }
   }

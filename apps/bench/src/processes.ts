@@ -142,6 +142,9 @@ export const firstUse: Trial['prepare'] = ({ size }) => ({
   end: () => undefined,
 });
 
+/** The system counts a process's pages in batches for each processor: less of a difference than this cannot be told from none, and counts as this. */
+const LEAST_MEMORY = 256 * 2 ** 10;
+
 /** A service that is replaced while somebody watches how much private memory it has, beside an empty program. */
 export function memory(workload: Workload): Trial['prepare'] {
   return async ({ size }) => {
@@ -153,7 +156,8 @@ export function memory(workload: Workload): Trial['prepare'] {
         await service.replace();
         watch.abort();
         await using empty = new Child<{ anonymous: number }>('empty-memory');
-        return { outside: (await peak) - (await empty.line()).anonymous, bytes: size };
+        const more = (await peak) - (await empty.line()).anonymous;
+        return { outside: Math.max(LEAST_MEMORY, more), bytes: size };
       },
       end: () => service[Symbol.asyncDispose](),
     };
