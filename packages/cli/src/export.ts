@@ -88,7 +88,7 @@ function findContent(image: OpenImage, { session, token }: FileName): FileConten
     );
   const record = readMemfdRecord(ram, recordAddress(file), file.compatible);
   const folios = readMemfdFolios(ram, record, (pfn) => preservedOrder(handover, pfn));
-  return { ram, size: record.size, folios, orders: handover.table.orders };
+  return { ram, size: record.size, folios, table: handover.table };
 }
 
 function listTokens(files: readonly FileRecord[]): string {

@@ -9,7 +9,7 @@ import {
   readMemfdRecord,
   type FolioList,
 } from '@liveupdate/memfd-handler';
-import { INCOMING_HEAD, KIND, type Ram } from '@liveupdate/mm';
+import { INCOMING_HEAD, type PageTable, type Ram } from '@liveupdate/mm';
 import { hashContent } from './content-hash.ts';
 import type { OpenImage } from './open-image.ts';
 import type { Progress } from './progress.ts';
@@ -140,21 +140,24 @@ async function readMemfd(reader: FileReader, file: FileRecord): Promise<MemfdCon
     size,
     seals,
     folios: list.pfns.length,
-    folioOrders: countOrders(list, table.orders),
+    folioOrders: countOrders(list, table),
     folioFlags: [...new Set(list.flags)].sort((a, b) => a - b),
-    sha256: progress && (await hashContent({ ram, size, folios: list, orders: table.orders }, progress)),
+    sha256: progress && (await hashContent({ ram, size, folios: list, table }, progress)),
   };
 }
 
 /** Order of the preserved folio at a frame. @throws KernelError EINVAL: none begins there */
 export function preservedOrder({ table }: Handover, pfn: Pfn): number {
-  if (pfn >= table.frames || (table.flags[pfn] & KIND) !== INCOMING_HEAD)
+  if (pfn >= table.frames || table.kindOf(pfn) !== INCOMING_HEAD)
     throw new KernelError('EINVAL', `its folio at frame ${pfn} is not preserved: the record is damaged`);
-  return table.orders[pfn];
+  return table.orderOf(pfn);
 }
 
-function countOrders({ pfns }: FolioList, orders: Uint8Array): Map<number, number> {
+function countOrders({ pfns }: FolioList, table: PageTable): Map<number, number> {
   const counts = new Map<number, number>();
-  for (const pfn of pfns) counts.set(orders[pfn], (counts.get(orders[pfn]) ?? 0) + 1);
+  for (const pfn of pfns) {
+    const order = table.orderOf(pfn);
+    counts.set(order, (counts.get(order) ?? 0) + 1);
+  }
   return counts;
 }

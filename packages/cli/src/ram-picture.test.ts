@@ -1,4 +1,4 @@
-import { HEAD, PageTable, PRESERVED, SCRATCH, TAIL } from '@liveupdate/mm';
+import { HEAD, PageTable, PRESERVED, SCRATCH } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import { ramPicture } from './ram-picture.ts';
 
@@ -6,9 +6,7 @@ const PAGE = 4096;
 
 /** A folio in use, as the allocator notes it: flags of the whole folio at its head alone. */
 function folio(table: PageTable, pfn: number, order: number, extra = 0): void {
-  table.flags.fill(TAIL, pfn + 1, pfn + 2 ** order);
-  table.flags[pfn] = HEAD | extra;
-  table.orders[pfn] = order;
+  table.setFolios(pfn, 1, order, HEAD | extra, 1);
 }
 
 test('one frame per character: every kind has its sign, a tail that of its head', () => {

@@ -33,6 +33,9 @@ const AS_PRESERVED = 4;
 const AS_HEAD = 5;
 const CLASSES = 5;
 
+/** All bits of a frame's flags. */
+const ALL = 0xff;
+
 const SIGNS = ['·', '~', '▒', 'B', '█'] as const;
 const PARTLY = '▓';
 const LEGEND: readonly (readonly [string, string])[] = [
@@ -56,17 +59,20 @@ const CLASS_OF = Uint8Array.from({ length: 256 }, (_, flags) => {
 
 /** Counts the classes of frames [from, to) into `counts`. Returns the class of the last head, for tails that follow. */
 function countFrames(
-  flags: Uint8Array,
+  table: PageTable,
   from: number,
   to: number,
   counts: Uint32Array,
   before: number,
 ): number {
   let head = before;
-  for (let pfn = from; pfn < to; pfn++) {
-    const own = CLASS_OF[flags[pfn]];
+  for (let pfn = from; pfn < to;) {
+    const flags = table.flagsOf(pfn);
+    const end = table.flagsEnd(ALL, flags, pfn, to);
+    const own = CLASS_OF[flags];
     if (own !== AS_HEAD) head = own;
-    counts[head] += 1;
+    counts[head] += end - pfn;
+    pfn = end;
   }
   return head;
 }
@@ -87,7 +93,7 @@ function signOf(counts: Uint32Array): string {
  */
 export function ramPicture({ table, width, rows }: PictureOptions): string {
   assert(width >= 1 && rows >= 1, 'a picture has at least one character');
-  const { flags, frames } = table;
+  const { frames } = table;
   const perCell = 2 ** log2Ceil(Math.max(1, Math.ceil(frames / (width * rows))));
   const counts = new Uint32Array(CLASSES);
   const lines: string[] = [];
@@ -97,7 +103,7 @@ export function ramPicture({ table, width, rows }: PictureOptions): string {
   let head = AS_RESERVED;
   for (let at = 0; at < frames; at += perCell) {
     counts.fill(0);
-    head = countFrames(flags, at, Math.min(frames, at + perCell), counts, head);
+    head = countFrames(table, at, Math.min(frames, at + perCell), counts, head);
     const sign = signOf(counts);
     seen.add(sign);
     if (line === '') labels.push(formatSize(at * PAGE_SIZE));

@@ -5,7 +5,7 @@
 import { KernelError, PAGE_SIZE, pfnToPhys, Prng, type Pfn } from '@liveupdate/base';
 import type { PreservedBlock } from '@liveupdate/kho';
 import type { PreservableFile } from '@liveupdate/luo-core';
-import { FREE, HEAD, KIND } from '@liveupdate/mm';
+import { FREE, HEAD } from '@liveupdate/mm';
 import { HandlerFault, textOf, type CallbackName } from './fault.ts';
 import type { SuiteTest } from './life.ts';
 import { frameAt } from './memory-picture.ts';
@@ -142,7 +142,7 @@ async function wrongNumbers<F extends PreservableFile>(suite: FileHandlerSuite<F
     const harm = ({ parts: { pages } }: TestKernel<F>) => {
       const { table } = pages;
       let pfn = table.frames - 1;
-      while (pfn > 0 && (table.flags[pfn] & KIND) !== kind) pfn -= 1;
+      while (pfn > 0 && table.kindOf(pfn) !== kind) pfn -= 1;
       data = BigInt(pfnToPhys(pfn));
     };
     await outcome(suite, victim, { what: `data that names ${what}`, data: () => data, harm, isRefused });

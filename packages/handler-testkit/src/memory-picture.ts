@@ -4,7 +4,7 @@
  */
 import { PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import { readHandover, walkRadixTree, type Kho } from '@liveupdate/kho';
-import { HEAD, INCOMING_HEAD, KIND } from '@liveupdate/mm';
+import { HEAD, INCOMING_HEAD } from '@liveupdate/mm';
 
 interface Folio {
   readonly order: number;
@@ -37,12 +37,12 @@ export function pictureOf(kho: Kho): MemoryPicture {
   );
   const used = new Map<Pfn, Folio>();
   const incoming = new Set<Pfn>();
-  const { frames, flags, orders, refs, pins } = pages.table;
-  for (let pfn = 0; pfn < frames; pfn++) {
-    const kind = flags[pfn] & KIND;
+  const { table } = pages;
+  for (let pfn = 0; pfn < table.frames; pfn++) {
+    const kind = table.kindOf(pfn);
     if (kind === INCOMING_HEAD) incoming.add(pfn);
     if (kind === HEAD && !nodes.has(pfn))
-      used.set(pfn, { order: orders[pfn], refs: refs[pfn], pins: pins[pfn] });
+      used.set(pfn, { order: table.orderOf(pfn), refs: table.refsOf(pfn), pins: table.pinsOf(pfn) });
   }
   return { used, preserved, incoming };
 }

@@ -5,7 +5,7 @@
 import { AssertionError, KernelError, PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
-import { FREE, KIND } from '@liveupdate/mm';
+import { FREE } from '@liveupdate/mm';
 import { CALLBACKS, HandlerFault, textOf, type CallbackName } from './fault.ts';
 
 /** What is done to a handler on purpose. */
@@ -194,7 +194,7 @@ export class Watch {
 
   #isFree(pfn: Pfn): boolean {
     const { table } = this.#kho.pages;
-    return pfn < table.frames && (table.flags[pfn] & KIND) === FREE;
+    return pfn < table.frames && table.kindOf(pfn) === FREE;
   }
 }
 

@@ -13,7 +13,7 @@ describe('restoring', () => {
     for (const [order, pfn] of pfns.entries()) {
       expect([next.isIncoming(pfn), order > 0 && next.isIncoming(pfn + 1)]).toEqual([true, false]);
       next.restoreFolio(pfn);
-      expect([next.pages.orderOf(pfn), next.pages.table.refs[pfn], next.isIncoming(pfn)]).toEqual([
+      expect([next.pages.orderOf(pfn), next.pages.table.refsOf(pfn), next.isIncoming(pfn)]).toEqual([
         order,
         1,
         false,

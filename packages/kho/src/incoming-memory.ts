@@ -30,7 +30,7 @@ export class IncomingMemory {
   /** Whether a folio of the previous kernel begins here that nobody restored yet. */
   isIncoming(pfn: Pfn): boolean {
     const { table } = this.pages;
-    return pfn < table.frames && (table.flags[pfn] & KIND) === INCOMING_HEAD;
+    return pfn < table.frames && table.kindOf(pfn) === INCOMING_HEAD;
   }
 
   /**
@@ -72,7 +72,7 @@ export class IncomingMemory {
       if (run > 0) {
         this.pages.adoptIncomingRun(first, run, 0);
         at += run;
-      } else if (table.orders[first] <= MAX_ORDER && this.pages.adoptIncoming(first)) {
+      } else if (table.orderOf(first) <= MAX_ORDER && this.pages.adoptIncoming(first)) {
         at += 1;
       } else {
         return at - from;
@@ -89,7 +89,7 @@ export class IncomingMemory {
   restorePages(pfn: Pfn, count: number): void {
     const { table } = this.pages;
     forEachPageRun(pfn, count, (first, order) => {
-      if (!this.isIncoming(first) || table.orders[first] !== order) throw this.#notIncoming(first);
+      if (!this.isIncoming(first) || table.orderOf(first) !== order) throw this.#notIncoming(first);
     });
     forEachPageRun(pfn, count, (first) => {
       this.pages.adoptIncoming(first);
@@ -107,7 +107,7 @@ export class IncomingMemory {
     const pfn = physToPfn(pa);
     const { table } = this.pages;
     const known = pa > 0 && pa % PAGE_SIZE === 0 && (this.isIncoming(pfn) || this.pages.isHead(pfn));
-    if (!known || table.orders[pfn] > MAX_ORDER)
+    if (!known || table.orderOf(pfn) > MAX_ORDER)
       throw new KernelError('EINVAL', `no preserved block begins at 0x${pa.toString(16)}`);
     return this.block(pfn);
   }

@@ -76,7 +76,7 @@ describe('preserving folios', () => {
     ['preservePages', (kho, pfn) => kho.preservePages(pfn, 1)],
   ];
   /** The first page in use that may be preserved. */
-  const good = (kho: Kho): number => kho.pages.table.flags.findIndex((flags) => flags === 2);
+  const good = (kho: Kho): number => kho.pages.table.snapshot().flags.findIndex((flags) => flags === 2);
   const runs = (...pfns: number[]): FolioRuns => {
     const all = new FolioRuns();
     for (const [i, pfn] of pfns.entries()) all.push(3 * i, pfn, 1, 0);
@@ -227,7 +227,7 @@ describe('preserving pages in a row', () => {
     }
     next.restorePages(row + offset, count);
     for (let i = offset; i < offset + count; i++) {
-      expect([next.pages.orderOf(row + i), next.pages.table.refs[row + i]]).toEqual([0, 1]);
+      expect([next.pages.orderOf(row + i), next.pages.table.refsOf(row + i)]).toEqual([0, 1]);
       expect(allAre(next.pages.folioBytes(row + i), i + 1)).toBe(true);
     }
     next.pages.assertConsistent();

@@ -26,8 +26,6 @@ import { RadixTree } from './radix-tree.ts';
 
 /** All bits of a frame's flags. */
 const ALL = 0xff;
-/** Folios of a run up to which a loop is quicker than a call of fill(). */
-const FEW = 16;
 
 export class OutgoingMemory extends IncomingMemory {
   readonly #map: RadixTree;
@@ -76,7 +74,7 @@ export class OutgoingMemory extends IncomingMemory {
       throw new KernelError('EINVAL', `folio ${other} is of order ${is}, not ${order}`);
     }
     this.#map.addRun(pfn, count, order);
-    this.#mark(HEAD | PRESERVED, pfn, count, order);
+    this.pages.table.markFolios(HEAD | PRESERVED, pfn, count, order);
   }
 
   /** Takes back `count` preserved folios of one order that lie side by side. */
@@ -84,7 +82,7 @@ export class OutgoingMemory extends IncomingMemory {
     if (this.pages.table.foliosAlike(ALL, HEAD | PRESERVED, order, pfn, count) < count)
       throw new AssertionError(`folios ${pfn} (${count} of order ${order}) are not all preserved`);
     this.#map.deleteRun(pfn, count, order);
-    this.#mark(HEAD, pfn, count, order);
+    this.pages.table.markFolios(HEAD, pfn, count, order);
   }
 
   /**
@@ -118,7 +116,7 @@ export class OutgoingMemory extends IncomingMemory {
     let at = from;
     try {
       while (at < end) {
-        const singles = markSingles(table.flags, table.orders, HEAD, HEAD | PRESERVED, pfns, at, end);
+        const singles = table.markSingles(HEAD, HEAD | PRESERVED, pfns, at, end);
         if (singles > 0) this.#orMark(HEAD, pfns, at, singles, () => this.#map.addSingles(pfns, at, singles));
         at += singles;
         if (at === end) return;
@@ -128,7 +126,7 @@ export class OutgoingMemory extends IncomingMemory {
         // Up to the first that is another folio: it begins the next run, or is refused there.
         const run = row === 1 ? 1 : table.foliosAlike(ALL, HEAD, order, first, row);
         this.#map.addRun(first, run, order);
-        this.#mark(HEAD | PRESERVED, first, run, order);
+        this.pages.table.markFolios(HEAD | PRESERVED, first, run, order);
         at += run;
       }
     } catch (error) {
@@ -142,7 +140,7 @@ export class OutgoingMemory extends IncomingMemory {
     try {
       change();
     } catch (error) {
-      for (let at = from; at < from + count; at++) this.pages.table.flags[pfns[at]] = before;
+      for (let at = from; at < from + count; at++) this.pages.table.markFolios(before, pfns[at], 1, 0);
       throw error;
     }
   }
@@ -153,7 +151,7 @@ export class OutgoingMemory extends IncomingMemory {
     const end = from + count;
     let at = from;
     while (at < end) {
-      const singles = markSingles(table.flags, table.orders, HEAD | PRESERVED, HEAD, pfns, at, end);
+      const singles = table.markSingles(HEAD | PRESERVED, HEAD, pfns, at, end);
       if (singles > 0)
         this.#orMark(HEAD | PRESERVED, pfns, at, singles, () => this.#map.deleteSingles(pfns, at, singles));
       at += singles;
@@ -163,7 +161,7 @@ export class OutgoingMemory extends IncomingMemory {
       const row = inARow(pfns, at, end, 1 << order);
       const run = row === 1 ? 1 : table.foliosAlike(ALL, HEAD | PRESERVED, order, first, row);
       this.#map.deleteRun(first, run, order);
-      this.#mark(HEAD, first, run, order);
+      this.pages.table.markFolios(HEAD, first, run, order);
       at += run;
     }
   }
@@ -241,8 +239,8 @@ export class OutgoingMemory extends IncomingMemory {
   /** The order of a folio that may be preserved. */
   #checkPreservable(pfn: Pfn): number {
     const { table } = this.pages;
-    const flags = pfn < table.frames ? table.flags[pfn] : 0;
-    if (flags === HEAD) return table.orders[pfn];
+    const flags = pfn < table.frames ? table.flagsOf(pfn) : 0;
+    if (flags === HEAD) return table.orderOf(pfn);
     if ((flags & KIND) !== HEAD)
       throw new KernelError('EINVAL', `frame ${pfn} is ${table.kindName(pfn)}, not a folio in use`);
     if ((flags & PRESERVED) !== 0) throw new KernelError('EEXIST', `frame ${pfn} is preserved already`);
@@ -255,15 +253,7 @@ export class OutgoingMemory extends IncomingMemory {
   #checkPreserved(pfn: Pfn): number {
     if (!this.pages.isHead(pfn) || !this.pages.isPreserved(pfn))
       throw new AssertionError(`frame ${pfn} is not preserved`);
-    return this.pages.table.orders[pfn];
-  }
-
-  /** Sets the flags of `count` folio heads. */
-  #mark(flags: number, pfn: Pfn, count: number, order: number): void {
-    const table = this.pages.table.flags;
-    const step = 1 << order;
-    if (order === 0 && count > FEW) table.fill(flags, pfn, pfn + count);
-    else for (let i = 0, at = pfn; i < count; i++, at += step) table[at] = flags;
+    return this.pages.orderOf(pfn);
   }
 }
 
@@ -276,29 +266,4 @@ function inARow(pfns: Uint32Array, at: number, end: number, step: number): numbe
     to += 1;
   }
   return to - at;
-}
-
-/**
- * Gives other flags to the pages of order 0 that the list names from index `from` on, up to the first that has not the flags `before`, or that
- * begins a row and is better done with it.
- *
- * @returns how many
- */
-function markSingles(
-  flags: Uint8Array,
-  orders: Uint8Array,
-  before: number,
-  after: number,
-  pfns: Uint32Array,
-  from: number,
-  end: number,
-): number {
-  let pfn = pfns[from];
-  for (let at = from; at < end; at++) {
-    const next = at + 1 < end ? pfns[at + 1] : 0;
-    if (next === pfn + 1 || flags[pfn] !== before || orders[pfn] !== 0) return at - from;
-    flags[pfn] = after;
-    pfn = next;
-  }
-  return end - from;
 }

@@ -186,7 +186,7 @@ function claim(table: PageTable, pfn: Pfn, count: number, order: number): void {
 function checkSubtrees(table: PageTable, subtrees: ReadonlyMap<string, Subtree>): void {
   for (const { name, pa, size } of subtrees.values()) {
     for (let pfn = physToPfn(pa); pfnToPhys(pfn) < pa + size; pfn++) {
-      const kind = table.flags[pfn] & KIND;
+      const kind = table.kindOf(pfn);
       if (kind !== INCOMING_HEAD && kind !== INCOMING_TAIL)
         throw new KernelError('EINVAL', `the data of subtree '${name}' is not preserved (frame ${pfn})`);
     }

@@ -54,19 +54,20 @@ export interface Snapshot {
 
 const latin1 = new TextDecoder('latin1');
 
-function textOf({ buffer, byteOffset, byteLength }: Uint8Array | Uint16Array | Uint32Array): string {
+function textOf({ buffer, byteOffset, byteLength }: Uint32Array): string {
   return latin1.decode(new Uint8Array(buffer, byteOffset, byteLength));
 }
 
 export function snapshot(kho: Kho): Snapshot {
   const { table, freePages, freeScratchPages } = kho.pages;
   const handover = readHandover(kho.ram, kho.entry);
-  const flags = table.flags.map((flag) => flag & ~STALE);
-  const refs = table.refs.slice();
+  const { flags: all, refs, orders, pins } = table.snapshot();
+  const flags = all.map((flag) => flag & ~STALE);
   const keys: string[] = [];
   let nodes = 0;
   walkRadixTree(kho.ram, handover.preservedMap, keyInto(keys), (pfn) => {
-    const isNode = flags[pfn] === HEAD && refs[pfn] === 1 && table.orders[pfn] === 0 && table.pins[pfn] === 0;
+    const isNode =
+      flags[pfn] === HEAD && refs[pfn] === 1 && table.orderOf(pfn) === 0 && table.pinsOf(pfn) === 0;
     if (!isNode)
       expect.fail(`node ${pfn} of the map is ${table.kindName(pfn)}, with ${refs[pfn]} references`);
     flags[pfn] = FREE;
@@ -77,11 +78,9 @@ export function snapshot(kho: Kho): Snapshot {
   return {
     flags: textOf(flags),
     // A free frame keeps the order of whoever had it last, which means nothing.
-    orders: textOf(
-      table.orders.map((order, pfn) => (kho.pages.isHead(pfn) || kho.isIncoming(pfn) ? order : 0)),
-    ),
+    orders: textOf(orders.map((order, pfn) => (kho.pages.isHead(pfn) || kho.isIncoming(pfn) ? order : 0))),
     refs: textOf(refs),
-    pins: textOf(table.pins),
+    pins: textOf(pins),
     free: [freePages + nodes, freeScratchPages],
     keys,
     subtrees: [...handover.subtrees.values()],

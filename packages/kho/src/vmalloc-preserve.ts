@@ -65,7 +65,7 @@ function checkIncoming(memory: IncomingMemory, { length, pfns, counts, orders }:
   const { table } = memory.pages;
   for (let i = 0; i < length; i++) {
     for (let f = 0, pfn = pfns[i]; f < counts[i]; f++, pfn += 1 << orders[i]) {
-      if (!memory.isIncoming(pfn) || table.orders[pfn] !== orders[i]) {
+      if (!memory.isIncoming(pfn) || table.orderOf(pfn) !== orders[i]) {
         throw new KernelError('EINVAL', `a vmalloc area names frame ${pfn}, which is not preserved for it`);
       }
     }

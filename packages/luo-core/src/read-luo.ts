@@ -10,7 +10,7 @@ import {
   type PhysAddr,
 } from '@liveupdate/base';
 import { readBlockSet, type Handover } from '@liveupdate/kho';
-import { INCOMING_HEAD, KIND, type Ram } from '@liveupdate/mm';
+import { INCOMING_HEAD, type Ram } from '@liveupdate/mm';
 import {
   LUO_COMPATIBLE,
   LUO_SUBTREE,
@@ -63,8 +63,8 @@ export function readLuo(ram: Ram, handover: Handover): LuoRecords | undefined {
     const preserved =
       pa % PAGE_SIZE === 0 &&
       pfn < table.frames &&
-      (table.flags[pfn] & KIND) === INCOMING_HEAD &&
-      table.orders[pfn] <= MAX_ORDER;
+      table.kindOf(pfn) === INCOMING_HEAD &&
+      table.orderOf(pfn) <= MAX_ORDER;
     if (!preserved)
       throw new KernelError('EINVAL', `${what} at 0x${pa.toString(16)} is not in preserved memory`);
     if (pages.has(pa)) throw new KernelError('EINVAL', `${what} at 0x${pa.toString(16)} is used twice`);

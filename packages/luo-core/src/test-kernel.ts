@@ -190,11 +190,11 @@ export function snapshot({ ram, entry, pages }: Kho): string {
   const { table, freePages, freeScratchPages } = pages;
   let text = `free ${freePages} + ${freeScratchPages}\n`;
   for (let pfn = 0; pfn < table.frames; pfn++) {
-    const flags = table.flags[pfn] & ~STALE; // whether old content is known does not matter to anybody
+    const flags = table.flagsOf(pfn) & ~STALE; // whether old content is known does not matter to anybody
     if ((flags & KIND) === FREE) continue;
     text += `${pfn}: ${flags}`;
     if ((flags & KIND) === HEAD)
-      text += ` order ${table.orders[pfn]} refs ${table.refs[pfn]} pins ${table.pins[pfn]}`;
+      text += ` order ${table.orderOf(pfn)} refs ${table.refsOf(pfn)} pins ${table.pinsOf(pfn)}`;
     text += '\n';
   }
   walkRadixTree(ram, preservedMap(ram, entry.fdtAddr), (pfn, count, order) => {

@@ -201,7 +201,7 @@ function addRecords(
     checkRecord(high, records[at + 3]);
     at += FOLIO_WORDS;
     if (pfn === 0) continue;
-    const order = pfn < table.frames ? table.orders[pfn] : 0;
+    const order = pfn < table.frames ? table.orderOf(pfn) : 0;
     const size = 1 << order;
     checkPlace(index, order > MAX_ORDER ? 0 : size, free, pages);
     // The folios that go on from this one, side by side in the file and in RAM, of one order and with the same flags.

@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { PAGE_SIZE, physToPfn } from '@liveupdate/base';
 import { bootHandover, readHandover } from '@liveupdate/kho';
 import type { FileLifecycleBound } from '@liveupdate/luo-core';
-import { ElfCoreRam, INCOMING_HEAD, INCOMING_TAIL, KIND, overlayRam } from '@liveupdate/mm';
+import { ElfCoreRam, INCOMING_HEAD, INCOMING_TAIL, overlayRam } from '@liveupdate/mm';
 import { ShmemFile } from '@liveupdate/shmem';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { readMemfdFolios, readMemfdRecord } from './read-memfd.ts';
@@ -66,9 +66,9 @@ function countByOrder(orders: Iterable<number>) {
 
 /** Frames that the previous kernel preserved and nobody has restored. */
 function incomingFrames({ kho }: ReturnType<typeof bootLinux>): number[] {
-  const { flags, frames } = kho.pages.table;
-  return Array.from({ length: frames }, (_, pfn) => pfn).filter((pfn) => {
-    const kind = flags[pfn] & KIND;
+  const { table } = kho.pages;
+  return Array.from({ length: table.frames }, (_, pfn) => pfn).filter((pfn) => {
+    const kind = table.kindOf(pfn);
     return kind === INCOMING_HEAD || kind === INCOMING_TAIL;
   });
 }

@@ -275,11 +275,15 @@ describe('a damaged record', () => {
   test.each(damage)('%s: both readers say the same, and change nothing', async (_, harm) => {
     const { kho } = bootDamaged(before, (ram) => harm(ram, before));
     const { freePages } = kho.pages;
-    const { orders } = kho.pages.table;
+    const { table } = kho.pages;
     const read = (): MemfdRecord => readMemfdRecord(kho.ram, before.record, 'memfd-v2');
     const lists: unknown[] = [];
     const codes = [
-      await outcome(() => lists.push(readMemfdFolios(kho.ram, read(), (pfn) => orders.at(pfn) ?? 0).pfns)),
+      await outcome(() =>
+        lists.push(
+          readMemfdFolios(kho.ram, read(), (pfn) => (pfn < table.frames ? table.orderOf(pfn) : 0)).pfns,
+        ),
+      ),
       await outcome(() => lists.push(readMemfdRuns(kho.ram, read(), kho.pages.table).list().pfns)),
     ];
     expect(codes[0]).toBe(codes[1]);

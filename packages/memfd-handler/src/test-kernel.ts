@@ -79,10 +79,10 @@ export function contents(file: ShmemFile): Uint8Array {
 /** Orders of the folios of a file in file order; a hole of n pages is -n. */
 export function layoutOf({ inode }: ShmemFile): number[] {
   const layout: number[] = [];
-  const { orders } = inode.shmem.pages.table;
+  const { pages: folios } = inode.shmem;
   inode.cache.forEachRun(0, Math.ceil(inode.size / PAGE_SIZE), (_, count, pfn) => {
     if (pfn === 0) layout.push(-count);
-    else for (let at = pfn; at < pfn + count; at += 1 << orders[at]) layout.push(orders[at]);
+    else for (let at = pfn; at < pfn + count; at += 1 << folios.orderOf(at)) layout.push(folios.orderOf(at));
   });
   return layout;
 }
@@ -93,11 +93,11 @@ export function snapshot({ kho, shmem }: TestKernel): string {
   const { table, freePages, freeScratchPages } = pages;
   let text = `used ${shmem.used}, free ${freePages} + ${freeScratchPages}\n`;
   for (let pfn = 0; pfn < table.frames; pfn++) {
-    const flags = table.flags[pfn] & ~STALE; // whether old content is known does not matter to anybody
+    const flags = table.flagsOf(pfn) & ~STALE; // whether old content is known does not matter to anybody
     if ((flags & KIND) === FREE) continue;
     text += `${pfn}: ${flags}`;
     if ((flags & KIND) === HEAD)
-      text += ` order ${table.orders[pfn]} refs ${table.refs[pfn]} pins ${table.pins[pfn]}`;
+      text += ` order ${table.orderOf(pfn)} refs ${table.refsOf(pfn)} pins ${table.pinsOf(pfn)}`;
     text += '\n';
   }
   const map = readFdt(ram.bytes(entry.fdtAddr, entry.fdtSize)).properties.get('preserved-memory-map');

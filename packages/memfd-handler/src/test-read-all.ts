@@ -41,9 +41,9 @@ export class CountingRam implements Ram {
 
 function orderOf({ table }: Handover): (pfn: number) => number {
   return (pfn) => {
-    if (pfn >= table.frames || (table.flags[pfn] & KIND) !== INCOMING_HEAD)
+    if (pfn >= table.frames || (table.flagsOf(pfn) & KIND) !== INCOMING_HEAD)
       throw new KernelError('EINVAL', `frame ${pfn} is not preserved`);
-    return table.orders[pfn];
+    return table.orderOf(pfn);
   };
 }
 
@@ -60,7 +60,7 @@ export function readFile(ram: Ram, handover: Handover, { data, compatible }: Fil
   readMemfdRuns(ram, record, handover.table);
   let bytes = 0;
   for (const pfn of pfns) {
-    const piece: RamPiece = { pa: pfnToPhys(pfn), length: PAGE_SIZE * 2 ** handover.table.orders[pfn] };
+    const piece: RamPiece = { pa: pfnToPhys(pfn), length: PAGE_SIZE * 2 ** handover.table.orderOf(pfn) };
     ram.bytes(piece.pa, 1);
     ram.bytes(piece.pa + piece.length - 1, 1);
     bytes += piece.length;

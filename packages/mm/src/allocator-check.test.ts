@@ -2,7 +2,7 @@ import { AssertionError, MAX_FOLIO_SIZE } from '@liveupdate/base';
 import { describe, expect, test, vi } from 'vitest';
 import { FreeSet } from './free-set.ts';
 import { type PageAllocator } from './page-allocator.ts';
-import { FREE, HEAD, INCOMING_HEAD, PRESERVED, RESERVED, SCRATCH, TAIL } from './page-table.ts';
+import { FREE, HEAD, INCOMING_HEAD, PRESERVED, RESERVED, SCRATCH, STALE, TAIL } from './page-table.ts';
 import { setup } from './test-allocator.ts';
 
 describe('assertConsistent finds', () => {
@@ -23,17 +23,15 @@ describe('assertConsistent finds', () => {
   const IN_SCRATCH = 2050;
 
   test.for<[rule: string, spoil: (w: ReturnType<typeof world>) => void]>([
-    ['a frame in use inside a free block', ({ pages }) => (pages.table.flags[FREE_FRAME] = HEAD)],
-    ['a reserved frame inside a free block', ({ pages }) => (pages.table.flags[FREE_FRAME] = RESERVED)],
+    ['a frame in use inside a free block', ({ pages }) => pages.table.set(FREE_FRAME, HEAD)],
+    ['a reserved frame inside a free block', ({ pages }) => pages.table.set(FREE_FRAME, RESERVED)],
     ['a block that leaves RAM', ({ sets }) => sets.forEach((set) => !set.has(4095) && set.add(4095))],
     ['a free frame in the wrong zone', ({ pages }) => pages.table.setFlag(SCRATCH, FREE_FRAME, 1)],
     ['a scratch frame in the wrong zone', ({ pages }) => pages.table.clearFlag(SCRATCH, IN_SCRATCH, 1)],
     [
       'a frame in two free blocks',
       ({ pages }) => {
-        pages.table.flags[FREE_FRAME] = HEAD;
-        pages.table.orders[FREE_FRAME] = 0;
-        pages.table.refs[FREE_FRAME] = 1;
+        pages.table.set(FREE_FRAME, HEAD, 0, 1);
         pages.put(FREE_FRAME);
       },
     ],
@@ -47,30 +45,30 @@ describe('assertConsistent finds', () => {
         pages.put(buddy);
         const singles = sets.find((set) => set.has(buddy) && !set.has(pfn))!;
         singles.add(pfn);
-        pages.table.flags[pfn] = FREE;
+        pages.table.set(pfn, FREE);
       },
     ],
     ['an order that counts more blocks than it has', ({ sets }) => addTwice(filledSet(sets))],
     ['a zone that counts more frames than it has', ({ sets }) => removeFirst(filledSet(sets))],
-    ['a free frame that is in no free block', ({ pages, single }) => (pages.table.flags[single] = FREE)],
-    ['a free frame with a reference', ({ pages }) => (pages.table.refs[FREE_FRAME] = 1)],
-    ['a free frame with a pin', ({ pages }) => (pages.table.pins[FREE_FRAME] = 1)],
-    ['a tail page of no folio', ({ pages, single }) => (pages.table.flags[single] = TAIL)],
-    ['an unknown kind', ({ pages, single }) => (pages.table.flags[single] = 7)],
+    ['a free frame that is in no free block', ({ pages, single }) => pages.table.set(single, FREE)],
+    ['a free frame with a reference', ({ pages }) => pages.table.set(FREE_FRAME, FREE | STALE, 0, 1)],
+    ['a free frame with a pin', ({ pages }) => pages.table.set(FREE_FRAME, FREE | STALE, 0, 0, 1)],
+    ['a tail page of no folio', ({ pages, single }) => pages.table.set(single, TAIL)],
+    ['an unknown kind', ({ pages, single }) => pages.table.set(single, 7)],
     ['a folio that is not aligned', ({ pages, folio }) => moveHead(pages, folio)],
-    ['a folio of too high an order', ({ pages, folio }) => (pages.table.orders[folio] = 11)],
-    ['a folio that leaves RAM', ({ pages, folio }) => (pages.table.orders[folio] = 30)],
-    ['a folio without a reference', ({ pages, folio }) => (pages.table.refs[folio] = 0)],
-    ['a folio with more pins than references', ({ pages, folio }) => (pages.table.pins[folio] = 2)],
-    ['a folio whose tail is free', ({ pages, folio }) => (pages.table.flags[folio + 2] = FREE)],
-    ['a folio whose tail is a head', ({ pages, folio }) => (pages.table.flags[folio + 3] = HEAD)],
+    ['a folio of too high an order', ({ pages, folio }) => pages.table.set(folio, HEAD, 11, 1)],
+    ['a folio that leaves RAM', ({ pages, folio }) => pages.table.set(folio, HEAD, 30, 1)],
+    ['a folio without a reference', ({ pages, folio }) => pages.table.set(folio, HEAD, 2, 0)],
+    ['a folio with more pins than references', ({ pages, folio }) => pages.table.set(folio, HEAD, 2, 1, 2)],
+    ['a folio whose tail is free', ({ pages, folio }) => pages.table.set(folio + 2, FREE)],
+    ['a folio whose tail is a head', ({ pages, folio }) => pages.table.set(folio + 3, HEAD)],
     ['a folio half in scratch', ({ pages, folio }) => pages.table.setFlag(SCRATCH, folio + 2, 2)],
-    ['a tail page with a reference', ({ pages, folio }) => (pages.table.refs[folio + 1] = 1)],
-    ['a tail page with a pin', ({ pages, folio }) => (pages.table.pins[folio + 1] = 1)],
+    ['a tail page with a reference', ({ pages, folio }) => pages.table.set(folio + 1, TAIL, 0, 1)],
+    ['a tail page with a pin', ({ pages, folio }) => pages.table.set(folio + 1, TAIL, 0, 0, 1)],
     ['an incoming folio that is preserved', ({ pages }) => pages.table.setFlag(PRESERVED, 512, 1)],
-    ['an incoming folio with an owner', ({ pages }) => (pages.table.refs[512] = 1)],
-    ['an incoming folio with a tail in use', ({ pages }) => (pages.table.flags[513] = TAIL)],
-    ['an incoming folio that is too short', ({ pages }) => (pages.table.flags[515] = INCOMING_HEAD)],
+    ['an incoming folio with an owner', ({ pages }) => pages.table.set(512, INCOMING_HEAD, 2, 1)],
+    ['an incoming folio with a tail in use', ({ pages }) => pages.table.set(513, TAIL)],
+    ['an incoming folio that is too short', ({ pages }) => pages.table.set(515, INCOMING_HEAD)],
     [
       'a preserved folio in scratch',
       ({ pages }) => {
@@ -87,10 +85,11 @@ describe('assertConsistent finds', () => {
 
   /** The folio's four frames as a single page, a folio of two at an odd frame, and a single page. */
   function moveHead(pages: PageAllocator, folio: number): void {
-    const { flags, orders, refs } = pages.table;
-    flags.set([HEAD, HEAD, TAIL, HEAD], folio);
-    orders.set([0, 1, 0, 0], folio);
-    refs.set([1, 1, 0, 1], folio);
+    const { table } = pages;
+    table.set(folio, HEAD, 0, 1);
+    table.set(folio + 1, HEAD, 1, 1);
+    table.set(folio + 2, TAIL);
+    table.set(folio + 3, HEAD, 0, 1);
   }
 
   const filledSet = (sets: FreeSet[]): FreeSet => sets.find((set) => set.count > 0)!;

@@ -52,9 +52,9 @@ function assertZone(table: PageTable, zone: Zone, scratch: number, covered: Uint
 
 /** Checks one frame of a free block. */
 function assertFree(table: PageTable, pfn: Pfn, scratch: number, covered: Uint8Array): void {
-  if (pfn >= table.frames || (table.flags[pfn] & KIND) !== FREE)
+  if (pfn >= table.frames || table.kindOf(pfn) !== FREE)
     throw new AssertionError(`frame ${pfn} is in a free block and ${table.kindName(pfn)}`);
-  if ((table.flags[pfn] & SCRATCH) !== scratch)
+  if ((table.flagsOf(pfn) & SCRATCH) !== scratch)
     throw new AssertionError(`frame ${pfn} is in the free blocks of the wrong zone`);
   if (covered[pfn] !== 0) throw new AssertionError(`frame ${pfn} is in two free blocks`);
   covered[pfn] = 1;
@@ -62,37 +62,49 @@ function assertFree(table: PageTable, pfn: Pfn, scratch: number, covered: Uint8A
 
 /** Checks the folio, the free frame or the stretch of reserved frames that begins at `pfn`; its length in frames. */
 function assertFrame(table: PageTable, pfn: Pfn, covered: Uint8Array): number {
-  const { flags, orders, refs, pins, frames } = table;
-  const kind = flags[pfn] & KIND;
+  const { frames } = table;
+  const flags = table.flagsOf(pfn);
+  const kind = flags & KIND;
   if (kind === RESERVED) return table.flagsEnd(KIND, RESERVED, pfn, frames) - pfn; // a hole may be large
   if (kind === FREE) {
     if (covered[pfn] !== 1) throw new AssertionError(`frame ${pfn} is free and in no free block`);
-    if (refs[pfn] !== 0 || pins[pfn] !== 0) throw new AssertionError(`free frame ${pfn} has references`);
+    if (isHeld(table, pfn)) throw new AssertionError(`free frame ${pfn} has references`);
     return 1;
   }
   if (kind !== HEAD && kind !== INCOMING_HEAD)
     throw new AssertionError(`frame ${pfn} is ${table.kindName(pfn)} of no folio`);
-  const pages = 2 ** orders[pfn];
+  const order = table.orderOf(pfn);
+  const pages = 2 ** order;
   if (pfn % pages !== 0 || pfn + pages > frames)
-    throw new AssertionError(`folio ${pfn} of order ${orders[pfn]} is not aligned or leaves RAM`);
+    throw new AssertionError(`folio ${pfn} of order ${order} is not aligned or leaves RAM`);
   if (kind === HEAD) assertInUse(table, pfn);
-  else if ((flags[pfn] & PRESERVED) !== 0 || refs[pfn] !== 0 || pins[pfn] !== 0)
+  else if ((flags & PRESERVED) !== 0 || isHeld(table, pfn))
     throw new AssertionError(`incoming frame ${pfn} has an owner`);
   const tail = kind === HEAD ? TAIL : INCOMING_TAIL;
   for (let f = pfn + 1; f < pfn + pages; f++) {
-    if ((flags[f] & KIND) !== tail)
-      throw new AssertionError(`frame ${f} in folio ${pfn} is ${table.kindName(f)}`);
-    if (((flags[f] ^ flags[pfn]) & SCRATCH) !== 0)
+    const is = table.flagsOf(f);
+    if ((is & KIND) !== tail) throw new AssertionError(`frame ${f} in folio ${pfn} is ${table.kindName(f)}`);
+    if (((is ^ flags) & SCRATCH) !== 0)
       throw new AssertionError(`folio ${pfn} lies partly in a scratch area`);
-    if (refs[f] !== 0 || pins[f] !== 0) throw new AssertionError(`tail frame ${f} has references`);
+    if (isHeld(table, f)) throw new AssertionError(`tail frame ${f} has references`);
   }
   return pages;
 }
 
-function assertInUse({ flags, orders, refs, pins }: PageTable, pfn: Pfn): void {
-  if (orders[pfn] > MAX_ORDER) throw new AssertionError(`folio ${pfn} has order ${orders[pfn]}`);
-  if ((flags[pfn] & PRESERVED) !== 0 && (flags[pfn] & SCRATCH) !== 0)
+function isHeld(table: PageTable, pfn: Pfn): boolean {
+  return table.refsOf(pfn) !== 0 || table.pinsOf(pfn) !== 0;
+}
+
+function assertInUse(table: PageTable, pfn: Pfn): void {
+  const [flags, order, refs, pins] = [
+    table.flagsOf(pfn),
+    table.orderOf(pfn),
+    table.refsOf(pfn),
+    table.pinsOf(pfn),
+  ];
+  if (order > MAX_ORDER) throw new AssertionError(`folio ${pfn} has order ${order}`);
+  if ((flags & PRESERVED) !== 0 && (flags & SCRATCH) !== 0)
     throw new AssertionError(`frame ${pfn} lies in a scratch area and is preserved`);
-  if (refs[pfn] === 0 || refs[pfn] < pins[pfn])
-    throw new AssertionError(`folio ${pfn} has ${refs[pfn]} references, ${pins[pfn]} pins`);
+  if (refs === 0 || refs < pins)
+    throw new AssertionError(`folio ${pfn} has ${refs} references, ${pins} pins`);
 }

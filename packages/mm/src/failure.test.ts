@@ -23,8 +23,9 @@ function fragmented(): PageAllocator {
 
 /** What a failure must leave: every frame, and the counts. Which blocks are free follows from it (assertConsistent). */
 function stateOf({ table, freePages, freeScratchPages }: PageAllocator): unknown {
-  const flags = table.flags.map((flag) => flag & ~STALE);
-  return [freePages, freeScratchPages, ...[flags, table.refs, table.pins].map((array) => array.join())];
+  const { flags, refs, pins } = table.snapshot();
+  const known = flags.map((flag) => flag & ~STALE);
+  return [freePages, freeScratchPages, ...[known, refs, pins].map((array) => array.join())];
 }
 
 test.for<[what: string, asks: number, operation: (pages: PageAllocator) => unknown]>([

@@ -1,16 +1,18 @@
 import { AssertionError } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
 import { type PageAllocator } from './page-allocator.ts';
-import { HEAD, PRESERVED, SCRATCH, TAIL } from './page-table.ts';
+import { HEAD, PRESERVED, SCRATCH } from './page-table.ts';
 import { setup, freeRuns } from './test-allocator.ts';
 
 describe('pins', () => {
   test('a pin is a reference that says do not move', () => {
     const pages = setup();
     const pfns = Uint32Array.from([pages.alloc(0), pages.alloc(2)]);
-    pages.pinBulk(pfns);
-    pages.pinBulk(pfns);
-    expect([...pfns].map((pfn) => [pages.table.refs[pfn], pages.table.pins[pfn]])).toEqual([
+    for (let i = 0; i < 2; i++) {
+      pages.pinRun(pfns[0], 1, 0);
+      pages.pinRun(pfns[1], 1, 2);
+    }
+    expect([...pfns].map((pfn) => [pages.table.refsOf(pfn), pages.table.pinsOf(pfn)])).toEqual([
       [3, 2],
       [3, 2],
     ]);
@@ -18,21 +20,20 @@ describe('pins', () => {
     pages.put(pfns[0]);
     expect(() => pages.put(pfns[0])).toThrow(AssertionError); // two references left, both pins
     expect(() => pages.split(pfns[1])).toThrow(AssertionError);
-    pages.unpinBulk(pfns.subarray(1));
-    pages.unpinBulk(pfns.subarray(1));
-    expect(() => pages.unpinBulk(pfns.subarray(1))).toThrow(AssertionError);
+    pages.unpinRun(pfns[1], 1, 2);
+    pages.unpinRun(pfns[1], 1, 2);
+    expect(() => pages.unpinRun(pfns[1], 1, 2)).toThrow(AssertionError);
     pages.put(pfns[1]);
     pages.assertConsistent();
   });
 
-  test.for(['unpinBulk', 'unpinRun'] as const)('a pin outlives its owner, and %s then frees', (how) => {
+  test('a pin outlives its owner, and unpinRun then frees', () => {
     const pages = setup();
     const pfn = pages.alloc(2);
     pages.pinRun(pfn, 1, 2);
     pages.put(pfn);
     pages.assertConsistent();
-    if (how === 'unpinRun') pages.unpinRun(pfn, 1, 2);
-    else pages.unpinBulk(Uint32Array.of(pfn));
+    pages.unpinRun(pfn, 1, 2);
     expect(freeRuns(pages)).toEqual([[1, 63]]);
     pages.assertConsistent();
   });
@@ -40,21 +41,22 @@ describe('pins', () => {
   test.for<[what: string, spoil: (pages: PageAllocator, pfn: number) => void]>([
     ['a free frame', (pages, pfn) => pages.put(pfn)],
     ['a folio with as many pins as there can be', (pages, pfn) => setPins(pages, pfn, 0xffff)],
-  ])('pinBulk is all or none: %s', ([, spoil]) => {
+  ])('pinRun is all or none: %s', ([, spoil]) => {
     const pages = setup();
     const pfns = Uint32Array.from([pages.alloc(0), pages.alloc(0), pages.alloc(0)]);
     spoil(pages, pfns[2]);
-    expect(() => pages.pinBulk(pfns)).toThrow(AssertionError);
-    expect([...pfns.subarray(0, 2)].map((pfn) => [pages.table.refs[pfn], pages.table.pins[pfn]])).toEqual([
-      [1, 0],
-      [1, 0],
-    ]);
+    expect(() => pages.pinRun(pfns[0], 3, 0)).toThrow(AssertionError);
+    expect([...pfns.subarray(0, 2)].map((pfn) => [pages.table.refsOf(pfn), pages.table.pinsOf(pfn)])).toEqual(
+      [
+        [1, 0],
+        [1, 0],
+      ],
+    );
     pages.assertConsistent();
   });
 
   function setPins(pages: PageAllocator, pfn: number, pins: number): void {
-    pages.table.pins[pfn] = pins;
-    pages.table.refs[pfn] = pins + 1;
+    pages.table.set(pfn, HEAD, 0, pins + 1, pins);
   }
 });
 
@@ -64,8 +66,9 @@ describe('split', () => {
     const pfn = pages.alloc(5, { movable: true });
     pages.get(pfn);
     pages.split(pfn);
-    expect(pages.table.refs.subarray(pfn, pfn + 32)).toEqual(new Uint32Array(32).fill(2));
-    expect(pages.table.flags.subarray(pfn, pfn + 32)).toEqual(new Uint8Array(32).fill(HEAD | SCRATCH));
+    const { refs, flags } = pages.table.snapshot();
+    expect([...refs.subarray(pfn, pfn + 32)]).toEqual(Array(32).fill(2));
+    expect([...flags.subarray(pfn, pfn + 32)]).toEqual(Array(32).fill(HEAD | SCRATCH));
     pages.assertConsistent();
     for (let i = 0; i < 32; i++) {
       pages.put(pfn + i);
@@ -79,7 +82,7 @@ describe('split', () => {
     const pages = setup();
     const pfn = pages.alloc(0);
     pages.split(pfn);
-    expect([pages.orderOf(pfn), pages.table.refs[pfn]]).toEqual([0, 1]);
+    expect([pages.orderOf(pfn), pages.table.refsOf(pfn)]).toEqual([0, 1]);
   });
 
   test('of a preserved folio is a bug: the map names it as one', () => {
@@ -113,7 +116,7 @@ describe('putBulk', () => {
     ];
     pages.putBulk(Uint32Array.from(list));
     pages.assertConsistent();
-    expect(pages.table.refs[shared]).toBe(1);
+    expect(pages.table.refsOf(shared)).toBe(1);
     expect([pages.freePages, pages.freeScratchPages]).toEqual([256 - 1 - 8 - 1, 8]);
     pages.put(shared);
     expect(freeRuns(pages)).toEqual([[1, 255]]);
@@ -143,7 +146,7 @@ describe('runs of folios', () => {
     const step = 1 << order;
     carve(pages, first, 5, order);
     const heads = Array.from({ length: 32 >> order }, (_, i) => first + i * step);
-    const counts = (): number[] => [pages.table.refs[heads[0]], pages.table.pins[heads.at(-1)!]];
+    const counts = (): number[] => [pages.table.refsOf(heads[0]), pages.table.pinsOf(heads.at(-1)!)];
     pages.getRun(first, heads.length, order);
     expect(counts()).toEqual([2, 0]);
     pages.pinRun(first, heads.length, order);
@@ -179,7 +182,7 @@ describe('runs of folios', () => {
     pages.allocBulk(all, 0, 8);
     pages.table.setFlag(PRESERVED, all[5], 1);
     expect(() => pages.putRun(all[4], 4, 0)).toThrow(AssertionError);
-    expect([4, 5, 6, 7].map((i) => pages.table.refs[all[i]])).toEqual([1, 1, 1, 1]);
+    expect([4, 5, 6, 7].map((i) => pages.table.refsOf(all[i]))).toEqual([1, 1, 1, 1]);
     pages.assertConsistent();
   });
 
@@ -194,8 +197,7 @@ describe('runs of folios', () => {
     [
       'pinRun of one with as many pins as there can be',
       (pages, first) => {
-        pages.table.pins[first + 28] = 0xffff;
-        pages.table.refs[first + 28] = 0x1_0000;
+        pages.table.set(first + 28, HEAD, 2, 0x1_0000, 0xffff);
         pages.pinRun(first, 8, 2);
       },
     ],
@@ -204,18 +206,14 @@ describe('runs of folios', () => {
     const first = pages.alloc(5);
     carve(pages, first, 5, 2);
     expect(() => use(pages, first)).toThrow(AssertionError);
-    expect([pages.table.refs[first], pages.table.pins[first]]).toEqual([1, 0]);
+    expect([pages.table.refsOf(first), pages.table.pinsOf(first)]).toEqual([1, 0]);
     pages.assertConsistent();
   });
 
   /** Makes a folio into smaller ones, as if they had been allocated side by side. */
   function carve(pages: PageAllocator, pfn: number, from: number, to: number): void {
     pages.split(pfn);
-    for (let at = pfn; at < pfn + (1 << from); at += 1 << to) {
-      pages.table.orders[at] = to;
-      pages.table.flags.fill(TAIL, at + 1, at + (1 << to));
-      pages.table.refs.fill(0, at + 1, at + (1 << to));
-    }
+    pages.table.setFolios(pfn, 1 << (from - to), to, HEAD, 1);
     pages.assertConsistent();
   }
 });

@@ -1,6 +1,7 @@
-import { Prng } from '@liveupdate/base';
+import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
 import { FolioRuns } from './folio-runs.ts';
+import { HEAD, PageTable } from './page-table.ts';
 import { seed } from './test-seed.ts';
 
 type Run = [index: number, pfn: number, count: number, order: number];
@@ -97,7 +98,7 @@ describe('FolioRuns', () => {
   test('pushPages finds the folios that pages in a row belong to', () => {
     const random = new Prng(seed);
     for (let round = 0; round < 200; round++) {
-      const orders = new Uint8Array(4096);
+      const table = new PageTable(4096 * PAGE_SIZE);
       const folios: [pfn: number, order: number][] = [];
       const first = random.below(64) * 32;
       let pfn = first;
@@ -105,13 +106,13 @@ describe('FolioRuns', () => {
         const order = random.below(6);
         if (pfn % (1 << order) !== 0) continue;
         folios.push([pfn, order]);
-        orders[pfn] = order;
+        table.setFolios(pfn, 1, order, HEAD, 1);
         pfn += 1 << order;
       }
       const expected = new FolioRuns();
       for (const [head, order] of folios) expected.push(7 + head - first, head, 1, order);
       const runs = new FolioRuns();
-      runs.pushPages(7, first, pfn - first, orders);
+      runs.pushPages(7, first, pfn - first, table);
       expect(list(runs)).toEqual(list(expected));
       expect(runs.folios).toBe(12);
     }

@@ -5,11 +5,9 @@
  * Always: runs are in file order; a folio that would go on the last run is part of it.
  */
 import { log2Ceil, type PageIndex, type Pfn } from '@liveupdate/base';
-import { firstOther } from './byte-scan.ts';
+import type { PageTable } from './page-table.ts';
 
 const FIRST_CAPACITY = 16;
-/** Pages below which a view of their orders by the word costs more than it saves. */
-const FEW = 64;
 
 function grown<A extends Uint32Array | Uint16Array>(array: A, larger: A): A {
   larger.set(array);
@@ -49,18 +47,14 @@ export class FolioRuns {
     this.length += 1;
   }
 
-  /**
-   * Adds the folios that `count` pages in a row belong to: frames from `pfn` on, of whole folios whose orders the page table knows.
-   *
-   * @param orders the page table's orders
-   */
-  pushPages(index: PageIndex, pfn: Pfn, count: number, orders: Uint8Array): void {
+  /** Adds the folios that `count` pages in a row belong to: frames from `pfn` on, of whole folios in use whose orders the table knows. */
+  pushPages(index: PageIndex, pfn: Pfn, count: number, table: PageTable): void {
     let at = 0;
     while (at < count) {
-      const order = orders[pfn + at];
-      const pages = alike(orders, pfn + at, pfn + count, order);
-      this.push(index + at, pfn + at, pages >>> order, order);
-      at += pages;
+      const order = table.orderOf(pfn + at);
+      const folios = table.foliosAlike(0, 0, order, pfn + at, Math.ceil((count - at) / (1 << order)));
+      this.push(index + at, pfn + at, folios, order);
+      at += folios * (1 << order);
     }
   }
 
@@ -93,16 +87,4 @@ export class FolioRuns {
     this.counts = grown(this.counts, new Uint32Array(capacity));
     this.orders = grown(this.orders, new Uint16Array(capacity));
   }
-}
-
-/** Pages from `from` up to `end` that are in folios of this order. */
-function alike(orders: Uint8Array, from: Pfn, end: Pfn, order: number): number {
-  if (order === 0 && end - from > FEW) {
-    const words = new Int32Array(orders.buffer, orders.byteOffset, orders.length >>> 2);
-    return firstOther(orders, words, from, end, 0xff, 0) - from;
-  }
-  const step = 1 << order;
-  let at = from;
-  while (at < end && orders[at] === order) at += step;
-  return at - from;
 }

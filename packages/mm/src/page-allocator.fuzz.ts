@@ -178,10 +178,10 @@ class World {
   }
 
   checkTable(): void {
-    const { refs, pins, orders } = this.pages.table;
+    const { table } = this.pages;
     for (const [pfn, folio] of this.model.folios) {
       if (!this.pages.isHead(pfn)) throw new Error(`folio ${pfn} is gone`);
-      const is = [orders[pfn], refs[pfn], pins[pfn]];
+      const is = [table.orderOf(pfn), table.refsOf(pfn), table.pinsOf(pfn)];
       if (is[0] !== folio.order || is[1] !== folio.refs || is[2] !== folio.pins)
         expect([pfn, ...is]).toEqual([pfn, folio.order, folio.refs, folio.pins]);
     }
@@ -261,8 +261,7 @@ function putRun(world: World): string {
 
 function get(world: World): string {
   const list = world.pickList();
-  if (world.random.below(2) === 0) world.pages.getBulk(list);
-  else for (const pfn of list) world.pages.get(pfn);
+  for (const pfn of list) world.pages.get(pfn);
   for (const pfn of list) world.model.folios.get(pfn)!.refs += 1;
   return 'done';
 }
@@ -278,14 +277,14 @@ function changePins(world: World, list: Iterable<number>, by: 1 | -1): void {
 
 function pin(world: World): string {
   const list = world.pickList();
-  world.pages.pinBulk(list);
+  for (const pfn of list) world.pages.pinRun(pfn, 1, world.pages.orderOf(pfn));
   changePins(world, list, 1);
   return 'done';
 }
 
 function unpin(world: World): string {
   const list = world.pickList(isPinned);
-  world.pages.unpinBulk(list);
+  for (const pfn of list) world.pages.unpinRun(pfn, 1, world.pages.orderOf(pfn));
   changePins(world, list, -1);
   return list.length > 0 ? 'done' : 'none';
 }
@@ -332,7 +331,7 @@ function sweep(world: World): string {
   if (world.random.below(30) !== 0) return 'not now';
   for (const [pfn, folio] of [...world.model.folios]) {
     const pinned = Array<number>(folio.pins).fill(pfn);
-    world.pages.unpinBulk(Uint32Array.from(pinned));
+    for (const at of pinned) world.pages.unpinRun(at, 1, folio.order);
     changePins(world, pinned, -1);
     while (world.model.folios.has(pfn) && world.random.below(10) !== 0) {
       world.pages.put(pfn);
@@ -393,7 +392,7 @@ test(`${OPERATIONS} random operations from seed ${seed}`, { timeout: 60_000 }, (
   ])
     expect([outcome, world.done.has(outcome)]).toEqual([outcome, true]);
   for (const [pfn, folio] of world.model.folios) {
-    world.pages.unpinBulk(new Uint32Array(folio.pins).fill(pfn));
+    for (let i = 0; i < folio.pins; i++) world.pages.unpinRun(pfn, 1, folio.order);
     for (let i = folio.refs - folio.pins; i > 0; i--) world.pages.put(pfn);
   }
   for (const [pfn] of world.model.incoming) {

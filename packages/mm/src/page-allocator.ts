@@ -25,7 +25,6 @@ import {
   RESERVED,
   SCRATCH,
   STALE,
-  TAIL,
   type PageTable,
 } from './page-table.ts';
 import { forEachBlock, type Ram } from './ram.ts';
@@ -84,7 +83,7 @@ export class PageAllocator extends FolioCounts {
     if (pfn < 0) throw this.#outOfMemory(1 << order);
     if (!options.lazy) this.#reserve(pfn, order);
     if (options.zero) this.#clear(pfn, 1 << order);
-    this.#own(pfn, order);
+    this.#own(pfn, 1, order);
     return pfn;
   }
 
@@ -110,7 +109,7 @@ export class PageAllocator extends FolioCounts {
         throw error;
       }
       if (options.zero) this.#clear(block.pfn, taken);
-      this.#ownSingles(block.pfn, taken);
+      this.#own(block.pfn, taken, 0);
       for (let i = 0; i < taken; i++) out[to + i] = block.pfn + i;
       to += taken;
       left -= taken;
@@ -119,7 +118,7 @@ export class PageAllocator extends FolioCounts {
 
   /** A live view of a folio's memory. */
   folioBytes(pfn: Pfn): Uint8Array {
-    return this.ram.bytes(pfnToPhys(pfn), PAGE_SIZE << this.table.orders[pfn]);
+    return this.ram.bytes(pfnToPhys(pfn), PAGE_SIZE << this.table.orderOf(pfn));
   }
 
   /**
@@ -130,33 +129,21 @@ export class PageAllocator extends FolioCounts {
    */
   adoptIncoming(pfn: Pfn, order?: number): boolean {
     const { table } = this;
-    if (pfn >= table.frames || (table.flags[pfn] & KIND) !== INCOMING_HEAD) return false;
-    if (order !== undefined && table.orders[pfn] !== order) return false;
-    this.#own(pfn, table.orders[pfn]);
-    return true;
+    if (pfn >= table.frames || table.kindOf(pfn) !== INCOMING_HEAD) return false;
+    return this.adoptIncomingRun(pfn, 1, order ?? table.orderOf(pfn));
   }
 
   /** Adopts `count` preserved folios side by side. All or none; false where they are not such folios. */
   adoptIncomingRun(pfn: Pfn, count: number, order: number): boolean {
-    const step = 1 << order;
-    if (this.table.foliosAlike(KIND, INCOMING_HEAD, order, pfn, count) < count) return false;
-    if (order === 0) {
-      this.#ownSingles(pfn, count);
-      return true;
-    }
-    // Their orders are known, no frame handed over lies in scratch, and nobody has pinned what nobody owned.
-    const { flags, refs } = this.table;
-    flags.fill(TAIL, pfn, pfn + count * step);
-    for (let i = 0, at = pfn; i < count; i++, at += step) {
-      flags[at] = HEAD;
-      refs[at] = 1;
-    }
+    const { table } = this;
+    if (table.foliosAlike(KIND, INCOMING_HEAD, order, pfn, count) < count) return false;
+    table.setFolios(pfn, count, order, HEAD, 1); // no frame handed over lies in scratch
     return true;
   }
 
   /** Makes a reserved frame free memory. */
   releaseReserved(pfn: Pfn): void {
-    if ((this.table.flags[pfn] & KIND) !== RESERVED)
+    if (this.table.kindOf(pfn) !== RESERVED)
       throw new AssertionError(`frame ${pfn} is ${this.table.kindName(pfn)}, not reserved`);
     this.release(pfn, 1);
   }
@@ -168,8 +155,9 @@ export class PageAllocator extends FolioCounts {
 
   /** Notes that all free memory was given back to the system: it reads as zeros. */
   markFreeClean(): void {
-    const { flags } = this.table;
-    this.forEachFreeRun((pfn, count) => flags.fill(flags[pfn] & ~STALE, pfn, pfn + count));
+    this.forEachFreeRun((pfn, count) => {
+      this.table.clearFlag(STALE, pfn, count);
+    });
   }
 
   /**
@@ -192,39 +180,26 @@ export class PageAllocator extends FolioCounts {
   }
 
   #zoneOf(pfn: Pfn): Zone {
-    return (this.table.flags[pfn] & SCRATCH) === 0 ? this.#normal : this.#scratch;
+    return (this.table.flagsOf(pfn) & SCRATCH) === 0 ? this.#normal : this.#scratch;
   }
 
-  #own(pfn: Pfn, order: number): void {
-    const { flags, orders, refs, pins } = this.table;
-    const zone = flags[pfn] & SCRATCH;
-    if (order > 0) flags.fill(zone | TAIL, pfn + 1, pfn + (1 << order));
-    flags[pfn] = zone | HEAD;
-    orders[pfn] = order;
-    refs[pfn] = 1;
-    pins[pfn] = 0;
-  }
-
-  #ownSingles(pfn: Pfn, count: number): void {
-    const { flags, orders, refs, pins } = this.table;
-    flags.fill((flags[pfn] & SCRATCH) | HEAD, pfn, pfn + count);
-    orders.fill(0, pfn, pfn + count);
-    refs.fill(1, pfn, pfn + count);
-    pins.fill(0, pfn, pfn + count);
+  /** Makes a block that was just taken out `count` folios with one reference each. */
+  #own(pfn: Pfn, count: number, order: number): void {
+    this.table.setFolios(pfn, count, order, (this.table.flagsOf(pfn) & SCRATCH) | HEAD, 1);
   }
 
   /** Of both zones where the frames lie across a border of scratch. */
   protected override release(pfn: Pfn, count: number): void {
-    const { flags } = this.table;
-    if (!this.table.allHave(PRESERVED, false, pfn, count))
+    const { table } = this;
+    if (!table.allHave(PRESERVED, false, pfn, count))
       throw new AssertionError(`frame ${pfn} (${count} pages) is freed while it is preserved`);
     const end = pfn + count;
     let at = pfn;
     while (at < end) {
-      const inScratch = flags[at] & SCRATCH;
-      const to = this.table.flagsEnd(SCRATCH, inScratch, at, end);
+      const inScratch = table.flagsOf(at) & SCRATCH;
+      const to = table.flagsEnd(SCRATCH, inScratch, at, end);
       const zone = this.#zoneOf(at);
-      flags.fill(inScratch | STALE | FREE, at, to);
+      table.setFolios(at, to - at, 0, inScratch | STALE | FREE, 0);
       zone.putRange(at, to - at);
       at = to;
     }

@@ -58,7 +58,7 @@ describe('PageTable', () => {
     const table = new PageTable(32 * PAGE_SIZE);
     table.claimIncoming(8, 2);
     table.claimIncoming(20, 0, 3);
-    expect([...table.flags.subarray(7, 13)]).toEqual([
+    expect([...table.snapshot().flags.subarray(7, 13)]).toEqual([
       FREE,
       INCOMING_HEAD,
       INCOMING_TAIL,
@@ -66,8 +66,12 @@ describe('PageTable', () => {
       INCOMING_TAIL,
       FREE,
     ]);
-    expect([...table.flags.subarray(19, 24)]).toEqual([FREE, ...Array<number>(3).fill(INCOMING_HEAD), FREE]);
-    expect([table.orders[8], table.orders[20]]).toEqual([2, 0]);
+    expect([...table.snapshot().flags.subarray(19, 24)]).toEqual([
+      FREE,
+      ...Array<number>(3).fill(INCOMING_HEAD),
+      FREE,
+    ]);
+    expect([table.orderOf(8), table.orderOf(20)]).toEqual([2, 0]);
     for (const [pfn, count, unclaimed] of [
       [0, 8, true],
       [0, 9, false],
@@ -82,7 +86,12 @@ describe('PageTable', () => {
     const table = new PageTable(8 * PAGE_SIZE);
     table.setFlag(SCRATCH, 2, 2);
     table.reserve(1, 2);
-    expect([...table.flags.subarray(0, 4)]).toEqual([FREE, RESERVED, RESERVED | SCRATCH, FREE | SCRATCH]);
+    expect([...table.snapshot().flags.subarray(0, 4)]).toEqual([
+      FREE,
+      RESERVED,
+      RESERVED | SCRATCH,
+      FREE | SCRATCH,
+    ]);
   });
 
   test('markStale marks what is free and nothing else', () => {
@@ -90,9 +99,9 @@ describe('PageTable', () => {
     table.reserve(0, 1);
     table.claimIncoming(2, 1);
     table.setFlag(SCRATCH, 4, 2);
-    table.flags[6] = HEAD;
+    table.set(6, HEAD);
     table.markStale();
-    expect([...table.flags]).toEqual([
+    expect([...table.snapshot().flags]).toEqual([
       RESERVED,
       FREE | STALE,
       INCOMING_HEAD,
@@ -114,12 +123,13 @@ describe('PageTable', () => {
     table.clearFlag(PRESERVED, 3, 1);
     expect(table.allHave(PRESERVED, true, 2, 3)).toBe(false);
     expect(table.allHave(PRESERVED, false, 3, 1)).toBe(true);
-    expect(table.flags[2]).toBe(FREE | PRESERVED);
+    expect(table.flagsOf(2)).toBe(FREE | PRESERVED);
   });
 
   test('kinds have names for messages, outside RAM too', () => {
     const table = new PageTable(8 * PAGE_SIZE);
-    table.flags.set([FREE, RESERVED, HEAD, TAIL, INCOMING_HEAD, INCOMING_TAIL]);
+    for (const [pfn, kind] of [FREE, RESERVED, HEAD, TAIL, INCOMING_HEAD, INCOMING_TAIL].entries())
+      table.set(pfn, kind);
     const names = [0, 1, 2, 3, 4, 5, 8].map((pfn) => table.kindName(pfn));
     expect(new Set(names).size).toBe(7);
   });

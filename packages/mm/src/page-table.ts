@@ -1,11 +1,15 @@
 /**
  * State of every page frame, in typed arrays outside RAM (the kernel's struct page array). It is rebuilt at every boot.
  *
- * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. 8 bytes per frame, and untouched
- * parts of the arrays cost the system nothing: a frame that is not there (a hole in physical memory) is all zero.
+ * Frames come in blocks of 2 MiB. A block whose folios are all alike (one large folio, free memory, the pages of one file) has one entry, a
+ * mixed one has an entry for each frame: work on memory that lies well is done per block, and boot writes nothing for a single frame of it.
+ *
+ * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. At most 8 bytes per frame, and parts of the
+ * arrays that are untouched cost the system nothing: frames in blocks alike, and holes in physical memory, which are all zero.
  */
-import { KernelError, physToPfn, type Pfn } from '@liveupdate/base';
+import { HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
 import { firstOther } from './byte-scan.ts';
+import { Entries, type Held } from './page-table-entries.ts';
 import type { RamPiece } from './ram.ts';
 
 /** What a frame is; the low three bits of its flags. Never handed out: the boot page, holes in physical memory. */
@@ -25,8 +29,14 @@ export const SCRATCH = 16;
 /** Handed to the next kernel. A frame in use that may not be freed, moved or preserved again. */
 export const PRESERVED = 32;
 
+/** In place of a block's flags: look at its frames. */
+const MIXED = 64;
 /** All bits of a flag byte. */
 const ALL = 0xff;
+
+const BLOCK_ORDER = HUGE_ORDER;
+/** Frames in a block. */
+const BLOCK = 1 << BLOCK_ORDER;
 
 const KIND_NAMES = [
   'reserved',
@@ -39,32 +49,30 @@ const KIND_NAMES = [
   '?',
 ];
 
-/** References 4, pins 2, flags and order. */
-const BYTES_PER_FRAME = 8;
+/** Flags of the frames that follow a head with these. */
+function tailOf(flags: number): number {
+  return (flags & SCRATCH) | ((flags & KIND) + 1);
+}
 
-/** One for all arrays: the system gives large memory as zeros that cost nothing until they are touched, small memory it has to clear. */
-function bufferOf(bytes: number): ArrayBuffer {
-  try {
-    return new ArrayBuffer(bytes);
-  } catch (cause) {
-    throw new KernelError('ENOMEM', `no memory for the state of ${bytes / BYTES_PER_FRAME} page frames`, {
-      cause,
-    });
-  }
+/** What is left of a frame number is its place in its folio, as far as that lies in one block. */
+function placeMask(order: number): number {
+  return order < BLOCK_ORDER ? (1 << order) - 1 : BLOCK - 1;
+}
+
+function blockOf(pfn: Pfn): number {
+  return pfn >>> BLOCK_ORDER;
 }
 
 export class PageTable {
   /** Number of frames, holes among them. */
   readonly frames: number;
-  readonly flags: Uint8Array;
-  /** Order of the folio, at its head frame. */
-  readonly orders: Uint8Array;
-  /** Reference count, at the head frame. */
-  readonly refs: Uint32Array;
-  /** Pin count, at the head frame. */
-  readonly pins: Uint16Array;
-  readonly #flagWords: Int32Array;
-  readonly #orderWords: Int32Array;
+  /**
+   * Of each block that is not mixed, what its folios are, at their heads. Of folios larger than a block, the first block is the head, the
+   * others are tails of order 0.
+   */
+  readonly #blocks: Entries;
+  /** Of each frame; means nothing where its block is not mixed. */
+  readonly #each: Entries;
 
   /**
    * A table in which all memory is free.
@@ -74,49 +82,79 @@ export class PageTable {
    */
   constructor(ramSize: number, memory: readonly RamPiece[] = [{ pa: 0, length: ramSize }]) {
     this.frames = physToPfn(ramSize);
-    const whole = Math.ceil(this.frames / 4) * 4; // words of flags and orders begin and end with the arrays
-    const buffer = bufferOf(whole * BYTES_PER_FRAME);
-    this.refs = new Uint32Array(buffer, 0, this.frames);
-    this.pins = new Uint16Array(buffer, whole * 4, this.frames);
-    this.flags = new Uint8Array(buffer, whole * 6, whole);
-    this.orders = new Uint8Array(buffer, whole * 7, whole);
-    this.#flagWords = new Int32Array(buffer, whole * 6, whole / 4);
-    this.#orderWords = new Int32Array(buffer, whole * 7, whole / 4);
-    for (const { pa, length } of memory) this.flags.fill(FREE, physToPfn(pa), physToPfn(pa + length));
+    this.#each = new Entries(this.frames);
+    this.#blocks = new Entries(Math.ceil(this.frames / BLOCK));
+    for (const { pa, length } of memory) {
+      const first = physToPfn(pa);
+      this.setFolios(first, physToPfn(pa + length) - first, 0, FREE, 0);
+    }
+  }
+
+  // ---- One frame -----------------------------------------------------------------------------------------------------------------
+
+  flagsOf(pfn: Pfn): number {
+    const block = blockOf(pfn);
+    const flags = this.#blocks.flags[block];
+    if (flags === MIXED) return this.#each.flags[pfn];
+    return (pfn & placeMask(this.#blocks.orders[block])) === 0 ? flags : tailOf(flags);
+  }
+
+  kindOf(pfn: Pfn): number {
+    return this.flagsOf(pfn) & KIND;
   }
 
   kindName(pfn: Pfn): string {
-    return pfn < this.frames ? KIND_NAMES[this.flags[pfn] & KIND] : 'outside RAM';
+    return pfn < this.frames ? KIND_NAMES[this.kindOf(pfn)] : 'outside RAM';
   }
+
+  /** Order of the folio that begins at this frame; means nothing where none does. */
+  orderOf(pfn: Pfn): number {
+    return this.#headEntry(pfn, this.#blocks.orders, this.#each.orders);
+  }
+
+  /** References to the folio that begins at this frame. */
+  refsOf(pfn: Pfn): number {
+    return this.#headEntry(pfn, this.#blocks.refs, this.#each.refs);
+  }
+
+  /** Pins of the folio that begins at this frame. */
+  pinsOf(pfn: Pfn): number {
+    return this.#headEntry(pfn, this.#blocks.pins, this.#each.pins);
+  }
+
+  #headEntry(
+    pfn: Pfn,
+    ofBlocks: Uint8Array | Uint16Array | Uint32Array,
+    ofEach: Uint8Array | Uint16Array | Uint32Array,
+  ): number {
+    const block = blockOf(pfn);
+    if (this.#blocks.flags[block] === MIXED) return ofEach[pfn];
+    return (pfn & placeMask(this.#blocks.orders[block])) === 0 ? ofBlocks[block] : 0;
+  }
+
+  /** What every frame is, as the methods above say it, in arrays of their own: for looking at all of it. */
+  snapshot(): Record<'flags' | 'orders' | 'refs' | 'pins', Uint32Array> {
+    const each = (of: (pfn: Pfn) => number): Uint32Array =>
+      Uint32Array.from({ length: this.frames }, (_, pfn) => of(pfn));
+    return {
+      flags: each((pfn) => this.flagsOf(pfn)),
+      orders: each((pfn) => this.orderOf(pfn)),
+      refs: each((pfn) => this.refsOf(pfn)),
+      pins: each((pfn) => this.pinsOf(pfn)),
+    };
+  }
+
+  /** Gives one frame a state, whatever is around it. */
+  set(pfn: Pfn, flags: number, order = 0, refs = 0, pins = 0): void {
+    this.#open(blockOf(pfn));
+    this.#each.set(pfn, flags, order, refs, pins);
+  }
+
+  // ---- Looking along a range -----------------------------------------------------------------------------------------------------
 
   /** Whether [pfn, pfn + count) is memory and no frame of it is claimed yet. */
   isUnclaimed(pfn: Pfn, count: number): boolean {
     return pfn + count <= this.frames && this.flagsEnd(KIND, FREE, pfn, pfn + count) === pfn + count;
-  }
-
-  /** Takes frames out of use, until PageAllocator.releaseReserved. Those in a scratch area remain part of it. */
-  reserve(pfn: Pfn, count: number): void {
-    const { flags } = this;
-    for (let i = pfn; i < pfn + count; i++) flags[i] = (flags[i] & SCRATCH) | RESERVED;
-  }
-
-  /**
-   * Notes `count` folios side by side that the previous kernel preserved, in a table of which their frames were free since it was made: their
-   * orders are 0.
-   */
-  claimIncoming(pfn: Pfn, order: number, count = 1): void {
-    const { flags, orders } = this;
-    if (order === 0) {
-      flags.fill(INCOMING_HEAD, pfn, pfn + count);
-      return;
-    }
-    const step = 1 << order;
-    const end = pfn + count * step;
-    flags.fill(INCOMING_TAIL, pfn, end);
-    for (let at = pfn; at < end; at += step) {
-      flags[at] = INCOMING_HEAD;
-      orders[at] = order;
-    }
   }
 
   /** Whether every frame of [pfn, pfn + count) has the flag (`want`), or none has it (`!want`). */
@@ -126,24 +164,207 @@ export class PageTable {
 
   /** The first frame of [pfn, end) whose flags are not `value` in the bits of `mask`; `end` where there is none. */
   flagsEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
-    return firstOther(this.flags, this.#flagWords, pfn, end, mask, value);
+    const { flags, orders } = this.#blocks;
+    const each = this.#each;
+    let at = pfn;
+    while (at < end) {
+      const block = blockOf(at);
+      const to = Math.min(end, (block + 1) * BLOCK);
+      if (flags[block] === MIXED) {
+        at = firstOther(each.flags, each.flagWords, at, to, mask, value);
+        if (at < to) return at;
+        continue;
+      }
+      const place = placeMask(orders[block]);
+      const isHead = (at & place) === 0;
+      const head = (flags[block] & mask) === value;
+      const tail = place === 0 ? head : (tailOf(flags[block]) & mask) === value;
+      if (isHead ? !head : !tail) return at;
+      if (head === tail) at = this.#alikeEnd(block) * BLOCK;
+      else if (isHead) at += 1;
+      else at = Math.min(to, (at | place) + 1);
+    }
+    return Math.min(at, end);
   }
 
   /** How many of `count` folios side by side have these flags in the bits of `mask`, and this order, at their head frames. */
   foliosAlike(mask: number, value: number, order: number, pfn: Pfn, count: number): number {
-    if (order === 0) {
-      const end = this.flagsEnd(mask, value, pfn, Math.min(pfn + count, this.frames));
-      return firstOther(this.orders, this.#orderWords, pfn, end, ALL, 0) - pfn;
-    }
-    const { flags, orders, frames } = this;
-    const step = 1 << order;
+    const { flags, orders } = this.#blocks;
+    const step = 2 ** order;
     let folios = 0;
-    let at = pfn;
-    while (folios < count && at < frames && (flags[at] & mask) === value && orders[at] === order) {
-      folios += 1;
-      at += step;
+    for (let at = pfn; folios < count && at < this.frames;) {
+      const block = blockOf(at);
+      const isHead = (at & placeMask(order)) === 0;
+      if (flags[block] !== MIXED && orders[block] === order && isHead) {
+        if ((flags[block] & mask) !== value) break;
+        const to = order > BLOCK_ORDER ? at + step : this.#alikeEnd(block) * BLOCK;
+        folios += (to - at) / step;
+        at = to;
+      } else if (flags[block] === MIXED && order === 0) {
+        const to = Math.min(at + count - folios, (block + 1) * BLOCK, this.frames);
+        const stop = this.#singlesEnd(mask, value, at, to);
+        folios += stop - at;
+        if (stop < to) break;
+        at = stop;
+      } else {
+        if ((this.flagsOf(at) & mask) !== value || this.orderOf(at) !== order) break;
+        folios += 1;
+        at += step;
+      }
     }
-    return folios;
+    return Math.min(folios, count, Math.max(0, Math.floor((this.frames - pfn) / step)));
+  }
+
+  /** The first frame of [pfn, end), in a mixed block, that is no folio of order 0 with these flags. */
+  #singlesEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
+    const { flags, flagWords, orders, orderWords } = this.#each;
+    const to = mask === 0 ? end : firstOther(flags, flagWords, pfn, end, mask, value);
+    return firstOther(orders, orderWords, pfn, to, ALL, 0);
+  }
+
+  /** How many of `count` folios side by side, which are known to be such, are held so. */
+  foliosHeld(held: Held, pfn: Pfn, count: number, order: number): number {
+    const step = 2 ** order;
+    const end = pfn + count * step;
+    for (let at = pfn; at < end;) {
+      const block = blockOf(at);
+      if (this.#blocks.flags[block] === MIXED) {
+        const to = Math.min(end, (block + 1) * BLOCK);
+        at = this.#each.heldEnd(held, at, to, step);
+        if (at < to) return (at - pfn) / step;
+      } else {
+        const to = this.#mixedFrom(block, blockOf(end - 1) + 1);
+        const stop = this.#blocks.heldEnd(held, block, to, Math.max(1, step / BLOCK));
+        if (stop < to) return (Math.max(at, stop * BLOCK) - pfn) / step;
+        at = stop * BLOCK;
+      }
+    }
+    return count;
+  }
+
+  /** Calls `visit` for each run of free frames whose flags are alike, in ascending order. */
+  forEachFreeRun(visit: (pfn: Pfn, count: number) => void): void {
+    for (let at = 0; at < this.frames;) {
+      const flags = this.flagsOf(at);
+      const kind = flags & KIND;
+      if (kind === HEAD || kind === INCOMING_HEAD) {
+        at = this.#foliosEnd(at); // their tails need not be looked at
+        continue;
+      }
+      const end = this.flagsEnd(ALL, flags, at, this.frames);
+      if (kind === FREE) visit(at, end - at);
+      at = end;
+    }
+  }
+
+  /** A frame behind the folio that begins at `pfn`, and behind others like it where they fill blocks. */
+  #foliosEnd(pfn: Pfn): Pfn {
+    const end = pfn + 2 ** this.orderOf(pfn);
+    const block = blockOf(pfn);
+    return this.#blocks.flags[block] === MIXED ? end : Math.max(end, this.#alikeEnd(block) * BLOCK);
+  }
+
+  // ---- Changing a range ----------------------------------------------------------------------------------------------------------
+
+  /** Makes of [pfn, pfn + count << order) folios with no pin, whatever was there: of order 0 also free or reserved frames. */
+  setFolios(pfn: Pfn, count: number, order: number, flags: number, refs: number): void {
+    const step = 2 ** order;
+    const end = pfn + count * step;
+    const blocks = this.#blocks;
+    if (order > BLOCK_ORDER) {
+      blocks.fill(blockOf(pfn), blockOf(end - 1) + 1, tailOf(flags), 0, 0, 0);
+      for (let at = pfn; at < end; at += step) blocks.set(blockOf(at), flags, order, refs, 0);
+      return;
+    }
+    for (let at = pfn; at < end;) {
+      const to = this.#wholeEnd(at, end);
+      if (to > at) {
+        blocks.fill(blockOf(at), blockOf(to - 1) + 1, flags, order, refs, 0);
+        at = to;
+      } else {
+        at = this.#setInBlock(at, Math.min(end, (blockOf(at) + 1) * BLOCK), order, flags, refs);
+      }
+    }
+  }
+
+  /** The same of a part of a block; its end. */
+  #setInBlock(pfn: Pfn, end: Pfn, order: number, flags: number, refs: number): Pfn {
+    const each = this.#each;
+    this.#open(blockOf(pfn));
+    if (order === 0) {
+      each.fill(pfn, end, flags, 0, refs, 0);
+      if (end % BLOCK === 0) this.#close(blockOf(pfn), flags, refs);
+      return end;
+    }
+    each.fill(pfn, end, tailOf(flags), 0, 0, 0);
+    for (let at = pfn; at < end; at += 2 ** order) each.set(at, flags, order, refs, 0);
+    return end;
+  }
+
+  /** Adds to the references and pins of `count` folios side by side, which are known to be such. */
+  addCounts(pfn: Pfn, count: number, order: number, refs: number, pins: number): void {
+    const step = 2 ** order;
+    const end = pfn + count * step;
+    for (let at = pfn; at < end;) {
+      const block = blockOf(at);
+      const last = this.#wholeUntil(at, end, order);
+      if (last > block) {
+        at = this.#blocks.add(block, last, Math.max(1, step / BLOCK), refs, pins) * BLOCK;
+      } else {
+        this.#open(block);
+        at = this.#each.add(at, Math.min(end, (block + 1) * BLOCK), step, refs, pins);
+      }
+    }
+  }
+
+  /** Gives the heads of `count` folios side by side, which are known to be such, other flags of the same zone and kind. */
+  markFolios(flags: number, pfn: Pfn, count: number, order: number): void {
+    const step = 2 ** order;
+    const end = pfn + count * step;
+    for (let at = pfn; at < end;) {
+      const block = blockOf(at);
+      const last = this.#wholeUntil(at, end, order);
+      if (last > block) {
+        at = this.#blocks.mark(block, last, Math.max(1, step / BLOCK), flags) * BLOCK;
+      } else {
+        this.#open(block);
+        at = this.#each.mark(at, Math.min(end, (block + 1) * BLOCK), step, flags);
+      }
+    }
+  }
+
+  /**
+   * Gives other flags to the folios of order 0 that the list names from index `from` on, up to the first that has not the flags `before`, or that
+   * begins a row and is better done with it.
+   *
+   * @returns how many
+   */
+  markSingles(before: number, after: number, pfns: Uint32Array, from: number, end: number): number {
+    const { flags, orders } = this.#each;
+    const blocks = this.#blocks.flags;
+    let pfn = pfns[from];
+    for (let at = from; at < end; at++) {
+      const next = at + 1 < end ? pfns[at + 1] : 0;
+      if (next === pfn + 1) return at - from;
+      if (blocks[blockOf(pfn)] !== MIXED) {
+        if (pfn >= this.frames || this.flagsOf(pfn) !== before || this.orderOf(pfn) !== 0) return at - from;
+        this.#open(blockOf(pfn));
+      }
+      if (flags[pfn] !== before || orders[pfn] !== 0) return at - from;
+      flags[pfn] = after;
+      pfn = next;
+    }
+    return end - from;
+  }
+
+  /** Takes frames out of use, until PageAllocator.releaseReserved. Those in a scratch area remain part of it. */
+  reserve(pfn: Pfn, count: number): void {
+    this.#changeFlags(SCRATCH, RESERVED, pfn, count);
+  }
+
+  /** Notes `count` folios side by side that the previous kernel preserved. */
+  claimIncoming(pfn: Pfn, order: number, count = 1): void {
+    this.setFolios(pfn, count, order, INCOMING_HEAD, 0);
   }
 
   setFlag(flag: number, pfn: Pfn, count: number): void {
@@ -154,36 +375,88 @@ export class PageTable {
     this.#changeFlags(~flag, 0, pfn, count);
   }
 
-  /** Keeps some bits of the flags and sets others, of frames that are alike at once. */
+  /** Marks the content of all free memory as unknown. */
+  markStale(): void {
+    this.forEachFreeRun((pfn, count) => {
+      this.setFlag(STALE, pfn, count);
+    });
+  }
+
+  /** Keeps some bits of the flags of each frame and sets others. */
   #changeFlags(keep: number, set: number, pfn: Pfn, count: number): void {
-    const { flags } = this;
     const end = pfn + count;
     for (let at = pfn; at < end;) {
-      const is = flags[at];
-      const to = this.flagsEnd(ALL, is, at, end);
-      flags.fill((is & keep) | set, at, to);
+      const block = blockOf(at);
+      const to = Math.min(end, (block + 1) * BLOCK);
+      if (this.#wholeUntil(at, to, 0) > block && this.#blocks.orders[block] === 0) {
+        const { flags } = this.#blocks;
+        flags[block] = (flags[block] & keep) | set;
+      } else {
+        this.#open(block);
+        const { flags } = this.#each;
+        for (let i = at; i < to; i++) flags[i] = (flags[i] & keep) | set;
+      }
       at = to;
     }
   }
 
-  /** Calls `visit` for each run of free frames whose flags are alike, in ascending order. */
-  forEachFreeRun(visit: (pfn: Pfn, count: number) => void): void {
-    const { flags, orders, frames } = this;
-    for (let at = 0; at < frames;) {
-      const flag = flags[at];
-      const kind = flag & KIND;
-      if ((kind === HEAD || kind === INCOMING_HEAD) && orders[at] > 0) {
-        at += 1 << orders[at]; // its tails need not be looked at
-        continue;
-      }
-      const end = this.flagsEnd(ALL, flag, at, frames);
-      if (kind === FREE) visit(at, end - at);
-      at = end;
-    }
+  // ---- Blocks --------------------------------------------------------------------------------------------------------------------
+
+  /** End of the whole blocks that [pfn, end) begins with; `pfn` where it does not begin with one. The last block of RAM may be a short one. */
+  #wholeEnd(pfn: Pfn, end: Pfn): Pfn {
+    if (pfn % BLOCK !== 0) return pfn;
+    return end === this.frames ? end : end - (end % BLOCK);
   }
 
-  /** Marks the content of all free memory as unknown. */
-  markStale(): void {
-    this.forEachFreeRun((pfn, count) => this.flags.fill(this.flags[pfn] | STALE, pfn, pfn + count));
+  /**
+   * Number of the block behind those from the one of `pfn` on whose entries stand for all folios of this order in [pfn, end) that begin in them;
+   * that block itself where it is mixed or has others too.
+   */
+  #wholeUntil(pfn: Pfn, end: Pfn, order: number): number {
+    const block = blockOf(pfn);
+    const to = order < BLOCK_ORDER ? this.#wholeEnd(pfn, end) : end;
+    return to > pfn ? this.#mixedFrom(block, blockOf(to - 1) + 1) : block;
+  }
+
+  /** The first mixed one of blocks [block, end), `end` where there is none. */
+  #mixedFrom(block: number, end: number): number {
+    const { flags, flagWords } = this.#blocks;
+    return firstOther(flags, flagWords, block, end, MIXED, 0);
+  }
+
+  /** The first block from this one on that has not the same flags and order. */
+  #alikeEnd(block: number): number {
+    const { flags, flagWords, orders, orderWords } = this.#blocks;
+    const end = firstOther(flags, flagWords, block, Math.ceil(this.frames / BLOCK), ALL, flags[block]);
+    return firstOther(orders, orderWords, block, end, ALL, orders[block]);
+  }
+
+  /** Makes a block a mixed one. */
+  #open(block: number): void {
+    const { flags, orders, refs, pins } = this.#blocks;
+    const is = flags[block];
+    if (is === MIXED) return;
+    flags[block] = MIXED;
+    const first = block * BLOCK;
+    const end = Math.min(first + BLOCK, this.frames);
+    const order = orders[block];
+    if (order === 0) {
+      this.#each.fill(first, end, is, 0, refs[block], pins[block]);
+      return;
+    }
+    this.#each.fill(first, end, tailOf(is), 0, 0, 0);
+    const step = Math.min(2 ** order, BLOCK);
+    for (let at = first; at < end; at += step) this.#each.set(at, is, order, refs[block], pins[block]);
+  }
+
+  /** Makes a mixed block one whose folios are alike, where all of them are of order 0, have these flags and references and no pin. */
+  #close(block: number, flags: number, refs: number): void {
+    const each = this.#each;
+    const first = block * BLOCK;
+    const end = first + BLOCK;
+    if (each.flags[first] !== flags || each.refs[first] !== refs) return;
+    if (this.#singlesEnd(ALL, flags, first, end) < end) return;
+    for (let at = first; at < end; at++) if (each.refs[at] !== refs || each.pins[at] !== 0) return;
+    this.#blocks.set(block, flags, 0, refs, 0);
   }
 }

@@ -135,11 +135,11 @@ describe('large folios within the size', () => {
     const file = shmem.memfdCreate('f');
     file.write(pattern(512 * PAGE_SIZE));
     file.fallocate(FALLOC_KEEP_SIZE, 512 * PAGE_SIZE, 512 * PAGE_SIZE);
-    const { orders } = shmem.pages.table;
-    expect([orders[file.inode.cache.at(0)], orders[file.inode.cache.at(512)]]).toEqual([9, 0]);
+    const { pages } = shmem;
+    expect([pages.orderOf(file.inode.cache.at(0)), pages.orderOf(file.inode.cache.at(512))]).toEqual([9, 0]);
     file.truncate(1024 * PAGE_SIZE + 1);
     file.allocate(1024 * PAGE_SIZE, 4 * PAGE_SIZE);
-    expect(orders[file.inode.cache.at(1024)]).toBe(2);
+    expect(pages.orderOf(file.inode.cache.at(1024))).toBe(2);
   });
 
   test('end with it: a folio that would reach over the end is smaller', () => {

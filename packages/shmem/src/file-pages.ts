@@ -14,7 +14,7 @@ import {
   type PageIndex,
   type Pfn,
 } from '@liveupdate/base';
-import { FolioRuns, forEachBlock, KIND, TAIL } from '@liveupdate/mm';
+import { FolioRuns, forEachBlock, TAIL } from '@liveupdate/mm';
 import { PageCache } from './page-cache.ts';
 import type { Shmem } from './shmem.ts';
 
@@ -63,11 +63,11 @@ export class FilePages {
   /** All folios in the first `count` pages, and how many of those are holes. A folio may reach past them. */
   runs(count: number): { readonly runs: FolioRuns; readonly holes: number } {
     const runs = new FolioRuns();
-    const { orders } = this.shmem.pages.table;
+    const { table } = this.shmem.pages;
     let holes = 0;
     this.cache.forEachRun(0, count, (index, length, pfn) => {
       if (pfn === 0) holes += length;
-      else runs.pushPages(index, pfn, length, orders);
+      else runs.pushPages(index, pfn, length, table);
     });
     return { runs, holes };
   }
@@ -88,7 +88,7 @@ export class FilePages {
     const { pages } = this.shmem;
     const runs = new FolioRuns();
     this.cache.forEachRun(index, count, (at, length, pfn) => {
-      if (pfn !== 0) runs.pushPages(at, pfn, length, pages.table.orders);
+      if (pfn !== 0) runs.pushPages(at, pfn, length, pages.table);
     });
     pages.putRuns(runs);
     this.cache.remove(index, count);
@@ -121,7 +121,7 @@ export class FilePages {
   /** First frame of the folio that a frame of this file is in. */
   #headOf(pfn: Pfn): Pfn {
     const { pages } = this.shmem;
-    if (pfn === 0 || (pages.table.flags[pfn] & KIND) !== TAIL) return pfn;
+    if (pfn === 0 || pages.table.kindOf(pfn) !== TAIL) return pfn;
     for (let order = 1; order <= MAX_ORDER; order++) {
       const head = pfn - (pfn % 2 ** order);
       if (pages.isHead(head) && pages.orderOf(head) >= order) return head;

@@ -59,10 +59,12 @@ describe('pinning', () => {
     ]);
     expect(contents(file)).toEqual(bytes);
     expect(shmem.used).toBe(15 * PAGE_SIZE);
-    const { pins, refs } = shmem.pages.table;
-    expect([...pinned.runs.list().pfns].map((pfn) => [pins[pfn], refs[pfn]])).toEqual(Array(7).fill([1, 2]));
+    const { table } = shmem.pages;
+    const counts = (): number[][] =>
+      [...pinned.runs.list().pfns].map((pfn) => [table.pinsOf(pfn), table.refsOf(pfn)]);
+    expect(counts()).toEqual(Array(7).fill([1, 2]));
     file.inode.unpin(pinned);
-    expect([...pinned.runs.list().pfns].map((pfn) => [pins[pfn], refs[pfn]])).toEqual(Array(7).fill([0, 1]));
+    expect(counts()).toEqual(Array(7).fill([0, 1]));
     expect(shmem.used).toBe(15 * PAGE_SIZE); // what was filled stays
     shmem.pages.assertConsistent();
   });
@@ -116,7 +118,7 @@ describe('a file in scratch memory', () => {
     const pinned = file.inode.pin();
     expect(shmem.pages.freeScratchPages).toBe(256);
     expect([...pinned.runs.list().pfns].some((pfn) => shmem.pages.isScratch(pfn))).toBe(false);
-    expect([...pinned.runs.list().pfns].every((pfn) => table.pins[pfn] === 1)).toBe(true);
+    expect([...pinned.runs.list().pfns].every((pfn) => table.pinsOf(pfn) === 1)).toBe(true);
     expect(contents(file)).toEqual(bytes);
     expect(layoutOf(file)).toEqual(huge === 'always' ? [4, 2] : Array(20).fill(0));
     shmem.pages.assertConsistent();

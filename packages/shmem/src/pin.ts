@@ -27,9 +27,8 @@ export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean
       'the file is mapped and lies in scratch memory, which the next kernel overwrites: unmap it, so that it can be moved',
     );
   const { pages } = file.shmem;
-  const { flags } = pages.table;
   const { pfns, indices } = runs.list();
-  const moving = pfns.filter((pfn) => (flags[pfn] & SCRATCH) !== 0);
+  const moving = pfns.filter((pfn) => pages.isScratch(pfn));
   const targets = new Uint32Array(moving.length);
   let n = 0;
   try {
@@ -42,7 +41,7 @@ export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean
   n = 0;
   for (let i = 0; i < pfns.length; i++) {
     let pfn = pfns[i];
-    if ((flags[pfn] & SCRATCH) !== 0) {
+    if (pages.isScratch(pfn)) {
       const to = targets[n++];
       pages.folioBytes(to).set(pages.folioBytes(pfn));
       file.replace(indices[i], pfn, to);
