@@ -13,11 +13,14 @@ import { HEAD, KIND, PRESERVED, SCRATCH, STALE, type PageTable } from './page-ta
 const MAX_PINS = 0xffff;
 const MAX_REFS = 0xffff_ffff;
 
+const ANYHOW: Held = { leastRefs: 0, mostRefs: MAX_REFS, leastPins: 0, mostPins: MAX_PINS, leastBeside: 0 };
 /** By its owner and nobody else. */
-const SOLELY: Held = { leastRefs: 1, mostRefs: 1, leastPins: 0, mostPins: 0 };
+const SOLELY: Held = { ...ANYHOW, leastRefs: 1, mostRefs: 1, mostPins: 0 };
+/** So that a reference can go that is no pin, without freeing the folio. */
+const SHARED: Held = { ...ANYHOW, leastRefs: 2, leastBeside: 1 };
 /** So that a pin more can be counted. */
-const PINNABLE: Held = { leastRefs: 0, mostRefs: MAX_REFS, leastPins: 0, mostPins: MAX_PINS - 1 };
-const PINNED: Held = { leastRefs: 0, mostRefs: MAX_REFS, leastPins: 1, mostPins: MAX_PINS };
+const PINNABLE: Held = { ...ANYHOW, mostPins: MAX_PINS - 1 };
+const PINNED: Held = { ...ANYHOW, leastPins: 1 };
 /** So that a pin can go without freeing the folio. */
 const PINNED_AND_OWNED: Held = { ...PINNED, leastRefs: 2 };
 
@@ -73,9 +76,14 @@ export abstract class FolioCounts {
   putRun(pfn: Pfn, count: number, order: number): void {
     this.#checkHeads(pfn, count, order);
     const step = 1 << order;
-    if (this.table.foliosHeld(SOLELY, pfn, count, order) === count) this.release(pfn, count * step);
-    // Somebody else holds one of them: folio by folio.
-    else for (let f = 0; f < count; f++) this.put(pfn + f * step);
+    for (let done = 0, at = pfn; done < count; at = pfn + done * step) {
+      const solely = this.table.foliosHeld(SOLELY, at, count - done, order);
+      const shared = solely > 0 ? 0 : this.table.foliosHeld(SHARED, at, count - done, order);
+      if (solely > 0) this.release(at, solely * step);
+      else if (shared > 0) this.table.addCounts(at, shared, order, -1, 0);
+      else this.put(at); // which says what is wrong
+      done += Math.max(1, solely + shared);
+    }
   }
 
   /** Drops a reference of every folio of these runs. */

@@ -13,6 +13,8 @@ export interface Held {
   readonly mostRefs: number;
   readonly leastPins: number;
   readonly mostPins: number;
+  /** References beside those that are pins. */
+  readonly leastBeside: number;
 }
 
 /** One array of each field, over one buffer. */
@@ -56,13 +58,15 @@ export class Entries {
   // Of each entry `at`, `at + by` and so on below `to`: what they return is the first that is not done.
 
   /** The first that is not held so, or lies at or behind `to`. */
-  heldEnd({ leastRefs, mostRefs, leastPins, mostPins }: Held, at: number, to: number, by: number): number {
+  heldEnd(how: Held, at: number, to: number, by: number): number {
     const { refs, pins } = this;
+    const { leastRefs, mostRefs, leastPins, mostPins, leastBeside } = how;
     let i = at;
     while (i < to) {
       const held = refs[i];
       const pinned = pins[i];
       if (held < leastRefs || held > mostRefs || pinned < leastPins || pinned > mostPins) break;
+      if (held - pinned < leastBeside) break;
       i += by;
     }
     return i;

@@ -73,8 +73,8 @@ function pick<T>(random: Prng, values: readonly T[]): T {
 const FLAGS = [FREE, FREE | STALE, HEAD, HEAD, HEAD | PRESERVED, HEAD | SCRATCH, INCOMING_HEAD];
 const MASKS = [0, KIND, PRESERVED, SCRATCH, STALE, 0xff];
 const HELD: Held[] = [
-  { leastRefs: 1, mostRefs: 1, leastPins: 0, mostPins: 0 },
-  { leastRefs: 2, mostRefs: 0xffff_ffff, leastPins: 1, mostPins: 0xffff },
+  { leastRefs: 1, mostRefs: 1, leastPins: 0, mostPins: 0, leastBeside: 0 },
+  { leastRefs: 2, mostRefs: 0xffff_ffff, leastPins: 1, mostPins: 0xffff, leastBeside: 1 },
 ];
 
 /** Folios in a row, of which the first is one. */
@@ -178,7 +178,11 @@ function compare(random: Prng, table: PageTable, model: Model): void {
   expect(table.foliosAlike(KIND, head.flags & KIND, row.order, row.pfn, 900)).toBe(alike);
   const held = pick(random, HELD);
   const isHeld = ({ refs, pins }: Frame): boolean =>
-    refs >= held.leastRefs && refs <= held.mostRefs && pins >= held.leastPins && pins <= held.mostPins;
+    refs >= held.leastRefs &&
+    refs <= held.mostRefs &&
+    pins >= held.leastPins &&
+    pins <= held.mostPins &&
+    refs - pins >= held.leastBeside;
   expect(table.foliosHeld(held, row.pfn, row.count, row.order)).toBe(
     model.count(row.pfn, row.count, row.order, isHeld),
   );

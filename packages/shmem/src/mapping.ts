@@ -1,6 +1,6 @@
 /** One contiguous live view over a whole file, and the references that keep its folios while it is up. */
 import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
-import type { FolioRuns, PageAllocator, Ram, RamPiece } from '@liveupdate/mm';
+import { HEAD, KIND, type FolioRuns, type PageAllocator, type Ram, type RamPiece } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
 
 /** A live view of a whole file. */
@@ -46,13 +46,12 @@ function releaseFolios(pages: PageAllocator, runs: FolioRuns): void {
   for (let i = 0; i < runs.length; i++) {
     const order = runs.orders[i];
     const step = 1 << order;
-    if (order === 0) {
-      pages.putRun(runs.pfns[i], runs.counts[i], 0);
-      continue;
-    }
-    for (let pfn = runs.pfns[i], end = pfn + runs.counts[i] * step; pfn < end; pfn += step) {
-      if (pages.orderOf(pfn) === order) pages.put(pfn);
+    for (let pfn = runs.pfns[i], left = runs.counts[i]; left > 0;) {
+      const whole = pages.table.foliosAlike(KIND, HEAD, order, pfn, left);
+      if (whole > 0) pages.putRun(pfn, whole, order);
       else pages.putRun(pfn, step, 0);
+      left -= Math.max(1, whole);
+      pfn += Math.max(1, whole) * step;
     }
   }
 }
