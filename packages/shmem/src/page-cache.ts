@@ -7,16 +7,14 @@
  * page.
  */
 import { AssertionError, type PageIndex, type Pfn } from '@liveupdate/base';
+import { BlockIndex } from './block-index.ts';
 import { PageSet } from './page-set.ts';
 
 /** Entries in a block: 2 MiB of file, as much as the largest folio that a file of ours gets. */
 const BLOCK = 512;
 
-/** How many blocks are looked for one by one before the list of all of them is asked. */
-const NEARBY = 8;
-
-/** Frame of the first of 512 pages in a row, or a frame for each. */
-type Block = Pfn | Uint32Array;
+/** In place of a block's first frame: its pages do not lie in a row. */
+const SCATTERED = 0xffff_ffff;
 
 export interface PageRange {
   readonly index: PageIndex;
@@ -27,10 +25,10 @@ export interface PageRange {
 export type PageRunVisitor = (index: PageIndex, count: number, pfn: Pfn) => void;
 
 export class PageCache {
-  readonly #blocks = new Map<number, Block>();
-  /** Numbers of all blocks in order, while #isSorted. */
-  #numbers: number[] = [];
-  #isSorted = true;
+  /** Frame of the first of 512 pages in a row, or SCATTERED. */
+  readonly #blocks = new BlockIndex();
+  /** A frame for each page of those blocks that are scattered. */
+  readonly #entries = new Map<number, Uint32Array>();
   #count = 0;
   /** Pages that are there and were never written: allocated ahead. They read as zeros, and seeking takes them for holes. */
   readonly #unwritten = new PageSet();
@@ -42,27 +40,30 @@ export class PageCache {
 
   /** Frame of a page; 0 where it is a hole. */
   at(index: PageIndex): Pfn {
-    const block = this.#blocks.get(Math.floor(index / BLOCK));
-    if (block === undefined) return 0;
-    return typeof block === 'number' ? block + (index % BLOCK) : block[index % BLOCK];
+    const number = Math.floor(index / BLOCK);
+    const first = this.#blocks.get(number);
+    if (first === 0) return 0;
+    return first === SCATTERED ? this.#entries.get(number)![index % BLOCK] : first + (index % BLOCK);
   }
 
   /** Puts `count` pages in a row, in frames in a row, into holes. */
   insert(index: PageIndex, pfn: Pfn, count: number): void {
     for (let at = index, end = index + count; at < end;) {
       const number = Math.floor(at / BLOCK);
-      const to = Math.min(end, (number + 1) * BLOCK);
-      if (to - at === BLOCK && !this.#blocks.has(number)) {
-        this.#set(number, pfn + (at - index));
-      } else {
-        const block = this.#open(number);
-        const last = to - number * BLOCK;
-        for (let i = at % BLOCK, frame = pfn + (at - index); i < last; i++, frame++) {
-          if (block[i] !== 0) throw isThere(number * BLOCK + i);
-          block[i] = frame;
-        }
-        this.#close(number, block);
+      const whole = at % BLOCK === 0 ? Math.floor(end / BLOCK) : number;
+      const filled = this.#blocks.fill(number, whole, pfn + (at - index), BLOCK);
+      if (filled > number) {
+        at = filled * BLOCK;
+        continue;
       }
+      const to = Math.min(end, (number + 1) * BLOCK);
+      const block = this.#open(number);
+      const last = to - number * BLOCK;
+      for (let i = at % BLOCK, frame = pfn + (at - index); i < last; i++, frame++) {
+        if (block[i] !== 0) throw isThere(number * BLOCK + i);
+        block[i] = frame;
+      }
+      this.#close(number, block);
       at = to;
     }
     this.#count += count;
@@ -97,16 +98,16 @@ export class PageCache {
     for (let at = index, end = index + count; at < end;) {
       const number = Math.floor(at / BLOCK);
       const to = Math.min(end, (number + 1) * BLOCK);
-      const block = this.#blocks.get(number);
-      if (block !== undefined) this.#removeFrom(number, block, at % BLOCK, to - number * BLOCK);
+      const first = this.#blocks.get(number);
+      if (first !== 0) this.#removeFrom(number, first, at % BLOCK, to - number * BLOCK);
       at = to;
     }
   }
 
-  #removeFrom(number: number, block: Block, from: number, to: number): void {
-    if (typeof block === 'number' && to - from === BLOCK) {
+  #removeFrom(number: number, first: Pfn, from: number, to: number): void {
+    if (first !== SCATTERED && to - from === BLOCK) {
       this.#count -= BLOCK;
-      this.#delete(number);
+      this.#blocks.set(number, 0);
       return;
     }
     const entries = this.#open(number);
@@ -115,17 +116,22 @@ export class PageCache {
       entries[i] = 0;
       this.#count -= 1;
     }
-    if (alike(entries, 0, BLOCK) === BLOCK && entries[0] === 0) this.#delete(number);
+    if (entries[0] !== 0 || alike(entries, 0, BLOCK) < BLOCK) return;
+    this.#blocks.set(number, 0);
+    this.#entries.delete(number);
   }
 
   /** Parts of the file from page `index` on that may hold pages, in order. All else from there on is a hole, however long the file. */
   stretchesFrom(index: PageIndex): PageRange[] {
     const stretches: { index: PageIndex; count: number }[] = [];
-    const numbers = this.#sorted();
     let end = index;
-    for (let n = lowerBound(numbers, Math.floor(index / BLOCK)); n < numbers.length; n++) {
-      const from = Math.max(index, numbers[n] * BLOCK);
-      const to = (numbers[n] + 1) * BLOCK;
+    for (
+      let number = this.#blocks.next(Math.floor(index / BLOCK));
+      number < Infinity;
+      number = this.#blocks.next(number + 1)
+    ) {
+      const from = Math.max(index, number * BLOCK);
+      const to = (number + 1) * BLOCK;
       const last = stretches.at(-1);
       if (last && from === end) last.count += to - from;
       else stretches.push({ index: from, count: to - from });
@@ -140,23 +146,20 @@ export class PageCache {
     let runAt = index;
     let runPfn = 0;
     let runLength = 0;
-    let number = -1;
-    let block: Block | undefined;
     for (let at = index; at < end;) {
-      if (at >= (number + 1) * BLOCK || number < 0) {
-        number = Math.floor(at / BLOCK);
-        block = this.#blocks.get(number);
-      }
-      const to = Math.min(end, (number + 1) * BLOCK);
+      const number = Math.floor(at / BLOCK);
+      const first = this.#blocks.get(number);
       let pfn = 0;
-      let length = to - at;
-      if (block === undefined) {
-        if (to < end) length = Math.min(end, this.#nextBlock(number + 1) * BLOCK) - at;
-      } else if (typeof block === 'number') {
-        pfn = block + (at % BLOCK);
+      let length = Math.min(end, (number + 1) * BLOCK) - at;
+      if (first === 0) {
+        if (at + length < end) length = Math.min(end, this.#blocks.next(number + 1) * BLOCK) - at;
+      } else if (first === SCATTERED) {
+        const entries = this.#entries.get(number)!;
+        pfn = entries[at % BLOCK];
+        length = alike(entries, at % BLOCK, Math.min(BLOCK, end - number * BLOCK));
       } else {
-        pfn = block[at % BLOCK];
-        length = alike(block, at % BLOCK, to - number * BLOCK);
+        pfn = first + (at % BLOCK);
+        length = Math.min(end, this.#blocks.rowEnd(number, Math.ceil(end / BLOCK), BLOCK) * BLOCK) - at;
       }
       if (runLength > 0 && (pfn === 0 ? runPfn === 0 : runPfn !== 0 && pfn === runPfn + runLength)) {
         runLength += length;
@@ -190,8 +193,8 @@ export class PageCache {
   nextData(from: PageIndex, end: PageIndex): PageIndex {
     for (let at = from; at < end;) {
       const number = Math.floor(at / BLOCK);
-      if (!this.#blocks.has(number)) {
-        at = this.#nextBlock(number + 1) * BLOCK;
+      if (this.#blocks.get(number) === 0) {
+        at = this.#blocks.next(number + 1) * BLOCK;
         continue;
       }
       for (const to = Math.min(end, (number + 1) * BLOCK); at < to; at++) if (this.#isData(at)) return at;
@@ -204,7 +207,8 @@ export class PageCache {
     for (let at = from; at < end;) {
       const number = Math.floor(at / BLOCK);
       const to = Math.min(end, (number + 1) * BLOCK);
-      if (this.#unwritten.isEmpty && typeof this.#blocks.get(number) === 'number') at = to;
+      const first = this.#unwritten.isEmpty ? this.#blocks.get(number) : 0;
+      if (first !== 0 && first !== SCATTERED) at = to;
       for (; at < to; at++) if (!this.#isData(at)) return at;
     }
     return end;
@@ -218,49 +222,21 @@ export class PageCache {
 
   /** A block with an entry for each page, to be changed. */
   #open(number: number): Uint32Array {
-    const block = this.#blocks.get(number);
-    if (block instanceof Uint32Array) return block;
+    const first = this.#blocks.get(number);
+    if (first === SCATTERED) return this.#entries.get(number)!;
     const entries = new Uint32Array(BLOCK);
-    if (block !== undefined) for (let i = 0; i < BLOCK; i++) entries[i] = block + i;
-    this.#set(number, entries);
+    if (first !== 0) for (let i = 0; i < BLOCK; i++) entries[i] = first + i;
+    this.#blocks.set(number, SCATTERED);
+    this.#entries.set(number, entries);
     return entries;
   }
 
   /** Makes a block one number again where its pages have come to lie in a row. */
   #close(number: number, block: Uint32Array): void {
     const first = block[0];
-    if (first !== 0 && block[BLOCK - 1] === first + BLOCK - 1 && alike(block, 0, BLOCK) === BLOCK)
-      this.#blocks.set(number, first);
-  }
-
-  #set(number: number, block: Block): void {
-    if (this.#isSorted && !this.#blocks.has(number)) {
-      if (this.#numbers.length === 0 || this.#numbers[this.#numbers.length - 1] < number)
-        this.#numbers.push(number);
-      else this.#isSorted = false;
-    }
-    this.#blocks.set(number, block);
-  }
-
-  #delete(number: number): void {
-    this.#blocks.delete(number);
-    if (this.#isSorted && this.#numbers[this.#numbers.length - 1] === number) this.#numbers.pop();
-    else this.#isSorted = false;
-  }
-
-  #sorted(): readonly number[] {
-    if (!this.#isSorted) {
-      this.#numbers = [...this.#blocks.keys()].sort((a, b) => a - b);
-      this.#isSorted = true;
-    }
-    return this.#numbers;
-  }
-
-  /** Number of the first block that is there from `number` on; Infinity where there is none. */
-  #nextBlock(number: number): number {
-    for (let next = number; next < number + NEARBY; next++) if (this.#blocks.has(next)) return next;
-    const numbers = this.#sorted();
-    return numbers.at(lowerBound(numbers, number + NEARBY)) ?? Infinity;
+    if (first === 0 || block[BLOCK - 1] !== first + BLOCK - 1 || alike(block, 0, BLOCK) < BLOCK) return;
+    this.#blocks.set(number, first);
+    this.#entries.delete(number);
   }
 }
 
@@ -274,18 +250,6 @@ function alike(block: Uint32Array, from: number, to: number): number {
     expected += step;
   }
   return i - from;
-}
-
-/** Place of the first of these ascending numbers that is at least `least`. */
-function lowerBound(numbers: readonly number[], least: number): number {
-  let low = 0;
-  let high = numbers.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (numbers[middle] < least) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 function isThere(index: PageIndex): AssertionError {
