@@ -37,7 +37,12 @@ export interface Kernel extends KernelParts {
   readonly luo: LiveUpdateOrchestrator;
   /** From now on this generation is the owner: what led to it is freed. Called by Machine. */
   commit(): void;
+  /** Does ahead what the next to preserve a file would wait for: for when nobody waits. Called by Machine. */
+  prepare(): void;
 }
+
+/** Pages that are ready for records and the map when files are preserved: enough for some sessions, and next to nothing in memory. */
+const PREPARED_PAGES = 64;
 
 const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];
 
@@ -71,6 +76,9 @@ export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: Ke
     luo,
     commit: () => {
       kho.commit();
+    },
+    prepare: () => {
+      pages.prepare(PREPARED_PAGES);
     },
   };
 }

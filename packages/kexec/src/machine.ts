@@ -117,7 +117,11 @@ export class Machine {
     };
     writeBootPage(ram, page);
     kernel.commit();
-    setImmediate(prepareReplacement).unref(); // once the program has done what it is in a hurry with
+    setImmediate(() => {
+      // Once the program has done what it is in a hurry with.
+      prepareReplacement();
+      kernel.prepare();
+    }).unref();
     return new Machine(opened, kernel, page, entry ? 'handover' : 'cold');
   }
 

@@ -7,11 +7,13 @@
  */
 import {
   AssertionError,
+  findBit,
   KernelError,
   log2Floor,
   MAX_ORDER,
   PAGE_SIZE,
   pfnToPhys,
+  setBits,
   type Pfn,
 } from '@liveupdate/base';
 import { assertWhole } from './allocator-check.ts';
@@ -48,6 +50,8 @@ export class PageAllocator extends FolioCounts {
   beforeAllocation: (() => void) | undefined;
   readonly #normal: Zone;
   readonly #scratch: Zone;
+  /** A bit for each frame whose memory was taken from the system; nobody gives it back after boot. */
+  readonly #taken: Uint32Array;
 
   /** @param table frames that are neither reserved nor incoming become free memory */
   constructor(ram: Ram, table: PageTable) {
@@ -55,6 +59,7 @@ export class PageAllocator extends FolioCounts {
     this.ram = ram;
     this.#normal = new Zone(table.frames);
     this.#scratch = new Zone(table.frames);
+    this.#taken = new Uint32Array(Math.ceil(table.frames / 32));
     table.forEachFreeRun((pfn, count) => {
       this.#zoneOf(pfn).putRange(pfn, count);
     });
@@ -116,6 +121,31 @@ export class PageAllocator extends FolioCounts {
     }
   }
 
+  /**
+   * Takes the memory of so many free pages from the system, of those that are handed out next: for when nobody waits, so that who asks for
+   * them does not wait for that. Where the system has none, nothing happens.
+   */
+  prepare(count: number): void {
+    const { ram } = this;
+    let left = count;
+    for (let order = 0; order <= MAX_ORDER && left > 0; order++) {
+      const blocks = this.#normal.blocks[order];
+      for (let i = blocks.first(); i >= 0 && left > 0; i = blocks.next(i + 1)) {
+        const pfn = i * (1 << order);
+        const pages = Math.min(left, 1 << order);
+        try {
+          if (ram.populate) ram.populate(pfnToPhys(pfn), pages * PAGE_SIZE);
+          else ram.reserve?.(pfnToPhys(pfn), pages * PAGE_SIZE);
+        } catch (error) {
+          if (error instanceof KernelError) return;
+          throw error;
+        }
+        setBits(this.#taken, pfn, pages);
+        left -= pages;
+      }
+    }
+  }
+
   /** A live view of a folio's memory. */
   folioBytes(pfn: Pfn): Uint8Array {
     return this.ram.bytes(pfnToPhys(pfn), PAGE_SIZE << this.table.orderOf(pfn));
@@ -171,8 +201,11 @@ export class PageAllocator extends FolioCounts {
 
   /** Takes the memory of a block that was just taken out from the system, or puts the block back. */
   #reserve(pfn: Pfn, order: number): void {
+    const end = pfn + (1 << order);
+    if (!this.ram.reserve || findBit(this.#taken, pfn, end, false) === end) return;
     try {
-      this.ram.reserve?.(pfnToPhys(pfn), PAGE_SIZE << order);
+      this.ram.reserve(pfnToPhys(pfn), PAGE_SIZE << order);
+      setBits(this.#taken, pfn, 1 << order);
     } catch (error) {
       this.#zoneOf(pfn).put(pfn, order);
       throw error;

@@ -47,6 +47,9 @@ export interface Ram {
    */
   reserve?(pa: number, length: number): void;
 
+  /** As `reserve`, and in such a way that the first touch takes no time either. Only where a touch of new memory does. */
+  populate?(pa: number, length: number): void;
+
   /**
    * Copies bytes to `pa`, taking memory that is not there yet from the system on the way: a system that has no more is an error here. For memory
    * that is new this is quicker than a store through a view, which is interrupted at every page. Only where the backend is sparse.
