@@ -29,8 +29,8 @@ function figureCells(figure: FigureResult): string[] {
   const value = VALUES[kind];
   const sign = kind === 'faster' ? '≥' : '≤';
   return [
-    figure.title,
-    kind === 'slope' ? '' : value(figure.measuredValue.median),
+    figure.size < (figure.goalSize ?? 0) ? `${figure.title} (here ${formatSize(figure.size)})` : figure.title,
+    value(figure.measuredValue.median),
     `${AGAINST[figure.against] ?? figure.against} ${value(figure.againstValue.median)}`,
     RESULTS[kind](result.median),
     `${number(result.p25)} .. ${number(result.p75)}`,
@@ -82,10 +82,9 @@ function bySize(results: Results): Rows[] {
     const runs = runsOf(results, trial);
     if (runs.length < 2) return [];
     const head = [title, ...runs.map(({ size }) => formatSize(size))];
-    const medians = Object.entries(series).map(([name, what]) => [
-      what,
-      ...runs.map((run) => time(run.series[name].median)),
-    ]);
+    // A series may be younger than the results.
+    const there = Object.entries(series).filter(([name]) => runs.every((run) => name in run.series));
+    const medians = there.map(([name, what]) => [what, ...runs.map((run) => time(run.series[name].median))]);
     return [[head, ...medians]];
   });
 }

@@ -70,9 +70,10 @@ export function evaluate(
   about: Omit<Results, 'version' | 'figures' | 'runs'>,
 ): Results {
   const figures = FIGURES.flatMap((figure) => {
+    const wanted = figure.size ?? about.size;
     const run = runs.find(
       ({ trial, size }) =>
-        trial.name === figure.trial && (typeof trial.sizes === 'number' || size === about.size),
+        trial.name === figure.trial && (typeof trial.sizes === 'number' || size === wanted),
     );
     const isThere = run && figure.measured in run.measured && figure.against in run.measured;
     return isThere ? [evaluateFigure(figure, run.measured, run.size)] : [];

@@ -31,7 +31,7 @@ export const VALUES: Readonly<Record<Kind, (value: number) => string>> = {
 
 /** How the result of each kind of figure is written. */
 export const RESULTS: Readonly<Record<Kind, (value: number) => string>> = {
-  faster: (value) => `${number(value)} times faster`,
+  faster: (value) => (value < 1 ? `${number(1 / value)} times slower` : `${number(value)} times faster`),
   longer: (value) => `${number(value)} times as long`,
   share: (value) => `${number(value)} %`,
   slope: (value) => `${number(value)} ms per GiB`,
