@@ -41,17 +41,27 @@ export function walkRadixTree(ram: Ram, root: PhysAddr, visit: RunVisitor, node?
   };
   const descend = (pa: PhysAddr, level: number, path: number): void => {
     const bytes = enter(pa);
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4);
     if (level === 0) {
-      walkLeaf(new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4), path, visit);
+      walkLeaf(words, path, visit);
       return;
     }
+    // Most entries are empty, and a table is looked through once, before anything is compiled.
     const table = new DataView(bytes.buffer, bytes.byteOffset, PAGE_SIZE);
-    for (let i = 0; i < RADIX_FANOUT; i++) {
-      const child = readU64(table, i * 8);
-      if (child !== 0) descend(child, level - 1, path * RADIX_FANOUT + i);
+    for (let word = nonZero(words, 0); word < words.length;) {
+      const i = word >>> 1;
+      descend(readU64(table, i * 8), level - 1, path * RADIX_FANOUT + i);
+      word = nonZero(words, (i + 1) * 2);
     }
   };
   descend(root, RADIX_LEVELS - 1, 0);
+}
+
+/** Index of the first word from `from` on that is not 0; the number of words where there is none. */
+function nonZero(words: Uint32Array, from: number): number {
+  let at = from;
+  while (at < words.length && words[at] === 0) at += 1;
+  return at;
 }
 
 function walkLeaf(words: Uint32Array, leaf: number, visit: RunVisitor): void {

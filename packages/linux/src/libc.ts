@@ -104,12 +104,15 @@ function native(): { koffi: Koffi; library: Library } {
 
 /**
  * koffi without its entry module, which loads all of node:util to announce what is deprecated: 10 ms that a replaced process would be away
- * longer. The entry takes its functions from the package for this processor, as we do; where there is none, it knows other ways.
+ * longer; and without the one of the package for this processor, which finds out which C library is there: 2 ms. Node is nearly always linked
+ * with glibc. Where it is not, they know other ways.
  */
 function loadKoffi(): Koffi {
   const require = createRequire(import.meta.url);
+  const platform = `linux-${process.arch}`;
   try {
-    return createRequire(require.resolve('koffi'))(`@koromix/koffi-linux-${process.arch}`) as Koffi;
+    const file = `@koromix/koffi-${platform}/${platform.replace('-', '_')}/koffi.node`;
+    return createRequire(require.resolve('koffi'))(file) as Koffi;
   } catch {
     return require('koffi') as Koffi;
   }
