@@ -3,6 +3,7 @@ export { FolioRuns } from './folio-runs.ts';
 export { HeapRam } from './heap-ram.ts';
 export { memoryOf, usableMemory, withMemoryMap, type MemoryMapEntry } from './memory-map.ts';
 export { PageAllocator, type AllocOptions } from './page-allocator.ts';
+export type { Held } from './page-table-entries.ts';
 export {
   FREE,
   HEAD,
