@@ -51,6 +51,7 @@ interface Options {
 function commandLine(done: (status: number) => void): Command {
   const program = new Command('bench')
     .description('Measures live update against the other ways to carry memory over a restart.')
+    .addHelpText('after', '\nOptions and trials of a run: bench run --help')
     .exitOverride();
   const list = TRIALS.map(
     ({ name, title, extra }) => `  ${name.padEnd(14)} ${title}${extra ? ' (extra)' : ''}`,

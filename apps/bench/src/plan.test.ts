@@ -36,6 +36,8 @@ test('one size, several, or its own; fewer rounds where they are long', () => {
     skipped: [],
   });
   expect(planned(trials.slice(2), { most: GiB / 16, rounds: 2 }).runs).toEqual([['own', 1 / 16, 2]]);
+  const often = trials.slice(2).map((trial) => ({ ...trial, leastRounds: 9 }));
+  expect([11, 3].map((rounds) => planned(often, { rounds }).runs[0][2])).toEqual([9, 3]);
 });
 
 test('a trial with a size of its own takes the largest that memory allows', () => {

@@ -56,7 +56,7 @@ export function plan(trials: readonly Trial[], options: PlanOptions): Plan {
         runs.push({
           trial,
           size,
-          rounds: roundsAt(size, Math.min(options.rounds, trial.rounds ?? Infinity)),
+          rounds: roundsAt(size, Math.min(options.rounds, trial.rounds ?? Infinity), trial.leastRounds),
         });
     }
   }
@@ -82,7 +82,7 @@ function fitting(trial: Trial, size: number, room: number): number {
   return fits;
 }
 
-function roundsAt(size: number, rounds: number): number {
+function roundsAt(size: number, rounds: number, least = LEAST_ROUNDS): number {
   if (rounds <= LEAST_ROUNDS) return rounds;
-  return Math.max(LEAST_ROUNDS, Math.round(rounds * Math.min(1, LONG_SIZE / size)));
+  return Math.max(least, Math.round(rounds * Math.min(1, LONG_SIZE / size)));
 }

@@ -23,6 +23,8 @@ export interface Trial {
   readonly sizes?: 'main' | 'series' | number;
   /** Most rounds of it that count: what takes long in each need not be done often. */
   readonly rounds?: number;
+  /** Rounds at least, in runs of more than five, where single rounds differ much and do not take long. */
+  readonly leastRounds?: number;
   /** Left out unless all is measured, or it is asked for by name. */
   readonly extra?: boolean;
   /** Bytes of memory that it takes at a size; default three times the size. */

@@ -5,10 +5,8 @@ import { bootKernel, type Kernel } from '@liveupdate/kexec';
 import { MappedRam } from '@liveupdate/linux';
 import type { ShmemFile } from '@liveupdate/shmem';
 import { timed } from './baselines.ts';
-import { generations } from './generations.ts';
 import type { Trial } from './runner.ts';
 import type { Figure } from './trials.ts';
-import { HUGE, SMALL, type Workload } from './workload.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -110,25 +108,14 @@ const growing: Trial['prepare'] = ({ size }) => {
   };
 };
 
-function preserved(name: string, title: string, workload: Workload): Trial {
-  return {
-    name,
-    title,
-    sizes: 4 * GIB,
-    memory: (size) => size + Math.min(size, GIB),
-    prepare: generations(workload),
-  };
-}
-
 export const SHMEM_TRIALS: readonly Trial[] = [
   {
     name: 'calls',
     title: 'a file written and read in calls of 1 MiB, beside one on tmpfs',
+    leastRounds: 15,
     memory: () => 2.2 * WRITTEN,
     prepare: sequential,
   },
-  preserved('small-4g', '4 GiB in 4 KiB folios', SMALL),
-  preserved('huge-4g', '4 GiB in 2 MiB folios', HUGE),
   {
     name: 'folios',
     title: 'files from 64 MiB to 16 GiB, 4 KiB folios, preserved',
@@ -160,28 +147,32 @@ export const SHMEM_FIGURES: readonly Figure[] = [
   },
   { trial: 'calls', title: 'read 1 GiB', measured: 'read', against: 'readSync', kind: 'faster', goal: 1 },
   {
-    trial: 'small-4g',
+    trial: 'small',
+    size: 4 * GIB,
     title: 'preserve 4 GiB, 4 KiB folios',
     measured: 'preserve',
     ...COPIED,
     goal: 50,
   },
   {
-    trial: 'small-4g',
+    trial: 'small',
+    size: 4 * GIB,
     title: 'retrieve 4 GiB, 4 KiB folios',
     measured: 'retrieve',
     ...COPIED,
     goal: 50,
   },
   {
-    trial: 'huge-4g',
+    trial: 'huge',
+    size: 4 * GIB,
     title: 'preserve 4 GiB, 2 MiB folios',
     measured: 'preserve',
     ...COPIED,
     goal: 5000,
   },
   {
-    trial: 'huge-4g',
+    trial: 'huge',
+    size: 4 * GIB,
     title: 'retrieve 4 GiB, 2 MiB folios',
     measured: 'retrieve',
     ...COPIED,

@@ -50,10 +50,11 @@ export const TRIALS: readonly Trial[] = [
   { name: 'first', title: 'a program that preserves for the first time, 4 KiB folios', prepare: firstUse },
   { ...replaced('replace', '4 KiB folios', SMALL), sizes: 'series' },
   { ...replaced('replace-huge', '2 MiB folios', HUGE), sizes: 'series' },
-  { ...replaced('replace-8g', '8 GiB in 2 MiB folios', HUGE, false), sizes: 8 * GiB },
+  { ...replaced('replace-8g', '8 GiB in 2 MiB folios', HUGE, false), sizes: 8 * GiB, leastRounds: 11 },
   {
     name: 'growth',
     title: 'two services of different size, 4 KiB folios',
+    leastRounds: 15,
     sizes: 16 * GiB,
     extra: true,
     memory: (size) => 1.1 * size,
@@ -62,6 +63,7 @@ export const TRIALS: readonly Trial[] = [
   {
     name: 'growth-huge',
     title: 'two services of different size, 2 MiB folios',
+    leastRounds: 15,
     sizes: 16 * GiB,
     extra: true,
     memory: (size) => 1.1 * size,

@@ -76,6 +76,6 @@ export function formatSize(bytes: number): string {
     value /= 1024;
     at += 1;
   }
-  const digits = Number.isInteger(value) || value >= 100 ? 0 : 1;
-  return `${value.toFixed(digits)} ${units[at]}`;
+  const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  return `${Number(value.toFixed(digits))} ${units[at]}`;
 }

@@ -61,7 +61,9 @@ interface Source {
 
 function openSource(from: string): Source {
   if (from === '-') return { stream: process.stdin, size: undefined };
-  const stat = fs.statSync(from);
+  const stat = fs.statSync(from, { throwIfNoEntry: false });
+  if (!stat)
+    throw new KernelError('ENOENT', `there is no file '${from}': give a file, or - for standard input`);
   if (!stat.isFile())
     throw new KernelError('EINVAL', `'${from}' is no file: give a file, or - for standard input`);
   const fd = fs.openSync(from, 'r');

@@ -73,7 +73,7 @@ export function openRam(source: RamSource): OpenedRam {
   }
   if (!MappedRam.exists(path)) {
     if (size === undefined)
-      throw new KernelError('ENOENT', `there is no RAM at ${path}: give a size to make it`);
+      throw new KernelError('ENOENT', `there is no RAM at ${path}: give a size (such as 2GiB) to make it`);
     return { ram: MappedRam.create({ path, size }), path, isNew: true };
   }
   return { ram: MappedRam.open({ path }), path, isNew: false };
