@@ -88,6 +88,14 @@ test('one trial, as a table', { timeout: 60_000 }, () => {
   expect(stdout).not.toContain('blackout');
 });
 
+test('more memory than there is: nothing is begun, and it says so', () => {
+  const { status, stdout, stderr } = bench('huge', '--size', '900TiB');
+  expect([status, stdout]).toEqual([1, '']);
+  expect(stderr).toContain('SKIPPED huge: it takes');
+  expect(stderr).toContain('SKIPPED profile: it takes');
+  expect(stderr).toContain('give a smaller --size');
+});
+
 test('compare: exit code 1 where a ratio got worse, else 0', () => {
   const [fast, slow] = [2, 4].map((preserve) => {
     const path = inDirectory(`${preserve}.json`);

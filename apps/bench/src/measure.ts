@@ -1,11 +1,13 @@
 /** A whole run: every trial at its sizes, then the profile, put together as results. */
+import { KernelError } from '@liveupdate/base';
 import { commitOf, load, machineFacts, type MachineFacts } from './machine-facts.ts';
-import { plan, type PlanOptions } from './plan.ts';
+import { plan, tooMuch, type PlanOptions } from './plan.ts';
 import { IS_BUILT } from './child-process.ts';
 import { profile, PROFILED, type PhaseProfile } from './profile.ts';
 import { endProgress, Progress } from './progress.ts';
 import { evaluate, type MeasuredRun, type Results } from './results.ts';
 import { runTrial, type Trial } from './runner.ts';
+import { ramSizeFor } from './workload.ts';
 
 export interface MeasureOptions extends Omit<PlanOptions, 'room'> {
   /** Rounds before those that count. */
@@ -22,9 +24,14 @@ export async function measure(trials: readonly Trial[], options: MeasureOptions)
   const commit = commitOf(options.directory); // of what runs: the checkout may move on meanwhile
   const machine: MachineFacts = machineFacts();
   const { runs, skipped } = plan(trials, { ...options, room: machine.room });
-  for (const { trial, reason } of skipped) process.stderr.write(`bench: SKIPPED ${trial}: ${reason}\n`);
   const { warmUp, size } = options;
-  const workloads = PROFILED.slice(0, options.profiled);
+  const toProfile = PROFILED.slice(0, options.profiled);
+  const workloads = toProfile.filter(({ workload }) => ramSizeFor(size, workload.files) <= machine.room);
+  if (workloads.length < toProfile.length)
+    skipped.push({ trial: 'profile', size, reason: tooMuch(ramSizeFor(size), machine.room) });
+  for (const { trial, reason } of skipped) process.stderr.write(`bench: SKIPPED ${trial}: ${reason}\n`);
+  if (runs.length === 0)
+    throw new KernelError('ENOMEM', 'nothing can be measured here, see above: give a smaller --size');
   const progress = new Progress(runs.length + workloads.length);
   const measured: MeasuredRun[] = [];
   for (const run of runs) {

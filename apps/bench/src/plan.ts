@@ -30,7 +30,7 @@ export interface PlanOptions {
 
 export interface Plan {
   readonly runs: readonly PlannedRun[];
-  readonly skipped: readonly Skipped[];
+  readonly skipped: Skipped[];
 }
 
 const DEFAULT_COPIES = 3;
@@ -50,8 +50,7 @@ export function plan(trials: readonly Trial[], options: PlanOptions): Plan {
       };
       const missing = trial.missing?.(size);
       if (missing !== undefined) skip(missing);
-      else if (needed > options.room)
-        skip(`it takes ${formatSize(needed)} of memory, and ${formatSize(options.room)} may be taken here`);
+      else if (needed > options.room) skip(tooMuch(needed, options.room));
       else
         runs.push({
           trial,
@@ -61,6 +60,11 @@ export function plan(trials: readonly Trial[], options: PlanOptions): Plan {
     }
   }
   return { runs, skipped };
+}
+
+/** Why something cannot be run that takes more memory than there is. */
+export function tooMuch(needed: number, room: number): string {
+  return `it takes ${formatSize(needed)} of memory, and ${formatSize(room)} may be taken here`;
 }
 
 function sizesOf(
