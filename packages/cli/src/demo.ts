@@ -91,15 +91,21 @@ function seconds(ms: number): string {
 
 /** First generation: makes the files, preserves them, and is replaced: it never returns, and throws on failure. */
 export async function runDemo(options: DemoOptions): Promise<never> {
+  const plan = planFiles(options.size, options.files, options.huge);
+  const size = plan.reduce((sum, file) => sum + file.size, 0);
+  if (size === 0)
+    throw new KernelError(
+      'EINVAL',
+      `${formatSize(options.size)} are too few for ${options.files} files: give a larger --size`,
+    );
   checkRoom(options.size);
   removeLeftovers();
   const name = `demo-${process.pid}`;
   removeOnSignal(name);
   const machine = await Machine.open({ name, size: ramSizeFor(options.size), onCrash: 'cold' });
   try {
-    const plan = planFiles(options.size, options.files, options.huge);
     say(
-      `liveupdate demo: ${formatSize(options.size)} in ${options.files} file${options.files === 1 ? '' : 's'}, carried through ${options.generations} generations of process ${process.pid}`,
+      `liveupdate demo: ${formatSize(size)} in ${options.files} file${options.files === 1 ? '' : 's'}, carried through ${options.generations} generations of process ${process.pid}`,
     );
     say(`RAM: ${ramPath(name)}, ${formatSize(machine.ram.size)}, sparse`);
     say('\ngeneration 1');
@@ -110,7 +116,7 @@ export async function runDemo(options: DemoOptions): Promise<never> {
       files: plan,
       generations: options.generations,
       json: options.json,
-      size: options.size,
+      size,
       ramSize: machine.ram.size,
       hashes,
       written,

@@ -1,5 +1,6 @@
 /** `liveupdate export`: a preserved file, read out of an image or a RAM file and written to disk. The image is only read. */
 import * as fs from 'node:fs';
+import { dirname } from 'node:path';
 import { formatSize, KernelError } from '@liveupdate/base';
 import { readHandover } from '@liveupdate/kho';
 import { readLuo, type FileRecord } from '@liveupdate/luo-core';
@@ -61,6 +62,8 @@ export async function runExport(
 function checkTarget(to: string, force: boolean): void {
   if (to === '-') throw new KernelError('EINVAL', "'-' is no file: give the name of one");
   const there = fs.statSync(to, { throwIfNoEntry: false });
+  if (!there && !fs.existsSync(dirname(to)))
+    throw new KernelError('ENOENT', `there is no folder '${dirname(to)}': make it first`);
   if (!there) return;
   if (!there.isFile()) throw new KernelError('EINVAL', `'${to}' is no file: give the name of one`);
   if (!force) throw new KernelError('EEXIST', `there is a file '${to}': give another name, or --force`);

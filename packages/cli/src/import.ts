@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { formatSize, KernelError } from '@liveupdate/base';
+import { formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { Machine, ramPath, type Kernel } from '@liveupdate/kexec';
 import { createWriteStream } from '@liveupdate/streams';
 import { progressOnTerminal } from './open-image.ts';
@@ -108,6 +108,13 @@ async function importInto(
   huge: boolean,
   signal: AbortSignal,
 ): Promise<number> {
+  const { pages } = shmem;
+  const room = (pages.freePages + pages.freeScratchPages) * PAGE_SIZE;
+  if (source.size !== undefined && source.size > room)
+    throw new KernelError(
+      'ENOMEM',
+      `the file has ${formatSize(source.size)}, and ${formatSize(room)} of RAM are free: give files in it up, or a larger RAM`,
+    );
   const there = luo.outgoingSessions.find((each) => each.name === name);
   const session = there ?? luo.createSession(name);
   if (session.files.some((file) => file.token === token))

@@ -207,7 +207,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
   program
     .command('import')
-    .description('put a file from disk into a handover')
+    .description('put a file from disk into a handover; holes in it become zeros that take memory')
     .argument('<ram>', 'a RAM file, or the name of a RAM')
     .argument('<session/token>', 'which file it becomes')
     .argument('<file>', 'where from; - for standard input')

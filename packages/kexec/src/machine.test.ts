@@ -57,6 +57,21 @@ async function readBack(machine: Machine): Promise<string> {
 }
 
 describe('a machine', () => {
+  it('that is handed over keeps no memory that nobody needs', async () => {
+    const machine = await openMachine();
+    const { shmem, luo } = machine.kernel;
+    const [kept, dropped] = [shmem.memfdCreate('kept'), shmem.memfdCreate('dropped')];
+    kept.write(text.encode('kept'));
+    dropped.allocate(0, SIZE / 2);
+    dropped.close();
+    await luo.createSession('s').preserve(kept, 1);
+    const taken = (): number => fs.statSync(ramPath(name)).blocks * 512;
+    expect(taken()).toBeGreaterThan(SIZE / 2);
+    await machine.handOver();
+    expect(taken()).toBeLessThan(SIZE / 8);
+    expect(await readBack(await openMachine())).toBe('kept');
+  });
+
   it('boots cold where there is no RAM yet, in a file of mode 0600', async () => {
     const machine = await openMachine();
     expect(machine.origin).toBe('cold');
@@ -88,8 +103,8 @@ describe('a machine', () => {
     const scratch = machine.kernel.kho.scratch[0];
     machine.ram.bytes(scratch.addr, scratch.size).fill(0xcc);
     await machine.kernel.luo.createSession('s').preserve(kept, 1);
-    await machine.handOver();
     const full = fs.statSync(ramPath(name)).blocks * 512;
+    await machine.handOver();
     const next = await openMachine();
     const bytes = fs.readFileSync(ramPath(name));
     expect(bytes.includes(Buffer.alloc(64, 0xaa))).toBe(false);

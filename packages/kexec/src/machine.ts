@@ -5,7 +5,7 @@
  * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. A generation that dies without either
  * leaves its RAM in the state 'running'.
  */
-import { KernelError } from '@liveupdate/base';
+import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
 import {
   collectKeeper,
   drainOutput,
@@ -170,7 +170,12 @@ export class Machine {
       );
     await this.#seal(false);
     this.#state = 'closed';
-    this.ram.close();
+    const { pages, ram } = { pages: this.kernel.pages, ram: this.ram };
+    // Nobody may come for long: what is free costs nothing until then.
+    pages.forEachFreeRun((pfn, count) => {
+      ram.discard(pfnToPhys(pfn), count * PAGE_SIZE);
+    });
+    ram.close();
   }
 
   /** Ends the machine without a handover: what it held is given up. The RAM can be opened again, empty. A second call does nothing. */
@@ -238,7 +243,7 @@ export class Machine {
 
 function busyMessage(ram: MappedRam): string {
   try {
-    return `process ${readBootPage(ram).ownerPid} owns this RAM: wait until it has handed over, or stop it`;
+    return `process ${readBootPage(ram).ownerPid} owns this RAM: wait until it has handed over (killing it loses what is in it)`;
   } catch {
     return 'another process owns this RAM and is just making it: try again';
   }

@@ -1,5 +1,6 @@
 /** The service that the project's README shows, as it stands there: run, asked, upgraded by its signal, asked again. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -42,31 +43,46 @@ async function ask(child: ChildProcess, port: number, generation: number): Promi
 }
 
 describe('the service in the README', () => {
-  it('keeps counting through upgrades, with the same pid', { timeout: 60_000 }, async () => {
-    const name = testName();
-    const path = `${PACKAGE}${name}.tmp.ts`;
-    fs.writeFileSync(path, serviceCode().replace("'counter'", `'${name}'`));
-    const port = await freePort();
-    const child = spawn(process.execPath, ['--conditions=@liveupdate/source', '--no-warnings', path], {
-      cwd: PACKAGE,
-      env: { ...process.env, PORT: String(port) },
-      stdio: 'inherit',
-    });
-    onTestFinished(() => {
-      child.kill('SIGKILL');
-      fs.rmSync(path, { force: true });
-      removeRam(name);
-    });
-    let last = 0;
-    for (let generation = 1; generation <= 4; generation++) {
-      const answer = await ask(child, port, generation);
-      const count = Number(/^request (\d+), /.exec(answer)?.[1]);
-      expect(count).toBeGreaterThan(last);
-      expect(answer).toContain(`pid ${child.pid ?? 0}`);
-      last = count;
-      child.kill('SIGUSR2');
-    }
-    const again = await ask(child, port, 5);
-    expect(Number(/^request (\d+), /.exec(again)?.[1])).toBeGreaterThan(last);
-  });
+  it(
+    'keeps counting through upgrades, with the same pid, and when it is stopped and started',
+    { timeout: 60_000 },
+    async () => {
+      const name = testName();
+      const path = `${PACKAGE}${name}.tmp.ts`;
+      fs.writeFileSync(path, serviceCode().replace("'counter'", `'${name}'`));
+      const port = await freePort();
+      const start = (): ChildProcess => {
+        const child = spawn(process.execPath, ['--conditions=@liveupdate/source', '--no-warnings', path], {
+          cwd: PACKAGE,
+          env: { ...process.env, PORT: String(port) },
+          stdio: 'inherit',
+        });
+        onTestFinished(() => {
+          child.kill('SIGKILL');
+        });
+        return child;
+      };
+      onTestFinished(() => {
+        fs.rmSync(path, { force: true });
+        removeRam(name);
+      });
+      const child = start();
+      let last = 0;
+      for (let generation = 1; generation <= 4; generation++) {
+        const answer = await ask(child, port, generation);
+        const count = Number(/^request (\d+), /.exec(answer)?.[1]);
+        expect(count).toBeGreaterThan(last);
+        expect(answer).toContain(`pid ${child.pid ?? 0}`);
+        last = count;
+        child.kill('SIGUSR2');
+      }
+      const again = await ask(child, port, 5);
+      last = Number(/^request (\d+), /.exec(again)?.[1]);
+      const ended = once(child, 'exit');
+      child.kill('SIGTERM');
+      expect(await ended).toEqual([0, null]);
+      const fresh = await ask(start(), port, 6);
+      expect(Number(/^request (\d+), /.exec(fresh)?.[1])).toBeGreaterThan(last);
+    },
+  );
 });

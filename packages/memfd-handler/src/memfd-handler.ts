@@ -72,9 +72,9 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
         kho.unpreserveFree(block.pa);
       });
       if ((inode.seals & ~SEAL_ALL) !== 0)
-        throw new KernelError('EOPNOTSUPP', `file '${inode.name}' has seals that memfd-v2 cannot keep`);
+        throw new KernelError('EOPNOTSUPP', `${inode.title} has seals that memfd-v2 cannot keep`);
       if (pagesFor(inode.size) > MAX_MEMFD_PAGES)
-        throw new KernelError('EFBIG', `file '${inode.name}' has more than 2^32 - 1 pages`);
+        throw new KernelError('EFBIG', `${inode.title} has more than 2^32 - 1 pages`);
       const { folios, array } = preserveFolios(inode, undo);
       block.setU64(MemfdV2Ser.position, file.position);
       block.setU64(MemfdV2Ser.size, inode.size);
@@ -94,7 +94,7 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
     unpreserve({ file, data }) {
       const { inode } = file;
       const array = preserved.get(inode);
-      if (!preserved.has(inode)) throw new KernelError('EINVAL', `file '${inode.name}' is not preserved`);
+      if (!preserved.has(inode)) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
       preserved.delete(inode);
       if (array) {
         kho.unpreserveVmalloc(array.descriptor);

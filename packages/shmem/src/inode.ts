@@ -65,6 +65,11 @@ export class ShmemInode {
     this.#pages.dropFrom(0);
   }
 
+  /** What the file is called in messages. Names are not handed over. */
+  get title(): string {
+    return this.name === '' ? 'the file without a name' : `file '${this.name}'`;
+  }
+
   /** Whether anybody still has the file open. */
   get isOpen(): boolean {
     return this.#references > 0;
@@ -125,7 +130,7 @@ export class ShmemInode {
     this.#checkNotFrozen();
     if (size > this.size) this.#checkGrow();
     if (size < this.size && (this.seals & SEAL_SHRINK) !== 0)
-      throw new KernelError('EPERM', `file '${this.name}' is sealed against shrinking`);
+      throw new KernelError('EPERM', `${this.title} is sealed against shrinking`);
     if (size > this.size) {
       this.#zeroTail();
     } else {
@@ -166,14 +171,11 @@ export class ShmemInode {
 
   addSeals(seals: number): void {
     if ((this.seals & SEAL_SEAL) !== 0)
-      throw new KernelError(
-        'EPERM',
-        `file '${this.name}' takes no more seals: create it with MFD_ALLOW_SEALING`,
-      );
+      throw new KernelError('EPERM', `${this.title} takes no more seals: create it with MFD_ALLOW_SEALING`);
     // A program that nobody may make one any more must not change either.
     const added = (seals & SEAL_EXEC) !== 0 && this.#isExecutable ? seals | SEALS_WITH_EXEC : seals;
     if ((added & ~this.seals & SEAL_WRITE) !== 0 && this.#writable > 0)
-      throw new KernelError('EBUSY', `file '${this.name}' is mapped writable: unmap it first`);
+      throw new KernelError('EBUSY', `${this.title} is mapped writable: unmap it first`);
     this.seals |= added;
   }
 
@@ -302,7 +304,7 @@ export class ShmemInode {
     if (this.#frozen)
       throw new KernelError(
         'EPERM',
-        `file '${this.name}' is preserved: its size and pages cannot change until it is unpreserved`,
+        `${this.title} is preserved: its size and pages cannot change until it is unpreserved`,
       );
   }
 
@@ -319,12 +321,12 @@ export class ShmemInode {
   }
 
   #checkWritable(): void {
-    if (!this.#isWritable) throw new KernelError('EPERM', `file '${this.name}' is sealed against writing`);
+    if (!this.#isWritable) throw new KernelError('EPERM', `${this.title} is sealed against writing`);
   }
 
   #checkGrow(): void {
     this.#checkNotFrozen();
     if ((this.seals & SEAL_GROW) !== 0)
-      throw new KernelError('EPERM', `file '${this.name}' is sealed against growing`);
+      throw new KernelError('EPERM', `${this.title} is sealed against growing`);
   }
 }

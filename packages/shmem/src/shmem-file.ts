@@ -231,7 +231,7 @@ export class ShmemFile {
   }
 
   #checkOpen(): void {
-    if (this.#references === 0) throw new KernelError('EBADF', `file '${this.inode.name}' is closed`);
+    if (this.#references === 0) throw new KernelError('EBADF', `${this.inode.title} is closed`);
   }
 }
 
