@@ -63,6 +63,7 @@ export default defineConfig(
     '**/reports/',
     '**/.turbo/',
     '**/.examples/',
+    '**/.vitest/',
     '**/.readme-*',
     'types/',
     'examples/', // a workspace of its own: scripts/check/third-party.ts checks it where it is installed

@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { ramPath } from './ram-source.ts';
 
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
-/** A program in the package, so that its imports resolve; it is run again by every kexec, so it is a file. */
+/** Programs lie in the package, so that their imports resolve, in a folder that Git and the linters do not see. */
+const PROGRAMS = `${PACKAGE}.vitest/`;
 const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
 
 let counter = 0;
@@ -27,13 +28,14 @@ const say = (...words) => process.stdout.write(words.join(' ') + '\\n');
 const NAME = process.env.TEST_NAME;
 `;
 
-/** Writes a program that is removed when it goes out of scope. */
+/** Writes a program, a file since every kexec runs it again; it is removed when it goes out of scope. */
 export class Program implements Disposable {
   readonly path: string;
 
   constructor(code: string) {
     counter += 1;
-    this.path = `${PACKAGE}test-program-${process.pid}-${counter}.tmp.mjs`;
+    this.path = `${PROGRAMS}test-program-${process.pid}-${counter}.mjs`;
+    fs.mkdirSync(PROGRAMS, { recursive: true });
     fs.writeFileSync(this.path, PRELUDE + code);
   }
 
