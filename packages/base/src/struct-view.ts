@@ -79,7 +79,8 @@ export class StructView {
 
   setU64(field: Field, value: bigint | number): void {
     assert(field.bytes === 8, 'field is not a u64');
-    this.view.setBigUint64(field.at, BigInt(value), true);
+    if (typeof value === 'bigint') this.view.setBigUint64(field.at, value, true);
+    else writeU64(this.view, field.at, value);
   }
 
   /**

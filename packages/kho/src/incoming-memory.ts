@@ -81,6 +81,11 @@ export class IncomingMemory {
     return count;
   }
 
+  /** @internal Takes back the restoring of the first `count` of these folios of one order, which nobody has used: they wait for an owner again. */
+  unrestoreFolios(pfns: Uint32Array, count: number, order: number): void {
+    for (let i = 0; i < count; i++) this.pages.table.claimIncoming(pfns[i], order);
+  }
+
   /**
    * Restores `count` pages that were preserved by preservePages, as single pages with one reference each.
    *

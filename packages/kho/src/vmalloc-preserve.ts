@@ -2,8 +2,8 @@
  * Vmalloc areas across a handover: their pieces are preserved as folios, and listed in chained pages that are preserved too (kernel:
  * kho_preserve_vmalloc, kho_restore_vmalloc).
  */
-import { assert, KernelError, PAGE_SIZE, pfnToPhys, Undo, writeU64 } from '@liveupdate/base';
-import { FolioRuns, VmallocArea } from '@liveupdate/mm';
+import { KernelError, PAGE_SIZE, pfnToPhys, Undo, writeU64 } from '@liveupdate/base';
+import { VmallocArea } from '@liveupdate/mm';
 import { VMALLOC_ALLOC, VMALLOC_CHUNK_ENTRIES, VMALLOC_HUGE } from './abi.ts';
 import type { IncomingMemory } from './incoming-memory.ts';
 import type { OutgoingMemory } from './outgoing-memory.ts';
@@ -13,10 +13,9 @@ import { readVmallocPages, type VmallocDescriptor } from './vmalloc-ser.ts';
 /** See Kho.preserveVmalloc. */
 export function preserveVmalloc(memory: OutgoingMemory, area: VmallocArea): VmallocDescriptor {
   using undo = new Undo();
-  const pieces = runsOf(area.pfns, area.order);
-  memory.preserveRuns(pieces);
+  memory.preserveFolios(area.pfns);
   undo.add(() => {
-    memory.unpreserveRuns(pieces);
+    memory.unpreserveFolios(area.pfns);
   });
   const chunks: PreservedBlock[] = [];
   const chunkCount = Math.floor(area.pfns.length / VMALLOC_CHUNK_ENTRIES) + 1;
@@ -41,50 +40,38 @@ export function preserveVmalloc(memory: OutgoingMemory, area: VmallocArea): Vmal
 /** See Kho.unpreserveVmalloc. */
 export function unpreserveVmalloc(memory: OutgoingMemory, descriptor: VmallocDescriptor): void {
   const { pfns, chunks } = readVmallocPages(memory.ram, descriptor);
-  memory.unpreserveRuns(runsOf(pfns, descriptor.order));
-  memory.unpreserveRuns(runsOf(chunks, 0));
+  memory.unpreserveFolios(pfns);
+  memory.unpreserveFolios(chunks);
   memory.pages.putBulk(chunks, 0, chunks.length);
 }
 
 /** See Kho.restoreVmalloc. */
 export function restoreVmalloc(memory: IncomingMemory, descriptor: VmallocDescriptor): VmallocArea {
   const { pfns, chunks } = readVmallocPages(memory.ram, descriptor);
-  const all = [runsOf(pfns, descriptor.order), runsOf(chunks, 0)];
-  for (const runs of all) checkIncoming(memory, runs);
-  if (namesTwice(pfns, chunks))
-    throw new KernelError('EINVAL', 'a vmalloc area names a page twice: it is damaged');
-  for (const runs of all) {
-    const restored = memory.restoreRuns(runs);
-    assert(restored === runs.length, 'pages that were just found incoming can be restored');
+  checkIncoming(memory, pfns, descriptor.order);
+  checkIncoming(memory, chunks, 0);
+  restoreAll(memory, pfns, descriptor.order);
+  try {
+    restoreAll(memory, chunks, 0);
+  } catch (error) {
+    memory.unrestoreFolios(pfns, pfns.length, descriptor.order);
+    throw error;
   }
   memory.pages.putBulk(chunks);
   return new VmallocArea(memory.pages, pfns, descriptor.order);
 }
 
-function checkIncoming(memory: IncomingMemory, { length, pfns, counts, orders }: FolioRuns): void {
-  const { table } = memory.pages;
-  for (let i = 0; i < length; i++) {
-    for (let f = 0, pfn = pfns[i]; f < counts[i]; f++, pfn += 1 << orders[i]) {
-      if (!memory.isIncoming(pfn) || table.orderOf(pfn) !== orders[i]) {
-        throw new KernelError('EINVAL', `a vmalloc area names frame ${pfn}, which is not preserved for it`);
-      }
-    }
+function checkIncoming(memory: IncomingMemory, pfns: Uint32Array, order: number): void {
+  for (const pfn of pfns) {
+    if (memory.isIncoming(pfn) && memory.pages.orderOf(pfn) === order) continue;
+    throw new KernelError('EINVAL', `a vmalloc area names frame ${pfn}, which is not preserved for it`);
   }
 }
 
-/** Pieces of one order as runs, in their order; the index is that of their pages. */
-function runsOf(pfns: Uint32Array, order: number): FolioRuns {
-  const runs = new FolioRuns();
-  for (let i = 0; i < pfns.length; i++) runs.push(i << order, pfns[i], 1, order);
-  return runs;
-}
-
-/** Whether a frame is in these lists more than once. */
-function namesTwice(pfns: Uint32Array, chunks: Uint32Array): boolean {
-  const all = new Uint32Array(pfns.length + chunks.length);
-  all.set(pfns);
-  all.set(chunks, pfns.length);
-  all.sort();
-  for (let i = 1; i < all.length; i++) if (all[i] === all[i - 1]) return true;
-  return false;
+/** Restores folios that can be, once each: one that is there twice is not there the second time. All or none. */
+function restoreAll(memory: IncomingMemory, pfns: Uint32Array, order: number): void {
+  const done = memory.restoreFolios(pfns);
+  if (done === pfns.length) return;
+  memory.unrestoreFolios(pfns, done, order);
+  throw new KernelError('EINVAL', `a vmalloc area names frame ${pfns[done]} twice: it is damaged`);
 }

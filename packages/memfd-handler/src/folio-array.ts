@@ -99,7 +99,7 @@ function forEachPart(
   count: number,
   visit: (records: Uint32Array, count: number) => void,
 ): void {
-  const step = 2 ** order;
+  const step = 1 << order;
   const most = MAX_FOLIO_SIZE / PAGE_SIZE;
   for (let from = 0, piece = 0; from < count;) {
     const first = pieces[piece++];

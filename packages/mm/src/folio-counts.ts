@@ -37,13 +37,13 @@ export abstract class FolioCounts {
   /** Adds a reference to a folio in use. */
   get(pfn: Pfn): void {
     this.#checkHead(pfn);
-    this.table.addCounts(pfn, 1, this.orderOf(pfn), 1, 0);
+    this.table.addCounts(ANYHOW, pfn, 1, this.orderOf(pfn), 1, 0);
   }
 
   /** Adds a reference to `count` folios in use side by side. */
   getRun(pfn: Pfn, count: number, order: number): void {
     this.#checkHeads(pfn, count, order);
-    this.table.addCounts(pfn, count, order, 1, 0);
+    this.table.addCounts(ANYHOW, pfn, count, order, 1, 0);
   }
 
   /** Drops a reference; the last one frees the folio. */
@@ -78,10 +78,9 @@ export abstract class FolioCounts {
     const step = 1 << order;
     for (let done = 0, at = pfn; done < count; at = pfn + done * step) {
       const solely = this.table.foliosHeld(SOLELY, at, count - done, order);
-      const shared = solely > 0 ? 0 : this.table.foliosHeld(SHARED, at, count - done, order);
       if (solely > 0) this.release(at, solely * step);
-      else if (shared > 0) this.table.addCounts(at, shared, order, -1, 0);
-      else this.put(at); // which says what is wrong
+      const shared = solely > 0 ? 0 : this.table.addCounts(SHARED, at, count - done, order, -1, 0);
+      if (solely + shared === 0) this.put(at); // which says what is wrong
       done += Math.max(1, solely + shared);
     }
   }
@@ -94,10 +93,10 @@ export abstract class FolioCounts {
   /** Pins `count` folios in use side by side: each keeps a reference more and may not be moved. All or none. */
   pinRun(pfn: Pfn, count: number, order: number): void {
     this.#checkHeads(pfn, count, order);
-    const pinnable = this.table.foliosHeld(PINNABLE, pfn, count, order);
-    if (pinnable < count)
-      throw new AssertionError(`frame ${pfn + pinnable * (1 << order)} is pinned ${MAX_PINS} times`);
-    this.table.addCounts(pfn, count, order, 1, 1);
+    const pinned = this.table.addCounts(PINNABLE, pfn, count, order, 1, 1);
+    if (pinned === count) return;
+    this.table.addCounts(ANYHOW, pfn, pinned, order, -1, -1);
+    throw new AssertionError(`frame ${pfn + pinned * (1 << order)} is pinned ${MAX_PINS} times`);
   }
 
   /** Takes back a pin of each folio, with its reference; where the owner has let go of a folio already, that frees it. */
@@ -105,11 +104,14 @@ export abstract class FolioCounts {
     const { table } = this;
     const step = 1 << order;
     this.#checkHeads(pfn, count, order);
-    const pinned = table.foliosHeld(PINNED, pfn, count, order);
-    if (pinned < count) throw new AssertionError(`frame ${pfn + pinned * step} is not pinned`);
-    const owned = table.foliosHeld(PINNED_AND_OWNED, pfn, count, order);
-    table.addCounts(pfn, owned, order, -1, -1);
-    for (let f = owned, at = pfn + owned * step; f < count; f++, at += step) this.#drop(at, 1);
+    const owned = table.addCounts(PINNED_AND_OWNED, pfn, count, order, -1, -1);
+    const others = pfn + owned * step;
+    const pinned = owned + table.foliosHeld(PINNED, others, count - owned, order);
+    if (pinned < count) {
+      table.addCounts(ANYHOW, pfn, owned, order, 1, 1);
+      throw new AssertionError(`frame ${pfn + pinned * step} is not pinned`);
+    }
+    for (let f = owned, at = others; f < count; f++, at += step) this.#drop(at, 1);
   }
 
   /** Turns a folio in use into folios of order 0, each with its references. Pinned and preserved folios cannot be split. */
@@ -147,7 +149,7 @@ export abstract class FolioCounts {
   #drop(pfn: Pfn, pins: number): void {
     const order = this.orderOf(pfn);
     if (this.table.refsOf(pfn) === 1) this.release(pfn, 1 << order);
-    else this.table.addCounts(pfn, 1, order, -1, -pins);
+    else this.table.addCounts(ANYHOW, pfn, 1, order, -1, -pins);
   }
 
   #checkHead(pfn: Pfn): void {

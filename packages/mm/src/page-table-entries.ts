@@ -59,24 +59,41 @@ export class Entries {
 
   /** The first that is not held so, or lies at or behind `to`. */
   heldEnd(how: Held, at: number, to: number, by: number): number {
+    let i = at;
+    while (i < to && isHeld(how, this.refs[i], this.pins[i])) i = this.#nextOther(i, to, by);
+    return i;
+  }
+
+  /** Adds to the references and pins of those that are held so, up to the first that is not. */
+  add(how: Held, at: number, to: number, by: number, moreRefs: number, morePins: number): number {
     const { refs, pins } = this;
-    const { leastRefs, mostRefs, leastPins, mostPins, leastBeside } = how;
     let i = at;
     while (i < to) {
       const held = refs[i];
       const pinned = pins[i];
-      if (held < leastRefs || held > mostRefs || pinned < leastPins || pinned > mostPins) break;
-      if (held - pinned < leastBeside) break;
-      i += by;
+      if (!isHeld(how, held, pinned)) break;
+      const end = this.#nextOther(i, to, by);
+      if (by === 1 && end - i > FEW) {
+        refs.fill(held + moreRefs, i, end);
+        if (morePins !== 0) pins.fill(pinned + morePins, i, end);
+      } else {
+        for (let each = i; each < end; each += by) {
+          refs[each] = held + moreRefs;
+          pins[each] = pinned + morePins;
+        }
+      }
+      i = end;
     }
     return i;
   }
 
-  add(at: number, to: number, by: number, moreRefs: number, morePins: number): number {
+  /** The first behind `at` that is not held as often as that, or lies at or behind `to`. */
+  #nextOther(at: number, to: number, by: number): number {
     const { refs, pins } = this;
-    let i = at;
-    for (; i < to; i += by) refs[i] += moreRefs;
-    if (morePins !== 0) for (let p = at; p < to; p += by) pins[p] += morePins;
+    const held = refs[at];
+    const pinned = pins[at];
+    let i = at + by;
+    while (i < to && refs[i] === held && pins[i] === pinned) i += by;
     return i;
   }
 
@@ -90,6 +107,11 @@ export class Entries {
     for (; i < to; i += by) flags[i] = mark;
     return i;
   }
+}
+
+function isHeld(how: Held, refs: number, pins: number): boolean {
+  if (refs < how.leastRefs || refs > how.mostRefs || refs - pins < how.leastBeside) return false;
+  return pins >= how.leastPins && pins <= how.mostPins;
 }
 
 /** One for all arrays: the system gives large memory as zeros that cost nothing until they are touched, small memory it has to clear. */

@@ -113,15 +113,18 @@ function change(random: Prng, table: PageTable, model: Model): void {
       table.setFolios(pfn, count, of, flags, refs);
       model.setFolios(pfn, count, of, flags, refs);
       return;
-    case 2:
+    case 2: {
       if (!row) return;
-      table.addCounts(row.pfn, row.count, row.order, 1, 1);
-      for (let i = 0; i < row.count; i++) {
+      const held = pick(random, HELD);
+      const done = model.count(row.pfn, row.count, row.order, (frame) => isHeld(held, frame));
+      expect(table.addCounts(held, row.pfn, row.count, row.order, 1, 1)).toBe(done);
+      for (let i = 0; i < done; i++) {
         const frame = model.frames[row.pfn + (i << row.order)];
         frame.refs += 1;
         frame.pins += 1;
       }
       return;
+    }
     case 3: {
       if (!row) return;
       const kept = model.frames[row.pfn].flags ^ PRESERVED;
@@ -177,16 +180,15 @@ function compare(random: Prng, table: PageTable, model: Model): void {
   );
   expect(table.foliosAlike(KIND, head.flags & KIND, row.order, row.pfn, 900)).toBe(alike);
   const held = pick(random, HELD);
-  const isHeld = ({ refs, pins }: Frame): boolean =>
-    refs >= held.leastRefs &&
-    refs <= held.mostRefs &&
-    pins >= held.leastPins &&
-    pins <= held.mostPins &&
-    refs - pins >= held.leastBeside;
   expect(table.foliosHeld(held, row.pfn, row.count, row.order)).toBe(
-    model.count(row.pfn, row.count, row.order, isHeld),
+    model.count(row.pfn, row.count, row.order, (frame) => isHeld(held, frame)),
   );
   expect([table.flagsOf(pfn), (flags & KIND) === TAIL ? order : table.orderOf(pfn)]).toEqual([flags, order]);
+}
+
+function isHeld(held: Held, { refs, pins }: Frame): boolean {
+  if (refs < held.leastRefs || refs > held.mostRefs) return false;
+  return pins >= held.leastPins && pins <= held.mostPins && refs - pins >= held.leastBeside;
 }
 
 /** The order of a frame that is no head means nothing. */

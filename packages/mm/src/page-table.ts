@@ -59,6 +59,11 @@ function placeMask(order: number): number {
   return order < BLOCK_ORDER ? (1 << order) - 1 : BLOCK - 1;
 }
 
+/** Blocks from the head of a folio to where the next one can begin. */
+function blocksIn(order: number): number {
+  return order > BLOCK_ORDER ? 1 << (order - BLOCK_ORDER) : 1;
+}
+
 function blockOf(pfn: Pfn): number {
   return pfn >>> BLOCK_ORDER;
 }
@@ -190,7 +195,7 @@ export class PageTable {
   /** How many of `count` folios side by side have these flags in the bits of `mask`, and this order, at their head frames. */
   foliosAlike(mask: number, value: number, order: number, pfn: Pfn, count: number): number {
     const { flags, orders } = this.#blocks;
-    const step = 2 ** order;
+    const step = 1 << order;
     let folios = 0;
     for (let at = pfn; folios < count && at < this.frames;) {
       const block = blockOf(at);
@@ -224,7 +229,7 @@ export class PageTable {
 
   /** How many of `count` folios side by side, which are known to be such, are held so. */
   foliosHeld(held: Held, pfn: Pfn, count: number, order: number): number {
-    const step = 2 ** order;
+    const step = 1 << order;
     const end = pfn + count * step;
     for (let at = pfn; at < end;) {
       const block = blockOf(at);
@@ -234,7 +239,7 @@ export class PageTable {
         if (at < to) return (at - pfn) / step;
       } else {
         const to = this.#mixedFrom(block, blockOf(end - 1) + 1);
-        const stop = this.#blocks.heldEnd(held, block, to, Math.max(1, step / BLOCK));
+        const stop = this.#blocks.heldEnd(held, block, to, blocksIn(order));
         if (stop < to) return (Math.max(at, stop * BLOCK) - pfn) / step;
         at = stop * BLOCK;
       }
@@ -259,7 +264,7 @@ export class PageTable {
 
   /** A frame behind the folio that begins at `pfn`, and behind others like it where they fill blocks. */
   #foliosEnd(pfn: Pfn): Pfn {
-    const end = pfn + 2 ** this.orderOf(pfn);
+    const end = pfn + (1 << this.orderOf(pfn));
     const block = blockOf(pfn);
     return this.#blocks.flags[block] === MIXED ? end : Math.max(end, this.#alikeEnd(block) * BLOCK);
   }
@@ -268,7 +273,7 @@ export class PageTable {
 
   /** Makes of [pfn, pfn + count << order) folios with no pin, whatever was there: of order 0 also free or reserved frames. */
   setFolios(pfn: Pfn, count: number, order: number, flags: number, refs: number): void {
-    const step = 2 ** order;
+    const step = 1 << order;
     const end = pfn + count * step;
     const blocks = this.#blocks;
     if (order > BLOCK_ORDER) {
@@ -297,35 +302,44 @@ export class PageTable {
       return end;
     }
     each.fill(pfn, end, tailOf(flags), 0, 0, 0);
-    for (let at = pfn; at < end; at += 2 ** order) each.set(at, flags, order, refs, 0);
+    for (let at = pfn; at < end; at += 1 << order) each.set(at, flags, order, refs, 0);
     return end;
   }
 
-  /** Adds to the references and pins of `count` folios side by side, which are known to be such. */
-  addCounts(pfn: Pfn, count: number, order: number, refs: number, pins: number): void {
-    const step = 2 ** order;
+  /**
+   * Adds to the references and pins of `count` folios side by side, which are known to be such, up to the first that is not held so.
+   *
+   * @returns how many
+   */
+  addCounts(held: Held, pfn: Pfn, count: number, order: number, refs: number, pins: number): number {
+    const step = 1 << order;
     const end = pfn + count * step;
     for (let at = pfn; at < end;) {
       const block = blockOf(at);
       const last = this.#wholeUntil(at, end, order);
       if (last > block) {
-        at = this.#blocks.add(block, last, Math.max(1, step / BLOCK), refs, pins) * BLOCK;
+        const stop = this.#blocks.add(held, block, last, blocksIn(order), refs, pins);
+        if (stop < last) return (Math.max(at, stop * BLOCK) - pfn) / step;
+        at = stop * BLOCK;
       } else {
         this.#open(block);
-        at = this.#each.add(at, Math.min(end, (block + 1) * BLOCK), step, refs, pins);
+        const to = Math.min(end, (block + 1) * BLOCK);
+        at = this.#each.add(held, at, to, step, refs, pins);
+        if (at < to) return (at - pfn) / step;
       }
     }
+    return count;
   }
 
   /** Gives the heads of `count` folios side by side, which are known to be such, other flags of the same zone and kind. */
   markFolios(flags: number, pfn: Pfn, count: number, order: number): void {
-    const step = 2 ** order;
+    const step = 1 << order;
     const end = pfn + count * step;
     for (let at = pfn; at < end;) {
       const block = blockOf(at);
       const last = this.#wholeUntil(at, end, order);
       if (last > block) {
-        at = this.#blocks.mark(block, last, Math.max(1, step / BLOCK), flags) * BLOCK;
+        at = this.#blocks.mark(block, last, blocksIn(order), flags) * BLOCK;
       } else {
         this.#open(block);
         at = this.#each.mark(at, Math.min(end, (block + 1) * BLOCK), step, flags);
@@ -445,7 +459,7 @@ export class PageTable {
       return;
     }
     this.#each.fill(first, end, tailOf(is), 0, 0, 0);
-    const step = Math.min(2 ** order, BLOCK);
+    const step = Math.min(1 << order, BLOCK);
     for (let at = first; at < end; at += step) this.#each.set(at, is, order, refs[block], pins[block]);
   }
 

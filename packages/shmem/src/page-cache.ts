@@ -26,7 +26,7 @@ export type PageRunVisitor = (index: PageIndex, count: number, pfn: Pfn) => void
 
 export class PageCache {
   /** Frame of the first of 512 pages in a row, or SCATTERED. */
-  readonly #blocks = new BlockIndex();
+  readonly #blocks = new BlockIndex(BLOCK);
   /** A frame for each page of those blocks that are scattered. */
   readonly #entries = new Map<number, Uint32Array>();
   #count = 0;
@@ -51,7 +51,7 @@ export class PageCache {
     for (let at = index, end = index + count; at < end;) {
       const number = Math.floor(at / BLOCK);
       const whole = at % BLOCK === 0 ? Math.floor(end / BLOCK) : number;
-      const filled = this.#blocks.fill(number, whole, pfn + (at - index), BLOCK);
+      const filled = this.#blocks.fill(number, whole, pfn + (at - index));
       if (filled > number) {
         at = filled * BLOCK;
         continue;
@@ -159,7 +159,7 @@ export class PageCache {
         length = alike(entries, at % BLOCK, Math.min(BLOCK, end - number * BLOCK));
       } else {
         pfn = first + (at % BLOCK);
-        length = Math.min(end, this.#blocks.rowEnd(number, Math.ceil(end / BLOCK), BLOCK) * BLOCK) - at;
+        length = Math.min(end, this.#blocks.rowEnd(number, Math.ceil(end / BLOCK)) * BLOCK) - at;
       }
       if (runLength > 0 && (pfn === 0 ? runPfn === 0 : runPfn !== 0 && pfn === runPfn + runLength)) {
         runLength += length;
