@@ -12,7 +12,10 @@ export interface RamSource {
   readonly path?: string;
   /** RAM on this open descriptor, which then belongs to the machine. */
   readonly fd?: number;
-  /** Bytes, or text such as `'4GiB'`; needed where the RAM does not exist yet. A multiple of 4096. It is sparse: it costs what is used. */
+  /**
+   * Bytes, or text such as `'4GiB'`; needed where the RAM does not exist yet, not looked at where it does. A multiple of 4096. It is sparse: it costs
+   * what is used.
+   */
   readonly size?: number | string;
 }
 
