@@ -138,5 +138,5 @@ export class StructView {
 
 /** Bytes that a string takes in UTF-8, without a NUL. */
 export function byteLength(text: string): number {
-  return encoder.encode(text).length;
+  return text === '' ? 0 : encoder.encode(text).length;
 }

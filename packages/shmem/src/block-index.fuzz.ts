@@ -10,7 +10,7 @@ const STEP = 512;
 /** At and near the borders of chunks, and far away. */
 const block = fc.oneof(
   fc.nat(40),
-  fc.nat(5).map((chunk) => chunk * 256),
+  fc.nat(5).map((chunk) => chunk * 1024),
   fc.integer({ min: 1000, max: 1100 }),
   fc.integer({ min: 3000, max: 5200 }),
   fc.nat(2 ** 40),

@@ -1,10 +1,10 @@
 /**
- * A number for each block of a file that is there, by the number of the block. Blocks come in chunks of 512 MiB that exist once used, so a sparse
+ * A number for each block of a file that is there, by the number of the block. Blocks come in chunks of 2 GiB that exist once used, so a sparse
  * file costs what it holds. A chunk whose blocks are one row, their numbers in step (a file in one piece), is described; any other has an array.
  */
 
 /** Blocks in a chunk. */
-const CHUNK = 256;
+const CHUNK = 1024;
 
 interface Chunk {
   /** The number of each of its blocks, 0 where it is not there; undefined while they are one row. */
