@@ -44,6 +44,9 @@ export interface AllocOptions {
   readonly lazy?: boolean;
 }
 
+/** Pages whose memory is taken together at most. */
+const MOST_TOGETHER = 64;
+
 export class PageAllocator extends FolioCounts {
   readonly ram: Ram;
   /** Called before every allocation; throws to make it fail. For failure injection in tests. */
@@ -52,6 +55,8 @@ export class PageAllocator extends FolioCounts {
   readonly #scratch: Zone;
   /** A bit for each frame whose memory was taken from the system; nobody gives it back after boot. */
   readonly #taken: Uint32Array;
+  /** Pages whose memory is taken together when one's is: twice as many each time, so that who wants thousands seldom asks. */
+  #together = 1;
 
   /** @param table frames that are neither reserved nor incoming become free memory */
   constructor(ram: Ram, table: PageTable) {
@@ -126,7 +131,6 @@ export class PageAllocator extends FolioCounts {
    * them does not wait for that. Where the system has none, nothing happens.
    */
   prepare(count: number): void {
-    const { ram } = this;
     let left = count;
     for (let order = 0; order <= MAX_ORDER && left > 0; order++) {
       const blocks = this.#normal.blocks[order];
@@ -134,16 +138,23 @@ export class PageAllocator extends FolioCounts {
         const pfn = i * (1 << order);
         const pages = Math.min(left, 1 << order);
         try {
-          if (ram.populate) ram.populate(pfnToPhys(pfn), pages * PAGE_SIZE);
-          else ram.reserve?.(pfnToPhys(pfn), pages * PAGE_SIZE);
+          this.#populate(pfn, pages);
         } catch (error) {
           if (error instanceof KernelError) return;
           throw error;
         }
-        setBits(this.#taken, pfn, pages);
         left -= pages;
       }
     }
+    this.#together = 1;
+  }
+
+  /** Takes the memory of pages from the system, so that the first touch finds it. */
+  #populate(pfn: Pfn, count: number): void {
+    const { ram } = this;
+    if (ram.populate) ram.populate(pfnToPhys(pfn), count * PAGE_SIZE);
+    else ram.reserve?.(pfnToPhys(pfn), count * PAGE_SIZE);
+    setBits(this.#taken, pfn, count);
   }
 
   /** A live view of a folio's memory. */
@@ -203,11 +214,28 @@ export class PageAllocator extends FolioCounts {
   #reserve(pfn: Pfn, order: number): void {
     const end = pfn + (1 << order);
     if (!this.ram.reserve || findBit(this.#taken, pfn, end, false) === end) return;
+    if (this.#reserveTogether(pfn, end)) return;
     try {
       this.ram.reserve(pfnToPhys(pfn), PAGE_SIZE << order);
       setBits(this.#taken, pfn, 1 << order);
     } catch (error) {
       this.#zoneOf(pfn).put(pfn, order);
+      throw error;
+    }
+  }
+
+  /** Takes the memory of a small block that was just taken out together with that of the free pages behind it. Whether that went well. */
+  #reserveTogether(pfn: Pfn, end: Pfn): boolean {
+    if (!this.ram.populate) return false;
+    const most = Math.min(pfn + this.#together, this.table.frames);
+    this.#together = Math.min(2 * this.#together, MOST_TOGETHER);
+    if (most <= end) return false;
+    try {
+      this.#populate(pfn, this.table.flagsEnd(KIND, FREE, pfn, most) - pfn);
+      return true;
+    } catch (error) {
+      this.#together = 1;
+      if (error instanceof KernelError) return false; // perhaps there is as much as is wanted
       throw error;
     }
   }
