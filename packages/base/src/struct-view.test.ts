@@ -79,6 +79,17 @@ describe('numbers', () => {
     expect(readU64(ser.view, Ser.u64.at)).toBe(fits ? Number(value) : Number.NaN);
   });
 
+  test.for([-1, 0.5, 2 ** 53, Number.NaN])(
+    '%d is no number that a u64 is set to, and nothing is written',
+    (number) => {
+      const ser = new StructView(new Uint8Array(Ser.SIZE).fill(7));
+      expect(() => {
+        ser.setU64(Ser.u64, number);
+      }).toThrow(AssertionError);
+      expect(ser.bytes.every((byte) => byte === 7)).toBe(true);
+    },
+  );
+
   test('writeU64 writes what setU64 writes', () => {
     const { ser } = sample();
     fc.assert(

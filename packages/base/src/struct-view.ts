@@ -77,6 +77,7 @@ export class StructView {
     return this.view.getBigUint64(field.at, true);
   }
 
+  /** @param value a number is of at most 53 bits; a bigint of 64 */
   setU64(field: Field, value: bigint | number): void {
     assert(field.bytes === 8, 'field is not a u64');
     if (typeof value === 'bigint') this.view.setBigUint64(field.at, value, true);

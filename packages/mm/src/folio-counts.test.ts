@@ -210,6 +210,20 @@ describe('runs of folios', () => {
     pages.assertConsistent();
   });
 
+  test('unpinRun past the last that is pinned is a bug, and those before it stay pinned', () => {
+    const pages = setup();
+    const first = pages.alloc(5);
+    carve(pages, first, 5, 2);
+    pages.pinRun(first, 3, 2);
+    expect(() => {
+      pages.unpinRun(first, 8, 2);
+    }).toThrow(AssertionError);
+    const heads = [0, 4, 8, 12].map((i) => first + i);
+    expect(heads.map((pfn) => pages.table.pinsOf(pfn))).toEqual([1, 1, 1, 0]);
+    expect(heads.map((pfn) => pages.table.refsOf(pfn))).toEqual([2, 2, 2, 1]);
+    pages.assertConsistent();
+  });
+
   /** Makes a folio into smaller ones, as if they had been allocated side by side. */
   function carve(pages: PageAllocator, pfn: number, from: number, to: number): void {
     pages.split(pfn);
