@@ -38,11 +38,11 @@ function words(bytes: Uint8Array): Uint32Array {
 
 /** Writes folios into an area of single pages that has room for them, all of them dirty and up to date, and zeros behind them. */
 export function writeFolioArray(ram: Ram, area: VmallocArea, runs: FolioRuns): void {
-  const capacity = area.pageCount * PER_PAGE;
+  const capacity = capacityOf(area);
   assert(area.order === 0 && capacity >= runs.folios, 'the folio array has room for every folio');
   let run = 0;
   let done = 0;
-  forEachPart(ram, area.pfns, 0, capacity, (out, length) => {
+  forEachPart(ram, area, capacity, (out, length) => {
     let place = 0;
     while (place < length && run < runs.length) {
       const step = 1 << runs.orders[run];
@@ -76,36 +76,47 @@ function writeRecords(
   }
 }
 
+/** Where an array lies: a vmalloc area, restored or not. */
+export type ArrayPieces = Pick<VmallocArea, 'pfns' | 'order'>;
+
 /**
- * The pieces of the array of `count` records that a descriptor names.
+ * The pieces of the array that a descriptor names.
  *
- * @throws KernelError EINVAL: the array is damaged or too short
+ * @throws KernelError EINVAL: the array is damaged
  */
-function arrayPieces(ram: Ram, descriptor: VmallocDescriptor, count: number): Uint32Array {
-  if (count > descriptor.totalPages * PER_PAGE) {
-    throw new KernelError(
-      'EINVAL',
-      `a memfd record claims ${count} folios, its array holds ${descriptor.totalPages * PER_PAGE}: it is damaged`,
-    );
-  }
-  return readVmallocPages(ram, descriptor).pfns;
+export function arrayPieces(ram: Ram, descriptor: VmallocDescriptor): ArrayPieces {
+  const { pfns } = readVmallocPages(ram, descriptor);
+  return { pfns, order: descriptor.order };
+}
+
+/** Records that fit into an array. */
+function capacityOf({ pfns, order }: ArrayPieces): number {
+  return pfns.length * (1 << order) * PER_PAGE;
+}
+
+/** Throws where an array has no room for so many records. */
+function checkCount(pieces: ArrayPieces, count: number): void {
+  if (count <= capacityOf(pieces)) return;
+  throw new KernelError(
+    'EINVAL',
+    `a memfd record claims ${count} folios, its array holds ${capacityOf(pieces)}: it is damaged`,
+  );
 }
 
 /** Calls `visit` with the first `count` records of an array, in as few parts as RAM shows them: pieces that lie in a row are one. */
 function forEachPart(
   ram: Ram,
-  pieces: Uint32Array,
-  order: number,
+  { pfns, order }: ArrayPieces,
   count: number,
   visit: (records: Uint32Array, count: number) => void,
 ): void {
   const step = 1 << order;
   const most = MAX_FOLIO_SIZE / PAGE_SIZE;
   for (let from = 0, piece = 0; from < count;) {
-    const first = pieces[piece++];
+    const first = pfns[piece++];
     const border = (Math.floor(first / most) + 1) * most; // every RAM shows so much at once
     let end = first + step;
-    for (; end < border && pieces[piece] === end; piece++) end += step;
+    for (; end < border && pfns[piece] === end; piece++) end += step;
     const length = Math.min((end - first) * PER_PAGE, count - from);
     visit(words(ram.bytes(pfnToPhys(first), PAGE_SIZE * (end - first))), length);
     from += length;
@@ -125,12 +136,13 @@ function checkRecord(high: number, indexHigh: number): void {
  * @throws KernelError EINVAL: the array is damaged, too short, or has a number that no file can have
  */
 export function readFolioArray(ram: Ram, descriptor: VmallocDescriptor, count: number): FolioList {
-  const pieces = arrayPieces(ram, descriptor, count); // before room is made for so many
+  const pieces = arrayPieces(ram, descriptor);
+  checkCount(pieces, count); // before room is made for so many
   const pfns: Uint32Array = new Uint32Array(count);
   const indices = new Uint32Array(count);
   const flags = new Uint16Array(count);
   let n = 0;
-  forEachPart(ram, pieces, descriptor.order, count, (records, length) => {
+  forEachPart(ram, pieces, count, (records, length) => {
     for (let at = 0; at < length * FOLIO_WORDS; at += FOLIO_WORDS) {
       checkRecord(records[at + 1], records[at + 3]);
       if (records[at] === 0) continue;
@@ -143,15 +155,9 @@ export function readFolioArray(ram: Ram, descriptor: VmallocDescriptor, count: n
   return { pfns: pfns.subarray(0, n), indices: indices.subarray(0, n), flags: flags.subarray(0, n) };
 }
 
-/**
- * Calls `visit` with every frame that an array names, whatever else is wrong with its records and their number: for giving them back.
- *
- * @throws KernelError EINVAL: the array itself is damaged
- */
-export function forEachListedFrame(ram: Ram, descriptor: VmallocDescriptor, visit: (pfn: Pfn) => void): void {
-  const capacity = descriptor.totalPages * PER_PAGE;
-  const pieces = arrayPieces(ram, descriptor, capacity);
-  forEachPart(ram, pieces, descriptor.order, capacity, (records, length) => {
+/** Calls `visit` with every frame that an array names, whatever else is wrong with its records and their number: for giving them back. */
+export function forEachListedFrame(ram: Ram, pieces: ArrayPieces, visit: (pfn: Pfn) => void): void {
+  forEachPart(ram, pieces, capacityOf(pieces), (records, length) => {
     for (let at = 0; at < length * FOLIO_WORDS; at += FOLIO_WORDS) {
       if (records[at] !== 0 && (records[at + 1] & PFN_HIGH_MASK) === 0) visit(records[at]);
     }
@@ -159,24 +165,26 @@ export function forEachListedFrame(ram: Ram, descriptor: VmallocDescriptor, visi
 }
 
 /**
- * The same folios as runs, checked to be what one file can have.
+ * The folios that an array of `count` records lists as runs, checked to be what one file can have.
  *
  * @param pages pages of the file
  * @param table knows the order of the folio at each frame, as the preserved memory map has it
  * @param unwritten is given the folios that are not up to date: allocated and never written, so that the file has zeros there
- * @throws KernelError EINVAL: as readFolioArray; or folios that overlap, are out of order, beyond the file, or not at a multiple of their size
+ * @throws KernelError EINVAL: the array is too short or has a number that no file can have; or folios that overlap, are out of order, beyond the
+ * file, or not at a multiple of their size
  */
 export function readFolioRuns(
   ram: Ram,
-  descriptor: VmallocDescriptor,
+  pieces: ArrayPieces,
   count: number,
   pages: number,
   table: PageTable,
   unwritten: Pfn[] = [],
 ): FolioRuns {
+  checkCount(pieces, count);
   const runs = new FolioRuns();
   let next = 0;
-  forEachPart(ram, arrayPieces(ram, descriptor, count), descriptor.order, count, (records, length) => {
+  forEachPart(ram, pieces, count, (records, length) => {
     next = addRecords(records, length, runs, next, pages, table, unwritten);
   });
   return runs;
@@ -228,11 +236,13 @@ function inRow(
   most: number,
 ): number {
   let run = 1;
-  let nextPfn = pfn + size;
-  let nextIndex = index + size;
-  for (let i = at; run < most; i += FOLIO_WORDS, run++, nextPfn += size, nextIndex += size) {
-    if (records[i] !== nextPfn || records[i + 1] !== high) break;
-    if (records[i + 2] !== nextIndex || records[i + 3] !== 0) break;
+  let nextPfn = (pfn + size) | 0;
+  let nextIndex = (index + size) | 0;
+  for (let i = at; run < most; i += FOLIO_WORDS, run++) {
+    const differs = (records[i] ^ nextPfn) | (records[i + 1] ^ high);
+    if ((differs | (records[i + 2] ^ nextIndex) | records[i + 3]) !== 0) break;
+    nextPfn = (nextPfn + size) | 0;
+    nextIndex = (nextIndex + size) | 0;
   }
   return run;
 }

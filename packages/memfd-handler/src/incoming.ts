@@ -4,7 +4,7 @@
  */
 import { KernelError, MAX_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
 import type { Kho, PreservedBlock, VmallocDescriptor } from '@liveupdate/kho';
-import type { FolioRuns } from '@liveupdate/mm';
+import type { FolioRuns, VmallocArea } from '@liveupdate/mm';
 import { SEAL_ALL } from '@liveupdate/shmem';
 import { forEachListedFrame } from './folio-array.ts';
 import { readMemfdArray, readMemfdRecord, readMemfdRuns, type MemfdRecord } from './read-memfd.ts';
@@ -31,24 +31,33 @@ export function takeMemfd(kho: Kho, data: bigint, compatible: string): TakenMemf
   const unwritten: Pfn[] = [];
   let record: MemfdRecord;
   let runs: FolioRuns;
+  let area: VmallocArea | undefined;
   try {
     record = readMemfdRecord(kho.ram, block.pa, compatible);
-    runs = readMemfdRuns(kho.ram, record, kho.pages.table, unwritten);
-    const unknown = record.seals & ~SEAL_ALL;
-    if (unknown !== 0)
-      throw new KernelError(
-        'EOPNOTSUPP',
-        `a memfd record has unknown seals 0x${(unknown >>> 0).toString(16)}`,
-      );
-    freeArray(kho, record.array);
+    checkSeals(record);
+    area = restoreArray(kho, record.array);
+    runs = readMemfdRuns(kho.ram, record, kho.pages.table, unwritten, area);
   } catch (error) {
-    discardMemfd(kho, data, compatible);
+    if (area) discard(kho, block, area);
+    else discardMemfd(kho, data, compatible);
     throw error;
   }
+  area?.free();
   kho.restoreFree(block.pa);
   restoreAll(kho, runs);
   for (const pfn of unwritten) kho.pages.folioBytes(pfn).fill(0);
   return { record, runs };
+}
+
+function checkSeals({ seals }: MemfdRecord): void {
+  const unknown = seals & ~SEAL_ALL;
+  if (unknown === 0) return;
+  throw new KernelError('EOPNOTSUPP', `a memfd record has unknown seals 0x${(unknown >>> 0).toString(16)}`);
+}
+
+/** The array of the folios, ours from now on; undefined where the record has none. */
+function restoreArray(kho: Kho, array: VmallocDescriptor): VmallocArea | undefined {
+  return array.first === 0 ? undefined : kho.restoreVmalloc(array);
 }
 
 /**
@@ -59,13 +68,18 @@ export function discardMemfd(kho: Kho, data: bigint, compatible: string): void {
   const block = incomingBlock(kho, data);
   if (!block) return;
   const record = ifReadable(() => readMemfdRecord(kho.ram, block.pa, compatible));
-  const runs = record && ifReadable(() => readMemfdRuns(kho.ram, record, kho.pages.table));
-  const array = ifReadable(() => readMemfdArray(kho.ram, block.pa, compatible));
+  const area = ifReadable(() => restoreArray(kho, readMemfdArray(kho.ram, block.pa, compatible)));
+  discard(kho, block, area, record);
+}
+
+/** Frees a record, its array, which is restored, and what that lists: in runs where the record is good, else one by one. */
+function discard(kho: Kho, block: PreservedBlock, area?: VmallocArea, record?: MemfdRecord): void {
   const frames: Pfn[] = [];
-  if (array && !runs) ifReadable(() => forEachListedFrame(kho.ram, array, (pfn) => frames.push(pfn)));
-  const isWhole = array && (ifReadable(() => freeArray(kho, array)) ?? false);
+  const runs =
+    area && record && ifReadable(() => readMemfdRuns(kho.ram, record, kho.pages.table, undefined, area));
+  if (area && !runs) forEachListedFrame(kho.ram, area, (pfn) => frames.push(pfn));
+  area?.free();
   kho.restoreFree(block.pa);
-  if (!isWhole) return;
   if (runs) discardRuns(kho, runs);
   for (const pfn of frames) discardFolio(kho, pfn);
 }
@@ -74,11 +88,6 @@ export function discardMemfd(kho: Kho, data: bigint, compatible: string): void {
 function incomingBlock(kho: Kho, data: bigint): PreservedBlock | undefined {
   const block = ifReadable(() => kho.at(data));
   return block && kho.isIncoming(physToPfn(block.pa)) ? block : undefined;
-}
-
-function freeArray(kho: Kho, array: VmallocDescriptor): true {
-  if (array.first !== 0) kho.restoreVmalloc(array).free();
-  return true;
 }
 
 /** Restores every folio, or frees all that it can and throws. */

@@ -1,6 +1,7 @@
 import { AssertionError } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
 import { type PageAllocator } from './page-allocator.ts';
+import { MAX_PINS, MAX_REFS } from './page-table-entries.ts';
 import { HEAD, PRESERVED, SCRATCH } from './page-table.ts';
 import { setup, freeRuns } from './test-allocator.ts';
 
@@ -40,7 +41,7 @@ describe('pins', () => {
 
   test.for<[what: string, spoil: (pages: PageAllocator, pfn: number) => void]>([
     ['a free frame', (pages, pfn) => pages.put(pfn)],
-    ['a folio with as many pins as there can be', (pages, pfn) => setPins(pages, pfn, 0xffff)],
+    ['a folio with as many pins as there can be', (pages, pfn) => setPins(pages, pfn, MAX_PINS)],
   ])('pinRun is all or none: %s', ([, spoil]) => {
     const pages = setup();
     const pfns = Uint32Array.from([pages.alloc(0), pages.alloc(0), pages.alloc(0)]);
@@ -195,9 +196,23 @@ describe('runs of folios', () => {
     ['pinRun that leaves the folios', (pages, first) => pages.pinRun(first, 9, 2)],
     ['unpinRun of what is not pinned', (pages, first) => pages.unpinRun(first, 8, 2)],
     [
+      'getRun of one with as many references as there can be',
+      (pages, first) => {
+        pages.table.set(first + 28, HEAD, 2, MAX_REFS, MAX_PINS);
+        pages.getRun(first, 8, 2);
+      },
+    ],
+    [
+      'pinRun of one with as many references as there can be',
+      (pages, first) => {
+        pages.table.set(first + 28, HEAD, 2, MAX_REFS);
+        pages.pinRun(first, 8, 2);
+      },
+    ],
+    [
       'pinRun of one with as many pins as there can be',
       (pages, first) => {
-        pages.table.set(first + 28, HEAD, 2, 0x1_0000, 0xffff);
+        pages.table.set(first + 28, HEAD, 2, MAX_PINS + 1, MAX_PINS);
         pages.pinRun(first, 8, 2);
       },
     ],

@@ -6,20 +6,18 @@
  */
 import { AssertionError, type Pfn } from '@liveupdate/base';
 import type { FolioRuns } from './folio-runs.ts';
-import type { Held } from './page-table-entries.ts';
+import { MAX_PINS, MAX_REFS, type Held } from './page-table-entries.ts';
 import { HEAD, KIND, PRESERVED, SCRATCH, STALE, type PageTable } from './page-table.ts';
-
-/** Pins that one folio can have. */
-const MAX_PINS = 0xffff;
-const MAX_REFS = 0xffff_ffff;
 
 const ANYHOW: Held = { leastRefs: 0, mostRefs: MAX_REFS, leastPins: 0, mostPins: MAX_PINS, leastBeside: 0 };
 /** By its owner and nobody else. */
 const SOLELY: Held = { ...ANYHOW, leastRefs: 1, mostRefs: 1, mostPins: 0 };
 /** So that a reference can go that is no pin, without freeing the folio. */
 const SHARED: Held = { ...ANYHOW, leastRefs: 2, leastBeside: 1 };
+/** So that a reference more can be counted. */
+const REFERABLE: Held = { ...ANYHOW, mostRefs: MAX_REFS - 1 };
 /** So that a pin more can be counted. */
-const PINNABLE: Held = { ...ANYHOW, mostPins: MAX_PINS - 1 };
+const PINNABLE: Held = { ...REFERABLE, mostPins: MAX_PINS - 1 };
 const PINNED: Held = { ...ANYHOW, leastPins: 1 };
 /** So that a pin can go without freeing the folio. */
 const PINNED_AND_OWNED: Held = { ...PINNED, leastRefs: 2 };
@@ -37,13 +35,13 @@ export abstract class FolioCounts {
   /** Adds a reference to a folio in use. */
   get(pfn: Pfn): void {
     this.#checkHead(pfn);
-    this.table.addCounts(ANYHOW, pfn, 1, this.orderOf(pfn), 1, 0);
+    this.#count(REFERABLE, pfn, 1, this.orderOf(pfn), 0);
   }
 
-  /** Adds a reference to `count` folios in use side by side. */
+  /** Adds a reference to `count` folios in use side by side. All or none. */
   getRun(pfn: Pfn, count: number, order: number): void {
     this.#checkHeads(pfn, count, order);
-    this.table.addCounts(ANYHOW, pfn, count, order, 1, 0);
+    this.#count(REFERABLE, pfn, count, order, 0);
   }
 
   /** Drops a reference; the last one frees the folio. */
@@ -93,10 +91,7 @@ export abstract class FolioCounts {
   /** Pins `count` folios in use side by side: each keeps a reference more and may not be moved. All or none. */
   pinRun(pfn: Pfn, count: number, order: number): void {
     this.#checkHeads(pfn, count, order);
-    const pinned = this.table.addCounts(PINNABLE, pfn, count, order, 1, 1);
-    if (pinned === count) return;
-    this.table.addCounts(ANYHOW, pfn, pinned, order, -1, -1);
-    throw new AssertionError(`frame ${pfn + pinned * (1 << order)} is pinned ${MAX_PINS} times`);
+    this.#count(PINNABLE, pfn, count, order, 1);
   }
 
   /** Takes back a pin of each folio, with its reference; where the owner has let go of a folio already, that frees it. */
@@ -143,6 +138,17 @@ export abstract class FolioCounts {
   /** Order of the folio whose first frame is `pfn`. */
   orderOf(pfn: Pfn): number {
     return this.table.orderOf(pfn);
+  }
+
+  /** Adds a reference, with so many pins, to each of `count` folios that can have one more. All or none. */
+  #count(can: Held, pfn: Pfn, count: number, order: number, pins: number): void {
+    const done = this.table.addCounts(can, pfn, count, order, 1, pins);
+    if (done === count) return;
+    this.table.addCounts(ANYHOW, pfn, done, order, -1, -pins);
+    const at = pfn + done * (1 << order);
+    throw new AssertionError(
+      `frame ${at} has ${this.table.refsOf(at)} references and ${this.table.pinsOf(at)} pins: no more can be counted`,
+    );
   }
 
   /** Drops a reference, with so many pins. */

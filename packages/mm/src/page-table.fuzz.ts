@@ -4,7 +4,7 @@
  */
 import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { expect, test } from 'vitest';
-import type { Held } from './page-table-entries.ts';
+import { MAX_PINS, MAX_REFS, type Held } from './page-table-entries.ts';
 import { FREE, HEAD, INCOMING_HEAD, KIND, PageTable, PRESERVED, SCRATCH, STALE, TAIL } from './page-table.ts';
 import { seed } from './test-seed.ts';
 
@@ -74,7 +74,7 @@ const FLAGS = [FREE, FREE | STALE, HEAD, HEAD, HEAD | PRESERVED, HEAD | SCRATCH,
 const MASKS = [0, KIND, PRESERVED, SCRATCH, STALE, 0xff];
 const HELD: Held[] = [
   { leastRefs: 1, mostRefs: 1, leastPins: 0, mostPins: 0, leastBeside: 0 },
-  { leastRefs: 2, mostRefs: 0xffff_ffff, leastPins: 1, mostPins: 0xffff, leastBeside: 1 },
+  { leastRefs: 2, mostRefs: MAX_REFS, leastPins: 1, mostPins: MAX_PINS, leastBeside: 1 },
 ];
 
 /** Folios in a row, of which the first is one. */

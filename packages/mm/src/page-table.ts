@@ -4,12 +4,12 @@
  * Frames come in blocks of 2 MiB. A block whose folios are all alike (one large folio, free memory, the pages of one file) has one entry, a
  * mixed one has an entry for each frame: work on memory that lies well is done per block, and boot writes nothing for a single frame of it.
  *
- * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. At most 8 bytes per frame, and parts of the
+ * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. At most 6 bytes per frame, and parts of the
  * arrays that are untouched cost the system nothing: frames in blocks alike, and holes in physical memory, which are all zero.
  */
 import { HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
 import { firstOther } from './byte-scan.ts';
-import { Entries, type Held } from './page-table-entries.ts';
+import { countOf, Entries, pinsIn, refsIn, type Held } from './page-table-entries.ts';
 import type { RamPiece } from './ram.ts';
 
 /** What a frame is; the low three bits of its flags. Never handed out: the boot page, holes in physical memory. */
@@ -119,19 +119,15 @@ export class PageTable {
 
   /** References to the folio that begins at this frame. */
   refsOf(pfn: Pfn): number {
-    return this.#headEntry(pfn, this.#blocks.refs, this.#each.refs);
+    return refsIn(this.#headEntry(pfn, this.#blocks.counts, this.#each.counts));
   }
 
   /** Pins of the folio that begins at this frame. */
   pinsOf(pfn: Pfn): number {
-    return this.#headEntry(pfn, this.#blocks.pins, this.#each.pins);
+    return pinsIn(this.#headEntry(pfn, this.#blocks.counts, this.#each.counts));
   }
 
-  #headEntry(
-    pfn: Pfn,
-    ofBlocks: Uint8Array | Uint16Array | Uint32Array,
-    ofEach: Uint8Array | Uint16Array | Uint32Array,
-  ): number {
+  #headEntry(pfn: Pfn, ofBlocks: Uint8Array | Int32Array, ofEach: Uint8Array | Int32Array): number {
     const block = blockOf(pfn);
     if (this.#blocks.flags[block] === MIXED) return ofEach[pfn];
     return (pfn & placeMask(this.#blocks.orders[block])) === 0 ? ofBlocks[block] : 0;
@@ -152,7 +148,7 @@ export class PageTable {
   /** Gives one frame a state, whatever is around it. */
   set(pfn: Pfn, flags: number, order = 0, refs = 0, pins = 0): void {
     this.#open(blockOf(pfn));
-    this.#each.set(pfn, flags, order, refs, pins);
+    this.#each.set(pfn, flags, order, countOf(refs, pins));
   }
 
   // ---- Looking along a range -----------------------------------------------------------------------------------------------------
@@ -277,14 +273,14 @@ export class PageTable {
     const end = pfn + count * step;
     const blocks = this.#blocks;
     if (order > BLOCK_ORDER) {
-      blocks.fill(blockOf(pfn), blockOf(end - 1) + 1, tailOf(flags), 0, 0, 0);
-      for (let at = pfn; at < end; at += step) blocks.set(blockOf(at), flags, order, refs, 0);
+      blocks.fill(blockOf(pfn), blockOf(end - 1) + 1, tailOf(flags), 0, 0);
+      for (let at = pfn; at < end; at += step) blocks.set(blockOf(at), flags, order, refs);
       return;
     }
     for (let at = pfn; at < end;) {
       const to = this.#wholeEnd(at, end);
       if (to > at) {
-        blocks.fill(blockOf(at), blockOf(to - 1) + 1, flags, order, refs, 0);
+        blocks.fill(blockOf(at), blockOf(to - 1) + 1, flags, order, refs);
         at = to;
       } else {
         at = this.#setInBlock(at, Math.min(end, (blockOf(at) + 1) * BLOCK), order, flags, refs);
@@ -297,12 +293,12 @@ export class PageTable {
     const each = this.#each;
     this.#open(blockOf(pfn));
     if (order === 0) {
-      each.fill(pfn, end, flags, 0, refs, 0);
+      each.fill(pfn, end, flags, 0, refs);
       if (end % BLOCK === 0) this.#close(blockOf(pfn), flags, refs);
       return end;
     }
-    each.fill(pfn, end, tailOf(flags), 0, 0, 0);
-    for (let at = pfn; at < end; at += 1 << order) each.set(at, flags, order, refs, 0);
+    each.fill(pfn, end, tailOf(flags), 0, 0);
+    for (let at = pfn; at < end; at += 1 << order) each.set(at, flags, order, refs);
     return end;
   }
 
@@ -447,7 +443,7 @@ export class PageTable {
 
   /** Makes a block a mixed one. */
   #open(block: number): void {
-    const { flags, orders, refs, pins } = this.#blocks;
+    const { flags, orders, counts } = this.#blocks;
     const is = flags[block];
     if (is === MIXED) return;
     flags[block] = MIXED;
@@ -455,12 +451,12 @@ export class PageTable {
     const end = Math.min(first + BLOCK, this.frames);
     const order = orders[block];
     if (order === 0) {
-      this.#each.fill(first, end, is, 0, refs[block], pins[block]);
+      this.#each.fill(first, end, is, 0, counts[block]);
       return;
     }
-    this.#each.fill(first, end, tailOf(is), 0, 0, 0);
+    this.#each.fill(first, end, tailOf(is), 0, 0);
     const step = Math.min(1 << order, BLOCK);
-    for (let at = first; at < end; at += step) this.#each.set(at, is, order, refs[block], pins[block]);
+    for (let at = first; at < end; at += step) this.#each.set(at, is, order, counts[block]);
   }
 
   /** Makes a mixed block one whose folios are alike, where all of them are of order 0, have these flags and references and no pin. */
@@ -468,9 +464,9 @@ export class PageTable {
     const each = this.#each;
     const first = block * BLOCK;
     const end = first + BLOCK;
-    if (each.flags[first] !== flags || each.refs[first] !== refs) return;
+    if (each.flags[first] !== flags || each.counts[first] !== refs) return;
     if (this.#singlesEnd(ALL, flags, first, end) < end) return;
-    for (let at = first; at < end; at++) if (each.refs[at] !== refs || each.pins[at] !== 0) return;
-    this.#blocks.set(block, flags, 0, refs, 0);
+    for (let at = first; at < end; at++) if (each.counts[at] !== refs) return; // with no pin
+    this.#blocks.set(block, flags, 0, refs);
   }
 }
