@@ -9,6 +9,7 @@
  */
 import { HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
 import { firstOther } from './byte-scan.ts';
+import { MIXED, PageBlocks } from './page-blocks.ts';
 import { countOf, Entries, pinsIn, refsIn, type Held } from './page-table-entries.ts';
 import type { RamPiece } from './ram.ts';
 
@@ -29,8 +30,6 @@ export const SCRATCH = 16;
 /** Handed to the next kernel. A frame in use that may not be freed, moved or preserved again. */
 export const PRESERVED = 32;
 
-/** In place of a block's flags: look at its frames. */
-const MIXED = 64;
 /** All bits of a flag byte. */
 const ALL = 0xff;
 
@@ -75,7 +74,7 @@ export class PageTable {
    * Of each block that is not mixed, what its folios are, at their heads. Of folios larger than a block, the first block is the head, the
    * others are tails of order 0.
    */
-  readonly #blocks: Entries;
+  readonly #blocks: PageBlocks;
   /** Of each frame; means nothing where its block is not mixed. */
   readonly #each: Entries;
 
@@ -88,7 +87,7 @@ export class PageTable {
   constructor(ramSize: number, memory: readonly RamPiece[] = [{ pa: 0, length: ramSize }]) {
     this.frames = physToPfn(ramSize);
     this.#each = new Entries(this.frames);
-    this.#blocks = new Entries(Math.ceil(this.frames / BLOCK));
+    this.#blocks = new PageBlocks(Math.ceil(this.frames / BLOCK));
     for (const { pa, length } of memory) {
       const first = physToPfn(pa);
       this.setFolios(first, physToPfn(pa + length) - first, 0, FREE, 0);
@@ -99,9 +98,9 @@ export class PageTable {
 
   flagsOf(pfn: Pfn): number {
     const block = blockOf(pfn);
-    const flags = this.#blocks.flags[block];
+    const flags = this.#blocks.flagsAt(block);
     if (flags === MIXED) return this.#each.flags[pfn];
-    return (pfn & placeMask(this.#blocks.orders[block])) === 0 ? flags : tailOf(flags);
+    return (pfn & placeMask(this.#blocks.orderAt(block))) === 0 ? flags : tailOf(flags);
   }
 
   kindOf(pfn: Pfn): number {
@@ -114,23 +113,26 @@ export class PageTable {
 
   /** Order of the folio that begins at this frame; means nothing where none does. */
   orderOf(pfn: Pfn): number {
-    return this.#headEntry(pfn, this.#blocks.orders, this.#each.orders);
+    const block = blockOf(pfn);
+    if (this.#blocks.flagsAt(block) === MIXED) return this.#each.orders[pfn];
+    const order = this.#blocks.orderAt(block);
+    return (pfn & placeMask(order)) === 0 ? order : 0;
   }
 
   /** References to the folio that begins at this frame. */
   refsOf(pfn: Pfn): number {
-    return refsIn(this.#headEntry(pfn, this.#blocks.counts, this.#each.counts));
+    return refsIn(this.#countOf(pfn));
   }
 
   /** Pins of the folio that begins at this frame. */
   pinsOf(pfn: Pfn): number {
-    return pinsIn(this.#headEntry(pfn, this.#blocks.counts, this.#each.counts));
+    return pinsIn(this.#countOf(pfn));
   }
 
-  #headEntry(pfn: Pfn, ofBlocks: Uint8Array | Int32Array, ofEach: Uint8Array | Int32Array): number {
+  #countOf(pfn: Pfn): number {
     const block = blockOf(pfn);
-    if (this.#blocks.flags[block] === MIXED) return ofEach[pfn];
-    return (pfn & placeMask(this.#blocks.orders[block])) === 0 ? ofBlocks[block] : 0;
+    if (this.#blocks.flagsAt(block) === MIXED) return this.#each.counts[pfn];
+    return (pfn & placeMask(this.#blocks.orderAt(block))) === 0 ? this.#blocks.countAt(block) : 0;
   }
 
   /** What every frame is, as the methods above say it, in arrays of their own: for looking at all of it. */
@@ -165,23 +167,23 @@ export class PageTable {
 
   /** The first frame of [pfn, end) whose flags are not `value` in the bits of `mask`; `end` where there is none. */
   flagsEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
-    const { flags, orders } = this.#blocks;
     const each = this.#each;
     let at = pfn;
     while (at < end) {
       const block = blockOf(at);
       const to = Math.min(end, (block + 1) * BLOCK);
-      if (flags[block] === MIXED) {
+      const flags = this.#blocks.flagsAt(block);
+      if (flags === MIXED) {
         at = firstOther(each.flags, each.flagWords, at, to, mask, value);
         if (at < to) return at;
         continue;
       }
-      const place = placeMask(orders[block]);
+      const place = placeMask(this.#blocks.orderAt(block));
       const isHead = (at & place) === 0;
-      const head = (flags[block] & mask) === value;
-      const tail = place === 0 ? head : (tailOf(flags[block]) & mask) === value;
+      const head = (flags & mask) === value;
+      const tail = place === 0 ? head : (tailOf(flags) & mask) === value;
       if (isHead ? !head : !tail) return at;
-      if (head === tail) at = this.#alikeEnd(block) * BLOCK;
+      if (head === tail) at = this.#blocks.alikeEnd(block, blockOf(end - 1) + 1) * BLOCK;
       else if (isHead) at += 1;
       else at = Math.min(to, (at | place) + 1);
     }
@@ -190,18 +192,20 @@ export class PageTable {
 
   /** How many of `count` folios side by side have these flags in the bits of `mask`, and this order, at their head frames. */
   foliosAlike(mask: number, value: number, order: number, pfn: Pfn, count: number): number {
-    const { flags, orders } = this.#blocks;
     const step = 1 << order;
+    const end = Math.min(pfn + count * step, this.frames);
     let folios = 0;
     for (let at = pfn; folios < count && at < this.frames;) {
       const block = blockOf(at);
+      const flags = this.#blocks.flagsAt(block);
       const isHead = (at & placeMask(order)) === 0;
-      if (flags[block] !== MIXED && orders[block] === order && isHead) {
-        if ((flags[block] & mask) !== value) break;
-        const to = order > BLOCK_ORDER ? at + step : this.#alikeEnd(block) * BLOCK;
+      if (flags !== MIXED && this.#blocks.orderAt(block) === order && isHead) {
+        if ((flags & mask) !== value) break;
+        const to =
+          order > BLOCK_ORDER ? at + step : this.#blocks.alikeEnd(block, blockOf(end - 1) + 1) * BLOCK;
         folios += (to - at) / step;
         at = to;
-      } else if (flags[block] === MIXED && order === 0) {
+      } else if (flags === MIXED && order === 0) {
         const to = Math.min(at + count - folios, (block + 1) * BLOCK, this.frames);
         const stop = this.#singlesEnd(mask, value, at, to);
         folios += stop - at;
@@ -229,12 +233,12 @@ export class PageTable {
     const end = pfn + count * step;
     for (let at = pfn; at < end;) {
       const block = blockOf(at);
-      if (this.#blocks.flags[block] === MIXED) {
+      if (this.#blocks.flagsAt(block) === MIXED) {
         const to = Math.min(end, (block + 1) * BLOCK);
         at = this.#each.heldEnd(held, at, to, step);
         if (at < to) return (at - pfn) / step;
       } else {
-        const to = this.#mixedFrom(block, blockOf(end - 1) + 1);
+        const to = this.#blocks.mixedFrom(block, blockOf(end - 1) + 1);
         const stop = this.#blocks.heldEnd(held, block, to, blocksIn(order));
         if (stop < to) return (Math.max(at, stop * BLOCK) - pfn) / step;
         at = stop * BLOCK;
@@ -262,7 +266,8 @@ export class PageTable {
   #foliosEnd(pfn: Pfn): Pfn {
     const end = pfn + (1 << this.orderOf(pfn));
     const block = blockOf(pfn);
-    return this.#blocks.flags[block] === MIXED ? end : Math.max(end, this.#alikeEnd(block) * BLOCK);
+    if (this.#blocks.flagsAt(block) === MIXED) return end;
+    return Math.max(end, this.#blocks.alikeEnd(block, this.#blocks.length) * BLOCK);
   }
 
   // ---- Changing a range ----------------------------------------------------------------------------------------------------------
@@ -351,12 +356,12 @@ export class PageTable {
    */
   markSingles(before: number, after: number, pfns: Uint32Array, from: number, end: number): number {
     const { flags, orders } = this.#each;
-    const blocks = this.#blocks.flags;
+    const blocks = this.#blocks;
     let pfn = pfns[from];
     for (let at = from; at < end; at++) {
       const next = at + 1 < end ? pfns[at + 1] : 0;
       if (next === pfn + 1) return at - from;
-      if (blocks[blockOf(pfn)] !== MIXED) {
+      if (blocks.flagsAt(blockOf(pfn)) !== MIXED) {
         if (pfn >= this.frames || this.flagsOf(pfn) !== before || this.orderOf(pfn) !== 0) return at - from;
         this.#open(blockOf(pfn));
       }
@@ -394,19 +399,20 @@ export class PageTable {
 
   /** Keeps some bits of the flags of each frame and sets others. */
   #changeFlags(keep: number, set: number, pfn: Pfn, count: number): void {
+    const blocks = this.#blocks;
     const end = pfn + count;
     for (let at = pfn; at < end;) {
       const block = blockOf(at);
-      const to = Math.min(end, (block + 1) * BLOCK);
-      if (this.#wholeUntil(at, to, 0) > block && this.#blocks.orders[block] === 0) {
-        const { flags } = this.#blocks;
-        flags[block] = (flags[block] & keep) | set;
+      const last = this.#wholeUntil(at, end, 0);
+      if (last > block && blocks.orderAt(block) === 0) {
+        const alike = blocks.alikeEnd(block, last);
+        at = blocks.mark(block, alike, 1, (blocks.flagsAt(block) & keep) | set) * BLOCK;
       } else {
         this.#open(block);
         const { flags } = this.#each;
-        for (let i = at; i < to; i++) flags[i] = (flags[i] & keep) | set;
+        for (const to = Math.min(end, (block + 1) * BLOCK); at < to; at++)
+          flags[at] = (flags[at] & keep) | set;
       }
-      at = to;
     }
   }
 
@@ -425,38 +431,25 @@ export class PageTable {
   #wholeUntil(pfn: Pfn, end: Pfn, order: number): number {
     const block = blockOf(pfn);
     const to = order < BLOCK_ORDER ? this.#wholeEnd(pfn, end) : end;
-    return to > pfn ? this.#mixedFrom(block, blockOf(to - 1) + 1) : block;
-  }
-
-  /** The first mixed one of blocks [block, end), `end` where there is none. */
-  #mixedFrom(block: number, end: number): number {
-    const { flags, flagWords } = this.#blocks;
-    return firstOther(flags, flagWords, block, end, MIXED, 0);
-  }
-
-  /** The first block from this one on that has not the same flags and order. */
-  #alikeEnd(block: number): number {
-    const { flags, flagWords, orders, orderWords } = this.#blocks;
-    const end = firstOther(flags, flagWords, block, Math.ceil(this.frames / BLOCK), ALL, flags[block]);
-    return firstOther(orders, orderWords, block, end, ALL, orders[block]);
+    return to > pfn ? this.#blocks.mixedFrom(block, blockOf(to - 1) + 1) : block;
   }
 
   /** Makes a block a mixed one. */
   #open(block: number): void {
-    const { flags, orders, counts } = this.#blocks;
-    const is = flags[block];
+    const is = this.#blocks.flagsAt(block);
     if (is === MIXED) return;
-    flags[block] = MIXED;
+    const order = this.#blocks.orderAt(block);
+    const count = this.#blocks.countAt(block);
+    this.#blocks.set(block, MIXED, 0, 0);
     const first = block * BLOCK;
     const end = Math.min(first + BLOCK, this.frames);
-    const order = orders[block];
     if (order === 0) {
-      this.#each.fill(first, end, is, 0, counts[block]);
+      this.#each.fill(first, end, is, 0, count);
       return;
     }
     this.#each.fill(first, end, tailOf(is), 0, 0);
     const step = Math.min(1 << order, BLOCK);
-    for (let at = first; at < end; at += step) this.#each.set(at, is, order, counts[block]);
+    for (let at = first; at < end; at += step) this.#each.set(at, is, order, count);
   }
 
   /** Makes a mixed block one whose folios are alike, where all of them are of order 0, have these flags and references and no pin. */
