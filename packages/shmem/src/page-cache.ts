@@ -1,20 +1,21 @@
 /**
  * The pages of one file: from page index to page frame (kernel: the address space's xarray). In blocks of 2 MiB that exist once used, so a sparse
- * file costs what it holds. A block whose pages lie in a row in RAM (a large folio, or single pages that came in one piece) is one number, any other
- * has 4 bytes per page: work on a file is done per block where it lies well, and not per page.
+ * file costs what it holds. A block whose pages lie in a row in RAM (a large folio, or single pages that came in one piece) is one number, or two where
+ * it is not full; any other has 4 bytes per page: work on a file is done per block where it lies well, and not per page.
  *
  * Always: a folio lies at an index that is a multiple of its size, with one entry for each of its pages. 0 means a hole. A block that is there has a
  * page.
  */
 import { AssertionError, type PageIndex, type Pfn } from '@liveupdate/base';
 import { BlockIndex } from './block-index.ts';
+import { NumberRow } from './number-row.ts';
 import { PageSet } from './page-set.ts';
 
 /** Entries in a block: 2 MiB of file, as much as the largest folio that a file of ours gets. */
 const BLOCK = 512;
 
-/** In place of a block's first frame: its pages do not lie in a row. */
-const SCATTERED = 0xffff_ffff;
+/** In place of a block's first frame: it is not full, or its pages do not lie in a row. */
+const PARTED = 0xffff_ffff;
 
 export interface PageRange {
   readonly index: PageIndex;
@@ -25,10 +26,10 @@ export interface PageRange {
 export type PageRunVisitor = (index: PageIndex, count: number, pfn: Pfn) => void;
 
 export class PageCache {
-  /** Frame of the first of 512 pages in a row, or SCATTERED. */
+  /** Frame of the first of 512 pages in a row, or PARTED. */
   readonly #blocks = new BlockIndex(BLOCK);
-  /** A frame for each page of those blocks that are scattered. */
-  readonly #entries = new Map<number, Uint32Array>();
+  /** The frames of those blocks that are parted. */
+  readonly #parted = new Map<number, NumberRow>();
   #count = 0;
   /** Pages that are there and were never written: allocated ahead. They read as zeros, and seeking takes them for holes. */
   readonly #unwritten = new PageSet();
@@ -43,7 +44,7 @@ export class PageCache {
     const number = Math.floor(index / BLOCK);
     const first = this.#blocks.get(number);
     if (first === 0) return 0;
-    return first === SCATTERED ? this.#entries.get(number)![index % BLOCK] : first + (index % BLOCK);
+    return first === PARTED ? this.#parted.get(number)!.get(index % BLOCK) : first + (index % BLOCK);
   }
 
   /** Puts `count` pages in a row, in frames in a row, into holes. */
@@ -59,10 +60,8 @@ export class PageCache {
       const to = Math.min(end, (number + 1) * BLOCK);
       const block = this.#open(number);
       const last = to - number * BLOCK;
-      for (let i = at % BLOCK, frame = pfn + (at - index); i < last; i++, frame++) {
-        if (block[i] !== 0) throw isThere(number * BLOCK + i);
-        block[i] = frame;
-      }
+      const stop = block.fill(at % BLOCK, last, pfn + (at - index));
+      if (stop < last) throw isThere(number * BLOCK + stop);
       this.#close(number, block);
       at = to;
     }
@@ -71,25 +70,19 @@ export class PageCache {
 
   /** Puts single pages `pfns[from ..]` into `count` holes in a row. */
   insertMany(index: PageIndex, pfns: Uint32Array, from: number, count: number): void {
-    for (let at = index, end = index + count; at < end;) {
-      const number = Math.floor(at / BLOCK);
-      const to = Math.min(end, (number + 1) * BLOCK);
-      const block = this.#open(number);
-      const last = to - number * BLOCK;
-      for (let i = at % BLOCK, next = from + (at - index); i < last; i++, next++) {
-        if (block[i] !== 0) throw isThere(number * BLOCK + i);
-        block[i] = pfns[next];
-      }
-      this.#close(number, block);
-      at = to;
+    for (let done = 0; done < count;) {
+      const first = pfns[from + done];
+      let row = 1;
+      while (done + row < count && pfns[from + done + row] === first + row) row += 1;
+      this.insert(index + done, first, row);
+      done += row;
     }
-    this.#count += count;
   }
 
   /** Replaces the frame of one page. */
   replace(index: PageIndex, pfn: Pfn): void {
     if (this.at(index) === 0) throw new AssertionError(`page ${index} of the file is a hole`);
-    this.#open(Math.floor(index / BLOCK))[index % BLOCK] = pfn;
+    this.#open(Math.floor(index / BLOCK)).replace(index % BLOCK, pfn);
   }
 
   /** Makes `count` pages holes. Their frames must have been taken care of. */
@@ -105,20 +98,18 @@ export class PageCache {
   }
 
   #removeFrom(number: number, first: Pfn, from: number, to: number): void {
-    if (first !== SCATTERED && to - from === BLOCK) {
+    if (first !== PARTED && to - from === BLOCK) {
       this.#count -= BLOCK;
       this.#blocks.set(number, 0);
       return;
     }
-    const entries = this.#open(number);
-    for (let i = from; i < to; i++) {
-      if (entries[i] === 0) continue;
-      entries[i] = 0;
-      this.#count -= 1;
-    }
-    if (entries[0] !== 0 || alike(entries, 0, BLOCK) < BLOCK) return;
+    const block = this.#open(number);
+    const before = block.count;
+    block.clear(from, to);
+    this.#count -= before - block.count;
+    if (block.count > 0) return;
     this.#blocks.set(number, 0);
-    this.#entries.delete(number);
+    this.#parted.delete(number);
   }
 
   /** Parts of the file from page `index` on that may hold pages, in order. All else from there on is a hole, however long the file. */
@@ -153,10 +144,11 @@ export class PageCache {
       let length = Math.min(end, (number + 1) * BLOCK) - at;
       if (first === 0) {
         if (at + length < end) length = Math.min(end, this.#blocks.next(number + 1) * BLOCK) - at;
-      } else if (first === SCATTERED) {
-        const entries = this.#entries.get(number)!;
-        pfn = entries[at % BLOCK];
-        length = alike(entries, at % BLOCK, Math.min(BLOCK, end - number * BLOCK));
+      } else if (first === PARTED) {
+        const block = this.#parted.get(number)!;
+        const i = at % BLOCK;
+        pfn = block.get(i);
+        length = block.runEnd(i, Math.min(BLOCK, end - number * BLOCK), pfn) - i;
       } else {
         pfn = first + (at % BLOCK);
         length = Math.min(end, this.#blocks.rowEnd(number, Math.ceil(end / BLOCK)) * BLOCK) - at;
@@ -208,7 +200,7 @@ export class PageCache {
       const number = Math.floor(at / BLOCK);
       const to = Math.min(end, (number + 1) * BLOCK);
       const first = this.#unwritten.isEmpty ? this.#blocks.get(number) : 0;
-      if (first !== 0 && first !== SCATTERED) at = to;
+      if (first !== 0 && first !== PARTED) at = to;
       for (; at < to; at++) if (!this.#isData(at)) return at;
     }
     return end;
@@ -220,36 +212,25 @@ export class PageCache {
 
   // ---- Blocks ----------------------------------------------------------------------------------------------------------------------
 
-  /** A block with an entry for each page, to be changed. */
-  #open(number: number): Uint32Array {
+  /** A block as what it has for each page, to be changed. */
+  #open(number: number): NumberRow {
     const first = this.#blocks.get(number);
-    if (first === SCATTERED) return this.#entries.get(number)!;
-    const entries = new Uint32Array(BLOCK);
-    if (first !== 0) for (let i = 0; i < BLOCK; i++) entries[i] = first + i;
-    this.#blocks.set(number, SCATTERED);
-    this.#entries.set(number, entries);
-    return entries;
+    if (first === PARTED) return this.#parted.get(number)!;
+    const block = new NumberRow(BLOCK, 1);
+    if (first !== 0) block.fill(0, BLOCK, first);
+    this.#blocks.set(number, PARTED);
+    this.#parted.set(number, block);
+    return block;
   }
 
   /** Makes a block one number again where its pages have come to lie in a row. */
-  #close(number: number, block: Uint32Array): void {
-    const first = block[0];
-    if (first === 0 || block[BLOCK - 1] !== first + BLOCK - 1 || alike(block, 0, BLOCK) < BLOCK) return;
+  #close(number: number, block: NumberRow): void {
+    if (block.count < BLOCK) return;
+    const first = block.get(0);
+    if (block.runEnd(0, BLOCK, first) < BLOCK) return;
     this.#blocks.set(number, first);
-    this.#entries.delete(number);
+    this.#parted.delete(number);
   }
-}
-
-/** How many entries from `from` up to `to` go on what the first of them is: a run of frames, or of holes. */
-function alike(block: Uint32Array, from: number, to: number): number {
-  const step = block[from] === 0 ? 0 : 1;
-  let expected = block[from];
-  let i = from;
-  while (i < to && block[i] === expected) {
-    i += 1;
-    expected += step;
-  }
-  return i - from;
 }
 
 function isThere(index: PageIndex): AssertionError {
