@@ -38,6 +38,23 @@ async function handedOver(path: string, content: Uint8Array, size = 16 * MIB): P
   await machine.handOver();
 }
 
+/** Pages of the largest file that a RAM of 16 MiB can hand over beside two of a page. */
+async function mostPages(directory: Directory): Promise<number> {
+  for (let pages = (16 * MIB) / PAGE_SIZE; ; pages--) {
+    const machine = await newMachine(join(directory.path, 'measured'), 16 * MIB);
+    try {
+      for (const [session, length] of [1, pages, 1].entries())
+        await preserveFile(machine, String(session), 1n, new Uint8Array(length * PAGE_SIZE).fill(1));
+      machine.kernel.kho.checkRoomForNext();
+      return pages;
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ENOMEM' });
+    } finally {
+      machine.remove();
+    }
+  }
+}
+
 /** All files of a RAM by session/token, and the RAM is gone. */
 async function filesOf(path: string): Promise<Record<string, Buffer>> {
   const machine = await Machine.open({ path });
@@ -203,6 +220,48 @@ describe('import', () => {
     const files = await filesOf(ram);
     expect(Object.keys(files)).toEqual(['a/1']);
     expect(files['a/1'].equals(content)).toBe(true);
+  });
+
+  test('into a RAM that is as full as it can be, or by a few pages less: nothing that was there is lost', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    const from = directory.write('from', 'small');
+    let imported = 0;
+    for (let pages = await mostPages(directory); imported < 3; pages--) {
+      const contents = [
+        randomBytes(PAGE_SIZE, 1),
+        randomBytes(pages * PAGE_SIZE, 2),
+        randomBytes(PAGE_SIZE, 3),
+      ];
+      const machine = await newMachine(ram, 16 * MIB);
+      for (const [i, content] of contents.entries()) await preserveFile(machine, `session ${i}`, 1n, content);
+      await machine.handOver();
+      const { status, stderr } = await runHere('import', ram, 'new/1', from);
+      if (status !== 0) expect([status, stderr]).toEqual([1, expect.stringContaining('ENOMEM')]);
+      imported += status === 0 ? 1 : 0;
+      const files = await filesOf(ram);
+      expect(Object.keys(files)).toHaveLength(status === 0 ? 4 : 3);
+      for (const [i, content] of contents.entries())
+        expect(files[`session ${i}/1`].equals(content)).toBe(true);
+    }
+  });
+
+  test('of the largest file that fits, and of some that are a page too large', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    await handedOver(ram, randomBytes(PAGE_SIZE, 1));
+    let refused = 0;
+    for (let pages = (await mostPages(directory)) + 8; ; pages--, refused++) {
+      const from = directory.write('from', randomBytes(pages * PAGE_SIZE, pages));
+      const { status, stderr } = await runHere('import', ram, 'a/2', from);
+      if (status === 0) break;
+      expect([status, stderr]).toEqual([1, expect.stringContaining('ENOMEM')]);
+      expect((await runHere('inspect', ram)).status).toBe(0);
+    }
+    expect(refused).toBeGreaterThan(0);
+    const files = await filesOf(ram);
+    expect(files['a/1'].equals(randomBytes(PAGE_SIZE, 1))).toBe(true);
+    expect(files['a/2'].equals(fs.readFileSync(join(directory.path, 'from')))).toBe(true);
   });
 
   test('nothing to import, or nowhere to put it: no RAM is made or touched', async () => {

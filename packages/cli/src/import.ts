@@ -11,6 +11,7 @@ import { createWriteStream } from '@liveupdate/streams';
 import { progressOnTerminal } from './open-image.ts';
 import type { FileName } from './option-values.ts';
 import { silent, type Progress } from './progress.ts';
+import { checkRoomToTakeAlong, takeAlong } from './take-along.ts';
 
 export interface ImportOptions {
   /** Bytes of RAM, where there is none yet. */
@@ -25,8 +26,8 @@ const CHUNK = 2 * 2 ** 20;
 /**
  * Puts the file `from` into the RAM `to`, as `which`. Returns the exit code.
  *
- * @throws KernelError EEXIST: the session has such a file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it. Others as
- * Machine.open has them. What was in the RAM is handed over as it was; a RAM that was made for this is gone again.
+ * @throws KernelError EEXIST: the session has such a file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it, or none to
+ * hand over again what is there. Others as Machine.open has them. What was in the RAM is handed over as it was; a RAM that was made for this is gone again.
  */
 export async function runImport(
   to: string,
@@ -37,6 +38,7 @@ export async function runImport(
   const source = openSource(from); // before anything is taken over
   const path = to.includes('/') ? to : ramPath(to);
   const isNew = !fs.existsSync(path);
+  if (!isNew) await checkRoomToTakeAlong(path); // nor is what could not be handed over again
   const machine = await Machine.open({ path, ...(size !== undefined && { size }) });
   let imported: number;
   try {
@@ -70,17 +72,6 @@ function openSource(from: string): Source {
   return { stream: fs.createReadStream(from, { fd, highWaterMark: CHUNK }), size: stat.size };
 }
 
-/** Every session of the generation before, with all of its files, for the next one. */
-async function takeAlong({ luo }: Kernel): Promise<void> {
-  for (const incoming of luo.incomingSessions) {
-    const { name } = incoming;
-    const retrieved = luo.retrieveSession(name);
-    const session = luo.createSession(name);
-    for (const { token } of retrieved.files) await session.preserve(await retrieved.retrieve(token), token);
-    await retrieved.finish();
-  }
-}
-
 /** Runs work that a signal ends: the process must not die before it has handed over. */
 async function untilTold<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
@@ -102,7 +93,7 @@ async function untilTold<T>(work: (signal: AbortSignal) => Promise<T>): Promise<
 }
 
 async function importInto(
-  { luo, shmem }: Kernel,
+  { kho, luo, shmem }: Kernel,
   { session: name, token }: FileName,
   source: Source,
   huge: boolean,
@@ -129,6 +120,12 @@ async function importInto(
       progress.stop();
     }
     await session.preserve(file, token);
+    try {
+      kho.checkRoomForNext();
+    } catch (error) {
+      await session.unpreserve(token);
+      throw error;
+    }
     return file.size;
   } catch (error) {
     if (!there) await session.close(); // it was made for this file

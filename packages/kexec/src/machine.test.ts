@@ -57,6 +57,28 @@ async function readBack(machine: Machine): Promise<string> {
 }
 
 describe('a machine', () => {
+  it('hands over nothing that leaves the next generation no memory to boot, and goes on', async () => {
+    const machine = await openMachine();
+    const { shmem, luo, pages } = machine.kernel;
+    const session = luo.createSession('s');
+    const file = shmem.memfdCreate('file');
+    file.write(text.encode('kept'));
+    await session.preserve(file, 1);
+    const large = shmem.memfdCreate('large');
+    large.truncate((pages.freePages - 30) * PAGE_SIZE);
+    await session.preserve(large, 2);
+    for (const left = shmem.memfdCreate('left'); pages.freePages > 15;) {
+      left.truncate(left.size + PAGE_SIZE);
+      await session.preserve(left, 3);
+      if (pages.freePages > 15) await session.unpreserve(3);
+    }
+    expect(await codeFrom(machine.handOver())).toBe('ENOMEM');
+    expect(await codeFrom(machine.kexec())).toBe('ENOMEM');
+    await session.unpreserve(2);
+    await machine.handOver();
+    expect(await readBack(await openMachine())).toBe('kept');
+  });
+
   it('that is handed over keeps no memory that nobody needs', async () => {
     const machine = await openMachine();
     const { shmem, luo } = machine.kernel;

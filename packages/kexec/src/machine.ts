@@ -134,7 +134,8 @@ export class Machine {
    * frozen, begins the time in which nothing is served; `kexecFrozen` tells the next generation when.
    *
    * @param argv arguments after the program: script and its arguments. Default: those of this process.
-   * @throws KernelError EBUSY: a handover is on its way already. EBADF: closed. What a handler's freeze threw. ENOENT, EACCES: no such program.
+   * @throws KernelError EBUSY: a handover is on its way already. EBADF: closed. ENOMEM: what is preserved leaves the next generation no memory to
+   * boot. What a handler's freeze threw. ENOENT, EACCES: no such program.
    */
   async kexec(argv?: readonly string[], options: KexecOptions = {}): Promise<never> {
     await this.#seal(TAKES_DOWN_BESIDE);
@@ -160,7 +161,7 @@ export class Machine {
    * Hands over and lets go of the RAM: whoever opens it next continues. The process should exit soon. RAM without a name ends with its last
    * descriptor: use kexec() there.
    *
-   * @throws KernelError EBUSY, EBADF, EINVAL: as kexec; EINVAL: the RAM has no name. What a handler's freeze threw: then nothing has changed.
+   * @throws KernelError EBUSY, EBADF, ENOMEM: as kexec. EINVAL: the RAM has no name. What a handler's freeze threw. Then nothing has changed.
    */
   async handOver(): Promise<void> {
     if (this.path === undefined)
@@ -202,6 +203,7 @@ export class Machine {
     try {
       if (!takesDownBeside) await this.#dropPageTables();
       this.#checkOpen();
+      this.kernel.kho.checkRoomForNext();
       frozen = monotonicNow();
       await this.kernel.luo.reboot();
     } catch (error) {

@@ -121,3 +121,48 @@ describe('what a kernel tells the next', () => {
     expect(readHandover(kho.ram, kho.entry).scratch).toEqual(scratch);
   });
 });
+
+describe('room for the next kernel', () => {
+  /** Preserves single pages until so many are free. */
+  function fill(kho: Kho, free: number): number[] {
+    const pfns: number[] = [];
+    while (kho.pages.freePages > free) {
+      const pfn = kho.pages.alloc(0);
+      kho.preserveFolio(pfn); // which may take a node for the map
+      pfns.push(pfn);
+    }
+    return pfns;
+  }
+
+  test.each([1, 4])('as much as it needs to begin, in %i MiB', (size) => {
+    const kho = coldKho(size * MiB);
+    const [last] = fill(kho, 15);
+    expect(kho.pages.freePages).toBe(15);
+    expect(() => kho.checkRoomForNext()).toThrow(withCode('ENOMEM'));
+    kho.unpreserveFolio(last); // it stays in use here, and is free there
+    kho.checkRoomForNext();
+    const next = nextKho(kho);
+    next.commit();
+    next.checkRoomForNext();
+    next.pages.assertConsistent();
+  });
+
+  test('what is in use and not preserved is as good as free, in scratch and outside RAM it is not', () => {
+    const kho = coldKho(4 * MiB);
+    fill(kho, 40);
+    while (kho.pages.freeScratchPages > 0) kho.pages.alloc(0, { movable: true });
+    expect(kho.pages.freePages).toBe(0);
+    kho.checkRoomForNext();
+    nextKho(kho).pages.assertConsistent();
+  });
+
+  test('what nobody restored is free in the kernel after the next', () => {
+    const kho = coldKho(4 * MiB);
+    fill(kho, 40);
+    const next = nextKho(kho);
+    next.commit();
+    while (next.pages.freePages > 0) next.preserveFolio(next.pages.alloc(0));
+    next.checkRoomForNext();
+    nextKho(next).pages.assertConsistent();
+  });
+});

@@ -6,7 +6,15 @@
  * Always: the outgoing device tree and memory map are valid, so a next kernel may come at any instant.
  */
 import { assert, KernelError, PAGE_SIZE, pfnToPhys, StructView, type PhysAddr } from '@liveupdate/base';
-import type { PageAllocator, VmallocArea } from '@liveupdate/mm';
+import {
+  HEAD,
+  INCOMING_HEAD,
+  KIND,
+  PRESERVED,
+  SCRATCH,
+  type PageAllocator,
+  type VmallocArea,
+} from '@liveupdate/mm';
 import { KEXEC_METADATA, KEXEC_METADATA_VERSION, KexecMetadataSer, KHO_FDT_SIZE, ScratchSer } from './abi.ts';
 import { preserveBlob, restoreBlob, unpreserveBlob } from './blob.ts';
 import type { BlobDescriptor } from './blob-ser.ts';
@@ -25,6 +33,11 @@ export interface KhoInit {
   /** Name of this kernel for the next one; at most 64 bytes. */
   readonly release: string;
 }
+
+/** Pages that the next kernel takes before it owns anything: its tree, the first nodes of its map, the scratch array, two records (11); and some more. */
+const NEXT_KERNEL_PAGES = 16;
+/** Pages of the outgoing tree and the scratch array. */
+const OWN_PAGES = 3;
 
 export class Kho extends OutgoingMemory {
   readonly scratch: readonly ScratchArea[];
@@ -112,6 +125,36 @@ export class Kho extends OutgoingMemory {
    */
   removeSubtree(name: string): void {
     this.#tree.remove(name);
+  }
+
+  /**
+   * Makes sure that the next kernel finds enough memory to begin with. Nothing is changed.
+   *
+   * @throws KernelError ENOMEM: what is preserved leaves it too little
+   */
+  checkRoomForNext(): void {
+    // What is free now is free then. Else what it gets must be counted: all that is in use here and not preserved, too.
+    if (this.pages.freePages >= NEXT_KERNEL_PAGES) return;
+    const left = this.pages.freePages + this.#unpreservedPages() - this.mapPages - OWN_PAGES;
+    if (left >= NEXT_KERNEL_PAGES) return;
+    throw new KernelError(
+      'ENOMEM',
+      `what is preserved leaves ${left} pages to the next kernel, which needs ${NEXT_KERNEL_PAGES} to begin: take a file back, or make RAM larger`,
+    );
+  }
+
+  /** Pages outside scratch that are in use, or were handed over and not taken, and that the next kernel does not get from us. */
+  #unpreservedPages(): number {
+    const { table } = this.pages;
+    let count = 0;
+    for (let pfn = 0; pfn < table.frames;) {
+      const flags = table.flagsOf(pfn);
+      const isHead = (flags & KIND) === HEAD || (flags & KIND) === INCOMING_HEAD;
+      const size = isHead ? 1 << table.orderOf(pfn) : 1;
+      if (isHead && (flags & (PRESERVED | SCRATCH)) === 0) count += size;
+      pfn += size;
+    }
+    return count;
   }
 
   // ---- What was handed over --------------------------------------------------------------------------------------------------

@@ -2,11 +2,11 @@
  * Memfds that the previous kernel handed over: what a record names, taken or freed. Whatever is wrong with a record, what it names and can be
  * found is not left behind without an owner, and no folio ever gets two.
  */
-import { KernelError, MAX_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
+import { KernelError, MAX_ORDER, pagesFor, physToPfn, type Pfn } from '@liveupdate/base';
 import type { Kho, PreservedBlock, VmallocDescriptor } from '@liveupdate/kho';
 import type { FolioRuns, VmallocArea } from '@liveupdate/mm';
 import { SEAL_ALL } from '@liveupdate/shmem';
-import { forEachListedFrame } from './folio-array.ts';
+import { forEachListedFrame, readFolioRuns } from './folio-array.ts';
 import { readMemfdArray, readMemfdRecord, readMemfdRuns, type MemfdRecord } from './read-memfd.ts';
 
 /** A file of the previous kernel whose folios are in use here, with one reference each that the caller owns. */
@@ -36,7 +36,7 @@ export function takeMemfd(kho: Kho, data: bigint, compatible: string): TakenMemf
     record = readMemfdRecord(kho.ram, block.pa, compatible);
     checkSeals(record);
     area = restoreArray(kho, record.array);
-    runs = readMemfdRuns(kho.ram, record, kho.pages.table, unwritten, area);
+    runs = readRuns(kho, record, area, unwritten);
   } catch (error) {
     if (area) discard(kho, block, area);
     else discardMemfd(kho, data, compatible);
@@ -60,6 +60,12 @@ function restoreArray(kho: Kho, array: VmallocDescriptor): VmallocArea | undefin
   return array.first === 0 ? undefined : kho.restoreVmalloc(array);
 }
 
+function readRuns(kho: Kho, record: MemfdRecord, area?: VmallocArea, unwritten?: Pfn[]): FolioRuns {
+  const { ram, pages } = kho;
+  if (!area) return readMemfdRuns(ram, record, pages.table, unwritten);
+  return readFolioRuns(ram, area, record.folioCount, pagesFor(record.size), pages.table, unwritten);
+}
+
 /**
  * Frees the file of a record and the record itself, as far as they can be found. An array that is not whole in preserved memory is not believed:
  * what it seems to list may be another file's, so it stays out of use until the next handover.
@@ -75,8 +81,7 @@ export function discardMemfd(kho: Kho, data: bigint, compatible: string): void {
 /** Frees a record, its array, which is restored, and what that lists: in runs where the record is good, else one by one. */
 function discard(kho: Kho, block: PreservedBlock, area?: VmallocArea, record?: MemfdRecord): void {
   const frames: Pfn[] = [];
-  const runs =
-    area && record && ifReadable(() => readMemfdRuns(kho.ram, record, kho.pages.table, undefined, area));
+  const runs = area && record && ifReadable(() => readRuns(kho, record, area));
   if (area && !runs) forEachListedFrame(kho.ram, area, (pfn) => frames.push(pfn));
   area?.free();
   kho.restoreFree(block.pa);

@@ -3,14 +3,7 @@ import { KernelError, PAGE_SIZE, pagesFor, StructView, type Pfn, type PhysAddr }
 import { readVmallocDescriptor, type VmallocDescriptor } from '@liveupdate/kho';
 import type { FolioRuns, PageTable, Ram } from '@liveupdate/mm';
 import { MEMFD_V1, MEMFD_V2, MemfdV1Ser, MemfdV2Ser } from './abi.ts';
-import {
-  arrayPieces,
-  checkPlace,
-  readFolioArray,
-  readFolioRuns,
-  type ArrayPieces,
-  type FolioList,
-} from './folio-array.ts';
+import { arrayPieces, checkPlace, readFolioArray, readFolioRuns, type FolioList } from './folio-array.ts';
 
 export interface MemfdRecord {
   /** Bytes from the start. */
@@ -88,15 +81,9 @@ export function readMemfdFolios(ram: Ram, record: MemfdRecord, orderOf: (pfn: Pf
  *
  * @param table knows the order of the folio at each frame, as the preserved memory map has it
  * @param unwritten is given the folios that are not up to date, which the file shows as zeros
- * @param pieces where the array lies, for who knows that already
  * @throws KernelError EINVAL: a damaged array, or folios that overlap, are out of order, beyond the file, or not at a multiple of their size
  */
-export function readMemfdRuns(
-  ram: Ram,
-  record: MemfdRecord,
-  table: PageTable,
-  unwritten?: Pfn[],
-  pieces: ArrayPieces = arrayPieces(ram, record.array),
-): FolioRuns {
+export function readMemfdRuns(ram: Ram, record: MemfdRecord, table: PageTable, unwritten?: Pfn[]): FolioRuns {
+  const pieces = arrayPieces(ram, record.array);
   return readFolioRuns(ram, pieces, record.folioCount, pagesFor(record.size), table, unwritten);
 }
