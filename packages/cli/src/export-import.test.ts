@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { fillRandom, PAGE_SIZE } from '@liveupdate/base';
 import { Machine } from '@liveupdate/kexec';
+import { isLockedByOther } from '@liveupdate/linux';
 import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
 import { ShmemFile } from '@liveupdate/shmem';
 import { describe, expect, test, vi } from 'vitest';
@@ -52,6 +53,16 @@ async function mostPages(directory: Directory): Promise<number> {
     } finally {
       machine.remove();
     }
+  }
+}
+
+/** Whether a process owns a RAM. */
+function isLocked(path: string): boolean {
+  const fd = fs.openSync(path, 'r');
+  try {
+    return isLockedByOther(fd);
+  } finally {
+    fs.closeSync(fd);
   }
 }
 
@@ -281,7 +292,7 @@ describe('import', () => {
     expect(fs.readdirSync(directory.path)).toEqual(['from']);
   });
 
-  test('from standard input; told to stop halfway, it hands over what was there', async () => {
+  test('from standard input; told to stop or killed halfway, the RAM is as it was', async () => {
     using directory = new Directory();
     const ram = join(directory.path, 'ram');
     await handedOver(ram, randomBytes(PAGE_SIZE, 1));
@@ -294,16 +305,21 @@ describe('import', () => {
     whole.stdin.end('through a pipe');
     expect(await new Promise((resolve) => whole.once('exit', resolve))).toBe(0);
 
-    const stopped = start('a/3');
-    let stderr = '';
-    stopped.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
-    stopped.stdin.write('never ends');
-    const ended = new Promise((resolve) => stopped.once('exit', resolve));
-    while ((await runHere('inspect', ram)).status === 0) await delay(20); // until it has taken the RAM over
-    await delay(300);
-    stopped.kill('SIGINT');
-    expect(await ended).toBe(1);
-    expect(stderr).toContain('EINTR');
+    const before = await runHere('inspect', '--json', '--hash', ram);
+    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+      const stopped = start('a/3');
+      let stderr = '';
+      stopped.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+      stopped.stdin.write('never ends');
+      const ended = new Promise((resolve) => stopped.once('exit', (...how) => resolve(how)));
+      while (!isLocked(ram)) await delay(20); // until it has taken the RAM over
+      await delay(300);
+      expect((await runHere('import', ram, 'b/1', main)).stderr).toContain('EBUSY');
+      stopped.kill(signal);
+      expect(await ended).toEqual(signal === 'SIGINT' ? [1, null] : [null, signal]);
+      if (signal === 'SIGINT') expect(stderr).toContain('EINTR');
+      expect(await runHere('inspect', '--json', '--hash', ram)).toEqual(before);
+    }
     const files = await filesOf(ram);
     expect(Object.keys(files)).toEqual(['a/1', 'a/2']);
     expect(files['a/2'].toString()).toBe('through a pipe');

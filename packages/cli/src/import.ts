@@ -1,6 +1,6 @@
 /**
  * `liveupdate import`: a file from disk becomes part of a RAM's handover. The command is one generation of that machine: it takes the RAM over, takes
- * along all that is in it, adds the file, and hands over again. Whatever goes wrong with the file, the rest is handed over.
+ * along all that is in it, adds the file, and hands over again. Whatever happens before that, be it kill -9, the RAM is as it was.
  */
 import * as fs from 'node:fs';
 import { Transform, type Readable } from 'node:stream';
@@ -11,7 +11,6 @@ import { createWriteStream } from '@liveupdate/streams';
 import { progressOnTerminal } from './open-image.ts';
 import type { FileName } from './option-values.ts';
 import { silent, type Progress } from './progress.ts';
-import { checkRoomToTakeAlong, takeAlong } from './take-along.ts';
 
 export interface ImportOptions {
   /** Bytes of RAM, where there is none yet. */
@@ -27,7 +26,7 @@ const CHUNK = 2 * 2 ** 20;
  * Puts the file `from` into the RAM `to`, as `which`. Returns the exit code.
  *
  * @throws KernelError EEXIST: the session has such a file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it, or none to
- * hand over again what is there. Others as Machine.open has them. What was in the RAM is handed over as it was; a RAM that was made for this is gone again.
+ * hand over again what is there. Others as Machine.open has them. The RAM is as it was; one that was made for this is gone again.
  */
 export async function runImport(
   to: string,
@@ -38,19 +37,18 @@ export async function runImport(
   const source = openSource(from); // before anything is taken over
   const path = to.includes('/') ? to : ramPath(to);
   const isNew = !fs.existsSync(path);
-  if (!isNew) await checkRoomToTakeAlong(path); // nor is what could not be handed over again
-  const machine = await Machine.open({ path, ...(size !== undefined && { size }) });
+  const machine = await Machine.open({ path, keepHandover: true, ...(size !== undefined && { size }) });
   let imported: number;
   try {
     await takeAlong(machine.kernel);
     imported = await untilTold((signal) => importInto(machine.kernel, which, source, huge, signal));
+    await machine.handOver();
   } catch (error) {
     source.stream.destroy();
     if (isNew) machine.remove();
-    else await machine.handOver();
+    else machine.abandon();
     throw error;
   }
-  await machine.handOver();
   process.stdout.write(`${which.session}/${which.token}: ${formatSize(imported)} from ${from}\n`);
   return 0;
 }
@@ -72,7 +70,18 @@ function openSource(from: string): Source {
   return { stream: fs.createReadStream(from, { fd, highWaterMark: CHUNK }), size: stat.size };
 }
 
-/** Runs work that a signal ends: the process must not die before it has handed over. */
+/** Every session of the generation before, with all of its files, for the next one. */
+async function takeAlong({ luo }: Kernel): Promise<void> {
+  for (const incoming of luo.incomingSessions) {
+    const { name } = incoming;
+    const retrieved = luo.retrieveSession(name);
+    const session = luo.createSession(name);
+    for (const { token } of retrieved.files) await session.preserve(await retrieved.retrieve(token), token);
+    await retrieved.finish();
+  }
+}
+
+/** Runs work that a signal ends with an error, so that a RAM that was made for it is removed. */
 async function untilTold<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const stop = (): void => {
@@ -84,7 +93,7 @@ async function untilTold<T>(work: (signal: AbortSignal) => Promise<T>): Promise<
     return await work(controller.signal);
   } catch (error) {
     if (!controller.signal.aborted) throw error;
-    throw new KernelError('EINTR', 'told to stop: nothing was imported, what was in the RAM is handed over', {
+    throw new KernelError('EINTR', 'told to stop: nothing was imported, the RAM is as it was', {
       cause: error,
     });
   } finally {
@@ -93,7 +102,7 @@ async function untilTold<T>(work: (signal: AbortSignal) => Promise<T>): Promise<
 }
 
 async function importInto(
-  { kho, luo, shmem }: Kernel,
+  { luo, shmem }: Kernel,
   { session: name, token }: FileName,
   source: Source,
   huge: boolean,
@@ -120,16 +129,7 @@ async function importInto(
       progress.stop();
     }
     await session.preserve(file, token);
-    try {
-      kho.checkRoomForNext();
-    } catch (error) {
-      await session.unpreserve(token);
-      throw error;
-    }
     return file.size;
-  } catch (error) {
-    if (!there) await session.close(); // it was made for this file
-    throw error;
   } finally {
     file.close(); // the session has a reference of its own
   }

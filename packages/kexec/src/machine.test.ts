@@ -296,3 +296,73 @@ function damageTree(path: string): void {
   bytes.fill(0, tree, tree + PAGE_SIZE);
   fs.writeFileSync(path, bytes);
 }
+
+describe('a machine that keeps what it was handed', () => {
+  const keep = { keepHandover: true };
+
+  /** Takes all over and fills the rest of RAM, as far as it goes. */
+  async function useAll(machine: Machine): Promise<void> {
+    const { luo, shmem } = machine.kernel;
+    const incoming = luo.retrieveSession('s');
+    await luo.createSession('s').preserve(await incoming.retrieve(1, ShmemFile), 1);
+    await incoming.finish();
+    const file = shmem.memfdCreate('all');
+    const grow = (): void => {
+      for (;;) file.allocate(file.size, PAGE_SIZE);
+    };
+    expect(grow).toThrow(expect.objectContaining({ code: 'ENOMEM' }));
+    file.map().bytes.fill(0xff);
+    machine.kernel.pages.assertConsistent();
+  }
+
+  it('leaves it as it was found when it is abandoned, whatever it did', async () => {
+    await handedOver('kept');
+    for (let times = 0; times < 3; times++) {
+      const machine = await openMachine(keep);
+      expect([machine.generation, machine.origin]).toEqual([2, 'handover']);
+      await useAll(machine);
+      expect(await codeFrom(Machine.open({ name }))).toBe('EBUSY');
+      machine.abandon();
+      machine.abandon();
+      expect(await codeFrom(machine.handOver())).toBe('EBADF');
+    }
+    expect(await readBack(await openMachine())).toBe('kept');
+  });
+
+  it('leaves it so too when it cannot be replaced', async () => {
+    await handedOver('kept');
+    const machine = await openMachine(keep);
+    await useAll(machine);
+    expect(await codeFrom(machine.kexec([], { file: '/no/such/program' }))).toBe('ENOENT');
+    machine.abandon();
+    expect(await readBack(await openMachine())).toBe('kept');
+  });
+
+  it('hands over as any other', async () => {
+    await handedOver('kept');
+    const machine = await openMachine(keep);
+    const { luo } = machine.kernel;
+    const incoming = luo.retrieveSession('s');
+    await luo.createSession('s').preserve(await incoming.retrieve(1, ShmemFile), 1);
+    await incoming.finish();
+    await machine.handOver();
+    const next = await openMachine();
+    expect([next.generation, await readBack(next)]).toEqual([3, 'kept']);
+    next.kernel.pages.assertConsistent();
+  });
+
+  it('in a new RAM leaves an empty one', async () => {
+    (await openMachine(keep)).abandon();
+    const next = await openMachine();
+    expect([next.generation, next.origin]).toEqual([1, 'cold']);
+  });
+
+  it('that was opened without it cannot be abandoned', async () => {
+    await handedOver('kept');
+    const machine = await openMachine();
+    expect(() => {
+      machine.abandon();
+    }).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+    expect(await readBack(machine)).toBe('kept');
+  });
+});

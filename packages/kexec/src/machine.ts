@@ -25,6 +25,12 @@ export interface MachineOptions extends RamSource, KernelOptions {
    * What to do with a RAM whose owner died without handing over: `'refuse'` (default, EIO), or `'cold'`: everything in it is given up.
    */
   readonly onCrash?: 'refuse' | 'cold';
+  /**
+   * Whether what was handed over stays whole until this generation hands over itself: for programs that only add to a RAM. Where they fail, call
+   * abandon(), or die, the next owner finds everything as if they had not been there, but for what they wrote into files that they retrieved.
+   * Memory that they free is not used again. Handlers that write into memory that they were handed spoil it; memfd's does not. Default false.
+   */
+  readonly keepHandover?: boolean;
 }
 
 export interface KexecOptions {
@@ -52,9 +58,18 @@ export class Machine {
   readonly kexecStart: bigint;
   /** When everything was ready and the freeze began: from then on the generation before served nobody. The same clock. */
   readonly kexecFrozen: bigint;
+  /** What the boot page says until this generation hands over; undefined: that it runs. */
+  readonly #kept: BootPage | undefined;
   #state: 'running' | 'handing-over' | 'closed' = 'running';
 
-  private constructor({ ram, path }: OpenedRam, kernel: Kernel, page: BootPage, origin: 'cold' | 'handover') {
+  private constructor(
+    { ram, path }: OpenedRam,
+    kernel: Kernel,
+    page: BootPage,
+    origin: 'cold' | 'handover',
+    kept: BootPage | undefined,
+  ) {
+    this.#kept = kept;
     this.ram = ram;
     this.path = path;
     this.kernel = kernel;
@@ -115,14 +130,20 @@ export class Machine {
       kexecFrozen: entry ? (before?.kexecFrozen ?? 0n) : 0n,
       ownerPid: process.pid,
     };
-    writeBootPage(ram, page);
-    kernel.commit();
+    const kept = options.keepHandover ? (before ?? { ...page, state: 'empty', generation: 0 }) : undefined;
+    if (kept) {
+      kernel.pages.holdFreed();
+      if (!before) writeBootPage(ram, kept);
+    } else {
+      writeBootPage(ram, page);
+      kernel.commit();
+    }
     setImmediate(() => {
       // Once the program has done what it is in a hurry with.
       prepareReplacement();
       kernel.prepare();
     }).unref();
-    return new Machine(opened, kernel, page, entry ? 'handover' : 'cold');
+    return new Machine(opened, kernel, page, entry ? 'handover' : 'cold', kept);
   }
 
   /**
@@ -150,7 +171,8 @@ export class Machine {
         takeDownBeside: TAKE_DOWN_AFTER_MS,
       });
     } catch (error) {
-      this.#writePage('running');
+      if (this.#kept) writeBootPage(this.ram, this.#kept);
+      else this.#writePage('running');
       await this.kernel.luo.cancelReboot();
       this.#state = 'running';
       throw error;
@@ -183,6 +205,19 @@ export class Machine {
   close(): void {
     if (this.#state === 'closed') return;
     this.#writePage('empty');
+    this.#state = 'closed';
+    this.ram.close();
+  }
+
+  /**
+   * Ends a machine that was opened with keepHandover: the next owner finds what this one found. A second call does nothing.
+   *
+   * @throws KernelError EINVAL: it was opened without: what it was handed is gone already
+   */
+  abandon(): void {
+    if (!this.#kept)
+      throw new KernelError('EINVAL', 'what this machine was handed is gone: open it with keepHandover');
+    if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.ram.close();
   }
@@ -245,7 +280,10 @@ export class Machine {
 
 function busyMessage(ram: MappedRam): string {
   try {
-    return `process ${readBootPage(ram).ownerPid} owns this RAM: wait until it has handed over (killing it loses what is in it)`;
+    const { state, ownerPid } = readBootPage(ram);
+    if (state !== 'running')
+      return 'another process is at work on this RAM, or just takes it over: try again';
+    return `process ${ownerPid} owns this RAM: wait until it has handed over (killing it loses what is in it)`;
   } catch {
     return 'another process owns this RAM and is just making it: try again';
   }

@@ -135,7 +135,8 @@ export class Kho extends OutgoingMemory {
   checkRoomForNext(): void {
     // What is free now is free then. Else what it gets must be counted: all that is in use here and not preserved, too.
     if (this.pages.freePages >= NEXT_KERNEL_PAGES) return;
-    const left = this.pages.freePages + this.#unpreservedPages() - this.mapPages - OWN_PAGES;
+    const { freePages, heldPages } = this.pages;
+    const left = freePages + heldPages + this.#unpreservedPages() - this.mapPages - OWN_PAGES;
     if (left >= NEXT_KERNEL_PAGES) return;
     throw new KernelError(
       'ENOMEM',

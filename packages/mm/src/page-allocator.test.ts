@@ -392,3 +392,24 @@ describe('forEachFreeRun', () => {
     },
   );
 });
+
+test('memory that is freed while it is held is not handed out again, and keeps its content', () => {
+  const pages = setup({ scratch: [32, 16], incoming: [[8, 3]] });
+  const before = pages.alloc(2);
+  pages.holdFreed();
+  const [single, movable] = [pages.alloc(0), pages.alloc(3, { movable: true })];
+  pages.adoptIncoming(8);
+  for (const pfn of [before, single, movable, 8]) {
+    pages.folioBytes(pfn).fill(pfn);
+    pages.put(pfn);
+  }
+  expect(pages.heldPages).toBe(4 + 1 + 8 + 8);
+  pages.assertConsistent();
+  const all = new Uint32Array(pages.freePages + pages.freeScratchPages);
+  pages.allocBulk(all, 0, all.length, { movable: true, zero: true });
+  for (const pfn of [before, single, movable, 8]) {
+    expect(all.includes(pfn)).toBe(false);
+    expect(pages.ram.bytes(pfn * PAGE_SIZE, PAGE_SIZE).every((byte) => byte === pfn)).toBe(true);
+  }
+  pages.assertConsistent();
+});

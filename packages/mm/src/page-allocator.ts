@@ -55,6 +55,8 @@ export class PageAllocator extends FolioCounts {
   readonly #scratch: Zone;
   /** A bit for each frame whose memory was taken from the system; nobody gives it back after boot. */
   readonly #taken: Uint32Array;
+  /** Freed frames that are not handed out again; undefined: they are. */
+  #held: number | undefined;
   /** Pages whose memory is taken together when one's is: twice as many each time, so that who wants thousands seldom asks. */
   #together = 1;
 
@@ -155,6 +157,18 @@ export class PageAllocator extends FolioCounts {
     if (ram.populate) ram.populate(pfnToPhys(pfn), count * PAGE_SIZE);
     else ram.reserve?.(pfnToPhys(pfn), count * PAGE_SIZE);
     setBits(this.#taken, pfn, count);
+  }
+
+  /**
+   * From now on, memory that is freed is not handed out again and keeps its content: whoever led here may come back to it. Such frames are reserved.
+   */
+  holdFreed(): void {
+    this.#held ??= 0;
+  }
+
+  /** Freed frames that are held back. */
+  get heldPages(): number {
+    return this.#held ?? 0;
   }
 
   /** A live view of a folio's memory. */
@@ -259,9 +273,13 @@ export class PageAllocator extends FolioCounts {
     while (at < end) {
       const inScratch = table.flagsOf(at) & SCRATCH;
       const to = table.flagsEnd(SCRATCH, inScratch, at, end);
-      const zone = this.#zoneOf(at);
-      table.setFolios(at, to - at, 0, inScratch | STALE | FREE, 0);
-      zone.putRange(at, to - at);
+      if (this.#held === undefined) {
+        table.setFolios(at, to - at, 0, inScratch | STALE | FREE, 0);
+        this.#zoneOf(at).putRange(at, to - at);
+      } else {
+        table.setFolios(at, to - at, 0, inScratch | RESERVED, 0);
+        this.#held += to - at;
+      }
       at = to;
     }
   }
