@@ -41,9 +41,6 @@ export interface Kernel extends KernelParts {
   prepare(): void;
 }
 
-/** Pages that are ready for records and the map when files are preserved: enough for some sessions, and next to nothing in memory. */
-const PREPARED_PAGES = 64;
-
 const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];
 
 /**
@@ -78,7 +75,7 @@ export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: Ke
       kho.commit();
     },
     prepare: () => {
-      pages.prepare(PREPARED_PAGES);
+      kho.prepare();
     },
   };
 }

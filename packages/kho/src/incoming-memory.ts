@@ -58,9 +58,10 @@ export class IncomingMemory {
   /**
    * Restores the folios `pfns[from .. from + count - 1]`, run by run, until one cannot be.
    *
+   * @param order the order that they must have; omitted: any
    * @returns how many were restored; less than `count` where `pfns[from + result]` is no folio to restore
    */
-  restoreFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): number {
+  restoreFolios(pfns: Uint32Array, from = 0, count = pfns.length - from, order?: number): number {
     const { table } = this.pages;
     const end = from + count;
     let at = from;
@@ -68,11 +69,11 @@ export class IncomingMemory {
       const first = pfns[at];
       let row = 1;
       while (at + row < end && pfns[at + row] === first + row) row += 1;
-      const run = table.foliosAlike(KIND, INCOMING_HEAD, 0, first, row);
+      const run = (order ?? 0) === 0 ? table.foliosAlike(KIND, INCOMING_HEAD, 0, first, row) : 0;
       if (run > 0) {
         this.pages.adoptIncomingRun(first, run, 0);
         at += run;
-      } else if (table.orderOf(first) <= MAX_ORDER && this.pages.adoptIncoming(first)) {
+      } else if (table.orderOf(first) <= MAX_ORDER && this.pages.adoptIncoming(first, order)) {
         at += 1;
       } else {
         return at - from;

@@ -21,6 +21,7 @@ export {
   type EntryRecord,
   type Handover,
   type KexecMetadata,
+  type PreservedFolio,
   type ScratchArea,
   type Subtree,
 } from './read-handover.ts';

@@ -166,3 +166,42 @@ describe('room for the next kernel', () => {
     nextKho(next).pages.assertConsistent();
   });
 });
+
+describe('what is made ahead', () => {
+  test('the places in the map of what was handed over: preserving it again takes no page', () => {
+    const kho = coldKho(8 * MiB);
+    const folios = [kho.pages.alloc(0), kho.pages.alloc(0), kho.pages.alloc(4), kho.pages.alloc(9)];
+    for (const pfn of folios) kho.preserveFolio(pfn);
+    const next = nextKho(kho);
+    next.commit();
+    for (const pfn of folios) next.restoreFolio(pfn);
+    expect(next.incoming?.leaves.map(({ order }) => order)).toEqual([9, 4, 0]);
+    next.prepare();
+    const { mapPages } = next;
+    const free = next.pages.freePages;
+    for (const pfn of folios) next.preserveFolio(pfn);
+    expect([next.mapPages, next.pages.freePages]).toEqual([mapPages, free]);
+    next.prepare();
+    expect(next.mapPages).toBe(mapPages);
+    next.pages.assertConsistent();
+    for (const pfn of folios) nextKho(next).restoreFolio(pfn);
+  });
+
+  test('nothing, where there is no memory or nothing was handed over', () => {
+    const cold = coldKho();
+    const { mapPages } = cold;
+    cold.prepare();
+    expect(cold.mapPages).toBe(mapPages);
+    const folio = cold.pages.alloc(4);
+    cold.preserveFolio(folio);
+    const next = nextKho(cold);
+    next.commit();
+    const free = next.pages.freePages;
+    const all = new Uint32Array(free - 3);
+    next.pages.allocBulk(all, 0, all.length);
+    const nodes = next.mapPages;
+    next.prepare();
+    expect([next.mapPages, next.pages.freePages]).toEqual([nodes, 3]);
+    next.pages.assertConsistent();
+  });
+});

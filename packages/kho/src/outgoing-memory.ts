@@ -23,6 +23,7 @@ import { IncomingMemory } from './incoming-memory.ts';
 import { forEachPageRun } from './page-run.ts';
 import type { PreservedBlock } from './preserved-block.ts';
 import { RadixTree } from './radix-tree.ts';
+import type { PreservedFolio } from './read-handover.ts';
 
 /** All bits of a frame's flags. */
 const ALL = 0xff;
@@ -44,6 +45,15 @@ export class OutgoingMemory extends IncomingMemory {
   /** Pages that the outgoing map takes. */
   get mapPages(): number {
     return this.#map.nodePages();
+  }
+
+  /** Makes room in the map for these folios, as far as there is memory. */
+  protected prepareMap(folios: readonly PreservedFolio[]): void {
+    try {
+      for (const { pfn, order } of folios) this.#map.prepare(pfn, order);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+    }
   }
 
   /**

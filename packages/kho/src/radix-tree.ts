@@ -59,6 +59,15 @@ export class RadixTree {
     else this.#addToNewLeaves(pfn, count, order);
   }
 
+  /**
+   * Makes the leaf for a folio, where there is none.
+   *
+   * @throws KernelError ENOMEM: no page for a node; the map is as before. ERANGE: an address beyond the keys.
+   */
+  prepare(pfn: Pfn, order: number): void {
+    if (!this.#find(leafOfOrder(pfn, order), order)) this.#create(pfn, order);
+  }
+
   #addToNewLeaves(pfn: Pfn, count: number, order: number): void {
     const made: (() => void)[] = [];
     try {

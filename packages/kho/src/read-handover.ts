@@ -37,7 +37,7 @@ import {
 } from './abi.ts';
 import { fdtString, type FdtNode } from './fdt.ts';
 import { readFdt } from './fdt-reader.ts';
-import { MAX_RUN_ORDER } from './radix-key.ts';
+import { leafOfOrder, MAX_RUN_ORDER } from './radix-key.ts';
 import { walkRadixTree } from './radix-walk.ts';
 import { checkScratch } from './scratch.ts';
 
@@ -62,6 +62,12 @@ export interface Subtree {
   readonly size: number;
 }
 
+/** A preserved folio, or a run of pages that was preserved as one. */
+export interface PreservedFolio {
+  readonly pfn: Pfn;
+  readonly order: number;
+}
+
 export interface KexecMetadata {
   readonly version: number;
   /** Release of the kernel that handed over. */
@@ -77,6 +83,8 @@ export interface Handover {
   readonly preservedMap: PhysAddr;
   /** Preserved folios by order. */
   readonly preservedByOrder: ReadonlyMap<number, number>;
+  /** A folio of each leaf of the map. */
+  readonly leaves: readonly PreservedFolio[];
   /** State of every frame as the handover leaves it: preserved folios incoming, scratch marked, the rest free. */
   readonly table: PageTable;
   /** Frames of the tree, the map and the scratch array themselves: not preserved, but needed until this kernel has taken over. */
@@ -235,12 +243,16 @@ export function readHandover(ram: Ram, entry: EntryRecord): Handover {
   for (const area of scratch) table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
   const counts = new Float64Array(MAX_RUN_ORDER + 1);
   const structure = new Set<Pfn>([physToPfn(entry.fdtAddr), physToPfn(entry.scratchAddr)]);
+  const leaves: PreservedFolio[] = [];
   walkRadixTree(
     ram,
     preservedMap,
     (pfn, count, order) => {
       claim(table, pfn, count, order);
       counts[order] += count;
+      const last = leaves.at(-1);
+      if (last?.order !== order || leafOfOrder(last.pfn, order) !== leafOfOrder(pfn, order))
+        leaves.push({ pfn, order });
     },
     (node) => structure.add(node),
   );
@@ -251,6 +263,7 @@ export function readHandover(ram: Ram, entry: EntryRecord): Handover {
     subtrees,
     preservedMap,
     preservedByOrder: new Map([...counts.entries()].filter(([, count]) => count > 0).reverse()),
+    leaves,
     table,
     structure: claimStructure(table, structure),
     kexecMetadata: readMetadata(ram, subtrees.get(KEXEC_METADATA)),

@@ -48,8 +48,6 @@ export function unpreserveVmalloc(memory: OutgoingMemory, descriptor: VmallocDes
 /** See Kho.restoreVmalloc. */
 export function restoreVmalloc(memory: IncomingMemory, descriptor: VmallocDescriptor): VmallocArea {
   const { pfns, chunks } = readVmallocPages(memory.ram, descriptor);
-  checkIncoming(memory, pfns, descriptor.order);
-  checkIncoming(memory, chunks, 0);
   restoreAll(memory, pfns, descriptor.order);
   try {
     restoreAll(memory, chunks, 0);
@@ -61,17 +59,13 @@ export function restoreVmalloc(memory: IncomingMemory, descriptor: VmallocDescri
   return new VmallocArea(memory.pages, pfns, descriptor.order);
 }
 
-function checkIncoming(memory: IncomingMemory, pfns: Uint32Array, order: number): void {
-  for (const pfn of pfns) {
-    if (memory.isIncoming(pfn) && memory.pages.orderOf(pfn) === order) continue;
-    throw new KernelError('EINVAL', `a vmalloc area names frame ${pfn}, which is not preserved for it`);
-  }
-}
-
-/** Restores folios that can be, once each: one that is there twice is not there the second time. All or none. */
+/** Restores folios of one order, each once: one that is named twice is not there the second time. All or none. */
 function restoreAll(memory: IncomingMemory, pfns: Uint32Array, order: number): void {
-  const done = memory.restoreFolios(pfns);
+  const done = memory.restoreFolios(pfns, 0, pfns.length, order);
   if (done === pfns.length) return;
   memory.unrestoreFolios(pfns, done, order);
-  throw new KernelError('EINVAL', `a vmalloc area names frame ${pfns[done]} twice: it is damaged`);
+  throw new KernelError(
+    'EINVAL',
+    `a vmalloc area names frame ${pfns[done]}, which is not preserved for it, or named twice: it is damaged`,
+  );
 }
