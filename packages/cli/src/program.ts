@@ -86,9 +86,10 @@ Examples:
 ${EXIT_CODES}`;
 
 const IMPORT_EXAMPLES = `
-<ram> is a RAM file of liveupdate, by path or by name, that no program owns
-just now; with --size it is made where there is none. The file becomes part of
-the handover that the next owner boots from, beside what is in it already.
+<ram> is a RAM file of liveupdate, by path (with a /) or by name, that no
+program owns just now; with --size it is made where there is none, and one that
+is there keeps its size. The file becomes part of the handover that the next
+owner boots from, beside what is in it already.
 <file> is a file on disk, or - for standard input.
 
 Examples:

@@ -229,13 +229,20 @@ describe('a machine', () => {
 });
 
 describe('bad input', () => {
-  it.each<[string, Parameters<typeof Machine.open>[0], ErrnoCode]>([
+  // As a program in JavaScript may pass them.
+  it.each<[string, Record<string, unknown>, ErrnoCode]>([
     ['no such RAM and no size', { name: 'test-that-is-not-there' }, 'ENOENT'],
     ['a name with a slash', { name: 'a/b', size: SIZE }, 'EINVAL'],
     ['an empty name', { name: '', size: SIZE }, 'EINVAL'],
     ['dots', { name: '..', size: SIZE }, 'EINVAL'],
     ['name and path', { name: 'a', path: '/dev/shm/b', size: SIZE }, 'EINVAL'],
     ['nothing', {}, 'EINVAL'],
+    ['no way to treat a crash', { name: 'test-bad', size: SIZE, onCrash: 'warm' }, 'EINVAL'],
+    ['neither true nor false', { name: 'test-bad', size: SIZE, keepHandover: 'yes' }, 'EINVAL'],
+    ['no policy for large folios', { name: 'test-bad', size: SIZE, huge: 'auto' }, 'EINVAL'],
+    ['nothing to do with free memory', { name: 'test-bad', size: SIZE, freeMemory: 'burn' }, 'EINVAL'],
+    ['an option that does not exist', { name: 'test-bad', size: SIZE, keephandover: true }, 'EINVAL'],
+    ['an option that objects have', { name: 'test-bad', size: SIZE, toString: 1 }, 'EINVAL'],
     ['a size that is no size', { name: 'test-bad-size', size: 'many' }, 'EINVAL'],
     ['a size that is no whole number of pages', { name: 'test-bad-size', size: 10_000 }, 'EINVAL'],
     ['a RAM too small for a kernel', { name: 'test-bad-size', size: 2 * PAGE_SIZE }, 'EINVAL'],

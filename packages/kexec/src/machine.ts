@@ -18,6 +18,7 @@ import {
 } from '@liveupdate/linux';
 import { isBlank, readBootPage, writeBootPage, type BootPage } from './boot-page.ts';
 import { bootKernel, type Kernel, type KernelOptions } from './kernel.ts';
+import { checkOptions } from './machine-options.ts';
 import { openRam, RAM_FD_VARIABLE, type OpenedRam, type RamSource } from './ram-source.ts';
 
 export interface MachineOptions extends RamSource, KernelOptions {
@@ -93,6 +94,7 @@ export class Machine {
   // Opening is a promise so that recovery may read and check at length without blocking.
   // eslint-disable-next-line @typescript-eslint/require-await
   static async open(options: MachineOptions): Promise<Machine> {
+    checkOptions(options);
     const opened = openRam(options);
     const { ram, path, isNew } = opened;
     try {
@@ -201,7 +203,7 @@ export class Machine {
     ram.close();
   }
 
-  /** Ends the machine without a handover: what it held is given up. The RAM can be opened again, empty. A second call does nothing. */
+  /** Gives up all that the machine holds, without a handover: whoever opens the RAM next finds it empty. A second call does nothing. */
   close(): void {
     if (this.#state === 'closed') return;
     this.#writePage('empty');

@@ -44,7 +44,7 @@ async function ask(child: ChildProcess, port: number, generation: number): Promi
 
 describe('the service in the README', () => {
   it(
-    'keeps counting through upgrades, with the same pid, and when it is stopped and started',
+    'keeps counting through upgrades, with the same pid, and when it is stopped and started, also in vain',
     { timeout: 60_000 },
     async () => {
       const name = testName();
@@ -81,8 +81,12 @@ describe('the service in the README', () => {
       const ended = once(child, 'exit');
       child.kill('SIGTERM');
       expect(await ended).toEqual([0, null]);
-      const fresh = await ask(start(), port, 6);
-      expect(Number(/^request (\d+), /.exec(fresh)?.[1])).toBeGreaterThan(last);
+      const other = createServer().listen(port, () => undefined);
+      await once(other, 'listening');
+      expect(await once(start(), 'exit')).toEqual([1, null]); // generation 6: it cannot serve, and hands over
+      other.close();
+      const fresh = await ask(start(), port, 7);
+      expect(Number(/^request (\d+), /.exec(fresh)?.[1])).toBe(last + 1);
     },
   );
 });

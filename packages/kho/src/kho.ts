@@ -5,7 +5,15 @@
  *
  * Always: the outgoing device tree and memory map are valid, so a next kernel may come at any instant.
  */
-import { assert, KernelError, PAGE_SIZE, pfnToPhys, StructView, type PhysAddr } from '@liveupdate/base';
+import {
+  assert,
+  formatSize,
+  KernelError,
+  PAGE_SIZE,
+  pfnToPhys,
+  StructView,
+  type PhysAddr,
+} from '@liveupdate/base';
 import {
   HEAD,
   INCOMING_HEAD,
@@ -144,7 +152,7 @@ export class Kho extends OutgoingMemory {
     if (left >= NEXT_KERNEL_PAGES) return;
     throw new KernelError(
       'ENOMEM',
-      `what is preserved leaves ${left} pages to the next kernel, which needs ${NEXT_KERNEL_PAGES} to begin: take a file back, or make RAM larger`,
+      `what is preserved leaves ${Math.max(0, left)} of the ${NEXT_KERNEL_PAGES} pages that the next kernel needs to begin: unpreserve files of ${formatSize((NEXT_KERNEL_PAGES - Math.max(0, left)) * PAGE_SIZE)}, or make a larger RAM`,
     );
   }
 

@@ -169,7 +169,8 @@ function checkRamFile(fd: number, what: string): RamFile {
   }
   if (!isReadWrite(fd))
     throw new KernelError('EACCES', `${what} is not open for reading and writing: open it with O_RDWR`);
-  checkRamSize(stat.size, LEAST_PAGES);
+  if (stat.size < LEAST_PAGES * PAGE_SIZE || stat.size % PAGE_SIZE !== 0)
+    throw new KernelError('EINVAL', `${what} has ${stat.size} bytes: it is no RAM; give another`);
   const system = callFs(`looking at the file system of ${what}`, () => fs.statfsSync(`/proc/self/fd/${fd}`));
   return { fd, size: stat.size, granule: system.type === HUGETLBFS_MAGIC ? system.bsize : PAGE_SIZE };
 }
