@@ -59,8 +59,7 @@ export class PageBlocks {
         at = last * GROUP;
         continue;
       }
-      this.#split(group);
-      const end = Math.min(to, (group + 1) * GROUP);
+      const end = this.#splitAt(at, to);
       this.#each.fill(at, end, flags, order, count);
       if (end % GROUP === 0) this.#join(group, flags, order, count);
       at = end;
@@ -115,7 +114,7 @@ export class PageBlocks {
     while (at < to) {
       const group = at >>> GROUP_SHIFT;
       if (by > 1 || this.#groups.flags[group] === SPLIT) {
-        const end = this.#splitFor(at, to, by);
+        const end = this.#splitAt(at, to);
         at = this.#each.heldEnd(how, at, end, by);
         if (at < end) return at;
       } else {
@@ -139,7 +138,7 @@ export class PageBlocks {
         at = Math.min(to, stop * GROUP);
         if (stop < last) return at;
       } else {
-        const end = this.#splitFor(at, to, by);
+        const end = this.#splitAt(at, to);
         at = this.#each.add(how, at, end, by, refs, pins);
         if (at < end) return at;
       }
@@ -157,7 +156,7 @@ export class PageBlocks {
         this.#groups.mark(group, last, 1, flags);
         at = Math.min(to, last * GROUP);
       } else {
-        at = this.#each.mark(at, this.#splitFor(at, to, by), by, flags);
+        at = this.#each.mark(at, this.#splitAt(at, to), by, flags);
       }
     }
     return at;
@@ -177,12 +176,11 @@ export class PageBlocks {
     return firstOther(this.#groups.flags, this.#groups.flagWords, group, end, SPLIT, 0);
   }
 
-  /** Splits the group of a block, and where folios are larger than a block those of all blocks up to `to`. The end of what is split. */
-  #splitFor(block: number, to: number, by: number): number {
+  /** Splits the group of a block. Where it ends, or `to` before that. */
+  #splitAt(block: number, to: number): number {
     const group = block >>> GROUP_SHIFT;
-    const end = by > 1 ? groupsUntil(to) : group + 1;
-    for (let each = group; each < end; each++) this.#split(each);
-    return Math.min(to, end * GROUP);
+    this.#split(group);
+    return Math.min(to, (group + 1) * GROUP);
   }
 
   #split(group: number): void {

@@ -8,8 +8,8 @@ import { MAX_PINS, MAX_REFS, type Held } from './page-table-entries.ts';
 import { FREE, HEAD, INCOMING_HEAD, KIND, PageTable, PRESERVED, SCRATCH, STALE, TAIL } from './page-table.ts';
 import { seed } from './test-seed.ts';
 
-/** Blocks of 512, the last a short one. */
-const FRAMES = 4 * 512 + 200;
+/** Blocks of 512, the last a short one; more than a group of 16. */
+const FRAMES = 20 * 512 + 200;
 const STEPS = 4000;
 
 interface Frame {
@@ -98,7 +98,10 @@ function change(random: Prng, table: PageTable, model: Model): void {
   const of = isFolio ? order : 0;
   const pfn = random.below(Math.floor(FRAMES / (1 << of))) << of;
   const room = Math.floor((FRAMES - pfn) / (1 << of));
-  const count = Math.min(room, pick(random, [1, 1, 2, 512 >> Math.min(of, 9), 700 >> Math.min(of, 9), room]));
+  const count = Math.min(
+    room,
+    pick(random, [1, 1, 2, 512 >> Math.min(of, 9), 700 >> Math.min(of, 9), (16 * 512) >> of, room]),
+  );
   const refs = (flags & KIND) === HEAD ? 1 + random.below(2) : 0;
   const row = rowOf(random, model);
   switch (random.below(6)) {
