@@ -306,6 +306,13 @@ describe('import', () => {
     expect(await new Promise((resolve) => whole.once('exit', resolve))).toBe(0);
 
     const before = await runHere('inspect', '--json', '--hash', ram);
+    const large = start('a/3');
+    let said = '';
+    large.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    large.stdin.on('error', () => undefined); // it ends in the middle
+    large.stdin.end(Buffer.alloc(20 * MIB));
+    expect(await new Promise((resolve) => large.once('close', resolve))).toBe(1);
+    expect(said).toMatch(/^liveupdate: ENOMEM: the file has more than fits, and [\d.]+ MiB of RAM are free/);
     for (const signal of ['SIGINT', 'SIGKILL'] as const) {
       const stopped = start('a/3');
       let stderr = '';

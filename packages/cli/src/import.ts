@@ -110,11 +110,13 @@ async function importInto(
 ): Promise<number> {
   const { pages } = shmem;
   const room = (pages.freePages + pages.freeScratchPages) * PAGE_SIZE;
-  if (source.size !== undefined && source.size > room)
-    throw new KernelError(
+  const noRoom = (what: string, cause?: unknown): KernelError =>
+    new KernelError(
       'ENOMEM',
-      `the file has ${formatSize(source.size)}, and ${formatSize(room)} of RAM are free: give files in it up, or a larger RAM`,
+      `the file has ${what}, and ${formatSize(room)} of RAM are free for it and its records: give files in it up, or a larger RAM`,
+      { cause },
     );
+  if (source.size !== undefined && source.size > room) throw noRoom(formatSize(source.size));
   const there = luo.outgoingSessions.find((each) => each.name === name);
   const session = there ?? luo.createSession(name);
   if (session.files.some((file) => file.token === token))
@@ -130,6 +132,8 @@ async function importInto(
     }
     await session.preserve(file, token);
     return file.size;
+  } catch (error) {
+    throw error instanceof KernelError && error.code === 'ENOMEM' ? noRoom('more than fits', error) : error;
   } finally {
     file.close(); // the session has a reference of its own
   }
