@@ -1,8 +1,9 @@
 /** Checks what a program passes to Machine.open: an option that is not known would protect nobody. */
 import { KernelError } from '@liveupdate/base';
+import type { MachineOptions } from './machine.ts';
 
 /** Every option: what it may be, or undefined where whoever uses it checks it. */
-const OPTIONS: Readonly<Record<string, readonly unknown[] | undefined>> = {
+const OPTIONS: Readonly<Record<keyof MachineOptions, readonly unknown[] | undefined>> = {
   name: undefined,
   path: undefined,
   fd: undefined,
@@ -25,7 +26,7 @@ export function checkOptions(options: object): void {
         'EINVAL',
         `a machine has no option '${name}': it has ${Object.keys(OPTIONS).join(', ')}`,
       );
-    const values = OPTIONS[name];
+    const values = OPTIONS[name as keyof MachineOptions];
     if (values && value !== undefined && !values.includes(value))
       throw new KernelError('EINVAL', `no such ${name}: use ${values.map(String).join(' or ')}`);
   }

@@ -140,12 +140,13 @@ export class Machine {
       writeBootPage(ram, page);
       kernel.commit();
     }
+    const machine = new Machine(opened, kernel, page, entry ? 'handover' : 'cold', kept);
     setImmediate(() => {
       // Once the program has done what it is in a hurry with.
       prepareReplacement();
-      kernel.prepare();
+      if (machine.#state === 'running') kernel.prepare(); // nothing is taken once the handover is sealed
     }).unref();
-    return new Machine(opened, kernel, page, entry ? 'handover' : 'cold', kept);
+    return machine;
   }
 
   /**

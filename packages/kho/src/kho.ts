@@ -190,7 +190,10 @@ export class Kho extends OutgoingMemory {
    * of some pages is taken from the system. As far as there is memory.
    */
   prepare(): void {
-    this.prepareMap(this.incoming?.leaves.slice(0, MOST_PREPARED_LEAVES) ?? []);
+    for (const folio of this.incoming?.leaves.slice(0, MOST_PREPARED_LEAVES) ?? []) {
+      // Not of what the next kernel needs, and whoever allocates until then.
+      if (this.pages.freePages < 2 * NEXT_KERNEL_PAGES || !this.prepareMap(folio)) break;
+    }
     this.pages.prepare(PREPARED_PAGES);
   }
 

@@ -47,12 +47,14 @@ export class OutgoingMemory extends IncomingMemory {
     return this.#map.nodePages();
   }
 
-  /** Makes room in the map for these folios, as far as there is memory. */
-  protected prepareMap(folios: readonly PreservedFolio[]): void {
+  /** Makes room in the map for a folio. False where there is no memory for that. */
+  protected prepareMap({ pfn, order }: PreservedFolio): boolean {
     try {
-      for (const { pfn, order } of folios) this.#map.prepare(pfn, order);
+      this.#map.prepare(pfn, order);
+      return true;
     } catch (error) {
-      if (!(error instanceof KernelError)) throw error;
+      if (error instanceof KernelError) return false;
+      throw error;
     }
   }
 
