@@ -35,7 +35,7 @@ if (noted) {
   say({ start, ...(reads && first.length > 0 ? { readAll: readData() } : {}) } satisfies BareStart);
 }
 say({});
-if (awaitGo()) {
+if (await awaitGo()) {
   Array.from(ram.dropPageTables());
   noteExec({});
   const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];

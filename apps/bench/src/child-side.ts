@@ -12,9 +12,17 @@ export function say(line: object): void {
   fs.writeSync(1, `${JSON.stringify(line)}\n`);
 }
 
-/** Waits until the parent lets us go on; false where it wants us to end. */
-export function awaitGo(): boolean {
-  return fs.readSync(0, new Uint8Array(1)) === 1;
+/**
+ * Waits until the parent lets us go on; false where it wants us to end. The event loop turns meanwhile, as a service's does that waits for work: what
+ * the engine has put off for later is done then, and not in what is measured next.
+ */
+export async function awaitGo(): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    fs.read(0, new Uint8Array(1), 0, 1, null, (error, count) => {
+      if (error) reject(error);
+      else resolve(count === 1);
+    });
+  });
 }
 
 /** Bytes in a line of the status of a process in /proc, such as RssAnon. */

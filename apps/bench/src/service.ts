@@ -65,7 +65,7 @@ if (noted) {
 // Turns of the event loop in which nobody waits, as any service has before it is replaced.
 for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
 say({}); // from here on it does nothing that could disturb what is measured next
-if (awaitGo()) {
+if (await awaitGo()) {
   const start = now();
   await luo.createSession('bench').preserve(file, 1);
   noteExec({ preserve: now() - start });

@@ -63,7 +63,7 @@ export const TRIALS: readonly Trial[] = [
   {
     name: 'growth-huge',
     title: 'two services of different size, 2 MiB folios',
-    leastRounds: 15,
+    leastRounds: 31,
     sizes: 16 * GiB,
     extra: true,
     memory: (size) => 1.1 * size,

@@ -6,12 +6,22 @@ import { seed } from './test-seed.ts';
 
 test.for([1, 31, 32, 33, 1024, 1025, 40_000])('members below %i', (length) => {
   const member = fc.oneof(fc.nat(length - 1), fc.nat(Math.min(length - 1, 40)));
+  /** A member that comes or goes, or members side by side that come. */
+  const step = fc.tuple(
+    member,
+    fc.oneof({ weight: 3, arbitrary: fc.constant(1) }, fc.integer({ min: 2, max: 3000 })),
+  );
   fc.assert(
-    fc.property(fc.array(member, { maxLength: 300 }), (members) => {
+    fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
       const set = new FreeSet(length);
       const model = new Set<number>();
-      for (const i of members) {
-        if (model.delete(i)) {
+      for (const [i, wanted] of steps) {
+        let count = 0;
+        while (count < wanted && i + count < length && !model.has(i + count)) count += 1;
+        if (count > 1) {
+          for (let at = i; at < i + count; at++) model.add(at);
+          set.addRange(i, count);
+        } else if (model.delete(i)) {
           set.remove(i);
         } else {
           model.add(i);

@@ -4,19 +4,32 @@
  *
  * Always: a summary bit is set exactly where the word below it is not 0.
  */
-import { lowestBit } from '@liveupdate/base';
+import { lowestBit, setBits } from '@liveupdate/base';
+
+/** Of fewer than 2^32 members. */
+const MOST_LEVELS = 7;
 
 export class FreeSet {
   readonly #levels: Uint32Array[] = [];
   #count = 0;
 
-  /** @param length members are 0 to length - 1 */
-  constructor(length: number) {
+  /**
+   * @param length members are 0 to length - 1
+   * @param memory `bytesFor(length)` zeros from byte `at` on, for the bitmaps
+   */
+  constructor(length: number, memory = new ArrayBuffer(FreeSet.bytesFor(length)), at = 0) {
+    let end = at;
     let words = length;
     do {
       words = Math.max(1, Math.ceil(words / 32));
-      this.#levels.push(new Uint32Array(words));
+      this.#levels.push(new Uint32Array(memory, end, words));
+      end += words * 4;
     } while (words > 1);
+  }
+
+  /** Bytes that the bitmaps of a set take at most. */
+  static bytesFor(length: number): number {
+    return (Math.ceil(length / 31) + MOST_LEVELS) * 4;
   }
 
   /** Number of members. */
@@ -38,6 +51,18 @@ export class FreeSet {
       words[word] = before | (1 << (at & 31));
       if (before !== 0) return;
       at = word;
+    }
+  }
+
+  /** Adds members side by side that are not in the set. */
+  addRange(from: number, count: number): void {
+    this.#count += count;
+    let first = from;
+    let last = from + count - 1;
+    for (let level = 0; level < this.#levels.length; level++) {
+      setBits(this.#levels[level], first, last - first + 1);
+      first >>>= 5;
+      last >>>= 5;
     }
   }
 

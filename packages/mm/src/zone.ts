@@ -6,14 +6,25 @@
 import { AssertionError, log2Floor, MAX_ORDER, trailingZeros, type Pfn } from '@liveupdate/base';
 import { FreeSet } from './free-set.ts';
 
+/** Pages in the largest blocks. */
+const MOST_PAGES = 1 << MAX_ORDER;
+
 export class Zone {
   /** Free blocks by order; member i of order n is the block that begins at frame i << n. */
   readonly blocks: FreeSet[] = [];
   freePages = 0;
 
   constructor(frames: number) {
-    for (let order = 0; order <= MAX_ORDER; order++)
-      this.blocks.push(new FreeSet(Math.ceil(frames / (1 << order))));
+    // In one piece: the system gives large memory as zeros that cost nothing until they are touched, but takes a while for each piece.
+    let bytes = 0;
+    for (let order = 0; order <= MAX_ORDER; order++) bytes += FreeSet.bytesFor(blocksOf(frames, order));
+    const memory = new ArrayBuffer(bytes);
+    let at = 0;
+    for (let order = 0; order <= MAX_ORDER; order++) {
+      const length = blocksOf(frames, order);
+      this.blocks.push(new FreeSet(length, memory, at));
+      at += FreeSet.bytesFor(length);
+    }
   }
 
   /** Takes out a block of exactly `order`, splitting a larger one. -1 where there is none. */
@@ -62,13 +73,29 @@ export class Zone {
 
   /** Puts back `count` frames in a row, as the largest aligned blocks. */
   putRange(pfn: Pfn, count: number): void {
-    let at = pfn;
-    let left = count;
-    while (left > 0) {
-      const order = Math.min(at === 0 ? MAX_ORDER : trailingZeros(at), log2Floor(left), MAX_ORDER);
+    const end = pfn + count;
+    const first = Math.ceil(pfn / MOST_PAGES);
+    const largest = Math.floor(end / MOST_PAGES) - first;
+    if (largest <= 0) {
+      this.#putBlocks(pfn, end);
+      return;
+    }
+    this.#putBlocks(pfn, first * MOST_PAGES);
+    this.blocks[MAX_ORDER].addRange(first, largest); // they have no buddies
+    this.freePages += largest * MOST_PAGES;
+    this.#putBlocks((first + largest) * MOST_PAGES, end);
+  }
+
+  #putBlocks(from: Pfn, end: Pfn): void {
+    for (let at = from; at < end;) {
+      const most = log2Floor(end - at);
+      const order = Math.min(at === 0 ? most : trailingZeros(at), most, MAX_ORDER);
       this.put(at, order);
       at += 1 << order;
-      left -= 1 << order;
     }
   }
+}
+
+function blocksOf(frames: number, order: number): number {
+  return Math.ceil(frames / (1 << order));
 }
