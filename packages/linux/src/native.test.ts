@@ -1,0 +1,32 @@
+import { constants } from 'node:os';
+import { expect, test } from 'vitest';
+import { MAP_FAILED, withErrno } from './native.ts';
+
+const { EAGAIN, EINTR, EINVAL, ENOMEM, ENXIO } = constants.errno;
+
+/** A function that fails so often, with what errno is after each time. */
+function failing(errnos: readonly number[], failure: number | bigint = -1) {
+  const told: number[] = [];
+  let calls = 0;
+  const call = withErrno(
+    () => (calls++ < errnos.length ? failure : 7),
+    () => errnos[calls - 1],
+    (errno) => told.push(errno),
+  );
+  return { result: call(), calls, told };
+}
+
+test.each([
+  ['succeeds', [], 7, 1, []],
+  ['fails', [EINVAL], -1, 1, [EINVAL]],
+  ['fails, and the engine leaves its errno', [EAGAIN, ENXIO], -1, 2, [ENXIO]],
+  ['fails twice with what the engine leaves too', [EAGAIN, EAGAIN], -1, 2, [EAGAIN]],
+  ['fails with one stray errno after another', [EINTR, EAGAIN, ENXIO], -1, 3, [ENXIO]],
+  ['is interrupted once', [EINTR], 7, 2, []],
+])('a call that %s', (_, errnos, result, calls, told) => {
+  expect(failing(errnos)).toEqual({ result, calls, told });
+});
+
+test('a mapping that fails', () => {
+  expect(failing([EAGAIN, ENOMEM], MAP_FAILED)).toEqual({ result: MAP_FAILED, calls: 2, told: [ENOMEM] });
+});

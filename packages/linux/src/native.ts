@@ -1,0 +1,177 @@
+/**
+ * C functions of this process through koffi: the only native code of liveupdate, and the only file that knows it.
+ *
+ * koffi is loaded by the first call and a function is declared by its first use: a program that never maps memory pays nothing.
+ */
+import { createRequire } from 'node:module';
+import { errnoCode, KernelError, type ErrnoCode } from '@liveupdate/base';
+import type koffiModule from 'koffi';
+
+type Koffi = typeof koffiModule;
+type Library = ReturnType<Koffi['load']>;
+
+/** An address of this process. */
+export type Address = bigint;
+
+/** What mmap returns where it fails. */
+export const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+
+/** What koffi gives us, once per process: the library is the process's own, so there is nothing to choose. */
+let loaded: { koffi: Koffi; library: Library } | undefined;
+
+/**
+ * koffi, and the symbols of this process (libc among them).
+ *
+ * @throws KernelError EOPNOTSUPP: not Linux on x86-64 or arm64, or koffi cannot be loaded here
+ */
+export function native(): { koffi: Koffi; library: Library } {
+  if (loaded) return loaded;
+  if (process.platform !== 'linux' || (process.arch !== 'x64' && process.arch !== 'arm64')) {
+    const here = `${process.platform} on ${process.arch}`;
+    throw new KernelError(
+      'EOPNOTSUPP',
+      `mapped memory needs Linux on x64 or arm64, this is ${here}: use a HeapRam here`,
+    );
+  }
+  if (!('transfer' in ArrayBuffer.prototype)) {
+    const here = `this is ${process.versions.node}`;
+    throw new KernelError(
+      'EOPNOTSUPP',
+      `mapped memory needs Node 22.15 or newer, ${here}: start a newer one`,
+    );
+  }
+  try {
+    const koffi = loadKoffi();
+    loaded = { koffi, library: koffi.load(null) };
+    return loaded;
+  } catch (cause) {
+    const why =
+      "koffi, the native part, cannot be loaded: install with optional dependencies, and not with Node's --permission";
+    throw new KernelError('EOPNOTSUPP', why, { cause });
+  }
+}
+
+/**
+ * koffi without its entry module, which loads all of node:util to announce what is deprecated: 10 ms that a replaced process would be away
+ * longer; and without the one of the package for this processor, which finds out which C library is there: 2 ms. Node is nearly always linked
+ * with glibc. Where it is not, they know other ways.
+ */
+function loadKoffi(): Koffi {
+  const require = createRequire(import.meta.url);
+  const platform = `linux-${process.arch}`;
+  try {
+    const file = `@koromix/koffi-${platform}/${platform.replace('-', '_')}/koffi.node`;
+    return createRequire(require.resolve('koffi'))(file) as Koffi;
+  } catch {
+    return require('koffi') as Koffi;
+  }
+}
+
+/** The C functions as JavaScript calls them. */
+interface Libc {
+  mmap: (
+    at: Address | null,
+    length: number,
+    protection: number,
+    flags: number,
+    fd: number,
+    offset: number,
+  ) => Address | null;
+  munmap: (address: Address, length: number) => number;
+  madvise: (address: Address, length: number, advice: number) => number;
+  mprotect: (address: Address, length: number, protection: number) => number;
+  clone: (code: Address, stack: Address, flags: number, argument: Address) => number;
+  pthread_sigmask: (how: number, set: Uint8Array, old: Uint8Array | null) => number;
+  waitpid: (pid: number, status: null, options: number) => number;
+  fallocate: (fd: number, mode: number, at: number, length: number) => number;
+  memfd_create: (name: string, flags: number) => number;
+  fcntl: (fd: number, command: number, ...argument: [] | ['int', number] | ['void *', Uint8Array]) => number;
+  lseek: (fd: number, at: number, whence: number) => number;
+  getpagesize: () => number;
+  ioctl: (fd: number, request: number, type: 'void *', argument: Address) => number;
+  syscall: (number: number, type: 'int', argument: number) => number;
+  eventfd: (initial: number, flags: number) => number;
+  poll: (descriptors: Uint8Array, count: number, timeout: number) => number;
+}
+
+/** The same in C; off_t has 64 bits on the machines above. */
+const PROTOTYPES: Record<keyof Libc, string> = {
+  mmap: 'void *mmap(void *, size_t, int, int, int, int64_t)',
+  munmap: 'int munmap(void *, size_t)',
+  madvise: 'int madvise(void *, size_t, int)',
+  mprotect: 'int mprotect(void *, size_t, int)',
+  clone: 'int clone(void *, void *, int, void *)',
+  pthread_sigmask: 'int pthread_sigmask(int, void *, void *)',
+  waitpid: 'int waitpid(int, void *, int)',
+  fallocate: 'int fallocate(int, int, int64_t, int64_t)',
+  memfd_create: 'int memfd_create(const char *, unsigned int)',
+  fcntl: 'int fcntl(int, int, ...)',
+  lseek: 'int64_t lseek(int, int64_t, int)',
+  getpagesize: 'int getpagesize()',
+  ioctl: 'int ioctl(int, unsigned long, ...)',
+  syscall: 'long syscall(long, ...)',
+  eventfd: 'int eventfd(unsigned int, int)',
+  poll: 'int poll(void *, unsigned long, int)',
+};
+
+const declared: Partial<Libc> = {};
+
+/** errno of the call that failed last. */
+let errno = 0;
+
+/** A C function of this process, declared when it is first asked for. */
+export function c<K extends keyof Libc>(name: K): Libc[K] {
+  return (declared[name] ??= declare(name));
+}
+
+function declare<K extends keyof Libc>(name: K): Libc[K] {
+  const { koffi, library } = native();
+  const call: (...args: unknown[]) => unknown = library.func(PROTOTYPES[name]);
+  return withErrno(
+    call,
+    () => koffi.errno(),
+    (code) => {
+      errno = code;
+    },
+  ) as Libc[K];
+}
+
+/** Errors that the engine's own waiting leaves in errno: it may come between a call and the look at errno, once in some million times. */
+const STRAY: readonly ErrnoCode[] = ['EAGAIN', 'EINTR', 'ETIMEDOUT'];
+
+/**
+ * A C function that tells its errno where it fails. An errno that may be another's is believed when the call, made again, fails with it again: a call
+ * that failed has changed nothing.
+ *
+ * @param read what errno is now
+ */
+export function withErrno<A extends unknown[], R>(
+  call: (...args: A) => R,
+  read: () => number,
+  tell: (errno: number) => void,
+): (...args: A) => R {
+  return (...args) => {
+    let seen = 0;
+    for (;;) {
+      const result = call(...args);
+      if (result !== -1 && result !== MAP_FAILED) return result;
+      const now = read(); // nothing of ours may run between the call and this
+      if (now === seen || !STRAY.includes(errnoCode(now))) {
+        tell(now);
+        return result;
+      }
+      seen = now;
+    }
+  };
+}
+
+/** The code of the call that failed last. */
+export function lastError(): ErrnoCode {
+  return errnoCode(errno);
+}
+
+/** The KernelError of the call that failed last, with what was tried and what to do by code. */
+export function failed(tried: string, advice: Partial<Record<ErrnoCode, string>> = {}): KernelError {
+  const code = lastError();
+  return new KernelError(code, `${tried} failed (errno ${errno})${advice[code] ? `: ${advice[code]}` : ''}`);
+}
