@@ -118,10 +118,12 @@ export class Watch {
     const { pages } = this.#kho;
     const alloc = pages.alloc.bind(pages);
     pages.alloc = (...args) => this.#taken(alloc(...args));
-    const allocBulk = pages.allocBulk.bind(pages);
-    pages.allocBulk = (out, at, count, options) => {
-      allocBulk(out, at, count, options);
-      for (const pfn of out.subarray(at, at + count)) this.#taken(pfn);
+    const allocRuns = pages.allocRuns.bind(pages);
+    pages.allocRuns = (count, options, visit) => {
+      allocRuns(count, options, (pfn, length) => {
+        for (let i = 0; i < length; i++) this.#taken(pfn + i);
+        visit(pfn, length);
+      });
     };
     const adopt = pages.adoptIncoming.bind(pages);
     pages.adoptIncoming = (pfn, ...rest) => {

@@ -105,25 +105,36 @@ export class PageAllocator extends FolioCounts {
    * @throws KernelError ENOMEM: fewer free frames than `count`. ENOSPC: the system has no memory for them.
    */
   allocBulk(out: Uint32Array, at: number, count: number, options: AllocOptions = {}): void {
+    let to = at;
+    try {
+      this.allocRuns(count, options, (pfn, length) => {
+        for (let i = 0; i < length; i++) out[to + i] = pfn + i;
+        to += length;
+      });
+    } catch (error) {
+      this.putBulk(out, at, to - at);
+      throw error;
+    }
+  }
+
+  /**
+   * The same, told run by run. What was told before a failure is the caller's to give back.
+   *
+   * @throws KernelError as allocBulk
+   */
+  allocRuns(count: number, options: AllocOptions, visit: (pfn: Pfn, length: number) => void): void {
     this.beforeAllocation?.();
     const available = this.#normal.freePages + (options.movable ? this.#scratch.freePages : 0);
     if (available < count) throw this.#outOfMemory(count);
-    let to = at;
     let left = count;
     while (left > 0) {
       const zone = this.#normal.freePages > 0 ? this.#normal : this.#scratch;
-      const block = zone.takeNear(Math.min(MAX_ORDER, log2Floor(left)));
-      const taken = 1 << block.order;
-      try {
-        if (!options.lazy) this.#reserve(block.pfn, block.order);
-      } catch (error) {
-        this.putBulk(out, at, to - at);
-        throw error;
-      }
-      if (options.zero) this.#clear(block.pfn, taken);
-      this.#own(block.pfn, taken, 0);
-      for (let i = 0; i < taken; i++) out[to + i] = block.pfn + i;
-      to += taken;
+      const { pfn, order } = zone.takeNear(Math.min(MAX_ORDER, log2Floor(left)));
+      const taken = 1 << order;
+      if (!options.lazy) this.#reserve(pfn, order);
+      if (options.zero) this.#clear(pfn, taken);
+      this.#own(pfn, taken, 0);
+      visit(pfn, taken);
       left -= taken;
     }
   }

@@ -92,10 +92,10 @@ function fillPart(
       // One page where no more fits. Where memory has no block of any larger order, single pages up to where the largest may be tried again.
       const step = maxOrder > 0 && fitting === 0 ? 1 : 2 ** maxOrder;
       const next = maxOrder === 0 ? end : Math.min(end, (Math.floor(at / step) + 1) * step);
-      const pfns = new Uint32Array(next - at);
-      pages.allocBulk(pfns, 0, pfns.length, options);
-      cache.insertMany(at, pfns, 0, pfns.length);
-      at = next;
+      pages.allocRuns(next - at, options, (first, length) => {
+        cache.insert(at, first, length);
+        at += length;
+      });
     }
   } catch (error) {
     file.free(index, at - index);

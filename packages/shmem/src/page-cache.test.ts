@@ -10,7 +10,8 @@ function runs(cache: PageCache, index: number, count: number): number[][] {
 test('runs join what lies side by side in the file and in RAM, across blocks, with the holes between', () => {
   const cache = new PageCache();
   cache.insert(510, 1000, 4);
-  cache.insertMany(514, Uint32Array.of(0, 1004, 1005, 77), 1, 3);
+  cache.insert(514, 1004, 2);
+  cache.insert(516, 77, 1);
   cache.insert(2048, 50, 1);
   expect(runs(cache, 0, 2050)).toEqual([
     [0, 510, 0],
@@ -43,12 +44,8 @@ test('removing counts what was there, and gives back blocks that are empty', () 
 test('a block whose pages lie in a row is one run, however it came to be, and can be changed again', () => {
   const cache = new PageCache();
   for (let page = 0; page < 512; page++) cache.insert(page, 1000 + page, 1);
-  cache.insertMany(
-    512,
-    Uint32Array.from({ length: 512 }, (_, i) => 1512 + i),
-    0,
-    512,
-  );
+  cache.insert(512, 1512, 200);
+  cache.insert(712, 1712, 312);
   cache.insert(1024, 2024, 512);
   expect(runs(cache, 0, 1536)).toEqual([[0, 1536, 1000]]);
   expect([cache.at(5), cache.at(600), cache.at(1535)]).toEqual([1005, 1600, 2535]);
@@ -119,7 +116,6 @@ test('stretches name what may hold pages and leave out the emptiness between', (
 
 test.each([
   ['insert over a page', (cache: PageCache) => cache.insert(5, 9, 2)],
-  ['insert many over a page', (cache: PageCache) => cache.insertMany(5, Uint32Array.of(9, 10), 0, 2)],
   ['replace a hole', (cache: PageCache) => cache.replace(5, 9)],
   ['replace far away', (cache: PageCache) => cache.replace(5000, 9)],
 ])('%s is a bug of the caller', (_, work) => {

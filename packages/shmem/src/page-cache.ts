@@ -68,17 +68,6 @@ export class PageCache {
     this.#count += count;
   }
 
-  /** Puts single pages `pfns[from ..]` into `count` holes in a row. */
-  insertMany(index: PageIndex, pfns: Uint32Array, from: number, count: number): void {
-    for (let done = 0; done < count;) {
-      const first = pfns[from + done];
-      let row = 1;
-      while (done + row < count && pfns[from + done + row] === first + row) row += 1;
-      this.insert(index + done, first, row);
-      done += row;
-    }
-  }
-
   /** Replaces the frame of one page. */
   replace(index: PageIndex, pfn: Pfn): void {
     if (this.at(index) === 0) throw new AssertionError(`page ${index} of the file is a hole`);
