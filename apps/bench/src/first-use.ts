@@ -5,7 +5,13 @@
 import { Machine } from '@liveupdate/kexec';
 import { copyTarget, copyTo, timed } from './baselines.ts';
 import { argument, say } from './child-side.ts';
-import { makeFiles, ramSizeFor, SMALL } from './workload.ts';
+import { makeFiles, ramSizeFor, touchBytes, type Workload } from './workload.ts';
+
+/** What the program is told. */
+export interface FirstUseArgument {
+  readonly size: number;
+  readonly workload: Workload;
+}
 
 /** Milliseconds. */
 export interface FirstUse {
@@ -14,14 +20,16 @@ export interface FirstUse {
   readonly copy: number;
 }
 
-const { size } = argument() as { readonly size: number };
+const { size, workload } = argument() as FirstUseArgument;
 const machine = await Machine.open({ size: ramSizeFor(size) });
-const [file] = makeFiles(machine.kernel.shmem, SMALL, size);
+const [file] = makeFiles(machine.kernel.shmem, workload, size);
+for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve)); // as any program has
 const session = machine.kernel.luo.createSession('bench');
 const preserve = await timed(() => session.preserve(file, 1));
 const unpreserve = await timed(() => session.unpreserve(1));
 using target = copyTarget(size);
 using mapped = file.map();
+touchBytes(mapped.bytes);
 const copy = await timed(() => {
   copyTo(target, mapped.bytes);
 });

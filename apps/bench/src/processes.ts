@@ -5,7 +5,7 @@ import { timed } from './baselines.ts';
 import type { BareArgument, BareStart } from './bare.ts';
 import { Child, runToEnd } from './child-process.ts';
 import { statusBytes } from './child-side.ts';
-import type { FirstUse } from './first-use.ts';
+import type { FirstUse, FirstUseArgument } from './first-use.ts';
 import { inTurn, type Trial } from './runner.ts';
 import type { Replacement, ServiceArgument } from './service.ts';
 import { makeRam, type Workload } from './workload.ts';
@@ -134,13 +134,16 @@ export function growth(workload: Workload): Trial['prepare'] {
 }
 
 /** In each round a program that preserves a file for the first time. */
-export const firstUse: Trial['prepare'] = ({ size }) => ({
-  run: async () => {
-    await using program = new Child<FirstUse>('first-use', { argument: { size } });
-    return { ...(await program.line()) };
-  },
-  end: () => undefined,
-});
+export function firstUse(workload: Workload): Trial['prepare'] {
+  return ({ size }) => ({
+    run: async () => {
+      const argument = { size, workload } satisfies FirstUseArgument;
+      await using program = new Child<FirstUse>('first-use', { argument });
+      return { ...(await program.line()) };
+    },
+    end: () => undefined,
+  });
+}
 
 /** The system counts a process's pages in batches for each processor: less of a difference than this cannot be told from none, and counts as this. */
 const LEAST_MEMORY = 256 * 2 ** 10;

@@ -5,6 +5,8 @@ import { summarize, type Summary } from './stats.ts';
 export interface TrialOptions {
   /** Bytes in the file, or in all files together. */
   readonly size: number;
+  /** Whether what is measured in one process shall be warm first, as rounds that do not count make it. */
+  readonly warm: boolean;
 }
 
 /** A trial that is set up. */
@@ -46,13 +48,13 @@ export interface RoundCounts {
 /** Measures a trial. `progress` is called before each round with its number from 1 on, warm-up included; 0 is the setting up. */
 export async function runTrial(
   trial: Trial,
-  options: TrialOptions,
+  { size }: Pick<TrialOptions, 'size'>,
   { warmUp, rounds }: RoundCounts,
   progress: (round: number) => void,
 ): Promise<{ readonly warmUp: Measured; readonly series: Measured }> {
   const kept: Record<'warmUp' | 'series', Record<string, number[]>> = { warmUp: {}, series: {} };
   progress(0);
-  const prepared = await trial.prepare(options);
+  const prepared = await trial.prepare({ size, warm: warmUp > 0 });
   try {
     for (let round = 0; round < warmUp + rounds; round++) {
       progress(round + 1);

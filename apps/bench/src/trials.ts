@@ -47,7 +47,16 @@ export const TRIALS: readonly Trial[] = [
   { ...inProcess('huge-shm', '2 MiB folios, /dev/shm', { ...HUGE, ram: 'shm' }), extra: true },
   { ...inProcess('small-hugetlb', '4 KiB folios, hugetlb', { ...SMALL, ram: 'hugetlb' }), extra: true },
   { ...inProcess('huge-hugetlb', '2 MiB folios, hugetlb', { ...HUGE, ram: 'hugetlb' }), extra: true },
-  { name: 'first', title: 'a program that preserves for the first time, 4 KiB folios', prepare: firstUse },
+  {
+    name: 'first',
+    title: 'a program that preserves for the first time, 4 KiB folios',
+    prepare: firstUse(SMALL),
+  },
+  {
+    name: 'first-huge',
+    title: 'a program that preserves for the first time, 2 MiB folios',
+    prepare: firstUse(HUGE),
+  },
   { ...replaced('replace', '4 KiB folios', SMALL), sizes: 'series' },
   { ...replaced('replace-huge', '2 MiB folios', HUGE), sizes: 'series' },
   { ...replaced('replace-8g', '8 GiB in 2 MiB folios', HUGE, false), sizes: 8 * GiB, leastRounds: 11 },
@@ -164,6 +173,13 @@ export const FIGURES: readonly Figure[] = [
   },
   { trial: 'small', title: 'finish, 4 KiB folios', measured: 'finish', ...COPIED, sane: 1 },
   { trial: 'first', title: 'first preserve of a process, 4 KiB folios', measured: 'preserve', ...COPIED },
+  {
+    trial: 'first-huge',
+    title: 'first preserve of a process, 2 MiB folios',
+    measured: 'preserve',
+    ...COPIED,
+    headline: true,
+  },
   { trial: 'medium', title: 'preserve, 64 KiB folios', measured: 'preserve', ...COPIED },
   { trial: 'medium', title: 'retrieve, 64 KiB folios', measured: 'retrieve', ...COPIED },
   {
