@@ -36,29 +36,80 @@ export function fillHoles(
   const { shmem, cache } = file;
   // A file may be larger than any RAM: what cannot be filled is refused before its holes are looked at one by one.
   shmem.checkRoom(count - cache.count);
-  const holes: PageRange[] = [];
+  const parts: HolePart[] = [];
+  let pages = 0;
   cache.forEachRun(first, count, (index, length, pfn) => {
-    if (pfn === 0) holes.push({ index, count: length });
+    if (pfn !== 0) return;
+    parts.push(...splitHole(index, length, overwritten));
+    pages += length;
   });
-  const filled: PageRange[] = [];
+  shmem.charge(pages);
   try {
-    for (const hole of holes) {
-      for (const part of splitHole(hole.index, hole.count, overwritten)) {
-        shmem.charge(part.count);
-        try {
-          fillPart(file, part, policy, lazy);
-        } catch (error) {
-          shmem.uncharge(part.count);
-          throw error;
-        }
-        filled.push(part);
-      }
-    }
+    if (policy.maxOrder === 0) fillWithSingles(file, parts, lazy);
+    else fillWithFolios(file, parts, policy, lazy);
   } catch (error) {
-    for (const part of filled) file.drop(part.index, part.count);
+    shmem.uncharge(pages);
     throw error;
   }
-  return filled;
+  return parts;
+}
+
+/** Gives all parts single pages, whose memory lies in a row wherever it can. All or none. */
+function fillWithSingles(file: FilePages, parts: readonly HolePart[], lazy: boolean): void {
+  const zeroed = parts.filter((part) => part.zero);
+  dealPages(file, zeroed, { movable: true, zero: true, lazy });
+  try {
+    const others = parts.length > zeroed.length ? parts.filter((part) => !part.zero) : [];
+    dealPages(file, others, { movable: true, lazy });
+  } catch (error) {
+    for (const { index, count } of zeroed) file.free(index, count);
+    throw error;
+  }
+}
+
+/** Allocates pages for all parts together, and deals them out. All or none. */
+function dealPages(file: FilePages, parts: readonly PageRange[], options: AllocOptions): void {
+  if (parts.length === 0) return;
+  let part = 0;
+  let at = parts[0].index;
+  const deal = (pfn: Pfn, length: number): void => {
+    for (let done = 0; done < length;) {
+      const end = parts[part].index + parts[part].count;
+      const pages = Math.min(length - done, end - at);
+      file.cache.insert(at, pfn + done, pages);
+      done += pages;
+      at += pages;
+      if (at === end && part + 1 < parts.length) at = parts[++part].index;
+    }
+  };
+  let count = 0;
+  for (const each of parts) count += each.count;
+  try {
+    file.shmem.pages.allocRuns(count, options, deal);
+  } catch (error) {
+    for (const { index, count } of parts.slice(0, part)) file.free(index, count);
+    file.free(parts[part].index, at - parts[part].index);
+    throw error;
+  }
+}
+
+/** Gives each part the largest folios that fit. All or none. */
+function fillWithFolios(
+  file: FilePages,
+  parts: readonly HolePart[],
+  policy: FolioPolicy,
+  lazy: boolean,
+): void {
+  const filled: PageRange[] = [];
+  try {
+    for (const part of parts) {
+      fillPart(file, part, policy, lazy);
+      filled.push(part);
+    }
+  } catch (error) {
+    for (const { index, count } of filled) file.free(index, count);
+    throw error;
+  }
 }
 
 /** Allocates the folios of a hole. All or none. */
@@ -92,10 +143,8 @@ function fillPart(
       // One page where no more fits. Where memory has no block of any larger order, single pages up to where the largest may be tried again.
       const step = maxOrder > 0 && fitting === 0 ? 1 : 2 ** maxOrder;
       const next = maxOrder === 0 ? end : Math.min(end, (Math.floor(at / step) + 1) * step);
-      pages.allocRuns(next - at, options, (first, length) => {
-        cache.insert(at, first, length);
-        at += length;
-      });
+      dealPages(file, [{ index: at, count: next - at }], options);
+      at = next;
     }
   } catch (error) {
     file.free(index, at - index);
