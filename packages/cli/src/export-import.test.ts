@@ -16,6 +16,8 @@ import {
   fingerprint,
   linuxExpected,
   LINUX_IMAGE,
+  liveupdateBytes,
+  liveupdateCommand,
   newMachine,
   preserveFile,
   runHere,
@@ -137,8 +139,44 @@ describe('export', () => {
     using directory = new Directory();
     const ram = join(directory.path, 'ram');
     await handedOver(ram, randomBytes(10, 1));
-    for (const to of [directory.path, '-'])
-      expect((await runHere('export', '--force', ram, 'a/1', to)).stderr).toContain('EINVAL');
+    expect((await runHere('export', '--force', ram, 'a/1', directory.path)).stderr).toContain('EINVAL');
+    const { isTTY } = process.stdout;
+    process.stdout.isTTY = true;
+    const { status, stderr } = await runHere('export', ram, 'a/1', '-').finally(() => {
+      process.stdout.isTTY = isTTY;
+    });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^liveupdate: EINVAL: standard output is a terminal: .*pipe/);
+  });
+
+  test('to standard output: all bytes and nothing else, what was never written as zeros', () => {
+    const { sessions } = linuxExpected() as LinuxFiles;
+    const files = sessions.flatMap(({ name, files }) =>
+      files.slice(0, 4).map((file) => ({ ...file, name: `${name}/${file.token}` })),
+    );
+    for (const { name, sha256: expected, size } of files) {
+      const { status, stdout, stderr } = liveupdateBytes('export', LINUX_IMAGE, name, '-');
+      expect({ status, stderr, length: stdout.length }).toEqual({ status: 0, stderr: '', length: size });
+      expect(sha256(stdout)).toBe(expected);
+    }
+  });
+
+  test('to a reader that has seen enough', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    const content = randomBytes(8 * MIB, 7);
+    await handedOver(ram, content);
+    const reader = spawn('sh', [
+      '-c',
+      `"$@" | head -c 5`,
+      'sh',
+      ...liveupdateCommand('export', ram, 'a/1', '-'),
+    ]);
+    let [stdout, stderr] = ['', ''];
+    reader.stdout.on('data', (data: Buffer) => (stdout += data.toString('latin1')));
+    reader.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+    await new Promise((resolve) => reader.once('close', resolve));
+    expect([stdout, stderr]).toEqual([Buffer.from(content.subarray(0, 5)).toString('latin1'), '']);
   });
 
   test('of a file of another kind: refused', async () => {
@@ -286,6 +324,9 @@ describe('import', () => {
     );
     expect((await runHere('import', '--size', '16MiB', ram, 'a/1', `${from}-`)).stderr).toContain(
       `ENOENT: there is no file '${from}-': give a file`,
+    );
+    expect((await runHere('import', directory.path, 'a/1', from)).stderr).toBe(
+      `liveupdate: EISDIR: opening '${directory.path}': illegal operation on a directory\n`,
     );
     for (const which of ['a', 'a/', '/1', 'a/b', `a/${2n ** 64n}`, 'a/-1'])
       expect((await runHere('import', '--size', '16MiB', ram, which, from)).status).toBe(2);

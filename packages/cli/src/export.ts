@@ -1,4 +1,4 @@
-/** `liveupdate export`: a preserved file, read out of an image or a RAM file and written to disk. The image is only read. */
+/** `liveupdate export`: a preserved file, read out of an image or a RAM file and written to disk or to standard output. The image is only read. */
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
 import { formatSize, KernelError } from '@liveupdate/base';
@@ -22,12 +22,17 @@ export interface ExportOptions extends ImageHints {
   readonly force: boolean;
 }
 
+/** In place of a file's name: standard output. */
+const STDOUT = '-';
+/** Written over and over where a file has nothing but zeros. */
+const ZEROS = new Uint8Array(2 ** 16);
+
 /**
  * Writes the file `which` of `from` to `to`. Returns the exit code.
  *
  * @throws KernelError ENOENT: no such session or file. EOPNOTSUPP: a file of another kind. EEXIST: there is a file `to`, and no force. EINVAL: `to` is
- * something else than a file, or the record is damaged. EBUSY: the RAM was taken over meanwhile. Others as openImage has them. Nothing is left at `to`
- * then that was not there before.
+ * something else than a file, or standard output that is a terminal; or the record is damaged. EBUSY: the RAM was taken over meanwhile. Others as
+ * openImage has them. Nothing is left at `to` then that was not there before; what standard output got by then cannot be taken back.
  */
 export async function runExport(
   from: string,
@@ -38,15 +43,15 @@ export async function runExport(
   checkTarget(to, force);
   using image = await openImage(resolveImagePath(from), hints);
   const content = findContent(image, which);
+  if (to === STDOUT) {
+    await withProgress(content, (progress) => writeToStdout(content, progress));
+    image.checkUnchanged();
+    return 0;
+  }
   const partial = `${to}.partial-${process.pid}`;
   const fd = fs.openSync(partial, 'wx');
   try {
-    const progress = await progressOnTerminal('export', content.size);
-    try {
-      await writeContent(fd, content, progress);
-    } finally {
-      progress.stop();
-    }
+    await withProgress(content, (progress) => writeContent(fd, content, progress));
     image.checkUnchanged();
     fs.renameSync(partial, to);
   } catch (error) {
@@ -60,7 +65,13 @@ export async function runExport(
 }
 
 function checkTarget(to: string, force: boolean): void {
-  if (to === '-') throw new KernelError('EINVAL', "'-' is no file: give the name of one");
+  if (to === STDOUT) {
+    if (!process.stdout.isTTY) return;
+    throw new KernelError(
+      'EINVAL',
+      'standard output is a terminal: give the name of a file, or pipe it to a program',
+    );
+  }
   const there = fs.statSync(to, { throwIfNoEntry: false });
   if (!there && !fs.existsSync(dirname(to)))
     throw new KernelError('ENOENT', `there is no folder '${dirname(to)}': make it first`);
@@ -109,4 +120,47 @@ async function writeContent(fd: number, content: FileContent, progress: Progress
   });
   fs.ftruncateSync(fd, content.size);
   progress.add(content.size - done);
+}
+
+async function withProgress(
+  { size }: FileContent,
+  write: (progress: Progress) => Promise<void>,
+): Promise<void> {
+  const progress = await progressOnTerminal('export', size);
+  try {
+    await write(progress);
+  } finally {
+    progress.stop();
+  }
+}
+
+/** Writes all bytes, zeros too. Ends where the reader has seen enough. */
+async function writeToStdout(content: FileContent, progress: Progress): Promise<void> {
+  let done = 0;
+  const put = async (bytes: Uint8Array): Promise<void> => {
+    await written(bytes);
+    done += bytes.length;
+    progress.add(bytes.length);
+  };
+  const putZerosUntil = async (end: number): Promise<void> => {
+    while (done < end) await put(ZEROS.subarray(0, Math.min(ZEROS.length, end - done)));
+  };
+  try {
+    await forEachPart(content, async (part, position) => {
+      await putZerosUntil(position);
+      await put(part);
+    });
+    await putZerosUntil(content.size);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+  }
+}
+
+async function written(bytes: Uint8Array): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    process.stdout.write(bytes, (error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
 }

@@ -78,11 +78,12 @@ const EXPORT_EXAMPLES = `
 <image> is what inspect reads, and it is only read. <session>/<token> is the
 file's name in it, as inspect lists them; <file> is written on disk, with holes
 where the file has nothing but zeros that take no memory. It appears under its
-name when all of it is there.
+name when all of it is there. With - the bytes go to standard output.
 
 Examples:
   $ liveupdate export my-service service/1 state.bin
   $ liveupdate export --force vmcore.gz vm/0x10 guest-memory.bin
+  $ liveupdate export my-service service/1 - | gzip > state.gz
 ${EXIT_CODES}`;
 
 const IMPORT_EXAMPLES = `
@@ -190,7 +191,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .description('write a preserved file to disk')
     .argument('<image>', 'a file, or the name of a RAM')
     .argument('<session/token>', 'which file')
-    .argument('<file>', 'where to')
+    .argument('<file>', 'where to; - for standard output')
     .option('--force', 'write over a file that is there')
     .option(
       '--entry <addresses>',

@@ -21,14 +21,24 @@ export interface Ran {
   readonly stderr: string;
 }
 
+/** The words that run `liveupdate` with these arguments. */
+export function liveupdateCommand(...args: string[]): [program: string, ...args: string[]] {
+  return [process.execPath, '--conditions=@liveupdate/source', MAIN, ...args];
+}
+
 /** Runs `liveupdate` with these arguments to its end. */
 export function liveupdate(...args: string[]): Ran {
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    ['--conditions=@liveupdate/source', MAIN, ...args],
-    { encoding: 'utf8', maxBuffer: 2 ** 28 },
-  );
-  return { status, stdout, stderr };
+  const { stdout, ...ran } = liveupdateBytes(...args);
+  return { ...ran, stdout: stdout.toString() };
+}
+
+/** The same for output that is no text. */
+export function liveupdateBytes(
+  ...args: string[]
+): { readonly stdout: Buffer } & Pick<Ran, 'status' | 'stderr'> {
+  const [program, ...words] = liveupdateCommand(...args);
+  const { status, stdout, stderr } = spawnSync(program, words, { maxBuffer: 2 ** 28 });
+  return { status, stdout, stderr: stderr.toString() };
 }
 
 /** Runs `liveupdate` with these arguments in this process: the same answers, sooner. */

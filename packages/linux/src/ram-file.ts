@@ -45,9 +45,14 @@ export function callFs<T>(tried: string, call: () => T, advice = ''): T {
     return call();
   } catch (cause) {
     if (cause instanceof KernelError) throw cause;
-    const why = advice || (cause instanceof Error ? cause.message : String(cause));
-    throw new KernelError(codeOf(cause), `${tried}: ${why}`, { cause });
+    throw new KernelError(codeOf(cause), `${tried}: ${advice || whyOf(cause)}`, { cause });
   }
+}
+
+/** What Node says about a failed call, without the code and the arguments, which we say ourselves. */
+function whyOf(cause: unknown): string {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return /^[A-Z\d]+: (?<why>[^,]+), \w+/.exec(message)?.groups?.['why'] ?? message;
 }
 
 /** Creates the file `path` of `size` bytes, all holes. Errors: see MappedRam.create. */
