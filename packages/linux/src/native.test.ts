@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { expect, test } from 'vitest';
-import { MAP_FAILED, withErrno } from './native.ts';
+import { koffiFile, MAP_FAILED, withErrno } from './native.ts';
 
 const { EAGAIN, EINTR, EINVAL, ENOMEM, ENXIO } = constants.errno;
 
@@ -29,4 +29,8 @@ test.each([
 
 test('a mapping that fails', () => {
   expect(failing([EAGAIN, ENOMEM], MAP_FAILED)).toEqual({ result: MAP_FAILED, calls: 2, told: [ENOMEM] });
+});
+
+test("koffi's native part is found without Node's resolver", () => {
+  expect(koffiFile()).toMatch(/\/koffi\.node$/);
 });

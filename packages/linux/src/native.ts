@@ -6,6 +6,7 @@
 import { createRequire } from 'node:module';
 import { errnoCode, KernelError, type ErrnoCode } from '@liveupdate/base';
 import type koffiModule from 'koffi';
+import { fs } from './node-fs.ts';
 
 type Koffi = typeof koffiModule;
 type Library = ReturnType<Koffi['load']>;
@@ -54,17 +55,35 @@ export function native(): { koffi: Koffi; library: Library } {
 /**
  * koffi without its entry module, which loads all of node:util to announce what is deprecated: 10 ms that a replaced process would be away
  * longer; and without the one of the package for this processor, which finds out which C library is there: 2 ms. Node is nearly always linked
- * with glibc. Where it is not, they know other ways.
+ * with glibc. Where it is not, or packages lie elsewhere, Node's own way is gone.
  */
 function loadKoffi(): Koffi {
-  const require = createRequire(import.meta.url);
-  const platform = `linux-${process.arch}`;
-  try {
-    const file = `@koromix/koffi-${platform}/${platform.replace('-', '_')}/koffi.node`;
-    return createRequire(require.resolve('koffi'))(file) as Koffi;
-  } catch {
-    return require('koffi') as Koffi;
+  const file = koffiFile();
+  if (file !== undefined) {
+    const loaded = { exports: {} };
+    try {
+      process.dlopen(loaded, file);
+      return loaded.exports as Koffi;
+    } catch {
+      // for another C library
+    }
   }
+  return createRequire(import.meta.url)('koffi') as Koffi;
+}
+
+/** The native part for this processor, where it lies beside koffi, as npm and pnpm put it. To ask Node's resolver takes 2 ms more. */
+export function koffiFile(): string | undefined {
+  const platform = `linux-${process.arch}`;
+  const beside = `@koromix/koffi-${platform}/${platform.replace('-', '_')}/koffi.node`;
+  let folder = new URL('.', import.meta.url);
+  while (!fs.existsSync(new URL('node_modules/koffi', folder))) {
+    const up = new URL('..', folder);
+    if (up.href === folder.href) return undefined;
+    folder = up;
+  }
+  const koffi = fs.realpathSync.native(new URL('node_modules/koffi', folder));
+  const file = koffi.replace(/koffi$/, beside);
+  return fs.existsSync(file) ? file : undefined;
 }
 
 /** The C functions as JavaScript calls them. */
