@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { RAM_FD_VARIABLE } from '@liveupdate/kexec';
 
 /** A program beside this file: built where this one is, a source where this is one. */
-export type ChildName = 'bare' | 'empty' | 'empty-memory' | 'first-use' | 'phases' | 'service';
+export type ChildName = 'bare' | 'empty' | 'empty-memory' | 'first-use' | 'phases' | 'service' | 'trial';
 
 /** Whether what runs is built JavaScript, as a user runs it. Sources are stripped of their types at each start, which takes time. */
 export const IS_BUILT = import.meta.url.endsWith('.js');

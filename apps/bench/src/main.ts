@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { codeOf } from '@liveupdate/base';
 import { Command, CommanderError, Option } from 'commander';
 import { compareFigures, comparisonReport } from './compare.ts';
+import { exitOnSignals } from './exit-on-signals.ts';
 import { htmlReport } from './html-report.ts';
 import { measure, type MeasureOptions } from './measure.ts';
 import { count, listOfSizes, size, trialNamed } from './option-values.ts';
@@ -31,6 +32,7 @@ const SMOKE = {
   most: 64 * MiB,
   rounds: 1,
   warmUp: 0,
+  isApart: false,
   profilePasses: 1,
 };
 const PROFILE_PASSES = 5;
@@ -109,6 +111,7 @@ function measureOptions(options: Options): MeasureOptions {
     series,
     rounds: options.repeat,
     warmUp: DEFAULTS.warmUp,
+    isApart: true,
     profiled: options.profile ? PROFILED.length : 0,
     profilePasses: PROFILE_PASSES,
     directory: PACKAGE,
@@ -159,14 +162,7 @@ function compare(old: Results, fresh: Results): number {
   return compareFigures(old, fresh).some(({ change }) => change === 'worse') ? 1 : 0;
 }
 
-// An end from outside is an exit like any other: what must not stay behind goes with it.
-for (const [signal, number] of [
-  ['SIGHUP', 1],
-  ['SIGINT', 2],
-  ['SIGTERM', 15],
-] as const)
-  process.once(signal, () => process.exit(128 + number));
-
+exitOnSignals();
 try {
   await commandLine((status) => {
     process.exitCode = status;

@@ -1,17 +1,20 @@
 /** A whole run: every trial at its sizes, then the profile, put together as results. */
 import { KernelError } from '@liveupdate/base';
 import { commitOf, load, machineFacts, type MachineFacts } from './machine-facts.ts';
-import { plan, tooMuch, type PlanOptions } from './plan.ts';
-import { IS_BUILT } from './child-process.ts';
+import { plan, tooMuch, type PlannedRun, type PlanOptions } from './plan.ts';
+import { Child, IS_BUILT } from './child-process.ts';
 import { profile, PROFILED, type PhaseProfile } from './profile.ts';
 import { endProgress, Progress } from './progress.ts';
 import { evaluate, type MeasuredRun, type Results } from './results.ts';
-import { runTrial, type Trial } from './runner.ts';
+import { runTrial, type MeasuredTrial, type RoundCounts, type Trial } from './runner.ts';
+import type { TrialArgument, TrialLine } from './trial.ts';
 import { ramSizeFor } from './workload.ts';
 
 export interface MeasureOptions extends Omit<PlanOptions, 'room'> {
   /** Rounds before those that count. */
   readonly warmUp: number;
+  /** Whether each trial has a process of its own. */
+  readonly isApart: boolean;
   /** How many workloads are profiled, and by how many passes of each kind. */
   readonly profiled: number;
   readonly profilePasses: number;
@@ -36,7 +39,11 @@ export async function measure(trials: readonly Trial[], options: MeasureOptions)
   const measured: MeasuredRun[] = [];
   for (const run of runs) {
     const report = progress.next(run.trial.title, run.size, run.rounds + warmUp);
-    const { series, warmUp: before } = await runTrial(run.trial, run, { warmUp, rounds: run.rounds }, report);
+    const counts = { warmUp, rounds: run.rounds };
+    const measuring = options.isApart
+      ? runApart(run, counts, report)
+      : runTrial(run.trial, run, counts, report);
+    const { series, warmUp: before } = await measuring;
     measured.push({ ...run, measured: series, warmUp: before });
   }
   const profiles: PhaseProfile[] = [];
@@ -56,4 +63,19 @@ export async function measure(trials: readonly Trial[], options: MeasureOptions)
     skipped,
     profile: profiles,
   });
+}
+
+/** The same as runTrial, in a process of its own. */
+async function runApart(
+  { trial, size }: PlannedRun,
+  counts: RoundCounts,
+  progress: (round: number) => void,
+): Promise<MeasuredTrial> {
+  const argument = { trial: trial.name, size, ...counts } satisfies TrialArgument;
+  await using child = new Child<TrialLine>('trial', { argument });
+  for (;;) {
+    const { round, measured } = await child.line();
+    if (measured) return measured;
+    if (round !== undefined) progress(round);
+  }
 }

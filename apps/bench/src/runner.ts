@@ -45,13 +45,19 @@ export interface RoundCounts {
   readonly rounds: number;
 }
 
+/** What comes of a trial. */
+export interface MeasuredTrial {
+  readonly warmUp: Measured;
+  readonly series: Measured;
+}
+
 /** Measures a trial. `progress` is called before each round with its number from 1 on, warm-up included; 0 is the setting up. */
 export async function runTrial(
   trial: Trial,
   { size }: Pick<TrialOptions, 'size'>,
   { warmUp, rounds }: RoundCounts,
   progress: (round: number) => void,
-): Promise<{ readonly warmUp: Measured; readonly series: Measured }> {
+): Promise<MeasuredTrial> {
   const kept: Record<'warmUp' | 'series', Record<string, number[]>> = { warmUp: {}, series: {} };
   progress(0);
   const prepared = await trial.prepare({ size, warm: warmUp > 0 });
