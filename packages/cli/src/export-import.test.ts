@@ -1,5 +1,5 @@
 /** Files go from images and RAMs to disk, and from disk into RAMs, with every byte, and nothing else is lost or left behind. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
@@ -161,6 +161,25 @@ describe('export', () => {
     }
   });
 
+  test('to a full disk: a sentence', async () => {
+    using directory = new Directory();
+    const ram = join(directory.path, 'ram');
+    await handedOver(ram, randomBytes(8 * MIB, 7));
+    const full = fs.openSync('/dev/full', 'w');
+    for (const args of [['export', ram, 'a/1', '-'], ['inspect', ram], ['--help']]) {
+      const [program, ...words] = liveupdateCommand(...args);
+      const { status, stderr } = spawnSync(program, words, {
+        stdio: ['ignore', full, 'pipe'],
+        encoding: 'utf8',
+      });
+      expect({ status, stderr }).toEqual({
+        status: 1,
+        stderr: expect.stringMatching(/^liveupdate: ENOSPC: [^\n]+\n$/) as string,
+      });
+    }
+    fs.closeSync(full);
+  });
+
   test('to a reader that has seen enough', async () => {
     using directory = new Directory();
     const ram = join(directory.path, 'ram');
@@ -219,7 +238,7 @@ describe('import', () => {
       from,
     );
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(stdout).toContain('vm/x/7: 5 MiB');
+    expect(stdout).toBe(`vm/x/7: 5 MiB from ${from} into a new RAM of 32 MiB\n`);
     expect((await runHere('inspect', ram)).stdout).toContain(
       flags.length > 0 ? '2 × 2 MiB' : '1,281 × 4 KiB',
     );
@@ -235,7 +254,8 @@ describe('import', () => {
     await handedOver(ram, first);
     const small = directory.write('small', 'hello');
     expect((await runHere('import', ram, 'a/2', small)).status).toBe(0);
-    expect((await runHere('import', ram, 'b/1', small)).status).toBe(0);
+    const { stdout } = await runHere('import', '--size', '1GiB', ram, 'b/1', small);
+    expect(stdout).toBe(`b/1: 5 B from ${small}; the RAM keeps its size, 16 MiB\n`);
     expect((await runHere('import', ram, 'a/3', directory.write('empty', ''))).status).toBe(0);
     const to = join(directory.path, 'to');
     expect((await runHere('export', ram, 'a/1', to)).status).toBe(0);
@@ -353,7 +373,9 @@ describe('import', () => {
     large.stdin.on('error', () => undefined); // it ends in the middle
     large.stdin.end(Buffer.alloc(20 * MIB));
     expect(await new Promise((resolve) => large.once('close', resolve))).toBe(1);
-    expect(said).toMatch(/^liveupdate: ENOMEM: the file has more than fits, and [\d.]+ MiB of RAM are free/);
+    expect(said).toMatch(
+      /^liveupdate: ENOMEM: the file has more bytes than fit, and [\d.]+ MiB of RAM are free/,
+    );
     for (const signal of ['SIGINT', 'SIGKILL'] as const) {
       const stopped = start('a/3');
       let stderr = '';

@@ -76,7 +76,11 @@ function checkTarget(to: string, force: boolean): void {
   if (!there && !fs.existsSync(dirname(to)))
     throw new KernelError('ENOENT', `there is no folder '${dirname(to)}': make it first`);
   if (!there) return;
-  if (!there.isFile()) throw new KernelError('EINVAL', `'${to}' is no file: give the name of one`);
+  if (!there.isFile())
+    throw new KernelError(
+      'EINVAL',
+      `'${to}' is no regular file: give the name of one, or - for standard output`,
+    );
   if (!force) throw new KernelError('EEXIST', `there is a file '${to}': give another name, or --force`);
 }
 

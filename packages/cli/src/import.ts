@@ -49,8 +49,16 @@ export async function runImport(
     else machine.abandon();
     throw error;
   }
-  process.stdout.write(`${which.session}/${which.token}: ${formatSize(imported)} from ${from}\n`);
+  const origin = from === '-' ? 'standard input' : from;
+  const told = `${which.session}/${which.token}: ${formatSize(imported)} from ${origin}`;
+  process.stdout.write(`${told}${aboutRam(machine.ram.size, isNew, size)}\n`);
   return 0;
+}
+
+/** What whoever mistyped a name, or gave a size in vain, should know. */
+function aboutRam(size: number, isNew: boolean, wanted: number | undefined): string {
+  if (isNew) return ` into a new RAM of ${formatSize(size)}`;
+  return wanted === undefined || wanted === size ? '' : `; the RAM keeps its size, ${formatSize(size)}`;
 }
 
 interface Source {
@@ -65,7 +73,7 @@ function openSource(from: string): Source {
   if (!stat)
     throw new KernelError('ENOENT', `there is no file '${from}': give a file, or - for standard input`);
   if (!stat.isFile())
-    throw new KernelError('EINVAL', `'${from}' is no file: give a file, or - for standard input`);
+    throw new KernelError('EINVAL', `'${from}' is no regular file: give one, or - for standard input`);
   const fd = fs.openSync(from, 'r');
   return { stream: fs.createReadStream(from, { fd, highWaterMark: CHUNK }), size: stat.size };
 }
@@ -113,7 +121,7 @@ async function importInto(
   const noRoom = (what: string, cause?: unknown): KernelError =>
     new KernelError(
       'ENOMEM',
-      `the file has ${what}, and ${formatSize(room)} of RAM are free for it and its records: give files in it up, or a larger RAM`,
+      `the file has ${what}, and ${formatSize(room)} of RAM are free for it and its records: import it into a larger RAM (export takes files out of this one)`,
       { cause },
     );
   if (source.size !== undefined && source.size > room) throw noRoom(formatSize(source.size));
@@ -133,7 +141,9 @@ async function importInto(
     await session.preserve(file, token);
     return file.size;
   } catch (error) {
-    throw error instanceof KernelError && error.code === 'ENOMEM' ? noRoom('more than fits', error) : error;
+    throw error instanceof KernelError && error.code === 'ENOMEM'
+      ? noRoom('more bytes than fit', error)
+      : error;
   } finally {
     file.close(); // the session has a reference of its own
   }

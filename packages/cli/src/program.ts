@@ -90,7 +90,8 @@ const IMPORT_EXAMPLES = `
 <ram> is a RAM file of liveupdate, by path (with a /) or by name, that no
 program owns just now; with --size it is made where there is none, and one that
 is there keeps its size. The file becomes part of the handover that the next
-owner boots from, beside what is in it already.
+owner boots from, beside what is in it already; a file that this owner does not
+retrieve is given up at its own handover.
 <file> is a file on disk, or - for standard input.
 
 Examples:
@@ -241,10 +242,14 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   return exitCode;
 }
 
-/** A reader that has seen enough (`| head`) is no failure. */
+/** A reader that has seen enough (`| head`) is no failure; a full disk is one, told in a sentence. */
 function dropOutputQuietly(): void {
   if (process.stdout.listenerCount('error') > 0) return;
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code === 'EPIPE') return;
+    process.stderr.write(
+      `liveupdate: ${error.code ?? 'EIO'}: standard output cannot be written: ${error.message}\n`,
+    );
+    process.exit(1);
   });
 }

@@ -1,8 +1,9 @@
 /**
  * A machine: RAM that outlives the process, and the kernel generation that owns it now.
  *
- * open: take the lock, read the boot page, boot, and only then become the owner. kexec: freeze, seal the boot page, and be replaced by the
- * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. A generation that dies without either
+ * open: take the lock, read the boot page, boot. A generation that was handed something becomes the owner when its event loop first turns: one that dies
+ * before, because the program is broken or a signal came too early, leaves the handover whole. kexec: freeze, seal the boot page, and be replaced by the
+ * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. An owner that dies without either
  * leaves its RAM in the state 'running'.
  */
 import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
@@ -59,8 +60,10 @@ export class Machine {
   readonly kexecStart: bigint;
   /** When everything was ready and the freeze began: from then on the generation before served nobody. The same clock. */
   readonly kexecFrozen: bigint;
-  /** What the boot page says until this generation hands over; undefined: that it runs. */
-  readonly #kept: BootPage | undefined;
+  /** What the boot page says, where it is not that this generation runs. */
+  #kept: BootPage | undefined;
+  /** Whether it says so until this generation hands over. */
+  readonly #keepsHandover: boolean;
   #state: 'running' | 'handing-over' | 'closed' = 'running';
 
   private constructor(
@@ -68,9 +71,10 @@ export class Machine {
     kernel: Kernel,
     page: BootPage,
     origin: 'cold' | 'handover',
-    kept: BootPage | undefined,
+    { kept, keepsHandover }: { readonly kept: BootPage | undefined; readonly keepsHandover: boolean },
   ) {
     this.#kept = kept;
+    this.#keepsHandover = keepsHandover;
     this.ram = ram;
     this.path = path;
     this.kernel = kernel;
@@ -132,21 +136,39 @@ export class Machine {
       kexecFrozen: entry ? (before?.kexecFrozen ?? 0n) : 0n,
       ownerPid: process.pid,
     };
-    const kept = options.keepHandover ? (before ?? { ...page, state: 'empty', generation: 0 }) : undefined;
+    const keepsHandover = options.keepHandover ?? false;
+    const none: BootPage = { ...page, state: 'empty', generation: 0 };
+    const kept = keepsHandover ? (before ?? none) : entry && before;
+    const machine = new Machine(opened, kernel, page, entry ? 'handover' : 'cold', { kept, keepsHandover });
     if (kept) {
-      kernel.pages.holdFreed();
+      kernel.pages.holdFreed(() => {
+        machine.#own();
+      });
       if (!before) writeBootPage(ram, kept);
     } else {
       writeBootPage(ram, page);
       kernel.commit();
     }
-    const machine = new Machine(opened, kernel, page, entry ? 'handover' : 'cold', kept);
-    setImmediate(() => {
-      // Once the program has done what it is in a hurry with.
-      prepareReplacement();
-      if (machine.#state === 'running') kernel.prepare(); // nothing is taken once the handover is sealed
-    }).unref();
+    machine.#ownSoon();
     return machine;
+  }
+
+  /** Becomes the owner once the program has done what it is in a hurry with, and makes ready for the next handover. */
+  #ownSoon(): void {
+    setImmediate(() => {
+      this.#own();
+      prepareReplacement();
+      if (this.#state === 'running') this.kernel.prepare(); // nothing is taken once the handover is sealed
+    }).unref();
+  }
+
+  /** From now on the handover that led here is given up, and its memory used again. */
+  #own(): void {
+    if (!this.#kept || this.#keepsHandover || this.#state !== 'running') return;
+    this.#kept = undefined;
+    this.#writePage('running', this.kexecStart, this.kexecFrozen);
+    this.kernel.pages.releaseHeld();
+    this.kernel.commit();
   }
 
   /**
@@ -178,6 +200,7 @@ export class Machine {
       else this.#writePage('running');
       await this.kernel.luo.cancelReboot();
       this.#state = 'running';
+      this.#ownSoon();
       throw error;
     }
   }
@@ -218,7 +241,7 @@ export class Machine {
    * @throws KernelError EINVAL: it was opened without: what it was handed is gone already
    */
   abandon(): void {
-    if (!this.#kept)
+    if (!this.#keepsHandover)
       throw new KernelError('EINVAL', 'what this machine was handed is gone: open it with keepHandover');
     if (this.#state === 'closed') return;
     this.#state = 'closed';
@@ -245,7 +268,10 @@ export class Machine {
       frozen = monotonicNow();
       await this.kernel.luo.reboot();
     } catch (error) {
-      if (!this.#isClosed) this.#state = 'running';
+      if (!this.#isClosed) {
+        this.#state = 'running';
+        this.#ownSoon();
+      }
       throw error;
     }
     this.#writePage('handed-over', start, frozen);

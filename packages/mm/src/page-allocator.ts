@@ -55,8 +55,10 @@ export class PageAllocator extends FolioCounts {
   readonly #scratch: Zone;
   /** A bit for each frame whose memory was taken from the system; nobody gives it back after boot. */
   readonly #taken: Uint32Array;
-  /** Freed frames that are not handed out again; undefined: they are. */
-  #held: number | undefined;
+  /** Freed frames that are not handed out again, in runs; undefined: they are. */
+  #held:
+    | { pages: number; readonly runs: [pfn: Pfn, count: number][]; whenShort?: (() => void) | undefined }
+    | undefined;
   /** Pages whose memory is taken together when one's is: twice as many each time, so that who wants thousands seldom asks. */
   #together = 1;
 
@@ -90,8 +92,12 @@ export class PageAllocator extends FolioCounts {
   alloc(order: number, options: AllocOptions = {}): Pfn {
     if (!(order >= 0 && order <= MAX_ORDER)) throw new AssertionError(`no folio of order ${order}`);
     this.beforeAllocation?.();
-    let pfn = this.#normal.take(order);
-    if (pfn < 0 && options.movable) pfn = this.#scratch.take(order);
+    const take = (): Pfn => {
+      const pfn = this.#normal.take(order);
+      return pfn < 0 && options.movable ? this.#scratch.take(order) : pfn;
+    };
+    let pfn = take();
+    if (pfn < 0 && this.#getHeldBack()) pfn = take();
     if (pfn < 0) throw this.#outOfMemory(1 << order);
     if (!options.lazy) this.#reserve(pfn, order);
     if (options.zero) this.#clear(pfn, 1 << order);
@@ -124,8 +130,7 @@ export class PageAllocator extends FolioCounts {
    */
   allocRuns(count: number, options: AllocOptions, visit: (pfn: Pfn, length: number) => void): void {
     this.beforeAllocation?.();
-    const available = this.#normal.freePages + (options.movable ? this.#scratch.freePages : 0);
-    if (available < count) throw this.#outOfMemory(count);
+    if (!this.hasFree(count, options)) throw this.#outOfMemory(count);
     let left = count;
     while (left > 0) {
       const zone = this.#normal.freePages > 0 ? this.#normal : this.#scratch;
@@ -172,14 +177,35 @@ export class PageAllocator extends FolioCounts {
 
   /**
    * From now on, memory that is freed is not handed out again and keeps its content: whoever led here may come back to it. Such frames are reserved.
+   *
+   * @param whenShort called where there is too little memory otherwise; may call releaseHeld
    */
-  holdFreed(): void {
-    this.#held ??= 0;
+  holdFreed(whenShort?: () => void): void {
+    this.#held ??= { pages: 0, runs: [], whenShort };
+  }
+
+  /** Frames that were held back are free memory, and none is held back any more. */
+  releaseHeld(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    for (const [pfn, count] of held?.runs ?? []) this.release(pfn, count);
   }
 
   /** Freed frames that are held back. */
   get heldPages(): number {
-    return this.#held ?? 0;
+    return this.#held?.pages ?? 0;
+  }
+
+  /** Whether so many frames are free. What is held back only until it is wanted becomes free for that. */
+  hasFree(count: number, { movable = false }: AllocOptions = {}): boolean {
+    const isFree = (): boolean => this.#normal.freePages + (movable ? this.#scratch.freePages : 0) >= count;
+    return isFree() || (this.#getHeldBack() && isFree());
+  }
+
+  /** Whether frames that were held back are free now. */
+  #getHeldBack(): boolean {
+    this.#held?.whenShort?.();
+    return this.#held === undefined;
   }
 
   /** A live view of a folio's memory. */
@@ -289,7 +315,8 @@ export class PageAllocator extends FolioCounts {
         this.#zoneOf(at).putRange(at, to - at);
       } else {
         table.setFolios(at, to - at, 0, inScratch | RESERVED, 0);
-        this.#held += to - at;
+        this.#held.runs.push([at, to - at]);
+        this.#held.pages += to - at;
       }
       at = to;
     }

@@ -95,7 +95,7 @@ export function vmalloc(pages: PageAllocator, bytes: number, order = 0, zero = t
   assert(bytes > 0, 'a vmalloc area of no bytes');
   const count = Math.ceil(pagesFor(bytes) / (1 << order));
   // Asked before the list of frames is made: that of an absurd length would be refused by the engine, not by us.
-  if (count * (1 << order) > pages.freePages) {
+  if (!pages.hasFree(count * (1 << order))) {
     throw new KernelError(
       'ENOMEM',
       `${bytes} bytes wanted, ${pages.freePages * PAGE_SIZE} free: make RAM larger or free files`,

@@ -162,7 +162,7 @@ export class Shmem {
   /** Throws what charge and allocation would for so many pages more, before any of them is looked for. */
   checkRoom(pages: number): void {
     this.#checkLimits(pages);
-    if (pages > this.pages.freePages + this.pages.freeScratchPages)
+    if (!this.pages.hasFree(pages, { movable: true }))
       throw new KernelError('ENOMEM', `${pages} pages more are beyond the free memory: make RAM larger`);
   }
 
