@@ -4,6 +4,7 @@ import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
 import { FREE, PageTable, PRESERVED, SCRATCH, STALE, TAIL } from './page-table.ts';
 import { ENOMEM, setup, freeRuns, isZero } from './test-allocator.ts';
+import { vmalloc } from './vmalloc.ts';
 
 describe('alloc and put', () => {
   test.for(Array.from({ length: MAX_ORDER + 1 }, (_, order) => order))(
@@ -411,5 +412,28 @@ test('memory that is freed while it is held is not handed out again, and keeps i
     expect(all.includes(pfn)).toBe(false);
     expect(pages.ram.bytes(pfn * PAGE_SIZE, PAGE_SIZE).every((byte) => byte === pfn)).toBe(true);
   }
+  pages.assertConsistent();
+});
+
+test.each<[string, (pages: PageAllocator) => unknown]>([
+  ['a folio', (pages) => pages.alloc(3)],
+  ['pages in bulk', (pages) => pages.allocBulk(new Uint32Array(8), 0, 8)],
+  ['a vmalloc area', (pages) => vmalloc(pages, 8 * PAGE_SIZE)],
+])('what is held back until it is wanted is given up for %s', (_, allocate) => {
+  const pages = setup({ incoming: [[8, 3]] });
+  let asked = 0;
+  pages.holdFreed(() => {
+    asked += 1;
+    pages.releaseHeld();
+  });
+  pages.adoptIncoming(8);
+  pages.put(8);
+  const rest = new Uint32Array(pages.freePages);
+  pages.allocBulk(rest, 0, rest.length);
+  expect([asked, pages.heldPages, pages.freePages]).toEqual([0, 8, 0]);
+  allocate(pages);
+  expect([asked, pages.heldPages, pages.freePages]).toEqual([1, 0, 0]);
+  expect(() => pages.alloc(0)).toThrow(expect.objectContaining({ code: 'ENOMEM' }));
+  expect(asked).toBe(1);
   pages.assertConsistent();
 });

@@ -92,12 +92,8 @@ export class PageAllocator extends FolioCounts {
   alloc(order: number, options: AllocOptions = {}): Pfn {
     if (!(order >= 0 && order <= MAX_ORDER)) throw new AssertionError(`no folio of order ${order}`);
     this.beforeAllocation?.();
-    const take = (): Pfn => {
-      const pfn = this.#normal.take(order);
-      return pfn < 0 && options.movable ? this.#scratch.take(order) : pfn;
-    };
-    let pfn = take();
-    if (pfn < 0 && this.#getHeldBack()) pfn = take();
+    let pfn = this.#take(order, options);
+    if (pfn < 0 && this.#getHeldBack()) pfn = this.#take(order, options);
     if (pfn < 0) throw this.#outOfMemory(1 << order);
     if (!options.lazy) this.#reserve(pfn, order);
     if (options.zero) this.#clear(pfn, 1 << order);
@@ -202,10 +198,18 @@ export class PageAllocator extends FolioCounts {
     return isFree() || (this.#getHeldBack() && isFree());
   }
 
-  /** Whether frames that were held back are free now. */
+  /** A block from where these options allow; -1 where there is none. */
+  #take(order: number, { movable = false }: AllocOptions): Pfn {
+    const pfn = this.#normal.take(order);
+    return pfn < 0 && movable ? this.#scratch.take(order) : pfn;
+  }
+
+  /** Asks for what is held back. Whether it is free now. */
   #getHeldBack(): boolean {
-    this.#held?.whenShort?.();
-    return this.#held === undefined;
+    const held = this.#held;
+    if (!held?.whenShort) return false;
+    held.whenShort();
+    return this.#held !== held;
   }
 
   /** A live view of a folio's memory. */
