@@ -60,10 +60,10 @@ export function native(): { koffi: Koffi; library: Library } {
 function loadKoffi(): Koffi {
   const file = koffiFile();
   if (file !== undefined) {
-    const loaded = { exports: {} };
+    const module = { exports: {} };
     try {
-      process.dlopen(loaded, file);
-      return loaded.exports as Koffi;
+      process.dlopen(module, file);
+      return module.exports as Koffi;
     } catch {
       // for another C library
     }

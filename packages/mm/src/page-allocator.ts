@@ -55,10 +55,8 @@ export class PageAllocator extends FolioCounts {
   readonly #scratch: Zone;
   /** A bit for each frame whose memory was taken from the system; nobody gives it back after boot. */
   readonly #taken: Uint32Array;
-  /** Freed frames that are not handed out again, in runs; undefined: they are. */
-  #held:
-    | { pages: number; readonly runs: [pfn: Pfn, count: number][]; whenShort?: (() => void) | undefined }
-    | undefined;
+  /** Freed frames that are not handed out again, in runs: the first frame and the number of each in turn. Undefined: they are handed out. */
+  #held: { pages: number; readonly runs: number[]; whenShort?: (() => void) | undefined } | undefined;
   /** Pages whose memory is taken together when one's is: twice as many each time, so that who wants thousands seldom asks. */
   #together = 1;
 
@@ -184,7 +182,8 @@ export class PageAllocator extends FolioCounts {
   releaseHeld(): void {
     const held = this.#held;
     this.#held = undefined;
-    for (const [pfn, count] of held?.runs ?? []) this.release(pfn, count);
+    if (!held) return;
+    for (let i = 0; i < held.runs.length; i += 2) this.release(held.runs[i], held.runs[i + 1]);
   }
 
   /** Freed frames that are held back. */
@@ -319,7 +318,7 @@ export class PageAllocator extends FolioCounts {
         this.#zoneOf(at).putRange(at, to - at);
       } else {
         table.setFolios(at, to - at, 0, inScratch | RESERVED, 0);
-        this.#held.runs.push([at, to - at]);
+        this.#held.runs.push(at, to - at);
         this.#held.pages += to - at;
       }
       at = to;

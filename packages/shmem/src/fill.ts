@@ -59,8 +59,11 @@ function fillWithSingles(file: FilePages, parts: readonly HolePart[], lazy: bool
   const zeroed = parts.filter((part) => part.zero);
   dealPages(file, zeroed, { movable: true, zero: true, lazy });
   try {
-    const others = parts.length > zeroed.length ? parts.filter((part) => !part.zero) : [];
-    dealPages(file, others, { movable: true, lazy });
+    dealPages(
+      file,
+      parts.filter((part) => !part.zero),
+      { movable: true, lazy },
+    );
   } catch (error) {
     for (const { index, count } of zeroed) file.free(index, count);
     throw error;
