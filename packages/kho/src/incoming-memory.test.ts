@@ -43,6 +43,7 @@ describe('restoring', () => {
       0.5,
       Number.NaN,
       long,
+      long + 0.5,
     ]) {
       expect(() => next.restoreFolio(pfn)).toThrow(withCode('ENOENT'));
       expect(() => next.restoreFree(pfn * PAGE_SIZE)).toThrow(withCode('ENOENT'));

@@ -30,7 +30,7 @@ export class IncomingMemory {
   /** Whether a folio of the previous kernel begins here that nobody restored yet. */
   isIncoming(pfn: Pfn): boolean {
     const { table } = this.pages;
-    return pfn < table.frames && table.kindOf(pfn) === INCOMING_HEAD;
+    return table.has(pfn) && table.kindOf(pfn) === INCOMING_HEAD;
   }
 
   /**

@@ -251,7 +251,7 @@ export class OutgoingMemory extends IncomingMemory {
   /** The order of a folio that may be preserved. */
   #checkPreservable(pfn: Pfn): number {
     const { table } = this.pages;
-    const flags = pfn < table.frames ? table.flagsOf(pfn) : 0;
+    const flags = table.has(pfn) ? table.flagsOf(pfn) : 0;
     if (flags === HEAD) return table.orderOf(pfn);
     if ((flags & KIND) !== HEAD)
       throw new KernelError('EINVAL', `frame ${pfn} is ${table.kindName(pfn)}, not a folio in use`);

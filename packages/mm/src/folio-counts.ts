@@ -122,7 +122,7 @@ export abstract class FolioCounts {
 
   /** Whether `pfn` is the first frame of a folio in use. */
   isHead(pfn: Pfn): boolean {
-    return pfn < this.table.frames && this.table.kindOf(pfn) === HEAD;
+    return this.table.has(pfn) && this.table.kindOf(pfn) === HEAD;
   }
 
   /** Whether a frame is marked for the next kernel. */

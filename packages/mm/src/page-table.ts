@@ -4,8 +4,8 @@
  * Frames come in blocks of 2 MiB. A block whose folios are all alike (one large folio, free memory, the pages of one file) has one entry, a
  * mixed one has an entry for each frame: work on memory that lies well is done per block, and boot writes nothing for a single frame of it.
  *
- * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. At most 6 bytes per frame, and parts of the
- * arrays that are untouched cost the system nothing: frames in blocks alike, and holes in physical memory, which are all zero.
+ * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. At most 6 bytes per frame, for stretches of
+ * 32 MiB in which a block is, or was, a mixed one; a few bytes per block for all others.
  */
 import { HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
 import { firstOther } from './byte-scan.ts';
@@ -36,6 +36,9 @@ const ALL = 0xff;
 const BLOCK_ORDER = HUGE_ORDER;
 /** Frames in a block. */
 const BLOCK = 1 << BLOCK_ORDER;
+const STRETCH_SHIFT = 13;
+/** Frames that get entries together, when a block among them becomes a mixed one. */
+const STRETCH = 1 << STRETCH_SHIFT;
 
 const KIND_NAMES = [
   'reserved',
@@ -67,6 +70,11 @@ function blockOf(pfn: Pfn): number {
   return pfn >>> BLOCK_ORDER;
 }
 
+/** First frame of the stretch that a frame lies in. */
+function stretchOf(pfn: Pfn): Pfn {
+  return pfn - (pfn & (STRETCH - 1));
+}
+
 export class PageTable {
   /** Number of frames, holes among them. */
   readonly frames: number;
@@ -75,8 +83,8 @@ export class PageTable {
    * others are tails of order 0.
    */
   readonly #blocks: PageBlocks;
-  /** Of each frame; means nothing where its block is not mixed. */
-  readonly #each: Entries;
+  /** Of each stretch, where it has entries: of each frame; means nothing where its block is not mixed. */
+  readonly #stretches: (Entries | undefined)[];
 
   /**
    * A table in which all memory is free.
@@ -86,7 +94,7 @@ export class PageTable {
    */
   constructor(ramSize: number, memory: readonly RamPiece[] = [{ pa: 0, length: ramSize }]) {
     this.frames = physToPfn(ramSize);
-    this.#each = new Entries(this.frames);
+    this.#stretches = new Array<undefined>(Math.ceil(this.frames / STRETCH)).fill(undefined);
     this.#blocks = new PageBlocks(Math.ceil(this.frames / BLOCK));
     for (const { pa, length } of memory) {
       const first = physToPfn(pa);
@@ -96,10 +104,15 @@ export class PageTable {
 
   // ---- One frame -----------------------------------------------------------------------------------------------------------------
 
+  /** Whether there is a frame of this number, which may be any number. All other methods take frames that there are. */
+  has(pfn: Pfn): boolean {
+    return pfn < this.frames && pfn >= 0 && Number.isInteger(pfn);
+  }
+
   flagsOf(pfn: Pfn): number {
     const block = blockOf(pfn);
     const flags = this.#blocks.flagsAt(block);
-    if (flags === MIXED) return this.#each.flags[pfn];
+    if (flags === MIXED) return this.#entriesAt(pfn).flags[pfn & (STRETCH - 1)];
     return (pfn & placeMask(this.#blocks.orderAt(block))) === 0 ? flags : tailOf(flags);
   }
 
@@ -108,13 +121,13 @@ export class PageTable {
   }
 
   kindName(pfn: Pfn): string {
-    return pfn < this.frames ? KIND_NAMES[this.kindOf(pfn)] : 'outside RAM';
+    return this.has(pfn) ? KIND_NAMES[this.kindOf(pfn)] : 'outside RAM';
   }
 
   /** Order of the folio that begins at this frame; means nothing where none does. */
   orderOf(pfn: Pfn): number {
     const block = blockOf(pfn);
-    if (this.#blocks.flagsAt(block) === MIXED) return this.#each.orders[pfn];
+    if (this.#blocks.flagsAt(block) === MIXED) return this.#entriesAt(pfn).orders[pfn & (STRETCH - 1)];
     const order = this.#blocks.orderAt(block);
     return (pfn & placeMask(order)) === 0 ? order : 0;
   }
@@ -131,7 +144,7 @@ export class PageTable {
 
   #countOf(pfn: Pfn): number {
     const block = blockOf(pfn);
-    if (this.#blocks.flagsAt(block) === MIXED) return this.#each.counts[pfn];
+    if (this.#blocks.flagsAt(block) === MIXED) return this.#entriesAt(pfn).counts[pfn & (STRETCH - 1)];
     return (pfn & placeMask(this.#blocks.orderAt(block))) === 0 ? this.#blocks.countAt(block) : 0;
   }
 
@@ -149,8 +162,7 @@ export class PageTable {
 
   /** Gives one frame a state, whatever is around it. */
   set(pfn: Pfn, flags: number, order = 0, refs = 0, pins = 0): void {
-    this.#open(blockOf(pfn));
-    this.#each.set(pfn, flags, order, countOf(refs, pins));
+    this.#open(blockOf(pfn)).set(pfn & (STRETCH - 1), flags, order, countOf(refs, pins));
   }
 
   // ---- Looking along a range -----------------------------------------------------------------------------------------------------
@@ -167,14 +179,15 @@ export class PageTable {
 
   /** The first frame of [pfn, end) whose flags are not `value` in the bits of `mask`; `end` where there is none. */
   flagsEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
-    const each = this.#each;
     let at = pfn;
     while (at < end) {
       const block = blockOf(at);
       const to = Math.min(end, (block + 1) * BLOCK);
       const flags = this.#blocks.flagsAt(block);
       if (flags === MIXED) {
-        at = firstOther(each.flags, each.flagWords, at, to, mask, value);
+        const each = this.#entriesAt(at);
+        const base = stretchOf(at);
+        at = base + firstOther(each.flags, each.flagWords, at - base, to - base, mask, value);
         if (at < to) return at;
         continue;
       }
@@ -190,8 +203,9 @@ export class PageTable {
     return Math.min(at, end);
   }
 
-  /** How many of `count` folios side by side have these flags in the bits of `mask`, and this order, at their head frames. */
+  /** How many of `count` folios side by side have these flags in the bits of `mask`, and this order, at their head frames. None where there is no frame. */
   foliosAlike(mask: number, value: number, order: number, pfn: Pfn, count: number): number {
+    if (!this.has(pfn)) return 0;
     const step = 1 << order;
     const end = Math.min(pfn + count * step, this.frames);
     let folios = 0;
@@ -222,9 +236,10 @@ export class PageTable {
 
   /** The first frame of [pfn, end), in a mixed block, that is no folio of order 0 with these flags. */
   #singlesEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
-    const { flags, flagWords, orders, orderWords } = this.#each;
-    const to = mask === 0 ? end : firstOther(flags, flagWords, pfn, end, mask, value);
-    return firstOther(orders, orderWords, pfn, to, ALL, 0);
+    const { flags, flagWords, orders, orderWords } = this.#entriesAt(pfn);
+    const base = stretchOf(pfn);
+    const to = mask === 0 ? end - base : firstOther(flags, flagWords, pfn - base, end - base, mask, value);
+    return base + firstOther(orders, orderWords, pfn - base, to, ALL, 0);
   }
 
   /** How many of `count` folios side by side, which are known to be such, are held so. */
@@ -235,7 +250,8 @@ export class PageTable {
       const block = blockOf(at);
       if (this.#blocks.flagsAt(block) === MIXED) {
         const to = Math.min(end, (block + 1) * BLOCK);
-        at = this.#each.heldEnd(held, at, to, step);
+        const base = stretchOf(at);
+        at = base + this.#entriesAt(at).heldEnd(held, at - base, to - base, step);
         if (at < to) return (at - pfn) / step;
       } else {
         const to = this.#blocks.mixedFrom(block, blockOf(end - 1) + 1);
@@ -295,15 +311,16 @@ export class PageTable {
 
   /** The same of a part of a block; its end. */
   #setInBlock(pfn: Pfn, end: Pfn, order: number, flags: number, refs: number): Pfn {
-    const each = this.#each;
-    this.#open(blockOf(pfn));
+    const each = this.#open(blockOf(pfn));
+    const from = pfn & (STRETCH - 1);
+    const to = from + (end - pfn);
     if (order === 0) {
-      each.fill(pfn, end, flags, 0, refs);
+      each.fill(from, to, flags, 0, refs);
       if (end % BLOCK === 0) this.#close(blockOf(pfn), flags, refs);
       return end;
     }
-    each.fill(pfn, end, tailOf(flags), 0, 0);
-    for (let at = pfn; at < end; at += 1 << order) each.set(at, flags, order, refs);
+    each.fill(from, to, tailOf(flags), 0, 0);
+    for (let at = from; at < to; at += 1 << order) each.set(at, flags, order, refs);
     return end;
   }
 
@@ -323,9 +340,9 @@ export class PageTable {
         if (stop < last) return (Math.max(at, stop * BLOCK) - pfn) / step;
         at = stop * BLOCK;
       } else {
-        this.#open(block);
         const to = Math.min(end, (block + 1) * BLOCK);
-        at = this.#each.add(held, at, to, step, refs, pins);
+        const base = stretchOf(at);
+        at = base + this.#open(block).add(held, at - base, to - base, step, refs, pins);
         if (at < to) return (at - pfn) / step;
       }
     }
@@ -342,8 +359,9 @@ export class PageTable {
       if (last > block) {
         at = this.#blocks.mark(block, last, blocksIn(order), flags) * BLOCK;
       } else {
-        this.#open(block);
-        at = this.#each.mark(at, Math.min(end, (block + 1) * BLOCK), step, flags);
+        const to = Math.min(end, (block + 1) * BLOCK);
+        const base = stretchOf(at);
+        at = base + this.#open(block).mark(at - base, to - base, step, flags);
       }
     }
   }
@@ -355,7 +373,6 @@ export class PageTable {
    * @returns how many
    */
   markSingles(before: number, after: number, pfns: Uint32Array, from: number, end: number): number {
-    const { flags, orders } = this.#each;
     const blocks = this.#blocks;
     let pfn = pfns[from];
     for (let at = from; at < end; at++) {
@@ -365,8 +382,10 @@ export class PageTable {
         if (pfn >= this.frames || this.flagsOf(pfn) !== before || this.orderOf(pfn) !== 0) return at - from;
         this.#open(blockOf(pfn));
       }
-      if (flags[pfn] !== before || orders[pfn] !== 0) return at - from;
-      flags[pfn] = after;
+      const { flags, orders } = this.#entriesAt(pfn);
+      const place = pfn & (STRETCH - 1);
+      if (flags[place] !== before || orders[place] !== 0) return at - from;
+      flags[place] = after;
       pfn = next;
     }
     return end - from;
@@ -408,10 +427,11 @@ export class PageTable {
         const alike = blocks.alikeEnd(block, last);
         at = blocks.mark(block, alike, 1, (blocks.flagsAt(block) & keep) | set) * BLOCK;
       } else {
-        this.#open(block);
-        const { flags } = this.#each;
-        for (const to = Math.min(end, (block + 1) * BLOCK); at < to; at++)
-          flags[at] = (flags[at] & keep) | set;
+        const { flags } = this.#open(block);
+        for (const to = Math.min(end, (block + 1) * BLOCK); at < to; at++) {
+          const place = at & (STRETCH - 1);
+          flags[place] = (flags[place] & keep) | set;
+        }
       }
     }
   }
@@ -434,32 +454,43 @@ export class PageTable {
     return to > pfn ? this.#blocks.mixedFrom(block, blockOf(to - 1) + 1) : block;
   }
 
-  /** Makes a block a mixed one. */
-  #open(block: number): void {
+  /** The entries of the stretch that a frame of a mixed block lies in. */
+  #entriesAt(pfn: Pfn): Entries {
+    return this.#stretches[pfn >>> STRETCH_SHIFT]!;
+  }
+
+  /** Makes a block a mixed one. The entries of the stretch that it lies in. */
+  #open(block: number): Entries {
+    const first = block * BLOCK;
     const is = this.#blocks.flagsAt(block);
-    if (is === MIXED) return;
+    if (is === MIXED) return this.#entriesAt(first);
+    const base = stretchOf(first);
+    const each = (this.#stretches[first >>> STRETCH_SHIFT] ??= new Entries(
+      Math.min(STRETCH, this.frames - base),
+    ));
     const order = this.#blocks.orderAt(block);
     const count = this.#blocks.countAt(block);
     this.#blocks.set(block, MIXED, 0, 0);
-    const first = block * BLOCK;
-    const end = Math.min(first + BLOCK, this.frames);
+    const from = first - base;
+    const to = Math.min(first + BLOCK, this.frames) - base;
     if (order === 0) {
-      this.#each.fill(first, end, is, 0, count);
-      return;
+      each.fill(from, to, is, 0, count);
+      return each;
     }
-    this.#each.fill(first, end, tailOf(is), 0, 0);
+    each.fill(from, to, tailOf(is), 0, 0);
     const step = Math.min(1 << order, BLOCK);
-    for (let at = first; at < end; at += step) this.#each.set(at, is, order, count);
+    for (let at = from; at < to; at += step) each.set(at, is, order, count);
+    return each;
   }
 
   /** Makes a mixed block one whose folios are alike, where all of them are of order 0, have these flags and references and no pin. */
   #close(block: number, flags: number, refs: number): void {
-    const each = this.#each;
     const first = block * BLOCK;
-    const end = first + BLOCK;
-    if (each.flags[first] !== flags || each.counts[first] !== refs) return;
-    if (this.#singlesEnd(ALL, flags, first, end) < end) return;
-    for (let at = first; at < end; at++) if (each.counts[at] !== refs) return; // with no pin
+    const { flags: all, counts } = this.#entriesAt(first);
+    const from = first & (STRETCH - 1);
+    if (all[from] !== flags || counts[from] !== refs) return;
+    if (this.#singlesEnd(ALL, flags, first, first + BLOCK) < first + BLOCK) return;
+    for (let at = from; at < from + BLOCK; at++) if (counts[at] !== refs) return; // with no pin
     this.#blocks.set(block, flags, 0, refs);
   }
 }
