@@ -21,6 +21,7 @@ export const MADV_DONTNEED = 4;
 export const MADV_HUGEPAGE = 14;
 /** Since Linux 5.14. */
 export const MADV_POPULATE_WRITE = 23;
+export const MADV_COLLAPSE = 25;
 export const FALLOC_KEEP_SIZE = 1;
 export const FALLOC_PUNCH_HOLE = 2;
 export const MFD_CLOEXEC = 1;

@@ -8,12 +8,20 @@
  * - The garbage collector never unmaps: RAM and gathered views live until they are closed and released.
  */
 import { codeOf, KernelError, Undo, PAGE_SIZE, pagesFor } from '@liveupdate/base';
-import { checkPages, checkRange, type GatheredView, type Ram, type RamPiece } from '@liveupdate/mm';
+import {
+  checkPages,
+  checkRange,
+  HUGE_PAGE,
+  type GatheredView,
+  type Ram,
+  type RamPiece,
+} from '@liveupdate/mm';
 import {
   FALLOC_KEEP_SIZE,
   FALLOC_PUNCH_HOLE,
   fallocate,
   madvise,
+  MADV_COLLAPSE,
   MADV_DONTNEED,
   MADV_HUGEPAGE,
   MADV_POPULATE_WRITE,
@@ -35,6 +43,8 @@ import {
 const RESERVE_STEP = 256 * 2 ** 20;
 /** Bytes taken out of the page tables by one system call: about 1 ms where they are 4 KiB pages. */
 const DROP_STEP = 16 * 2 ** 20;
+/** How long the system is not asked for huge pages after it had none: looking for one can take milliseconds. */
+const NO_HUGE_MS = 1000;
 
 export class MappedRam implements Ram {
   /** Bytes. */
@@ -48,12 +58,17 @@ export class MappedRam implements Ram {
   readonly #granule: number;
   #mapping: Mapping | undefined;
   readonly #gathered = new Set<Mapping>();
+  /** Which huge pages' worth of RAM were taken in one piece, by their number: 1. */
+  readonly #huge: Uint8Array;
+  /** Until then (performance.now()) the system is not asked for huge pages: it had none. */
+  #noHugeUntil = 0;
 
   private constructor(file: RamFile, path?: string) {
     this.size = file.size;
     this.fd = file.fd;
     this.path = path;
     this.#granule = file.granule;
+    this.#huge = new Uint8Array(Math.ceil(file.size / HUGE_PAGE));
     using undo = new Undo();
     undo.add(() => {
       fs.closeSync(file.fd);
@@ -62,7 +77,7 @@ export class MappedRam implements Ram {
     undo.add(() => {
       fs.closeSync(this.#mapFd);
     });
-    this.#mapping = mapFile(this.#mapFd, file.size);
+    this.#mapping = mapFile(this.#mapFd, file.size, file.granule);
     undo.keep();
   }
 
@@ -184,6 +199,7 @@ export class MappedRam implements Ram {
       this.#clear(pa, length);
       return;
     }
+    this.#huge.fill(0, Math.floor(first / HUGE_PAGE), Math.ceil(end / HUGE_PAGE));
     fallocate(this.fd, FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE, first, end - first);
     this.#clear(pa, first - pa);
     this.#clear(end, pa + length - end);
@@ -206,17 +222,56 @@ export class MappedRam implements Ram {
   }
 
   /**
+   * Takes the memory of a whole huge page in one piece (MADV_COLLAPSE), for which neither privilege nor a setting of the host is needed: 0.1 s per GiB,
+   * where `reserve` takes 0.4 s and the first touch 0.6 s more. What is there stays; where that is much, it is copied, 0.5 s per GiB. Then
+   * RAM lies in page tables of 2 MiB: a first read of 1 GiB takes 60 ms instead of 170 ms, and taking it out of them next to nothing.
+   *
+   * @param pa a multiple of 2 MiB
+   * @returns whether RAM has a huge page there now. False: the file system is full, the system has no huge page (it is not asked again for a second),
+   * kernels before 6.1, or less than 2 MiB of RAM there. At most one page was taken then.
+   * @throws KernelError EFAULT: not inside RAM. EINVAL: no multiple of 2 MiB. EBADF: closed.
+   */
+  populateHuge(pa: number): boolean {
+    const { address } = this.#open();
+    checkPages(this.size, pa, 0);
+    if (pa % HUGE_PAGE !== 0) throw new KernelError('EINVAL', `0x${pa.toString(16)} is no multiple of 2 MiB`);
+    if (this.#huge[pa / HUGE_PAGE] === 1) return true;
+    if (this.#granule !== PAGE_SIZE || pa + HUGE_PAGE > this.size || performance.now() < this.#noHugeUntil)
+      return false;
+    try {
+      this.reserve(pa, PAGE_SIZE); // where there is nothing at all, there is nothing to be made one
+      madvise(address + BigInt(pa), HUGE_PAGE, MADV_COLLAPSE);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      this.#noHugeUntil = performance.now() + NO_HUGE_MS;
+      return false;
+    }
+    this.#huge[pa / HUGE_PAGE] = 1;
+    return true;
+  }
+
+  /** Whether all of a range was taken in huge pages. */
+  #isHuge(pa: number, length: number): boolean {
+    const end = Math.ceil((pa + length) / HUGE_PAGE);
+    for (let i = Math.floor(pa / HUGE_PAGE); i < end; i++) if (this.#huge[i] === 0) return false;
+    return true;
+  }
+
+  /**
    * Copies bytes to `pa` by a system call, which takes the memory as it goes: for memory that is not there yet that is quicker than `reserve` and a
-   * store through a view. Hugetlb memory, which has no such call, is reserved and stored to.
+   * store through a view. Memory in huge pages is stored to; hugetlb memory, which has no such call, is reserved and stored to.
    *
    * @throws KernelError ENOSPC, ENOMEM: as `reserve`. EFAULT: not inside RAM. EBADF: closed.
    */
   write(pa: number, bytes: Uint8Array): void {
     this.#open();
     checkRange(this.size, pa, bytes.length);
-    if (this.#granule !== PAGE_SIZE) {
+    const isHugetlb = this.#granule !== PAGE_SIZE;
+    if (isHugetlb) {
       const first = Math.floor(pa / PAGE_SIZE) * PAGE_SIZE;
       this.reserve(first, pagesFor(pa + bytes.length - first) * PAGE_SIZE);
+    }
+    if (isHugetlb || this.#isHuge(pa, bytes.length)) {
       this.bytes(pa, bytes.length).set(bytes);
       return;
     }

@@ -6,8 +6,7 @@
  *   (15 to 25 ms in a process that just started). So there is a buffer over the whole only when somebody wants so much at once, and before
  *   that small ones over the windows that are looked at. Later collections do not become more frequent.
  */
-import { PAGE_SIZE } from '@liveupdate/base';
-import type { RamPiece } from '@liveupdate/mm';
+import { HUGE_PAGE, type RamPiece } from '@liveupdate/mm';
 import {
   MAP_ANONYMOUS,
   MAP_FIXED,
@@ -31,16 +30,13 @@ export class Mapping {
   readonly address: Address;
   /** Bytes. */
   readonly length: number;
-  /** The address space that is ours, the mapping inside it. */
-  readonly #reserved: { readonly address: Address; readonly length: number };
   /** By the number of their window. */
   readonly #windows: (ArrayBuffer | undefined)[] = [];
   #whole: ArrayBuffer | undefined;
 
-  constructor(address: Address, length: number, reserved = { address, length }) {
+  constructor(address: Address, length: number) {
     this.address = address;
     this.length = length;
-    this.#reserved = reserved;
   }
 
   /** A live view of a range that lies inside. */
@@ -70,13 +66,13 @@ export class Mapping {
   unmap(): void {
     this.#whole?.transfer(0);
     for (const window of this.#windows) window?.transfer(0);
-    munmap(this.#reserved.address, this.#reserved.length);
+    munmap(this.address, this.length);
   }
 }
 
 /** Maps `length` bytes of a file from its start. */
-export function mapFile(fd: number, length: number): Mapping {
-  return new Mapping(mmap(null, length, PROT_READ_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0), length);
+export function mapFile(fd: number, length: number, granule: number): Mapping {
+  return mapRuns(fd, [{ pa: 0, length }], granule);
 }
 
 /**
@@ -86,11 +82,7 @@ export function mapFile(fd: number, length: number): Mapping {
 export function mapRuns(fd: number, runs: readonly RamPiece[], granule: number): Mapping {
   let length = 0;
   for (const run of runs) length += run.length;
-  // hugetlb mappings begin at a multiple of their page; one more of address space makes room for that.
-  const reserved = length + granule - PAGE_SIZE;
-  const start = mmap(null, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  const step = BigInt(granule);
-  const address = ((start + step - 1n) / step) * step;
+  const address = reserveSpace(length, Math.max(granule, HUGE_PAGE), placeOf(runs));
   try {
     let at = address;
     for (const run of runs) {
@@ -98,10 +90,35 @@ export function mapRuns(fd: number, runs: readonly RamPiece[], granule: number):
       at += BigInt(run.length);
     }
   } catch (error) {
-    munmap(start, reserved);
+    munmap(address, length);
     throw error;
   }
-  return new Mapping(address, length, { address: start, length: reserved });
+  return new Mapping(address, length);
+}
+
+/**
+ * Where runs should begin in the address space, in bytes behind a multiple of a huge page: a huge page of the file is one entry of the page tables
+ * only where its address is such a multiple, so the first run with room for one lies there as it does in the file. (hugetlb memory, of which all runs
+ * are huge pages, knows no other place.)
+ */
+function placeOf(runs: readonly RamPiece[]): number {
+  let before = 0;
+  for (const { pa, length } of runs) {
+    if (length >= HUGE_PAGE) return (((pa - before) % HUGE_PAGE) + HUGE_PAGE) % HUGE_PAGE;
+    before += length;
+  }
+  return 0;
+}
+
+/** Address space of ours that nothing lies in, `place` bytes behind a multiple of `step`. */
+function reserveSpace(length: number, step: number, place: number): Address {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  const start = mmap(null, length + step, PROT_NONE, flags, -1, 0);
+  const lead = (step + place - Number(start % BigInt(step))) % step;
+  const address = start + BigInt(lead);
+  if (lead > 0) munmap(start, lead);
+  munmap(address + BigInt(length), step - lead);
+  return address;
 }
 
 /** Private memory, zeroed, for system calls that read and write structures by address. */

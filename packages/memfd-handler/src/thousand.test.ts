@@ -71,7 +71,7 @@ test(`${HANDOVERS} handovers from seed ${seed}`, { timeout: 120_000 }, async () 
     } else {
       // Most of RAM is in use, so that new files lie in scratch too, and must be moved out of it.
       const hogs = new Uint32Array(kernel.kho.pages.freePages - 4);
-      kernel.kho.pages.allocBulk(hogs, 0, hogs.length, { lazy: true });
+      kernel.kho.pages.allocBulk(hogs, 0, hogs.length, { taken: 'when touched' });
       for (let i = 0; i < 2 + (generation % 3); i++) {
         const token = BigInt(generation * 10 + i);
         const file = kernel.shmem.memfdCreate(`f${token}`);

@@ -2,7 +2,7 @@ export { ElfCoreRam, isElf, rawImageRam } from './elf-core-ram.ts';
 export { FolioRuns } from './folio-runs.ts';
 export { HeapRam } from './heap-ram.ts';
 export { memoryOf, usableMemory, withMemoryMap, type MemoryMapEntry } from './memory-map.ts';
-export { PageAllocator, type AllocOptions } from './page-allocator.ts';
+export { PageAllocator, type AllocOptions, type Taking } from './page-allocator.ts';
 export type { Held } from './page-table-entries.ts';
 export {
   FREE,
@@ -22,6 +22,7 @@ export {
   checkRamSize,
   checkRange,
   forEachBlock,
+  HUGE_PAGE,
   type GatheredView,
   type Ram,
   type RamPiece,

@@ -29,23 +29,29 @@ import {
   STALE,
   type PageTable,
 } from './page-table.ts';
-import { forEachBlock, type Ram } from './ram.ts';
+import { forEachBlock, HUGE_PAGE, type Ram } from './ram.ts';
 import { Zone } from './zone.ts';
+
+/**
+ * When memory is taken from the system. `'now'`: before it is handed out. `'when touched'`: a hole that may never be written costs nothing; a system that
+ * is full then ends the process. `'by write'`: it is about to be written by `Ram.write`, which takes it; what can be had in huge pages is taken now,
+ * because that is quicker.
+ */
+export type Taking = 'now' | 'when touched' | 'by write';
 
 export interface AllocOptions {
   /** The memory is a file's: it may lie in a scratch area, and may be moved. */
   readonly movable?: boolean;
   /** The memory reads as zeros. Costs nothing where it was not used since boot. */
   readonly zero?: boolean;
-  /**
-   * The memory is taken from the system when it is first written, not now: a hole that may never be written costs nothing. A system that is
-   * full then ends the process.
-   */
-  readonly lazy?: boolean;
+  /** Default `'now'`. */
+  readonly taken?: Taking;
 }
 
-/** Pages whose memory is taken together at most. */
+/** Pages whose memory is taken together at most, but for huge pages. */
 const MOST_TOGETHER = 64;
+/** Frames in a huge page of the system. */
+const HUGE = HUGE_PAGE / PAGE_SIZE;
 
 export class PageAllocator extends FolioCounts {
   readonly ram: Ram;
@@ -93,7 +99,7 @@ export class PageAllocator extends FolioCounts {
     let pfn = this.#take(order, options);
     if (pfn < 0 && this.#getHeldBack()) pfn = this.#take(order, options);
     if (pfn < 0) throw this.#outOfMemory(1 << order);
-    if (!options.lazy) this.#reserve(pfn, order);
+    this.#takeMemory(pfn, order, options);
     if (options.zero) this.#clear(pfn, 1 << order);
     this.#own(pfn, 1, order);
     return pfn;
@@ -130,7 +136,7 @@ export class PageAllocator extends FolioCounts {
       const zone = this.#normal.freePages > 0 ? this.#normal : this.#scratch;
       const { pfn, order } = zone.takeNear(Math.min(MAX_ORDER, log2Floor(left)));
       const taken = 1 << order;
-      if (!options.lazy) this.#reserve(pfn, order);
+      this.#takeMemory(pfn, order, options);
       if (options.zero) this.#clear(pfn, taken);
       this.#own(pfn, taken, 0);
       visit(pfn, taken);
@@ -224,7 +230,7 @@ export class PageAllocator extends FolioCounts {
    */
   adoptIncoming(pfn: Pfn, order?: number): boolean {
     const { table } = this;
-    if (pfn >= table.frames || table.kindOf(pfn) !== INCOMING_HEAD) return false;
+    if (!table.has(pfn) || table.kindOf(pfn) !== INCOMING_HEAD) return false;
     return this.adoptIncomingRun(pfn, 1, order ?? table.orderOf(pfn));
   }
 
@@ -264,11 +270,15 @@ export class PageAllocator extends FolioCounts {
     assertWhole(this.table, this.#normal, this.#scratch);
   }
 
-  /** Takes the memory of a block that was just taken out from the system, or puts the block back. */
-  #reserve(pfn: Pfn, order: number): void {
+  /** Takes the memory of a block that was just taken out from the system, as the options want it, or puts the block back. */
+  #takeMemory(pfn: Pfn, order: number, { taken = 'now' }: AllocOptions): void {
+    if (taken === 'when touched' || !this.ram.reserve) return;
     const end = pfn + (1 << order);
-    if (!this.ram.reserve || findBit(this.#taken, pfn, end, false) === end) return;
-    if (this.#reserveTogether(pfn, end)) return;
+    if (findBit(this.#taken, pfn, end, false) === end) return;
+    const together = this.#together;
+    this.#together = Math.min(Math.max(2 * together, end - pfn), MOST_TOGETHER);
+    if (this.#takeHuge(pfn, end, together) || taken === 'by write') return;
+    if (this.#takeTogether(pfn, end, together)) return;
     try {
       this.ram.reserve(pfnToPhys(pfn), PAGE_SIZE << order);
       setBits(this.#taken, pfn, 1 << order);
@@ -278,11 +288,30 @@ export class PageAllocator extends FolioCounts {
     }
   }
 
+  /**
+   * Takes the memory of those huge pages that a block lies in, where half of one is wanted now, or many pages were wanted lately. Only of those that nobody
+   * used since boot: in others is memory that would have to be copied. Whether all of the block's memory is there now.
+   */
+  #takeHuge(pfn: Pfn, end: Pfn, together: number): boolean {
+    const { ram, table } = this;
+    if (!ram.populateHuge) return false;
+    const taken = this.#taken;
+    for (let at = pfn - (pfn % HUGE); at < end; at += HUGE) {
+      const to = at + HUGE;
+      const wanted = Math.min(end, to) - Math.max(pfn, at);
+      if (wanted < HUGE / 2 && together < MOST_TOGETHER) continue;
+      if (to > table.frames || table.flagsEnd(KIND | STALE, FREE, at, to) < to) continue;
+      if (findBit(taken, at, to, true) < to) continue;
+      if (!ram.populateHuge(pfnToPhys(at))) return false;
+      setBits(taken, at, HUGE);
+    }
+    return findBit(taken, pfn, end, false) === end;
+  }
+
   /** Takes the memory of a small block that was just taken out together with that of the free pages behind it. Whether that went well. */
-  #reserveTogether(pfn: Pfn, end: Pfn): boolean {
+  #takeTogether(pfn: Pfn, end: Pfn, together: number): boolean {
     if (!this.ram.populate) return false;
-    const most = Math.min(pfn + this.#together, this.table.frames);
-    this.#together = Math.min(2 * this.#together, MOST_TOGETHER);
+    const most = Math.min(pfn + together, this.table.frames);
     if (most <= end) return false;
     try {
       this.#populate(pfn, this.table.flagsEnd(KIND, FREE, pfn, most) - pfn);

@@ -4,6 +4,9 @@
  */
 import { KernelError, MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
 
+/** Bytes in a huge page of the system: one entry of the page tables' second level. */
+export const HUGE_PAGE = 2 * 2 ** 20;
+
 /** A range of physical memory: both numbers are bytes and multiples of the page size. */
 export interface RamPiece {
   readonly pa: number;
@@ -49,6 +52,13 @@ export interface Ram {
 
   /** As `reserve`, and in such a way that the first touch takes no time either. Only where a touch of new memory does. */
   populate?(pa: number, length: number): void;
+
+  /**
+   * Takes the memory of a whole huge page (`HUGE_PAGE` bytes, `pa` a multiple of that) in one piece: what is there stays, all else is zeros. Each of
+   * its pages then costs a fraction of what it costs alone, to take and to touch. Says whether that was done; the system may not give huge pages, or
+   * have none left. Only where the backend is sparse.
+   */
+  populateHuge?(pa: number): boolean;
 
   /**
    * Copies bytes to `pa`, taking memory that is not there yet from the system on the way: a system that has no more is an error here. For memory

@@ -1,6 +1,6 @@
 /** Giving pages to the holes of a file: the largest folios that fit where huge pages are on, single pages in bulk else. All or none. */
 import { KernelError, log2Floor, PAGE_SIZE, trailingZeros, type PageIndex, type Pfn } from '@liveupdate/base';
-import type { AllocOptions, PageAllocator } from '@liveupdate/mm';
+import type { AllocOptions, PageAllocator, Taking } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
 import type { PageRange } from './page-cache.ts';
 
@@ -8,8 +8,8 @@ import type { PageRange } from './page-cache.ts';
 export interface FillOptions {
   /** Bytes of the file that are about to be overwritten: pages whole inside them need not be zeroed. */
   readonly overwritten?: { readonly from: number; readonly to: number };
-  /** Memory is taken from the system when a page is first written, not now. */
-  readonly lazy?: boolean;
+  /** When their memory is taken from the system. */
+  readonly taken?: Taking;
 }
 
 /** Which folios holes may be given. */
@@ -31,7 +31,7 @@ export function fillHoles(
   first: PageIndex,
   count: number,
   policy: FolioPolicy,
-  { overwritten, lazy = false }: FillOptions = {},
+  { overwritten, taken = 'now' }: FillOptions = {},
 ): PageRange[] {
   const { shmem, cache } = file;
   // A file may be larger than any RAM: what cannot be filled is refused before its holes are looked at one by one.
@@ -45,8 +45,8 @@ export function fillHoles(
   });
   shmem.charge(pages);
   try {
-    if (policy.maxOrder === 0) fillWithSingles(file, parts, lazy);
-    else fillWithFolios(file, parts, policy, lazy);
+    if (policy.maxOrder === 0) fillWithSingles(file, parts, taken);
+    else fillWithFolios(file, parts, policy, taken);
   } catch (error) {
     shmem.uncharge(pages);
     throw error;
@@ -55,14 +55,14 @@ export function fillHoles(
 }
 
 /** Gives all parts single pages, whose memory lies in a row wherever it can. All or none. */
-function fillWithSingles(file: FilePages, parts: readonly HolePart[], lazy: boolean): void {
+function fillWithSingles(file: FilePages, parts: readonly HolePart[], taken: Taking): void {
   const zeroed = parts.filter((part) => part.zero);
-  dealPages(file, zeroed, { movable: true, zero: true, lazy });
+  dealPages(file, zeroed, { movable: true, zero: true, taken });
   try {
     dealPages(
       file,
       parts.filter((part) => !part.zero),
-      { movable: true, lazy },
+      { movable: true, taken },
     );
   } catch (error) {
     for (const { index, count } of zeroed) file.free(index, count);
@@ -101,12 +101,12 @@ function fillWithFolios(
   file: FilePages,
   parts: readonly HolePart[],
   policy: FolioPolicy,
-  lazy: boolean,
+  taken: Taking,
 ): void {
   const filled: PageRange[] = [];
   try {
     for (const part of parts) {
-      fillPart(file, part, policy, lazy);
+      fillPart(file, part, policy, taken);
       filled.push(part);
     }
   } catch (error) {
@@ -120,11 +120,11 @@ function fillPart(
   file: FilePages,
   { index, count, zero }: HolePart,
   policy: FolioPolicy,
-  lazy: boolean,
+  taken: Taking,
 ): void {
   const { cache } = file;
   const { pages } = file.shmem;
-  const options = { movable: true, zero, lazy };
+  const options = { movable: true, zero, taken };
   let at = index;
   const end = index + count;
   try {

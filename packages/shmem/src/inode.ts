@@ -108,9 +108,9 @@ export class ShmemInode {
     const first = Math.floor(position / PAGE_SIZE);
     const count = pagesFor(end) - first;
     // A RAM that copies without a view takes its memory in doing so.
-    const lazy = this.shmem.ram.write !== undefined;
+    const taken = this.shmem.ram.write ? 'by write' : 'now';
     const overwritten = { from: position, to: end };
-    const filled = this.#fill(first, count, pagesFor(Math.max(end, this.size)), { overwritten, lazy });
+    const filled = this.#fill(first, count, pagesFor(Math.max(end, this.size)), { overwritten, taken });
     if (position > this.size) this.#zeroTail();
     try {
       copyIn(this.#pages, sources, position, end - position, filled);
@@ -183,7 +183,7 @@ export class ShmemInode {
   map(readOnly: boolean): ShmemMapping {
     if (!readOnly) this.#checkWritable();
     const pages = pagesFor(this.size);
-    const filled = this.#fill(0, pages, pages, { lazy: true });
+    const filled = this.#fill(0, pages, pages, { taken: 'when touched' });
     let view: FolioView;
     try {
       view = viewPages(this.#pages, pages, this.size);
@@ -234,7 +234,7 @@ export class ShmemInode {
   pin(): PinnedFolios {
     const pages = pagesFor(this.size);
     const found = this.#pages.runs(pages);
-    const filled = found.holes > 0 ? this.#fill(0, pages, pages, { lazy: true }) : [];
+    const filled = found.holes > 0 ? this.#fill(0, pages, pages, { taken: 'when touched' }) : [];
     try {
       const whole = filled.length > 0 ? this.#pages.runs(pages) : found;
       const runs = leaveScratch(this.#pages, whole.runs, this.#mappings > 0);
