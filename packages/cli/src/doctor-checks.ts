@@ -57,6 +57,14 @@ function node({ node: { version, execve } }: HostFacts): Check {
     : missing('node', `Node ${version} cannot replace itself`, 'use Node 22.15, 23.11 or newer', true);
 }
 
+/** What was tried on this host. */
+export interface Tried {
+  /** What mapping a memory file threw; undefined where it worked. */
+  readonly mappingFailure: string | undefined;
+  /** Whether RAM got a huge page. */
+  readonly hugePage: boolean;
+}
+
 /** @param failure what mapping a memory file threw; undefined where it worked */
 function mapping(failure: string | undefined): Check {
   return failure === undefined
@@ -98,21 +106,15 @@ function memory({ memory: { total, available }, cgroupMemoryMax }: HostFacts): C
   return ok('memory', what);
 }
 
-function hugePages({ shm: mount, hugePages: { enabled, shmemEnabled } }: HostFacts): Check {
-  if (shmemEnabled === undefined)
-    return note(
-      'huge-pages',
-      'this kernel has no transparent huge pages for shared memory',
-      '2 MiB folios work all the same; the processor uses 4 KiB pages for them',
-    );
-  const isOn = mount !== undefined && ['always', 'within_size', 'advise'].includes(mount.huge);
-  const what = `transparent huge pages: enabled=${enabled ?? '?'}, shmem_enabled=${shmemEnabled}, /dev/shm huge=${mount?.huge ?? '?'}`;
-  if (!mount || shmemEnabled === 'force' || (isOn && shmemEnabled !== 'deny')) return ok('huge-pages', what);
-  return note(
-    'huge-pages',
-    what,
-    '2 MiB folios work all the same; for the processor to use huge pages, as root: mount -o remount,huge=within_size /dev/shm',
-  );
+/** Whatever the settings of transparent huge pages say: RAM asks for each of them. */
+function hugePages(gotOne: boolean, { kernel }: HostFacts): Check {
+  return gotOne
+    ? ok('huge-pages', 'large files lie in huge pages of the system')
+    : note(
+        'huge-pages',
+        `this system gives no huge pages for RAM now (Linux ${kernel ?? '?'})`,
+        'everything works in 4 KiB pages too, and takes longer to touch; Linux 6.1 or newer with CONFIG_TRANSPARENT_HUGEPAGE has them, where memory is not too scattered',
+      );
 }
 
 function hugetlb({ hugetlb: { total, free, pageSize } }: HostFacts): Check {
@@ -175,15 +177,15 @@ export function roomForDemo({ shm: mount, memory: { available }, cgroupMemoryMax
   );
 }
 
-/** All checks. `mappingFailure`: see mapping. */
-export function checkHost(facts: HostFacts, mappingFailure: string | undefined): Report {
+/** All checks. */
+export function checkHost(facts: HostFacts, { mappingFailure, hugePage }: Tried): Report {
   const checks = [
     platform(facts),
     node(facts),
     mapping(mappingFailure),
     shm(facts),
     memory(facts),
-    hugePages(facts),
+    hugePages(hugePage, facts),
     hugetlb(facts),
     mappings(facts),
     overcommit(facts),

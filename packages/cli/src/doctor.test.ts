@@ -1,6 +1,6 @@
 import type { HostFacts } from '@liveupdate/linux';
 import { describe, expect, test } from 'vitest';
-import { checkHost, type CheckStatus, type Report } from './doctor-checks.ts';
+import { checkHost, type CheckStatus, type Report, type Tried } from './doctor-checks.ts';
 import { reportText } from './doctor.ts';
 import { liveupdate } from './test-cli.ts';
 
@@ -21,8 +21,10 @@ const GOOD: HostFacts = {
   liveupdate: 'open',
 };
 
+const ALL_WORKED: Tried = { mappingFailure: undefined, hugePage: true };
+
 test('a good host: all ok, nothing to do', () => {
-  const report = checkHost(GOOD, undefined);
+  const report = checkHost(GOOD, ALL_WORKED);
   expect(report.canRun).toBe(true);
   for (const check of report.checks) expect(check).toMatchObject({ status: 'ok', advice: '' });
   expect(report.largestDemo).toBe(8000 * 2 ** 20); // (8 GiB - 32 MiB) / 1.02
@@ -42,20 +44,6 @@ describe.each<readonly [string, Partial<HostFacts>, string, CheckStatus, boolean
   ],
   ['a limit of the control group', { cgroupMemoryMax: 2 * GIB }, 'memory', 'note', true],
   ['no /proc', { memory: { total: undefined, available: undefined } }, 'memory', 'note', true],
-  [
-    'no huge pages for shared memory',
-    { hugePages: { enabled: 'always', shmemEnabled: 'deny' } },
-    'huge-pages',
-    'note',
-    true,
-  ],
-  [
-    'a kernel without huge pages',
-    { hugePages: { enabled: undefined, shmemEnabled: undefined } },
-    'huge-pages',
-    'note',
-    true,
-  ],
   ['an empty pool', { hugetlb: { total: 0, free: 0, pageSize: 2 ** 21 } }, 'hugetlb', 'note', true],
   ['few mappings', { maxMapCount: 1000 }, 'mappings', 'note', true],
   ['strict accounting', { overcommit: 'never' }, 'overcommit', 'note', true],
@@ -63,7 +51,7 @@ describe.each<readonly [string, Partial<HostFacts>, string, CheckStatus, boolean
   ['a device of root', { liveupdate: 'EACCES' }, 'device', 'note', true],
   ['a device in use', { liveupdate: 'EBUSY' }, 'device', 'note', true],
 ])('%s', (_, facts, id, status, canRun) => {
-  const report = checkHost({ ...GOOD, ...facts }, undefined);
+  const report = checkHost({ ...GOOD, ...facts }, ALL_WORKED);
 
   test('is told, with what to do', () => {
     const others = report.checks.filter((check) => check.status !== 'ok');
@@ -79,14 +67,25 @@ describe.each<readonly [string, Partial<HostFacts>, string, CheckStatus, boolean
 });
 
 test('memory that cannot be mapped is told with its reason', () => {
-  const { checks, canRun } = checkHost(GOOD, 'EOPNOTSUPP: koffi could not be loaded');
+  const { checks, canRun } = checkHost(GOOD, {
+    mappingFailure: 'EOPNOTSUPP: koffi could not be loaded',
+    hugePage: false,
+  });
   expect(canRun).toBe(false);
   expect(checks.find(({ id }) => id === 'mapping')?.finding).toContain('koffi could not be loaded');
 });
 
+test('a system that gives no huge pages can do everything, and is told so', () => {
+  const { checks, canRun } = checkHost(GOOD, { ...ALL_WORKED, hugePage: false });
+  expect(canRun).toBe(true);
+  const others = checks.filter(({ status }) => status !== 'ok');
+  expect(others).toMatchObject([{ id: 'huge-pages', status: 'note' }]);
+  expect(others[0].finding).toContain('Linux 6.12.0');
+});
+
 test('the largest demo is bounded by memory and control group too', () => {
-  expect(checkHost({ ...GOOD, cgroupMemoryMax: GIB }, undefined).largestDemo).toBeLessThan(GIB);
-  expect(checkHost({ ...GOOD, memory: { total: GIB, available: 2 ** 28 } }, undefined).largestDemo).toBe(0);
+  expect(checkHost({ ...GOOD, cgroupMemoryMax: GIB }, ALL_WORKED).largestDemo).toBeLessThan(GIB);
+  expect(checkHost({ ...GOOD, memory: { total: GIB, available: 2 ** 28 } }, ALL_WORKED).largestDemo).toBe(0);
 });
 
 test('here: the text and the JSON say the same', () => {

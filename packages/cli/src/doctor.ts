@@ -2,17 +2,18 @@
 import { styleText } from 'node:util';
 import { formatSize } from '@liveupdate/base';
 import { hostFacts, MappedRam } from '@liveupdate/linux';
-import { checkHost, type CheckStatus, type Report } from './doctor-checks.ts';
+import { HUGE_PAGE } from '@liveupdate/mm';
+import { checkHost, type CheckStatus, type Report, type Tried } from './doctor-checks.ts';
 
 const STYLES = { ok: 'green', note: 'yellow', missing: 'red' } as const;
 
-/** Maps two pages and lets go of them: whether koffi loads and the kernel agrees. Returns what went wrong. */
-function tryMapping(): string | undefined {
+/** Maps a huge page's worth of memory, asks for a huge page, and lets go: whether koffi loads and the kernel agrees. */
+function tryMapping(): Tried {
   try {
-    MappedRam.anonymous({ name: 'liveupdate-doctor', size: 8192 }).close();
-    return undefined;
+    using ram = MappedRam.anonymous({ name: 'liveupdate-doctor', size: HUGE_PAGE });
+    return { mappingFailure: undefined, hugePage: ram.populateHuge(0) };
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return { mappingFailure: error instanceof Error ? error.message : String(error), hugePage: false };
   }
 }
 
