@@ -34,9 +34,14 @@ export async function runImport(
   from: string,
   { size, huge = false }: ImportOptions,
 ): Promise<number> {
-  const source = openSource(from); // before anything is taken over
   const path = to.includes('/') ? to : ramPath(to);
   const isNew = !fs.existsSync(path);
+  if (isNew && size === undefined)
+    throw new KernelError(
+      'ENOENT',
+      `there is no RAM at ${path}: to make it, say how large, such as --size 2GiB`,
+    );
+  const source = openSource(from); // before anything is taken over
   const machine = await Machine.open({ path, keepHandover: true, ...(size !== undefined && { size }) });
   let imported: number;
   try {

@@ -66,12 +66,14 @@ export function resolveImagePath(given: string): string {
   );
 }
 
-function ramNames(): string[] {
+/** Names of the RAMs of this host. */
+export function ramNames(): string[] {
   try {
     return fs
       .readdirSync(DIRECTORY)
       .filter((file) => file.startsWith('liveupdate.'))
-      .map((file) => file.slice('liveupdate.'.length));
+      .map((file) => file.slice('liveupdate.'.length))
+      .sort();
   } catch {
     return [];
   }
@@ -172,7 +174,7 @@ function notHandedOver({ state, generation, ownerPid }: BootPage, { source, fd }
 }
 
 /** Whether somebody holds the owner's lock, which is asked for and not taken. */
-function isOwned(fd: number, pid: number): boolean {
+export function isOwned(fd: number, pid: number): boolean {
   try {
     return isLockedByOther(fd);
   } catch {

@@ -29,7 +29,7 @@ interface ImportFlags {
   readonly huge?: boolean;
 }
 
-const COMMANDS = ['demo', 'inspect', 'export', 'import', 'doctor'];
+const COMMANDS = ['demo', 'list', 'inspect', 'export', 'import', 'remove', 'doctor'];
 
 const ABOUT = 'Memory and open files that survive the replacement of the program that owns them.';
 
@@ -42,10 +42,12 @@ Examples:
   $ liveupdate doctor                     what this host offers, and what to do
   $ liveupdate demo                       2 GiB through 3 generations
   $ liveupdate demo --size 512MiB --json  a smaller one, its figures as JSON
+  $ liveupdate list                       the RAMs of this host
   $ liveupdate inspect my-service         what the RAM of that name holds
   $ liveupdate inspect vmcore.gz          the same for the memory of a Linux
   $ liveupdate export my-service service/1 state.bin  a file of it, to disk
   $ liveupdate import my-service service/2 more.bin   and one from disk to it
+  $ liveupdate remove my-service          the RAM and all that is in it goes
 ${EXIT_CODES}`;
 
 const DEMO_EXAMPLES = `
@@ -57,6 +59,23 @@ Examples:
   $ liveupdate demo
   $ liveupdate demo --size 8GiB --huge always
   $ liveupdate demo --files 100 --generations 5 --json > figures.json
+${EXIT_CODES}`;
+
+const LIST_EXAMPLES = `
+RAMs by name, in /dev/shm: how large, how much memory each takes now, and
+whether a program owns it, has handed it over, or died in it.
+
+Examples:
+  $ liveupdate list
+  $ liveupdate list --json | jq -r '.[] | select(.state == "dead").name'
+${EXIT_CODES}`;
+
+const REMOVE_EXAMPLES = `
+<ram> is a RAM file of liveupdate, by path (with a /) or by name. One that a
+program owns just now is left alone.
+
+Examples:
+  $ liveupdate remove my-service
 ${EXIT_CODES}`;
 
 const INSPECT_EXAMPLES = `
@@ -169,6 +188,15 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     });
 
   program
+    .command('list')
+    .description('list the RAMs of this host')
+    .option('--json', 'print the list as JSON')
+    .addHelpText('after', LIST_EXAMPLES)
+    .action(async ({ json = false }: { json?: boolean }) => {
+      exitCode = (await import('./rams.ts')).runList({ json });
+    });
+
+  program
     .command('inspect')
     .description('show what a handover holds: sessions, files, preserved memory')
     .argument('<image>', 'a file, or the name of a RAM')
@@ -219,6 +247,15 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText('after', IMPORT_EXAMPLES)
     .action(async (ram: string, which: string, file: string, flags: ImportFlags) => {
       exitCode = await (await import('./import.ts')).runImport(ram, fileName(which), file, flags);
+    });
+
+  program
+    .command('remove')
+    .description('remove a RAM that no program owns, with all that is in it')
+    .argument('<ram>', 'a RAM file, or the name of a RAM')
+    .addHelpText('after', REMOVE_EXAMPLES)
+    .action(async (ram: string) => {
+      exitCode = (await import('./rams.ts')).runRemove(ram);
     });
 
   program

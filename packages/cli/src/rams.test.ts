@@ -1,0 +1,113 @@
+/** The RAMs of this host: listed in each state that they can be in, and removed where no process owns them. */
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { Machine, ramPath } from '@liveupdate/kexec';
+import { afterEach, expect, test } from 'vitest';
+import type { RamFacts } from './rams.ts';
+import { preserveFile, runHere } from './test-cli.ts';
+
+const PREFIX = `test-${process.pid}-`;
+const MIB = 2 ** 20;
+
+afterEach(() => {
+  for (const name of fs.readdirSync('/dev/shm'))
+    if (name.startsWith(`liveupdate.${PREFIX}`)) fs.rmSync(`/dev/shm/${name}`);
+});
+
+function open(name: string): Promise<Machine> {
+  return Machine.open({ name: PREFIX + name, size: 16 * MIB });
+}
+
+/** A RAM whose owner died. */
+function dead(name: string): void {
+  const code = `import { Machine } from '@liveupdate/kexec';
+    await Machine.open({ name: process.argv[1], size: '16MiB' });
+    process.kill(process.pid, 'SIGKILL');`;
+  const args = ['--conditions=@liveupdate/source', '--input-type=module', '-e', code, PREFIX + name];
+  expect(spawnSync(process.execPath, args, { cwd: import.meta.dirname }).signal).toBe('SIGKILL');
+}
+
+async function listed(): Promise<Map<string, RamFacts>> {
+  const { status, stdout, stderr } = await runHere('list', '--json');
+  expect([status, stderr]).toEqual([0, '']);
+  const all = (JSON.parse(stdout) as RamFacts[]).filter(({ name }) => name.startsWith(PREFIX));
+  return new Map(all.map((facts) => [facts.name.slice(PREFIX.length), facts]));
+}
+
+test('each is listed with its state, size and memory', async () => {
+  const handedOver = await open('handed-over');
+  await preserveFile(handedOver, 'session', 1n, new Uint8Array(MIB));
+  await handedOver.handOver();
+  (await open('empty')).close();
+  dead('dead');
+  fs.writeFileSync(ramPath(`${PREFIX}other`), 'something else');
+  fs.mkdirSync(ramPath(`${PREFIX}directory`));
+  const running = await open('running');
+  try {
+    const all = await listed();
+    expect([...all.keys()].sort()).toEqual(['dead', 'directory', 'empty', 'handed-over', 'other', 'running']);
+    for (const state of ['dead', 'empty', 'handed-over'] as const)
+      expect(all.get(state)).toMatchObject({ state, size: 16 * MIB, generation: 1 });
+    expect(all.get('handed-over')?.taken).toBeGreaterThanOrEqual(MIB);
+    for (const name of ['other', 'directory']) expect(all.get(name)?.state).toBe('unknown');
+    expect(all.get('running')?.path).toBe(running.path);
+    const text = (await runHere('list')).stdout;
+    expect(text).toMatch(/^NAME +SIZE +TAKEN +STATE$/m);
+    expect(text).toMatch(/handed-over +16 MiB +1\.\d+ MiB +handed over by generation 1$/m);
+    expect(text).toMatch(/dead +16 MiB +\d+ KiB +generation 1 \(pid \d+\) died without handing over$/m);
+    for (const line of text.split('\n')) expect(line).toBe(line.trimEnd());
+  } finally {
+    fs.rmdirSync(ramPath(`${PREFIX}directory`));
+    running.remove();
+  }
+});
+
+test('one that another process owns runs, and is not removed', async () => {
+  const code = `import { Machine } from '@liveupdate/kexec';
+    import { runHere } from './test-cli.ts';
+    console.log(JSON.stringify([await runHere('list', '--json'), await runHere('remove', process.argv[1])]));`;
+  const machine = await open('owned');
+  const args = ['--conditions=@liveupdate/source', '--input-type=module', '-e', code, `${PREFIX}owned`];
+  const { stdout, stderr } = spawnSync(process.execPath, args, {
+    cwd: import.meta.dirname,
+    encoding: 'utf8',
+  });
+  expect(stderr).toBe('');
+  const [list, remove] = JSON.parse(stdout) as { status: number; stdout: string; stderr: string }[];
+  const facts = (JSON.parse(list.stdout) as RamFacts[]).find(({ name }) => name === `${PREFIX}owned`);
+  expect(facts).toMatchObject({ state: 'running', generation: 1, pid: process.pid });
+  expect([remove.status, remove.stdout]).toEqual([1, '']);
+  expect(remove.stderr).toMatch(/^liveupdate: EBUSY: .*end it first.*\n$/);
+  expect(fs.existsSync(machine.path ?? '')).toBe(true);
+  machine.remove();
+});
+
+test('one that nobody owns is removed, by name or by path, handed over or dead', async () => {
+  const machine = await open('a');
+  await machine.handOver();
+  dead('b');
+  for (const given of [`${PREFIX}a`, ramPath(`${PREFIX}b`)]) {
+    const { status, stdout, stderr } = await runHere('remove', given);
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/^removed \/dev\/shm\/liveupdate\.\S+: \d.* of memory given back\n$/);
+  }
+  expect((await listed()).size).toBe(0);
+});
+
+test('what is no RAM is left alone', async () => {
+  const path = ramPath(`${PREFIX}file`);
+  fs.writeFileSync(path, 'something else');
+  const refusals: [string, string][] = [
+    [`${PREFIX}file`, 'EINVAL'],
+    [`${PREFIX}nothing`, 'ENOENT'],
+    ['/dev/shm', 'EISDIR'],
+    ['/dev/zero', 'EINVAL'],
+    ['a name with spaces', 'EINVAL'],
+  ];
+  for (const [given, code] of refusals) {
+    const { status, stdout, stderr } = await runHere('remove', given);
+    expect([given, status, stdout]).toEqual([given, 1, '']);
+    expect(stderr).toMatch(new RegExp(`^liveupdate: ${code}: .*\\n$`));
+  }
+  expect(fs.readFileSync(path, 'utf8')).toBe('something else');
+});

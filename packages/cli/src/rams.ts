@@ -1,0 +1,141 @@
+/** `liveupdate list` and `liveupdate remove`: the RAMs of this host, and the end of one. */
+import * as fs from 'node:fs';
+import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { hasBootPage, ramPath, readBootPage, type BootPage } from '@liveupdate/kexec';
+import { tryLock } from '@liveupdate/linux';
+import { SparseRam } from '@liveupdate/mm';
+import { isOwned, ramNames } from './open-image.ts';
+
+/** What is known of a RAM without reading what is in it. */
+export interface RamFacts {
+  readonly name: string;
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Bytes of memory that it takes. */
+  readonly taken: number;
+  /** `'dead'`: its owner died without handing over. `'unknown'`: no RAM of liveupdate or of this version, damaged, or not ours to read. */
+  readonly state: 'handed-over' | 'running' | 'dead' | 'empty' | 'unknown';
+  /** The generation that owns it, or was the last to. */
+  readonly generation?: number;
+  /** Its process. */
+  readonly pid?: number;
+}
+
+const MAY_FOLLOW_NOTHING = fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK;
+
+/** What stands in the boot page of an open file; undefined where there is none that can be read. */
+function bootPageOf(fd: number, size: number): BootPage | undefined {
+  const head = new Uint8Array(PAGE_SIZE);
+  fs.readSync(fd, head, 0, PAGE_SIZE, 0);
+  if (!hasBootPage(head) || size < PAGE_SIZE) return undefined;
+  try {
+    return readBootPage(new SparseRam(size, (block, pa) => block.set(pa === 0 ? head : [])));
+  } catch (error) {
+    if (error instanceof KernelError) return undefined;
+    throw error;
+  }
+}
+
+/** Facts about the RAM of this name; undefined where it is gone. */
+function factsOf(name: string): RamFacts | undefined {
+  const path = ramPath(name);
+  const stat = fs.statSync(path, { throwIfNoEntry: false });
+  if (!stat) return undefined;
+  const unknown: RamFacts = { name, path, size: stat.size, taken: stat.blocks * 512, state: 'unknown' };
+  let fd: number;
+  try {
+    fd = fs.openSync(path, fs.constants.O_RDONLY | MAY_FOLLOW_NOTHING);
+  } catch {
+    return unknown;
+  }
+  try {
+    const page = stat.isFile() ? bootPageOf(fd, stat.size) : undefined;
+    if (!page) return unknown;
+    return { ...unknown, state: stateOf(page, fd), generation: page.generation, pid: page.ownerPid };
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function stateOf({ state, ownerPid }: BootPage, fd: number): RamFacts['state'] {
+  if (isOwned(fd, ownerPid)) return 'running'; // also while it takes over what was handed to it
+  return state === 'running' ? 'dead' : state;
+}
+
+function inWords({ state, generation = 0, pid = 0 }: RamFacts): string {
+  switch (state) {
+    case 'running':
+      return `generation ${generation} runs (pid ${pid})`;
+    case 'handed-over':
+      return `handed over by generation ${generation}`;
+    case 'dead':
+      return `generation ${generation} (pid ${pid}) died without handing over`;
+    case 'empty':
+      return `empty: generation ${generation} ended`;
+    case 'unknown':
+      return 'no RAM of this version of liveupdate, damaged, or not ours to read';
+  }
+}
+
+/** Words in columns, each as wide as its widest. */
+function columns(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  const lines = rows.map((row) => row.map((word, column) => word.padEnd(widths[column])).join('  '));
+  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+}
+
+/** Prints the RAMs of this host. Returns the exit code. */
+export function runList({ json }: { json: boolean }): number {
+  const all = ramNames().flatMap((name) => factsOf(name) ?? []);
+  if (json) {
+    process.stdout.write(`${JSON.stringify(all, undefined, 2)}\n`);
+  } else if (all.length === 0) {
+    process.stderr.write('there is no RAM in /dev/shm\n');
+  } else {
+    const rows = all.map((facts) => [
+      facts.name,
+      formatSize(facts.size),
+      formatSize(facts.taken),
+      inWords(facts),
+    ]);
+    process.stdout.write(columns([['NAME', 'SIZE', 'TAKEN', 'STATE'], ...rows]));
+  }
+  return 0;
+}
+
+/**
+ * Removes a RAM, by path or by name, and all that is in it. Returns the exit code.
+ *
+ * @throws KernelError ENOENT: no such RAM. EBUSY: a process owns it. EINVAL: a file that is no RAM of liveupdate. EACCES, EPERM: not ours to remove.
+ */
+export function runRemove(given: string): number {
+  const path = given.includes('/') ? given : ramPath(given);
+  let fd: number;
+  try {
+    fd = fs.openSync(path, fs.constants.O_RDWR | MAY_FOLLOW_NOTHING);
+  } catch (cause) {
+    const code = codeOf(cause);
+    const why =
+      code === 'ENOENT' ? `there is no RAM at ${path}: see 'liveupdate list'` : `${path} cannot be opened`;
+    throw new KernelError(code, why, { cause });
+  }
+  try {
+    const { blocks } = fs.fstatSync(fd);
+    const head = new Uint8Array(PAGE_SIZE);
+    fs.readSync(fd, head, 0, PAGE_SIZE, 0);
+    if (!hasBootPage(head))
+      throw new KernelError(
+        'EINVAL',
+        `${path} is no RAM of liveupdate: if it is to go all the same, rm ${path}`,
+      );
+    // Whoever has the lock is its owner: nobody takes it over while it is removed.
+    if (!tryLock(fd))
+      throw new KernelError('EBUSY', `a process owns ${path}: end it first (killing it loses what is in it)`);
+    fs.rmSync(path);
+    process.stdout.write(`removed ${path}: ${formatSize(blocks * 512)} of memory given back\n`);
+    return 0;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
