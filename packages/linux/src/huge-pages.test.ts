@@ -169,6 +169,7 @@ test.each([8192, HUGE_PAGE - 4096, HUGE_PAGE, 5 * HUGE_PAGE + 4096])(
     expect(all.every((ram) => size < HUGE_PAGE || ram.address % BigInt(HUGE_PAGE) === 0n)).toBe(true);
     for (const view of one) view.release();
     for (const ram of all) ram.close();
-    expect(Math.abs(lines() - before)).toBeLessThan(5); // the engine maps memory too
+    // One for each would be 20, and as many for the views; the engine maps some memory too.
+    expect(lines() - before).toBeLessThan(15);
   },
 );
