@@ -248,9 +248,9 @@ describe('bad input', () => {
     ['a RAM too small for a kernel', { name: 'test-bad-size', size: 2 * PAGE_SIZE }, 'EINVAL'],
     ['no size for RAM without a name', { size: 0 }, 'EINVAL'],
   ])('%s', async (_, options, code) => {
-    const before = fs.readdirSync('/dev/shm');
     expect(await codeFrom(Machine.open(options))).toBe(code);
-    expect(fs.readdirSync('/dev/shm')).toEqual(before);
+    const made = /^(?:b|liveupdate\.(?:|a|\.+|test-bad.*|test-that-is-not-there))$/; // other tests make other files
+    expect(fs.readdirSync('/dev/shm').filter((file) => made.test(file))).toEqual([]);
   });
 
   it.each<[string, (path: string) => void, ErrnoCode]>([
