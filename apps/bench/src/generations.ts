@@ -88,8 +88,8 @@ export class Generations implements Disposable {
 }
 
 /** Milliseconds of work in a round, and passes at most: a phase that takes a fraction of a millisecond once says more about what came before it. */
-const LEAST_WORK = 60;
-const MOST_PASSES = 25;
+const LEAST_WORK = 120;
+const MOST_PASSES = 100;
 
 /**
  * Warm-up ends when passes get no quicker: when the median pass of a batch is not so much below the best before it, twice in a row. Or after
