@@ -14,10 +14,11 @@ const arrows = {
   'packages/eventfd-handler': ['base', 'kho', 'luo-core'],
   'packages/linux': ['base', 'mm'],
   'packages/streams': ['base', 'mm', 'shmem'],
+  'packages/code-cache': [],
   'packages/kexec': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux'],
   'packages/handler-testkit': ['base', 'mm', 'kho', 'luo-core', 'shmem'],
   'packages/cli': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'streams', 'kexec'],
-  'apps/bench': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'kexec'],
+  'apps/bench': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'kexec', 'code-cache'],
 };
 
 // What tests may import besides, to compare with and to be run by.

@@ -18,9 +18,10 @@ export const program = (names: readonly string[] = ['main']): Options => ({
   entry: names.map((name) => `src/${name}.ts`),
 });
 
-/** Programs in one file each, with the workspace's packages in them, as a service that wants to be back soon is deployed. */
+/** Programs in one file of CommonJS each, with the workspace's packages in them, as a service that wants to be back soon is deployed. */
 export const wholePrograms = (names: readonly string[]): Options => ({
   ...shared,
+  format: 'cjs',
   platform: 'node',
   clean: false,
   entry: names.map((name) => `src/${name}.ts`),

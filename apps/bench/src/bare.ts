@@ -24,27 +24,34 @@ export interface BareStart {
 
 const FD = 'LIVEUPDATE_BENCH_FD';
 
-const { size, reads } = argument() as BareArgument;
-const noted = before();
-const ram = MappedRam.fromFd(noted ? inheritedFd(FD)! : 3);
-if (noted) {
-  const first = ram.bytes(0, 1).slice();
-  const readAt = now();
-  const { exec, node, modules } = startPhases(noted.execAt, bodyAt);
-  const start = exec + node + modules + (readAt - bodyAt);
-  say({ start, ...(reads && first.length > 0 ? { readAll: readData() } : {}) } satisfies BareStart);
+void main();
+
+async function main(): Promise<void> {
+  const { size, reads } = argument() as BareArgument;
+  const noted = before();
+  const ram = MappedRam.fromFd(noted ? inheritedFd(FD)! : 3);
+  if (noted) {
+    const first = ram.bytes(0, 1).slice();
+    const readAt = now();
+    const { exec, node, modules } = startPhases(noted.execAt, bodyAt);
+    const start = exec + node + modules + (readAt - bodyAt);
+    say({
+      start,
+      ...(reads && first.length > 0 ? { readAll: readData(ram, size) } : {}),
+    } satisfies BareStart);
+  }
+  say({});
+  if (await awaitGo()) {
+    Array.from(ram.dropPageTables());
+    noteExec({});
+    const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+    replaceProcess({ args, env: { ...process.env, [FD]: String(ram.fd) }, keepFds: [ram.fd] });
+  }
+  ram.close();
 }
-say({});
-if (await awaitGo()) {
-  Array.from(ram.dropPageTables());
-  noteExec({});
-  const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  replaceProcess({ args, env: { ...process.env, [FD]: String(ram.fd) }, keepFds: [ram.fd] });
-}
-ram.close();
 
 /** The first read of as many bytes as the service reads, of those that are there: a read of a hole would make memory. */
-function readData(): number {
+function readData(ram: MappedRam, size: number): number {
   const pieces = ram.dataPieces();
   const start = now();
   let left = size;

@@ -2,9 +2,12 @@
 import * as fs from 'node:fs';
 import { performance } from 'node:perf_hooks';
 
-/** What the parent told at the start. */
+/** Environment variable that names the directory for compiled code. */
+export const CODE_CACHE_VARIABLE = 'LIVEUPDATE_BENCH_CODE_CACHE';
+
+/** What the parent told at the start: the last argument. */
 export function argument(): unknown {
-  return JSON.parse(process.argv[2]);
+  return JSON.parse(process.argv.at(-1)!);
 }
 
 /** Says something to the parent. */

@@ -31,47 +31,51 @@ export interface Replacement {
   readonly readAll?: number;
 }
 
-const { size, workload, reads } = argument() as ServiceArgument;
-const noted = before();
-// The parent's descriptor 3 is the RAM; a later generation inherits it.
-const machine = await Machine.open(noted ? {} : { fd: 3 });
-const openAt = now();
-const { luo, shmem } = machine.kernel;
-let file: ShmemFile;
-if (noted) {
-  const session = luo.retrieveSession('bench');
-  file = await session.retrieve(1, ShmemFile);
-  const retrieveAt = now();
-  const first = new Uint8Array(1);
-  file.pread(first, 0);
-  const readAt = now();
-  await session.finish();
-  const finishAt = now();
-  const phases = startPhases(noted.execAt, bodyAt);
-  say({
-    preserve: noted.preserve,
-    seal: noted.execAt - Number(machine.kexecStart) / 1e6,
-    ...phases,
-    open: openAt - bodyAt,
-    retrieve: retrieveAt - openAt,
-    read: readAt - retrieveAt,
-    finish: finishAt - readAt,
-    ...(reads ? { readAll: readFile(file) } : {}),
-  } satisfies Replacement);
-  if (!reads) touchBytes(file.map().bytes);
-} else {
-  [file] = makeFiles(shmem, workload, size);
+void main();
+
+async function main(): Promise<void> {
+  const { size, workload, reads } = argument() as ServiceArgument;
+  const noted = before();
+  // The parent's descriptor 3 is the RAM; a later generation inherits it.
+  const machine = await Machine.open(noted ? {} : { fd: 3 });
+  const openAt = now();
+  const { luo, shmem } = machine.kernel;
+  let file: ShmemFile;
+  if (noted) {
+    const session = luo.retrieveSession('bench');
+    file = await session.retrieve(1, ShmemFile);
+    const retrieveAt = now();
+    const first = new Uint8Array(1);
+    file.pread(first, 0);
+    const readAt = now();
+    await session.finish();
+    const finishAt = now();
+    const phases = startPhases(noted.execAt, bodyAt);
+    say({
+      preserve: noted.preserve,
+      seal: noted.execAt - Number(machine.kexecStart) / 1e6,
+      ...phases,
+      open: openAt - bodyAt,
+      retrieve: retrieveAt - openAt,
+      read: readAt - retrieveAt,
+      finish: finishAt - readAt,
+      ...(reads ? { readAll: readFile(file) } : {}),
+    } satisfies Replacement);
+    if (!reads) touchBytes(file.map().bytes);
+  } else {
+    [file] = makeFiles(shmem, workload, size);
+  }
+  // Turns of the event loop in which nobody waits, as any service has before it is replaced.
+  for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+  say({}); // from here on it does nothing that could disturb what is measured next
+  if (await awaitGo()) {
+    const start = now();
+    await luo.createSession('bench').preserve(file, 1);
+    noteExec({ preserve: now() - start });
+    await machine.kexec();
+  }
+  machine.close();
 }
-// Turns of the event loop in which nobody waits, as any service has before it is replaced.
-for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
-say({}); // from here on it does nothing that could disturb what is measured next
-if (await awaitGo()) {
-  const start = now();
-  await luo.createSession('bench').preserve(file, 1);
-  noteExec({ preserve: now() - start });
-  await machine.kexec();
-}
-machine.close();
 
 /**
  * The first read of all bytes: every page has to come into this process's page tables. The mapping stays, as a service's does, and is taken down

@@ -4,6 +4,7 @@
  * koffi is loaded by the first call and a function is declared by its first use: a program that never maps memory pays nothing.
  */
 import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
 import { errnoCode, KernelError, type ErrnoCode } from '@liveupdate/base';
 import type koffiModule from 'koffi';
 import { fs } from './node-fs.ts';
@@ -68,14 +69,20 @@ function loadKoffi(): Koffi {
       // for another C library
     }
   }
-  return createRequire(import.meta.url)('koffi') as Koffi;
+  return createRequire(here())('koffi') as Koffi;
+}
+
+/** Where this code lies, as a file URL: this module, or the bundle of CommonJS that it is in, which has no import.meta. */
+function here(): string {
+  const { url } = import.meta as { readonly url?: string };
+  return url ?? pathToFileURL(__filename).href;
 }
 
 /** The native part for this processor, where it lies beside koffi, as npm and pnpm put it. To ask Node's resolver takes 2 ms more. */
 export function koffiFile(): string | undefined {
   const platform = `linux-${process.arch}`;
   const beside = `@koromix/koffi-${platform}/${platform.replace('-', '_')}/koffi.node`;
-  let folder = new URL('.', import.meta.url);
+  let folder = new URL('.', here());
   while (!fs.existsSync(new URL('node_modules/koffi', folder))) {
     const up = new URL('..', folder);
     if (up.href === folder.href) return undefined;

@@ -1,0 +1,1 @@
+export { codeCacheFile, runFromCodeCache, type CodeCacheOptions } from './code-cache.ts';
