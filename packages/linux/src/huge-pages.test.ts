@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { codeOf } from '@liveupdate/base';
 import { HUGE_PAGE } from '@liveupdate/mm';
-import { afterEach, describe, expect, test, type TestContext } from 'vitest';
+import { afterEach, describe, expect, test, vi, type TestContext } from 'vitest';
 import { MappedRam } from './mapped-ram.ts';
 
 const undo: (() => void)[] = [];
@@ -152,6 +152,21 @@ function countHuge(): number {
   const rollup = fs.readFileSync('/proc/self/smaps_rollup', 'utf8');
   return Number(/ShmemPmdMapped: +(?<kib>\d+) kB/.exec(rollup)?.groups?.['kib']) * 1024;
 }
+
+test('a system that takes long to find a huge page is not asked again for a second', (context) => {
+  const ram = hugeRam(context);
+  const clock = vi.spyOn(performance, 'now');
+  undo.push(() => {
+    clock.mockRestore();
+  });
+  const times = [1e6, 1e6 + 30, 1e6 + 40, 1e6 + 1029, 1e6 + 1031, 1e6 + 1032];
+  clock.mockImplementation(() => times.shift() ?? Number.NaN);
+  expect(ram.populateHuge(HUGE_PAGE)).toBe(true); // in 30 ms
+  expect([ram.populateHuge(2 * HUGE_PAGE), ram.populateHuge(2 * HUGE_PAGE)]).toEqual([false, false]);
+  expect(ram.allocated()).toBe(2 * HUGE_PAGE);
+  expect(ram.populateHuge(2 * HUGE_PAGE)).toBe(true);
+  expect(times).toEqual([]);
+});
 
 test.each([8192, HUGE_PAGE - 4096, HUGE_PAGE, 5 * HUGE_PAGE + 4096])(
   'RAM of %d bytes leaves no address space behind',

@@ -43,8 +43,9 @@ import {
 const RESERVE_STEP = 256 * 2 ** 20;
 /** Bytes taken out of the page tables by one system call: about 1 ms where they are 4 KiB pages. */
 const DROP_STEP = 16 * 2 ** 20;
-/** How long the system is not asked for huge pages after it had none: looking for one can take milliseconds. */
+/** How long the system is not asked for huge pages after it had none, or one took so long: where memory is scattered it moves others' to make one. */
 const NO_HUGE_MS = 1000;
+const SLOW_HUGE_MS = 20;
 
 export class MappedRam implements Ram {
   /** Bytes. */
@@ -227,8 +228,8 @@ export class MappedRam implements Ram {
    * RAM lies in page tables of 2 MiB: a first read of 1 GiB takes 60 ms instead of 170 ms, and taking it out of them next to nothing.
    *
    * @param pa a multiple of 2 MiB
-   * @returns whether RAM has a huge page there now. False: the file system is full, the system has no huge page (it is not asked again for a second),
-   * kernels before 6.1, or less than 2 MiB of RAM there. At most one page was taken then.
+   * @returns whether RAM has a huge page there now. False: the file system is full, the system has no huge page, it had none or took more than 20 ms to
+   * find one within the last second (then it is not asked), kernels before 6.1, or less than 2 MiB of RAM there. At most one page was taken then.
    * @throws KernelError EFAULT: not inside RAM. EINVAL: no multiple of 2 MiB. EBADF: closed.
    */
   populateHuge(pa: number): boolean {
@@ -236,18 +237,20 @@ export class MappedRam implements Ram {
     checkPages(this.size, pa, 0);
     if (pa % HUGE_PAGE !== 0) throw new KernelError('EINVAL', `0x${pa.toString(16)} is no multiple of 2 MiB`);
     if (this.#huge[pa / HUGE_PAGE] === 1) return true;
-    if (this.#granule !== PAGE_SIZE || pa + HUGE_PAGE > this.size || performance.now() < this.#noHugeUntil)
-      return false;
+    const start = performance.now();
+    if (this.#granule !== PAGE_SIZE || pa + HUGE_PAGE > this.size || start < this.#noHugeUntil) return false;
+    let isDone = false;
     try {
       this.reserve(pa, PAGE_SIZE); // where there is nothing at all, there is nothing to be made one
       madvise(address + BigInt(pa), HUGE_PAGE, MADV_COLLAPSE);
+      this.#huge[pa / HUGE_PAGE] = 1;
+      isDone = true;
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      this.#noHugeUntil = performance.now() + NO_HUGE_MS;
-      return false;
     }
-    this.#huge[pa / HUGE_PAGE] = 1;
-    return true;
+    const end = performance.now();
+    if (!isDone || end - start > SLOW_HUGE_MS) this.#noHugeUntil = end + NO_HUGE_MS;
+    return isDone;
   }
 
   /** Whether all of a range was taken in huge pages. */
