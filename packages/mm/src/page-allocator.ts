@@ -277,9 +277,9 @@ export class PageAllocator extends FolioCounts {
     if (findBit(this.#taken, pfn, end, false) === end) return;
     const together = this.#together;
     this.#together = Math.min(Math.max(2 * together, end - pfn), MOST_TOGETHER);
-    if (this.#takeHuge(pfn, end, together) || taken === 'by write') return;
-    if (this.#takeTogether(pfn, end, together)) return;
     try {
+      if (this.#takeHuge(pfn, end, together) || taken === 'by write') return;
+      if (this.#takeTogether(pfn, end, together)) return;
       this.ram.reserve(pfnToPhys(pfn), PAGE_SIZE << order);
       setBits(this.#taken, pfn, 1 << order);
     } catch (error) {

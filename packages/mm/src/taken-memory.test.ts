@@ -190,6 +190,18 @@ describe('huge pages of the system', () => {
     pages.assertConsistent();
   });
 
+  test('where asking for one fails altogether, the block stays free', () => {
+    const { ram, pages } = withHugePages();
+    const { freePages } = pages;
+    ram.populateHuge = () => {
+      throw new KernelError('EBADF', 'this RAM is closed');
+    };
+    expect(() => pages.alloc(9)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+    expect(() => pages.alloc(9, { taken: 'by write' })).toThrow(expect.objectContaining({ code: 'EBADF' }));
+    expect(pages.freePages).toBe(freePages);
+    pages.assertConsistent();
+  });
+
   test('memory that is about to be written is taken in huge pages, or by writing it; untouched memory is not', () => {
     const { ram, pages } = withHugePages();
     ram.hugeLeft = 1;
