@@ -42,12 +42,12 @@ function milliseconds(since: bigint): number {
 }
 
 /** Says at once when shared memory is too small, with the size that fits. */
-function checkRoom(size: number): void {
+function checkRoom(size: number, files: number): void {
   const facts = hostFacts();
   const room = roomForDemo(facts);
-  const needed = ramSizeFor(size);
+  const needed = ramSizeFor(size, files);
   if (needed <= room) return;
-  const fits = filesThatFit(room);
+  const fits = filesThatFit(room, files);
   const advice = fits > 0 ? `run the demo with --size ${fits / 2 ** 20}MiB, or make room` : 'make room';
   // A larger mount helps only where there is memory for it.
   const isMount = roomForDemo({ ...facts, shm: facts.shm && { ...facts.shm, free: Infinity } }) >= needed;
@@ -98,11 +98,15 @@ export async function runDemo(options: DemoOptions): Promise<never> {
       'EINVAL',
       `${formatSize(options.size)} are too few for ${options.files} files: give a larger --size`,
     );
-  checkRoom(options.size);
+  checkRoom(options.size, options.files);
   removeLeftovers();
   const name = `demo-${process.pid}`;
   removeOnSignal(name);
-  const machine = await Machine.open({ name, size: ramSizeFor(options.size), onCrash: 'cold' });
+  const machine = await Machine.open({
+    name,
+    size: ramSizeFor(options.size, options.files),
+    onCrash: 'cold',
+  });
   try {
     say(
       `liveupdate demo: ${formatSize(size)} in ${options.files} file${options.files === 1 ? '' : 's'}, carried through ${options.generations} generations of process ${process.pid}`,

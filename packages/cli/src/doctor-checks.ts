@@ -1,7 +1,7 @@
 /** The checks of `doctor`: from facts about the host to a verdict and an advice for each. Nothing is looked at here but what is passed in. */
 import { formatSize } from '@liveupdate/base';
 import type { HostFacts } from '@liveupdate/linux';
-import { filesThatFit } from './demo-size.ts';
+import { DEMO_FILES, filesThatFit } from './demo-size.ts';
 
 /** `ok`; `note`: it works, with a limit; `missing`: live updates cannot run, or that part of them. */
 export type CheckStatus = 'ok' | 'note' | 'missing';
@@ -85,7 +85,7 @@ function shm({ shm: mount }: HostFacts): Check {
       'as root: mount -t tmpfs -o mode=1777 tmpfs /dev/shm; in a container: --shm-size 4g',
       true,
     );
-  const fits = filesThatFit(mount.free);
+  const fits = filesThatFit(mount.free, DEMO_FILES);
   const what = `/dev/shm (${mount.type}) has ${formatSize(mount.free)} free of ${formatSize(mount.size)}`;
   const advice = 'as root: mount -o remount,size=4G /dev/shm; in a container: --shm-size 4g';
   return fits < LEAST_DEMO
@@ -194,6 +194,6 @@ export function checkHost(facts: HostFacts, { mappingFailure, hugePage }: Tried)
   return {
     checks,
     canRun: checks.every(({ required, status }) => !required || status !== 'missing'),
-    largestDemo: filesThatFit(roomForDemo(facts)),
+    largestDemo: filesThatFit(roomForDemo(facts), DEMO_FILES),
   };
 }

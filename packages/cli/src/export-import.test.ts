@@ -353,6 +353,24 @@ describe('import', () => {
     expect(fs.readdirSync(directory.path)).toEqual(['from']);
   });
 
+  test('an export that is told to stop leaves nothing; what one writes is for its owner alone', async () => {
+    using directory = new Directory();
+    const [ram, to] = [join(directory.path, 'ram'), join(directory.path, 'to')];
+    await handedOver(ram, randomBytes(200 * MIB, 1), 256 * MIB);
+    const [program, ...words] = liveupdateCommand('export', ram, 'a/1', to);
+    const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let stderr = '';
+    child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+    const ended = new Promise((resolve) => child.once('close', (...how) => resolve(how)));
+    while (!fs.readdirSync(directory.path).some((name) => name.includes('partial'))) await delay(1);
+    child.kill('SIGINT');
+    expect(await ended).toEqual([1, null]);
+    expect(stderr).toMatch(/^liveupdate: EINTR: told to stop: nothing is left at .*\n$/);
+    expect(fs.readdirSync(directory.path)).toEqual(['ram']);
+    expect((await runHere('export', ram, 'a/1', to)).status).toBe(0);
+    expect(fs.statSync(to).mode & 0o777).toBe(0o600);
+  });
+
   test('from standard input; told to stop or killed halfway, the RAM is as it was', async () => {
     using directory = new Directory();
     const ram = join(directory.path, 'ram');

@@ -16,6 +16,7 @@ import {
 } from './open-image.ts';
 import type { FileName } from './option-values.ts';
 import type { Progress } from './progress.ts';
+import { untilTold } from './until-told.ts';
 
 export interface ExportOptions extends ImageHints {
   /** Write over a file that is there. */
@@ -24,6 +25,8 @@ export interface ExportOptions extends ImageHints {
 
 /** In place of a file's name: standard output. */
 const STDOUT = '-';
+/** A RAM is for its owner alone, and so is what was in it. */
+const MODE = 0o600;
 /** Written over and over where a file has nothing but zeros. */
 const ZEROS = new Uint8Array(2 ** 16);
 
@@ -31,7 +34,7 @@ const ZEROS = new Uint8Array(2 ** 16);
  * Writes the file `which` of `from` to `to`. Returns the exit code.
  *
  * @throws KernelError ENOENT: no such session or file. EOPNOTSUPP: a file of another kind. EEXIST: there is a file `to`, and no force. EINVAL: `to` is
- * something else than a file, or standard output that is a terminal; or the record is damaged. EBUSY: the RAM was taken over meanwhile. Others as
+ * something else than a file, or standard output that is a terminal; or the record is damaged. EINTR: told to stop. EBUSY: the RAM was taken over meanwhile. Others as
  * openImage has them. Nothing is left at `to` then that was not there before; what standard output got by then cannot be taken back.
  */
 export async function runExport(
@@ -49,9 +52,11 @@ export async function runExport(
     return 0;
   }
   const partial = `${to}.partial-${process.pid}`;
-  const fd = fs.openSync(partial, 'wx');
+  const fd = fs.openSync(partial, 'wx', MODE);
   try {
-    await withProgress(content, (progress) => writeContent(fd, content, progress));
+    await untilTold(`nothing is left at '${to}'`, (signal) =>
+      withProgress(content, (progress) => writeContent(fd, content, progress, signal)),
+    );
     image.checkUnchanged();
     fs.renameSync(partial, to);
   } catch (error) {
@@ -115,9 +120,15 @@ function listTokens(files: readonly FileRecord[]): string {
 }
 
 /** Writes the parts at their places: what lies between them stays a hole. */
-async function writeContent(fd: number, content: FileContent, progress: Progress): Promise<void> {
+async function writeContent(
+  fd: number,
+  content: FileContent,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
   let done = 0;
   await forEachPart(content, (part, position) => {
+    signal.throwIfAborted();
     for (let at = 0; at < part.length;) at += fs.writeSync(fd, part, at, part.length - at, position + at);
     progress.add(position + part.length - done); // with the hole before it
     done = position + part.length;

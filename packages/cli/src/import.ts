@@ -11,6 +11,7 @@ import { createWriteStream } from '@liveupdate/streams';
 import { progressOnTerminal } from './open-image.ts';
 import type { FileName } from './option-values.ts';
 import { silent, type Progress } from './progress.ts';
+import { untilTold } from './until-told.ts';
 
 export interface ImportOptions {
   /** Bytes of RAM, where there is none yet. */
@@ -46,7 +47,9 @@ export async function runImport(
   let imported: number;
   try {
     await takeAlong(machine.kernel);
-    imported = await untilTold((signal) => importInto(machine.kernel, which, source, huge, signal));
+    imported = await untilTold('nothing was imported, the RAM is as it was', (signal) =>
+      importInto(machine.kernel, which, source, huge, signal),
+    );
     await machine.handOver();
   } catch (error) {
     source.stream.destroy();
@@ -91,26 +94,6 @@ async function takeAlong({ luo }: Kernel): Promise<void> {
     const session = luo.createSession(name);
     for (const { token } of retrieved.files) await session.preserve(await retrieved.retrieve(token), token);
     await retrieved.finish();
-  }
-}
-
-/** Runs work that a signal ends with an error, so that a RAM that was made for it is removed. */
-async function untilTold<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const stop = (): void => {
-    controller.abort();
-  };
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  for (const signal of signals) process.on(signal, stop);
-  try {
-    return await work(controller.signal);
-  } catch (error) {
-    if (!controller.signal.aborted) throw error;
-    throw new KernelError('EINTR', 'told to stop: nothing was imported, the RAM is as it was', {
-      cause: error,
-    });
-  } finally {
-    for (const signal of signals) process.off(signal, stop);
   }
 }
 

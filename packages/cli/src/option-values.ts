@@ -46,7 +46,9 @@ export function fileName(text: string): FileName {
   const token = text.slice(slash + 1);
   if (slash > 0 && /^(?:0x[\da-f]+|\d+)$/i.test(token) && BigInt(token) < 2n ** 64n)
     return { session: text.slice(0, slash), token: BigInt(token) };
-  throw new UsageError(`'${text}' names no file: write session/token, such as service/1`);
+  throw new UsageError(
+    `'${text}' names no file: write session/token, such as service/1, with a token of at most 64 bits`,
+  );
 }
 
 /** A parser of `fdtAddr,scratchAddr[,scratchSize]`. Without the size it is 0: as many areas as there are. */

@@ -2,6 +2,7 @@
 import * as fs from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { HugeChoice } from './demo-files.ts';
+import { DEMO_FILES } from './demo-size.ts';
 import { countValue, entryValue, fileName, sizeValue } from './option-values.ts';
 import type { ImageHints } from './open-image.ts';
 import { UsageError } from './usage-error.ts';
@@ -174,7 +175,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
         .argParser(sizeValue('--size'))
         .default(2 * 2 ** 30, '2GiB'),
     )
-    .option('--files <n>', 'number of files', countValue('--files', 1), 4)
+    .option('--files <n>', 'number of files', countValue('--files', 1), DEMO_FILES)
     .option('--generations <n>', 'processes in a row, at least 2', countValue('--generations', 2), 3)
     .addOption(
       new Option('--huge <choice>', 'which files get 2 MiB folios')

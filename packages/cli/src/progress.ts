@@ -37,6 +37,9 @@ async function startBar(label: string, total: number): Promise<Progress> {
     Presets.shades_classic,
   );
   bar.start(total, 0, { done: formatSize(0) });
+  const forget = restoreTerminal(() => {
+    bar.stop();
+  });
   let done = 0;
   return {
     add: (bytes) => {
@@ -44,9 +47,27 @@ async function startBar(label: string, total: number): Promise<Progress> {
       bar.update(done, { done: formatSize(done) });
     },
     stop: () => {
+      forget();
       bar.stop();
     },
   };
+}
+
+/** Has the terminal put in order where the process ends in the midst, which a bar has taken the cursor from. Returns how to forget about it. */
+function restoreTerminal(restore: () => void): () => void {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    forget();
+    restore();
+    if (process.listenerCount(signal) === 0) process.kill(process.pid, signal); // as if nobody had listened
+  };
+  const forget = (): void => {
+    process.off('exit', restore);
+    for (const signal of signals) process.off(signal, onSignal);
+  };
+  process.on('exit', restore);
+  for (const signal of signals) process.on(signal, onSignal);
+  return forget;
 }
 
 function startLines(label: string, total: number): Progress {

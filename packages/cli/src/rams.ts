@@ -104,6 +104,19 @@ export function runList({ json }: { json: boolean }): number {
   return 0;
 }
 
+const NO_RAM = 'is no RAM of liveupdate: if it is to go all the same, remove it as any file';
+
+function notOpened(path: string, cause: unknown): KernelError {
+  const code = codeOf(cause);
+  const why: Partial<Record<typeof code, string>> = {
+    ENOENT: `there is no RAM at ${path}: see 'liveupdate list'`,
+    EACCES: `${path} belongs to another user: run this as that user`,
+    EISDIR: `${path} ${NO_RAM}`,
+    ELOOP: `${path} is a symbolic link: give the RAM itself`,
+  };
+  return new KernelError(code, why[code] ?? `${path} cannot be opened`, { cause });
+}
+
 /**
  * Removes a RAM, by path or by name, and all that is in it. Returns the exit code.
  *
@@ -115,23 +128,20 @@ export function runRemove(given: string): number {
   try {
     fd = fs.openSync(path, fs.constants.O_RDWR | MAY_FOLLOW_NOTHING);
   } catch (cause) {
-    const code = codeOf(cause);
-    const why =
-      code === 'ENOENT' ? `there is no RAM at ${path}: see 'liveupdate list'` : `${path} cannot be opened`;
-    throw new KernelError(code, why, { cause });
+    throw notOpened(path, cause);
   }
   try {
-    const { blocks } = fs.fstatSync(fd);
+    const stat = fs.fstatSync(fd);
+    const { blocks, size } = stat;
     const head = new Uint8Array(PAGE_SIZE);
-    fs.readSync(fd, head, 0, PAGE_SIZE, 0);
-    if (!hasBootPage(head))
-      throw new KernelError(
-        'EINVAL',
-        `${path} is no RAM of liveupdate: if it is to go all the same, rm ${path}`,
-      );
+    if (stat.isFile()) fs.readSync(fd, head, 0, PAGE_SIZE, 0);
+    if (!hasBootPage(head)) throw new KernelError('EINVAL', `${path} ${NO_RAM}`);
     // Whoever has the lock is its owner: nobody takes it over while it is removed.
-    if (!tryLock(fd))
-      throw new KernelError('EBUSY', `a process owns ${path}: end it first (killing it loses what is in it)`);
+    if (!tryLock(fd)) {
+      const pid = bootPageOf(fd, size)?.ownerPid;
+      const who = pid === undefined ? 'a process' : `process ${pid}`;
+      throw new KernelError('EBUSY', `${who} owns ${path}: end it first (killing it loses what is in it)`);
+    }
     fs.rmSync(path);
     process.stdout.write(`removed ${path}: ${formatSize(blocks * 512)} of memory given back\n`);
     return 0;
