@@ -6,6 +6,7 @@
  * would do as well, but Node takes 3 ms to load one.
  */
 import * as fs from 'node:fs';
+import { dirname } from 'node:path';
 
 /** What a file holds. */
 export interface Cache {
@@ -52,21 +53,24 @@ function readOwn(file: string): Buffer | undefined {
   }
 }
 
-/** Writes a cache. Where that cannot be done, the program does without: nothing is said, and nothing is left behind. */
+/**
+ * Writes a cache, whose directory is made where there is none. Where it throws, the file is as before, and nothing is left behind.
+ *
+ * @throws what Node says: ENOSPC, EACCES, EROFS, ENAMETOOLONG and others
+ */
 export function writeCache(file: string, { runs, source, code }: Cache): void {
   const header = Buffer.alloc(HEADER);
   MAGIC.copy(header);
   for (const [i, number] of [runs, source.length, code.length].entries())
     header.writeUInt32LE(number, MAGIC.length + 4 * i);
   const draft = `${file}.${process.pid}`;
+  fs.mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
   try {
+    fs.rmSync(draft, { force: true }); // of a process of this number that was killed
     fs.writeFileSync(draft, Buffer.concat([header, source, code, code]), { mode: 0o600, flag: 'wx' });
-  } catch {
-    return;
-  }
-  try {
     fs.renameSync(draft, file);
-  } catch {
+  } catch (error) {
     fs.rmSync(draft, { force: true });
+    throw error;
   }
 }

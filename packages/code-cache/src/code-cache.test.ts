@@ -1,8 +1,8 @@
 /** Programs run from compiled code: real ones, in processes of their own, as often as it takes to learn and once more. */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readCache } from './cache-file.ts';
@@ -70,6 +70,30 @@ describe('a program', () => {
         stderr: '',
       });
     }
+  });
+
+  test('is the main module, as of a program that Node was started with', () => {
+    fs.writeFileSync(
+      join(folder, 'other.cjs'),
+      'exports.same = require("./program.cjs"); exports.main = require.main;',
+    );
+    const source = `
+      const assert = require('node:assert');
+      exports.early = 1;
+      assert.equal(require.main, module);
+      assert.equal(require.cache[__filename], module);
+      const { same, main } = require('./other.cjs');
+      assert.deepEqual([same === exports, main === module], [true, true]);
+      assert.deepEqual([module.id, module.filename, module.loaded], ['.', __filename, false]);
+      assert.equal(module.paths[0], require('node:path').join(__dirname, 'node_modules'));
+      assert.equal(module.require('./other.cjs').same, exports);
+      setImmediate(() => { assert.equal(module.loaded, true); console.log('as ever'); });`;
+    expect(run(source)).toMatchObject({ status: 0, stdout: 'as ever\n', stderr: '' });
+  });
+
+  test('may be named by a path that begins here', () => {
+    fs.writeFileSync(program, 'module.exports = __filename;');
+    expect(runFromCodeCache(relative(process.cwd(), program))).toBe(program);
   });
 
   test('gives its exports', () => {
@@ -188,6 +212,43 @@ describe('the cache', () => {
     expect(fs.lstatSync(codeCacheFile(program)).mode & 0o777).toBe(0o600);
   });
 
+  test('tells what becomes of it, where somebody asks', () => {
+    const start = join(folder, 'telling.mjs');
+    const library = pathToFileURL(join(import.meta.dirname, 'index.ts')).href;
+    fs.writeFileSync(program, '');
+    fs.writeFileSync(
+      start,
+      `import { runFromCodeCache } from ${JSON.stringify(library)};
+       runFromCodeCache(${JSON.stringify(program)}, { tell: (sentence) => console.log(sentence) });`,
+    );
+    const said = (): string =>
+      spawnSync(process.execPath, ['--no-warnings', start], { encoding: 'utf8' }).stdout;
+    expect(said()).toMatch(/holds nothing for this program yet\n.* is kept \(runs: 1\)\n$/);
+    expect(said()).toMatch(/is used \(runs: 1\)\n.* is kept \(runs: 2\)\n$/);
+    said();
+    expect(said()).toMatch(/^\S+ is used \(runs: 3\)\n$/);
+    fs.rmSync(codeCacheFile(program));
+    fs.mkdirSync(codeCacheFile(program));
+    expect(said()).toMatch(/holds nothing for this program yet\n.* cannot be kept: EISDIR.*\n$/);
+  });
+
+  test('of a full disk is tried again, and its draft does not stay', (context) => {
+    if (process.geteuid?.() !== 0) context.skip('only root can mount a small tmpfs');
+    const kept = join(folder, 'kept');
+    fs.mkdirSync(kept);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8k', 'none', kept]);
+    try {
+      const options = { directory: kept };
+      expect(run(manyFunctions(true), { options }).status).toBe(0);
+      expect(fs.readdirSync(kept)).toEqual([]);
+      execFileSync('mount', ['-o', 'remount,size=8m', kept]);
+      run(undefined, { options });
+      expect(runsKept(codeCacheFile(program, options))).toBe(1);
+    } finally {
+      execFileSync('umount', [kept]);
+    }
+  });
+
   test("of another user's is not read", (context) => {
     if (process.geteuid?.() !== 0) context.skip('only root can give a file away');
     run('console.log(1);');
@@ -203,11 +264,13 @@ describe('the cache', () => {
     const options = { directory: join(folder, 'kept') };
     run('console.log(1);', { options });
     expect([runsKept(), runsKept(codeCacheFile(program, options))]).toEqual([undefined, 1]);
-    expect(run(undefined, { options: { directory: join(folder, 'none') } })).toMatchObject({
-      status: 0,
-      stdout: '1\n',
-      stderr: '',
-    });
+    const made = { directory: join(folder, 'made', 'now') };
+    expect(run(undefined, { options: made })).toMatchObject({ status: 0, stdout: '1\n', stderr: '' });
+    expect([runsKept(codeCacheFile(program, made)), fs.statSync(made.directory).mode & 0o777]).toEqual([
+      1, 0o700,
+    ]);
+    const nowhere = { directory: join(program, 'is', 'a', 'file') };
+    expect(run(undefined, { options: nowhere })).toMatchObject({ status: 0, stdout: '1\n', stderr: '' });
     fs.mkdirSync(codeCacheFile(program));
     expect(run()).toMatchObject({ status: 0, stdout: '1\n', stderr: '' });
     expect(fs.readdirSync(folder).filter((name) => name.includes('code-cache'))).toEqual([

@@ -9,17 +9,20 @@
  * version or other flags. Without a cache, or where it cannot be kept, the program runs all the same.
  */
 import * as fs from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import Module, { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { constants, Script } from 'node:vm';
 import { readCache, writeCache } from './cache-file.ts';
 
 export interface CodeCacheOptions {
   /**
-   * Where the cache lies: a directory of the user's own, which is there. Default: beside the program, where who can write could change the program too.
+   * Where the cache lies: a directory of the user's own, made where there is none. Default: beside the program, where who can write could change the
+   * program too.
    */
   readonly directory?: string;
+  /** Is told, in a sentence each time, whether a cache is used, and whether one was kept, or why not. Such as console.error. */
+  readonly tell?: (sentence: string) => void;
 }
 
 /** Runs of a program after which its cache is not written any more. */
@@ -34,7 +37,7 @@ type Wrapped = (
   this: unknown,
   exports: unknown,
   require: NodeJS.Require,
-  module: { exports: unknown },
+  module: NodeJS.Module,
   filename: string,
   directory: string,
 ) => void;
@@ -48,19 +51,23 @@ function wrapped(source: Buffer): string {
   return bytes.toString();
 }
 
+function pathOf(program: string | URL): string {
+  return typeof program === 'string' ? resolve(program) : fileURLToPath(program);
+}
+
 /** Where the cache of a program lies. */
 export function codeCacheFile(program: string | URL, { directory }: CodeCacheOptions = {}): string {
-  const file = typeof program === 'string' ? program : fileURLToPath(program);
+  const file = pathOf(program);
   return directory === undefined
     ? `${file}.code-cache`
     : join(directory, `${encodeURIComponent(file)}.code-cache`);
 }
 
 /**
- * Runs a program, a file of CommonJS, as `require` would: once, in this context, with `require`, `module` and the others. What it compiled is kept when
- * this process ends with exit code 0 or is replaced, in its first three runs.
+ * Runs a program, a file of CommonJS, as Node runs the one that it is started with: `require.main === module` is true in it. What it compiled is kept
+ * when this process ends with exit code 0 or is replaced, in its first three runs.
  *
- * @param program an absolute path or a file URL
+ * @param program a path or a file URL
  * @returns its `module.exports`
  * @throws what reading the file throws (ENOENT, EACCES, EISDIR), a SyntaxError, and whatever the program throws
  *
@@ -70,7 +77,8 @@ export function codeCacheFile(program: string | URL, { directory }: CodeCacheOpt
  * runFromCodeCache(new URL('./service.cjs', import.meta.url));
  */
 export function runFromCodeCache(program: string | URL, options: CodeCacheOptions = {}): unknown {
-  const filename = typeof program === 'string' ? program : fileURLToPath(program);
+  const filename = pathOf(program);
+  const { tell } = options;
   const source = fs.readFileSync(filename);
   const cacheFile = codeCacheFile(filename, options);
   const cache = readCache(cacheFile, source);
@@ -81,14 +89,41 @@ export function runFromCodeCache(program: string | URL, options: CodeCacheOption
     importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   });
   const runs = cache && script.cachedDataRejected !== true ? cache.runs : 0;
+  tell?.(
+    runs > 0 ? `${cacheFile} is used (runs: ${runs})` : `${cacheFile} holds nothing for this program yet`,
+  );
   if (runs < LEARNING)
     beforeTheEnd(() => {
-      writeCache(cacheFile, { runs: runs + 1, source, code: script.createCachedData() });
+      try {
+        writeCache(cacheFile, { runs: runs + 1, source, code: script.createCachedData() });
+        tell?.(`${cacheFile} is kept (runs: ${runs + 1})`);
+      } catch (error) {
+        tell?.(`${cacheFile} cannot be kept: ${error instanceof Error ? error.message : String(error)}`);
+      }
     });
-  const module = { exports: {} as unknown };
+  const module = mainModule(filename);
   const run = script.runInThisContext() as Wrapped;
-  run.call(module.exports, module.exports, createRequire(filename), module, filename, dirname(filename));
+  const exports: unknown = module.exports;
+  run.call(exports, exports, createRequire(filename), module, filename, dirname(filename));
+  module.loaded = true;
   return module.exports;
+}
+
+/** Where packages are looked for, as every loader of CommonJS asks Node. */
+interface ModulePaths {
+  _nodeModulePaths(from: string): string[];
+}
+
+/** A module that is to the program what Node's own would be: the main one, and found by who requires it again. */
+function mainModule(filename: string): NodeJS.Module {
+  const module: NodeJS.Module = new Module(filename);
+  module.id = '.';
+  module.filename = filename;
+  module.paths = (Module as unknown as ModulePaths)._nodeModulePaths(dirname(filename));
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- where Node itself takes require.main from
+  process.mainModule = module;
+  createRequire(filename).cache[filename] = module;
+  return module;
 }
 
 /** Calls `work` once, when this process ends well or is replaced. */

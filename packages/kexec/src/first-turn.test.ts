@@ -82,6 +82,12 @@ describe('a generation that ends before its event loop turns', () => {
     ],
     ['because it has no more to do', '', 0, null],
     ['by an exit', 'process.exit(3);', 3, null],
+    [
+      'because it asks for more memory than there can be',
+      "shmem.memfdCreate('more').allocate(0, 2 ** 24);",
+      1,
+      null,
+    ],
   ])('%s leaves what it was handed', async (_, end, status, signal) => {
     await handOver(100);
     using program = new Program(AT_WORK + end);

@@ -226,6 +226,18 @@ describe('a machine', () => {
     expect(fs.existsSync(ramPath(name))).toBe(false);
     expect(await codeFrom(again.handOver())).toBe('EBADF');
   });
+
+  it.each(['removed', 'replaced by another'])('does not hand over a RAM whose file was %s', async (how) => {
+    const machine = await openMachine();
+    const file = machine.kernel.shmem.memfdCreate('f');
+    file.write(Uint8Array.of(1));
+    await machine.kernel.luo.createSession('s').preserve(file, 1);
+    fs.rmSync(ramPath(name));
+    if (how !== 'removed') fs.writeFileSync(ramPath(name), Buffer.alloc(SIZE), { mode: 0o600 });
+    expect(await codeFrom(machine.handOver())).toBe('ENOENT');
+    expect(await codeFrom(machine.kexec())).toBe('ENOENT');
+    expect(file.pwrite(Uint8Array.of(2), 0)).toBe(1); // everything goes on
+  });
 });
 
 describe('bad input', () => {

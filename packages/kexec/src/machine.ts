@@ -141,9 +141,8 @@ export class Machine {
     const kept = keepsHandover ? (before ?? none) : entry && before;
     const machine = new Machine(opened, kernel, page, entry ? 'handover' : 'cold', { kept, keepsHandover });
     if (kept) {
-      kernel.pages.holdFreed(() => {
-        machine.#own();
-      });
+      // The tree and map that led here are freed then, too.
+      kernel.pages.holdFreed(() => machine.#own(), kernel.kho.incoming?.structure.length);
       if (!before) writeBootPage(ram, kept);
     } else {
       writeBootPage(ram, page);
@@ -181,7 +180,7 @@ export class Machine {
    *
    * @param argv arguments after the program: script and its arguments. Default: those of this process.
    * @throws KernelError EBUSY: a handover is on its way already. EBADF: closed. ENOMEM: what is preserved leaves the next generation no memory to
-   * boot. What a handler's freeze threw. ENOENT, EACCES: no such program.
+   * boot. What a handler's freeze threw. ENOENT, EACCES: no such program; ENOENT also where the file of the RAM was removed.
    */
   async kexec(argv?: readonly string[], options: KexecOptions = {}): Promise<never> {
     await this.#seal(TAKES_DOWN_BESIDE);
@@ -209,7 +208,7 @@ export class Machine {
    * Hands over and lets go of the RAM: whoever opens it next continues. The process should exit soon. RAM without a name ends with its last
    * descriptor: use kexec() there.
    *
-   * @throws KernelError EBUSY, EBADF, ENOMEM: as kexec. EINVAL: the RAM has no name. What a handler's freeze threw. Then nothing has changed.
+   * @throws KernelError EBUSY, EBADF, ENOMEM, ENOENT: as kexec. EINVAL: the RAM has no name. What a handler's freeze threw. Then nothing has changed.
    */
   async handOver(): Promise<void> {
     if (this.path === undefined)
@@ -258,6 +257,11 @@ export class Machine {
   async #seal(takesDownBeside: boolean): Promise<void> {
     this.#checkOpen();
     if (this.#state === 'handing-over') throw new KernelError('EBUSY', 'the handover is on its way');
+    if (this.path !== undefined && !MappedRam.isOpenOn(this.ram.fd, this.path))
+      throw new KernelError(
+        'ENOENT',
+        `${this.path} was removed, or replaced by another: the next owner would not find what is handed over`,
+      );
     this.#state = 'handing-over';
     const start = monotonicNow();
     let frozen: bigint;

@@ -48,6 +48,15 @@ export interface AllocOptions {
   readonly taken?: Taking;
 }
 
+/** What is held back: see holdFreed. */
+interface Held {
+  pages: number;
+  /** The first frame and the number of each run in turn. */
+  readonly runs: number[];
+  readonly whenShort: (() => void) | undefined;
+  readonly beside: number;
+}
+
 /** Pages whose memory is taken together at most, but for huge pages. */
 const MOST_TOGETHER = 64;
 /** Frames in a huge page of the system. */
@@ -61,8 +70,8 @@ export class PageAllocator extends FolioCounts {
   readonly #scratch: Zone;
   /** A bit for each frame whose memory was taken from the system; nobody gives it back after boot. */
   readonly #taken: Uint32Array;
-  /** Freed frames that are not handed out again, in runs: the first frame and the number of each in turn. Undefined: they are handed out. */
-  #held: { pages: number; readonly runs: number[]; whenShort?: (() => void) | undefined } | undefined;
+  /** Freed frames that are not handed out again. Undefined: they are handed out. */
+  #held: Held | undefined;
   /** Pages whose memory is taken together when one's is: twice as many each time, so that who wants thousands seldom asks. */
   #together = 1;
 
@@ -97,7 +106,7 @@ export class PageAllocator extends FolioCounts {
     if (!(order >= 0 && order <= MAX_ORDER)) throw new AssertionError(`no folio of order ${order}`);
     this.beforeAllocation?.();
     let pfn = this.#take(order, options);
-    if (pfn < 0 && this.#getHeldBack()) pfn = this.#take(order, options);
+    if (pfn < 0 && this.#getHeldBack(1 << order, options)) pfn = this.#take(order, options);
     if (pfn < 0) throw this.#outOfMemory(1 << order);
     this.#takeMemory(pfn, order, options);
     if (options.zero) this.#clear(pfn, 1 << order);
@@ -178,10 +187,11 @@ export class PageAllocator extends FolioCounts {
   /**
    * From now on, memory that is freed is not handed out again and keeps its content: whoever led here may come back to it. Such frames are reserved.
    *
-   * @param whenShort called where there is too little memory otherwise; may call releaseHeld
+   * @param whenShort called where there is too little memory otherwise, and enough with what it makes free; may call releaseHeld
+   * @param beside pages that it makes free beside those
    */
-  holdFreed(whenShort?: () => void): void {
-    this.#held ??= { pages: 0, runs: [], whenShort };
+  holdFreed(whenShort?: () => void, beside = 0): void {
+    this.#held ??= { pages: 0, runs: [], whenShort, beside };
   }
 
   /** Frames that were held back are free memory, and none is held back any more. */
@@ -198,9 +208,13 @@ export class PageAllocator extends FolioCounts {
   }
 
   /** Whether so many frames are free. What is held back only until it is wanted becomes free for that. */
-  hasFree(count: number, { movable = false }: AllocOptions = {}): boolean {
-    const isFree = (): boolean => this.#normal.freePages + (movable ? this.#scratch.freePages : 0) >= count;
-    return isFree() || (this.#getHeldBack() && isFree());
+  hasFree(count: number, options: AllocOptions = {}): boolean {
+    const isFree = (): boolean => this.#freeFor(options) >= count;
+    return isFree() || (this.#getHeldBack(count, options) && isFree());
+  }
+
+  #freeFor({ movable = false }: AllocOptions): number {
+    return this.#normal.freePages + (movable ? this.#scratch.freePages : 0);
   }
 
   /** A block from where these options allow; -1 where there is none. */
@@ -209,10 +223,10 @@ export class PageAllocator extends FolioCounts {
     return pfn < 0 && movable ? this.#scratch.take(order) : pfn;
   }
 
-  /** Asks for what is held back. Whether it is free now. */
-  #getHeldBack(): boolean {
+  /** Asks for what is held back, where it could make so many pages free. Whether it is free now. */
+  #getHeldBack(count: number, options: AllocOptions): boolean {
     const held = this.#held;
-    if (!held?.whenShort) return false;
+    if (!held?.whenShort || this.#freeFor(options) + held.pages + held.beside < count) return false;
     held.whenShort();
     return this.#held !== held;
   }
