@@ -51,12 +51,22 @@ export async function runExport(
     image.checkUnchanged();
     return 0;
   }
+  await untilTold(`nothing is left at '${to}'`, (signal) => writeWhole(image, content, to, signal));
+  process.stdout.write(`${which.session}/${which.token}: ${formatSize(content.size)} written to ${to}\n`);
+  return 0;
+}
+
+/** Writes the file, which appears under its name when all of it is there. */
+async function writeWhole(
+  image: OpenImage,
+  content: FileContent,
+  to: string,
+  signal: AbortSignal,
+): Promise<void> {
   const partial = `${to}.partial-${process.pid}`;
   const fd = fs.openSync(partial, 'wx', MODE);
   try {
-    await untilTold(`nothing is left at '${to}'`, (signal) =>
-      withProgress(content, (progress) => writeContent(fd, content, progress, signal)),
-    );
+    await withProgress(content, (progress) => writeContent(fd, content, progress, signal));
     image.checkUnchanged();
     fs.renameSync(partial, to);
   } catch (error) {
@@ -65,8 +75,6 @@ export async function runExport(
   } finally {
     fs.closeSync(fd);
   }
-  process.stdout.write(`${which.session}/${which.token}: ${formatSize(content.size)} written to ${to}\n`);
-  return 0;
 }
 
 function checkTarget(to: string, force: boolean): void {
