@@ -46,6 +46,8 @@ export interface AllocOptions {
   readonly zero?: boolean;
   /** Default `'now'`. */
   readonly taken?: Taking;
+  /** Smaller folios would do as well: what is held back (see holdFreed) is not asked for. */
+  readonly optional?: boolean;
 }
 
 /** What is held back: see holdFreed. */
@@ -106,7 +108,8 @@ export class PageAllocator extends FolioCounts {
     if (!(order >= 0 && order <= MAX_ORDER)) throw new AssertionError(`no folio of order ${order}`);
     this.beforeAllocation?.();
     let pfn = this.#take(order, options);
-    if (pfn < 0 && this.#getHeldBack(1 << order, options)) pfn = this.#take(order, options);
+    if (pfn < 0 && !options.optional && this.#getHeldBack(1 << order, options))
+      pfn = this.#take(order, options);
     if (pfn < 0) throw this.#outOfMemory(1 << order);
     this.#takeMemory(pfn, order, options);
     if (options.zero) this.#clear(pfn, 1 << order);

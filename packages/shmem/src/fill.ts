@@ -159,7 +159,7 @@ function fillPart(
 function tryAlloc(pages: PageAllocator, order: number, options: AllocOptions): Pfn {
   for (let o = order; o > 0; o--) {
     try {
-      return pages.alloc(o, options);
+      return pages.alloc(o, { ...options, optional: true });
     } catch (error) {
       if (!(error instanceof KernelError && error.code === 'ENOMEM')) throw error;
     }
