@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { Machine, ramPath, type Kernel } from '@liveupdate/kexec';
 import { createWriteStream } from '@liveupdate/streams';
 import { progressOnTerminal } from './open-image.ts';
@@ -43,7 +43,7 @@ export async function runImport(
       `there is no RAM at ${path}: to make it, say how large, such as --size 2GiB`,
     );
   const source = openSource(from); // before anything is taken over
-  const machine = await Machine.open({ path, keepHandover: true, ...(size !== undefined && { size }) });
+  const machine = await openMachine(path, size);
   let imported: number;
   try {
     await takeAlong(machine.kernel);
@@ -84,6 +84,16 @@ function openSource(from: string): Source {
     throw new KernelError('EINVAL', `'${from}' is no regular file: give one, or - for standard input`);
   const fd = fs.openSync(from, 'r');
   return { stream: fs.createReadStream(from, { fd, highWaterMark: CHUNK }), size: stat.size };
+}
+
+async function openMachine(path: string, size: number | undefined): Promise<Machine> {
+  try {
+    return await Machine.open({ path, keepHandover: true, ...(size !== undefined && { size }) });
+  } catch (cause) {
+    if (codeOf(cause) !== 'EIO') throw cause;
+    const why = `the program that owned ${path} died without handing over: what was in it is lost; 'liveupdate remove' ends it`;
+    throw new KernelError('EIO', why, { cause });
+  }
 }
 
 /** Every session of the generation before, with all of its files, for the next one. */

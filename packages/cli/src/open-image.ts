@@ -169,7 +169,7 @@ function notHandedOver({ state, generation, ownerPid }: BootPage, { source, fd }
     );
   return new KernelError(
     'EIO',
-    `generation ${generation} (pid ${ownerPid}) died in this RAM without handing over: nothing in it can be relied on; its program decides whether to recover or to start anew`,
+    `generation ${generation} (pid ${ownerPid}) died in this RAM without handing over: nothing in it can be relied on; its program starts anew in it, or 'liveupdate remove' ends it`,
   );
 }
 
