@@ -57,6 +57,11 @@ describe('demo', () => {
     expect(Object.keys(report.folios)).toEqual(['0']);
   });
 
+  it('has room for the records of thousands of files', { timeout: 60_000 }, () => {
+    const report = demo('--size', '16MiB', '--files', '3000', '--generations', '2');
+    expect(report.files).toHaveLength(3000);
+  });
+
   it('says at once that shared memory is too small, with the size that fits', () => {
     const { status, stdout, stderr } = liveupdate('demo', '--size', '900TiB');
     expect(status).toBe(1);

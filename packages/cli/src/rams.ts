@@ -24,11 +24,16 @@ export interface RamFacts {
 
 const MAY_FOLLOW_NOTHING = fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK;
 
-/** What stands in the boot page of an open file; undefined where there is none that can be read. */
-function bootPageOf(fd: number, size: number): BootPage | undefined {
+/** The first page of an open file; undefined where that is none of a RAM, of whatever version. */
+function headOf(fd: number): Uint8Array | undefined {
+  if (!fs.fstatSync(fd).isFile()) return undefined;
   const head = new Uint8Array(PAGE_SIZE);
   fs.readSync(fd, head, 0, PAGE_SIZE, 0);
-  if (!hasBootPage(head) || size < PAGE_SIZE) return undefined;
+  return hasBootPage(head) ? head : undefined;
+}
+
+/** What stands in the first page of a RAM; undefined where it cannot be read: another version, or damaged. */
+function bootPageOf(head: Uint8Array, size: number): BootPage | undefined {
   try {
     return readBootPage(new SparseRam(size, (block, pa) => block.set(pa === 0 ? head : [])));
   } catch (error) {
@@ -50,7 +55,8 @@ function factsOf(name: string): RamFacts | undefined {
     return unknown;
   }
   try {
-    const page = stat.isFile() ? bootPageOf(fd, stat.size) : undefined;
+    const head = headOf(fd);
+    const page = head && bootPageOf(head, stat.size);
     if (!page) return unknown;
     return { ...unknown, state: stateOf(page, fd), generation: page.generation, pid: page.ownerPid };
   } finally {
@@ -131,14 +137,12 @@ export function runRemove(given: string): number {
     throw notOpened(path, cause);
   }
   try {
-    const stat = fs.fstatSync(fd);
-    const { blocks, size } = stat;
-    const head = new Uint8Array(PAGE_SIZE);
-    if (stat.isFile()) fs.readSync(fd, head, 0, PAGE_SIZE, 0);
-    if (!hasBootPage(head)) throw new KernelError('EINVAL', `${path} ${NO_RAM}`);
+    const { blocks, size } = fs.fstatSync(fd);
+    const head = headOf(fd);
+    if (!head) throw new KernelError('EINVAL', `${path} ${NO_RAM}`);
     // Whoever has the lock is its owner: nobody takes it over while it is removed.
     if (!tryLock(fd)) {
-      const pid = bootPageOf(fd, size)?.ownerPid;
+      const pid = bootPageOf(head, size)?.ownerPid;
       const who = pid === undefined ? 'a process' : `process ${pid}`;
       throw new KernelError('EBUSY', `${who} owns ${path}: end it first (killing it loses what is in it)`);
     }

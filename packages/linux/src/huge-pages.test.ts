@@ -3,10 +3,10 @@ import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { codeOf } from '@liveupdate/base';
 import { HUGE_PAGE } from '@liveupdate/mm';
 import { afterEach, describe, expect, test, vi, type TestContext } from 'vitest';
 import { MappedRam } from './mapped-ram.ts';
+import { codeOfThrown } from './test-thrown.ts';
 
 const undo: (() => void)[] = [];
 
@@ -27,15 +27,6 @@ function hugeRam(context: TestContext, size = 4 * HUGE_PAGE): MappedRam {
   const ram = anonymous(size);
   if (!ram.populateHuge(0)) context.skip('this system gives no huge page now: MADV_COLLAPSE needs Linux 6.1');
   return ram;
-}
-
-function codeOfThrown(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    return codeOf(error);
-  }
-  return 'nothing thrown';
 }
 
 /** Bytes of a mapping that are in the page tables as huge pages. */

@@ -1,5 +1,4 @@
 import * as fs from 'node:fs';
-import { codeOf } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import {
   addSeals,
@@ -28,15 +27,7 @@ import {
   viewOf,
 } from './libc.ts';
 import { runChild } from './test-child.ts';
-
-function codeOfThrown(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    return codeOf(error);
-  }
-  return 'nothing thrown';
-}
+import { codeOfThrown } from './test-thrown.ts';
 
 function memoryFile(): { fd: number } & Disposable {
   const fd = memfdCreate('liveupdate-libc-test', MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runInNewContext } from 'node:vm';
 import { setFlagsFromString } from 'node:v8';
-import { codeOf } from '@liveupdate/base';
 import { afterEach, describe, expect, test } from 'vitest';
 import { hostFacts } from './host.ts';
 import { closesOnExec, duplicateFrom, getSeals } from './libc.ts';
 import { MappedRam } from './mapped-ram.ts';
 import { runChild } from './test-child.ts';
+import { codeOfThrown } from './test-thrown.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
@@ -39,15 +39,6 @@ function closing(ram: MappedRam): MappedRam {
 
 function create(size: number): MappedRam {
   return closing(MappedRam.create({ path: shmPath(), size }));
-}
-
-function codeOfThrown(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    return codeOf(error);
-  }
-  return 'nothing thrown';
 }
 
 /** A tmpfs of its own, or the reason why there can be none. */

@@ -1,24 +1,15 @@
 import * as fs from 'node:fs';
-import { codeOf } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { tryLock } from './locks.ts';
 import { MappedRam } from './mapped-ram.ts';
 import { inheritedFd, monotonicNow } from './process.ts';
 import { Child, runChild } from './test-child.ts';
+import { codeOfThrown } from './test-thrown.ts';
 
 const IMPORTS = `
   import { nodeArgs } from './src/test-child.ts';
   import * as linux from './src/index.ts';
   const { replaceProcess, MappedRam, inheritedFd, monotonicNow, drainOutput } = linux;`;
-
-function codeOfThrown(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    return codeOf(error);
-  }
-  return 'nothing thrown';
-}
 
 interface Refusal {
   code: string;

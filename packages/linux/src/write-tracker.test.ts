@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import { codeOf } from '@liveupdate/base';
 import { afterEach, describe, expect, test } from 'vitest';
 import { MappedRam } from './mapped-ram.ts';
 import { nodeArgs, PACKAGE } from './test-child.ts';
 import { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';
+import { codeOfThrown } from './test-thrown.ts';
 
 const PAGE = 4096;
 const MiB = 2 ** 20;
@@ -52,15 +52,6 @@ function leftovers(): { protectedRanges: number; descriptors: number } {
     .split('\n')
     .filter((line) => line.startsWith('VmFlags:') && line.split(' ').includes('uw')).length;
   return { protectedRanges, descriptors };
-}
-
-function codeOfThrown(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    return codeOf(error);
-  }
-  return 'nothing thrown';
 }
 
 const probe = ramOf(2 * PAGE);
