@@ -58,8 +58,8 @@ describe('demo', () => {
   });
 
   it('has room for the records of thousands of files', { timeout: 60_000 }, () => {
-    const report = demo('--size', '16MiB', '--files', '3000', '--generations', '2');
-    expect(report.files).toHaveLength(3000);
+    const report = demo('--size', '32MiB', '--files', '5000', '--generations', '2');
+    expect(report.files).toHaveLength(5000);
   });
 
   it('says at once that shared memory is too small, with the size that fits', () => {
