@@ -66,6 +66,10 @@ const checks: Record<string, Check> = {
     run: () => one('typedoc', '--logLevel', 'Warn'),
   },
   types: { title: 'TypeScript: everything, then the core packages without Node.js', run: types },
+  circles: {
+    title: 'no circles between files, types included (dependency-cruiser)',
+    run: () => one('depcruise', 'packages', 'apps', 'scripts'),
+  },
   format: { title: 'Prettier', run: () => one('prettier', '--check', '--log-level=warn', '.') },
   knip: { title: 'unused files, exports, dependencies (Knip)', run: () => one('knip') },
 };

@@ -8,9 +8,9 @@ import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { bootCold, bootHandover, readHandover, type Kho } from '@liveupdate/kho';
 import { SparseRam } from '@liveupdate/mm';
 import { timed } from './baselines.ts';
+import type { Figure } from './figure.ts';
 import type { Trial } from './runner.ts';
 import { summarize } from './stats.ts';
-import type { Figure } from './trials.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;

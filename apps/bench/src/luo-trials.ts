@@ -7,8 +7,8 @@ import { runInNewContext } from 'node:vm';
 import { bootKernel, type HandlerFactory, type Kernel } from '@liveupdate/kexec';
 import { MappedRam } from '@liveupdate/linux';
 import { timed } from './baselines.ts';
+import type { Figure } from './figure.ts';
 import type { Trial } from './runner.ts';
-import type { Figure } from './trials.ts';
 
 const TENTH = 10;
 /** Files of a whole run, and of one that only shows that everything works. */

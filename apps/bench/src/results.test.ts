@@ -2,9 +2,10 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { GOAL_SIZE } from './figure.ts';
 import { brokenFigures, judge, readResults, writeResults } from './results.ts';
 import { fullResults, resultsOf, run } from './test-results.ts';
-import { FIGURES, GOAL_SIZE, TRIALS } from './trials.ts';
+import { FIGURES, TRIALS } from './trials.ts';
 
 test.each([
   ['faster', 20, 20, 'pass'],

@@ -1,12 +1,13 @@
 /** What a run comes to, as it stands in a results file. */
 import * as fs from 'node:fs';
 import { KernelError } from '@liveupdate/base';
+import { GOAL_SIZE, type Figure } from './figure.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import type { PlannedRun, Skipped } from './plan.ts';
 import type { PhaseProfile } from './profile.ts';
 import { quotient, type Measured } from './runner.ts';
 import { summarize, type Summary } from './stats.ts';
-import { FIGURES, GOAL_SIZE, type Figure } from './trials.ts';
+import { FIGURES } from './trials.ts';
 
 /** Version of this format. */
 const RESULTS_VERSION = 2;

@@ -5,8 +5,8 @@ import { bootKernel, type Kernel } from '@liveupdate/kexec';
 import { MappedRam } from '@liveupdate/linux';
 import type { ShmemFile } from '@liveupdate/shmem';
 import { timed } from './baselines.ts';
+import type { Figure } from './figure.ts';
 import type { Trial } from './runner.ts';
-import type { Figure } from './trials.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;

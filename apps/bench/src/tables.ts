@@ -1,6 +1,6 @@
 /** Tables of text, for a terminal and in Markdown, and the numbers in them. */
 import { formatSize } from '@liveupdate/base';
-import type { Kind } from './trials.ts';
+import type { Kind } from './figure.ts';
 
 /** Rows of cells, the head first; all are of the same length. */
 export type Rows = readonly (readonly string[])[];

@@ -1,5 +1,6 @@
 /** The table of what is measured: trials, and the figures that come of them with their goals. */
 import { alternatives } from './alternatives.ts';
+import type { Figure } from './figure.ts';
 import { generations } from './generations.ts';
 import { KHO_FIGURES, KHO_TRIALS } from './kho-trials.ts';
 import { LUO_FIGURES, LUO_TRIALS } from './luo-trials.ts';
@@ -100,35 +101,6 @@ export const TRIALS: readonly Trial[] = [
   ...LUO_TRIALS,
   ...SHMEM_TRIALS,
 ];
-
-/** How two series become a figure. */
-export type Kind =
-  /** `against` / `measured`: so many times faster. */
-  | 'faster'
-  /** `measured` / `against`: so many times as long. */
-  | 'longer'
-  /** `measured` / `against`, in percent, of bytes. */
-  | 'share'
-  /** `measured` itself: milliseconds per GiB. */
-  | 'slope';
-
-export interface Figure {
-  readonly trial: string;
-  readonly title: string;
-  readonly measured: string;
-  readonly against: string;
-  readonly kind: Kind;
-  /** At least for `faster`, at most for the others. */
-  readonly goal?: number;
-  /** Bytes: which run it is of, where the trial runs at several sizes; default the one of most figures. */
-  readonly size?: number;
-  /** The goal is meant for files of this size and above; default GOAL_SIZE. */
-  readonly goalSize?: number;
-  /** Bound that no machine misses unless something is broken, at any size: what a smoke run fails on. */
-  readonly sane?: number;
-  /** Stands in the README of the repository too. */
-  readonly headline?: boolean;
-}
 
 const COPIED = { against: 'copy', kind: 'faster' } as const;
 const HANDOVER = { trial: 'alternatives', measured: 'handover', kind: 'faster' } as const;
@@ -277,6 +249,3 @@ export const FIGURES: readonly Figure[] = [
   ...LUO_FIGURES,
   ...SHMEM_FIGURES,
 ];
-
-/** Goals are meant for files of this size and above: below, what is counted is the cost of a call. */
-export const GOAL_SIZE = 2 ** 30;

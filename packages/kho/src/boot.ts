@@ -13,8 +13,8 @@ import {
   type Ram,
 } from '@liveupdate/mm';
 import { Kho } from './kho.ts';
-import { readHandover, type EntryRecord, type Handover, type ScratchArea } from './read-handover.ts';
-import { checkScratch, chooseScratch } from './scratch.ts';
+import { readHandover, type EntryRecord, type Handover } from './read-handover.ts';
+import { checkScratch, chooseScratch, type ScratchArea } from './scratch.ts';
 
 /** What a boot does with the memory that nobody preserved. */
 export type FreeMemory =

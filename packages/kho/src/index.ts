@@ -22,10 +22,9 @@ export {
   type Handover,
   type KexecMetadata,
   type PreservedFolio,
-  type ScratchArea,
   type Subtree,
 } from './read-handover.ts';
-export { chooseScratch } from './scratch.ts';
+export { chooseScratch, type ScratchArea } from './scratch.ts';
 export {
   EMPTY_VMALLOC,
   readVmallocDescriptor,

@@ -28,7 +28,8 @@ import { preserveBlob, restoreBlob, unpreserveBlob } from './blob.ts';
 import type { BlobDescriptor } from './blob-ser.ts';
 import { OutgoingMemory } from './outgoing-memory.ts';
 import { OutgoingTree } from './outgoing-tree.ts';
-import type { EntryRecord, Handover, ScratchArea, Subtree } from './read-handover.ts';
+import type { EntryRecord, Handover, Subtree } from './read-handover.ts';
+import type { ScratchArea } from './scratch.ts';
 import { preserveVmalloc, restoreVmalloc, unpreserveVmalloc } from './vmalloc-preserve.ts';
 import type { VmallocDescriptor } from './vmalloc-ser.ts';
 

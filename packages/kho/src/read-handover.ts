@@ -39,7 +39,7 @@ import { fdtString, type FdtNode } from './fdt.ts';
 import { readFdt } from './fdt-reader.ts';
 import { leafOfOrder, MAX_RUN_ORDER } from './radix-key.ts';
 import { walkRadixTree } from './radix-walk.ts';
-import { checkScratch } from './scratch.ts';
+import { checkScratch, type ScratchArea } from './scratch.ts';
 
 /** Where a handover begins. Addresses and sizes in bytes. */
 export interface EntryRecord {
@@ -47,12 +47,6 @@ export interface EntryRecord {
   readonly fdtSize: number;
   readonly scratchAddr: PhysAddr;
   readonly scratchSize: number;
-}
-
-/** An area in which the next kernel boots. */
-export interface ScratchArea {
-  readonly addr: PhysAddr;
-  readonly size: number;
 }
 
 /** Data of one subsystem, named by the device tree. */

@@ -1,8 +1,13 @@
 /** Where scratch areas lie in a RAM that boots for the first time. Every later generation keeps them. */
-import { KernelError, MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
+import { KernelError, MAX_FOLIO_SIZE, PAGE_SIZE, type PhysAddr } from '@liveupdate/base';
 import { memoryOf, type Ram } from '@liveupdate/mm';
 import { ScratchSer } from './abi.ts';
-import type { ScratchArea } from './read-handover.ts';
+
+/** An area in which the next kernel boots. */
+export interface ScratchArea {
+  readonly addr: PhysAddr;
+  readonly size: number;
+}
 
 /** Scratch is 1/256 of RAM, within these bounds: a boot of ours needs a few pages, not a kernel image. */
 const SCRATCH_SHARE = 256;

@@ -5,7 +5,8 @@ import { expect } from 'vitest';
 import { boot, bootCold, type BootOptions } from './boot.ts';
 import type { Kho } from './kho.ts';
 import { walkRadixTree, type RunVisitor } from './radix-walk.ts';
-import { readHandover, type EntryRecord, type ScratchArea } from './read-handover.ts';
+import { readHandover, type EntryRecord } from './read-handover.ts';
+import type { ScratchArea } from './scratch.ts';
 
 export const MiB = 2 ** 20;
 
