@@ -4,7 +4,7 @@
  */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { fs } from './node-fs.ts';
-import { callFs } from './ram-file.ts';
+import { callFs } from './call-fs.ts';
 
 /** Longest argument or NAME=value with its NUL: 32 pages (MAX_ARG_STRLEN). */
 const MAX_STRING = 32 * PAGE_SIZE;

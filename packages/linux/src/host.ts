@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { codeOf, type ErrnoCode } from '@liveupdate/base';
 import { fs } from './node-fs.ts';
-import { callFs } from './ram-file.ts';
+import { callFs } from './call-fs.ts';
 
 /** Room of a file system. */
 export interface Space {

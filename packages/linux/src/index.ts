@@ -12,4 +12,5 @@ export {
   replaceProcess,
   type ReplaceOptions,
 } from './process.ts';
+export { RamFile } from './ram-file.ts';
 export { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';

@@ -58,6 +58,8 @@ const SIGNAL_SET_BYTES = 128;
 const WNOHANG = 1;
 /** Children whose end sends another signal than SIGCHLD too. */
 const WAIT_ALL = 0x4000_0000;
+const AT_FDCWD = -100;
+const AT_SYMLINK_FOLLOW = 0x400;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
@@ -311,6 +313,17 @@ export function seekTo(what: 'data' | 'hole', fd: number, from: number): number 
     if (error instanceof KernelError && error.code === 'ENXIO') return undefined;
     throw error;
   }
+}
+
+/**
+ * Gives an open file a name (linkat(2)); one that was made without any (O_TMPFILE) appears under it at once.
+ *
+ * @throws KernelError EEXIST: something is there already. ENOENT: no such directory, or the file's last name was
+ * removed. EACCES, EROFS, ENOSPC, ENOTDIR, EXDEV, EPERM: as linkat(2) has them.
+ */
+export function linkFile(fd: number, path: string): void {
+  if (c('linkat')(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, path, AT_SYMLINK_FOLLOW) !== 0)
+    throw failed(`giving descriptor ${fd} the name '${path}'`, { EEXIST: 'it is taken' });
 }
 
 /** Bytes in a page of this machine. */

@@ -16,6 +16,7 @@ import {
   type Ram,
   type RamPiece,
 } from '@liveupdate/mm';
+import { callFs } from './call-fs.ts';
 import {
   FALLOC_KEEP_SIZE,
   FALLOC_PUNCH_HOLE,
@@ -29,15 +30,7 @@ import {
 } from './libc.ts';
 import { mapFile, mapRuns, mergeAdjacent, type Mapping } from './mapping.ts';
 import { fs } from './node-fs.ts';
-import {
-  adoptRamFile,
-  callFs,
-  createMemoryFile,
-  createRamFile,
-  openRamFile,
-  reopenRamFile,
-  type RamFile,
-} from './ram-file.ts';
+import { isOpenOn, RamFile, reopenRamFile } from './ram-file.ts';
 
 /** Bytes reserved by one system call: a signal makes the kernel take back and redo at most so much. */
 const RESERVE_STEP = 256 * 2 ** 20;
@@ -52,6 +45,7 @@ export class MappedRam implements Ram {
   readonly size: number;
   /** Descriptor of the file, from 64 up and close-on-exec. It belongs to the RAM. */
   readonly fd: number;
+  readonly #file: RamFile;
   /** Where the file was created or opened; undefined for a file without a name or one that came by its descriptor. */
   readonly path: string | undefined;
   /** The descriptor that is mapped; locks are on the other one. */
@@ -64,26 +58,39 @@ export class MappedRam implements Ram {
   /** Until then (performance.now()) the system is not asked for huge pages: it had none. */
   #noHugeUntil = 0;
 
-  private constructor(file: RamFile, path?: string) {
-    this.size = file.size;
+  private constructor(file: RamFile, path?: string, size?: number) {
+    using undo = new Undo();
+    undo.add(() => {
+      file.close();
+    });
+    this.size = file.checkSize(size);
+    this.#file = file;
     this.fd = file.fd;
     this.path = path;
     this.#granule = file.granule;
-    this.#huge = new Uint8Array(Math.ceil(file.size / HUGE_PAGE));
-    using undo = new Undo();
-    undo.add(() => {
-      fs.closeSync(file.fd);
-    });
+    this.#huge = new Uint8Array(Math.ceil(this.size / HUGE_PAGE));
     this.#mapFd = reopenRamFile(file.fd);
     undo.add(() => {
       fs.closeSync(this.#mapFd);
     });
-    this.#mapping = mapFile(this.#mapFd, file.size, file.granule);
+    this.#mapping = mapFile(this.#mapFd, this.size, file.granule);
     undo.keep();
   }
 
   /**
+   * Maps a file, which belongs to the RAM from here on; where this throws it is closed.
+   *
+   * @param options.size bytes of RAM, where the file has more
+   * @param options.path where it is, or will be linked
+   * @throws KernelError EINVAL: its size is not that of a RAM. ENOMEM: no address space. EMFILE: too many open files.
+   */
+  static of(file: RamFile, options: { size?: number; path?: string } = {}): MappedRam {
+    return new MappedRam(file, options.path, options.size);
+  }
+
+  /**
    * Creates a RAM file. It may be larger than the file system: it costs what is touched (see `shmSpace` and `reserve`).
+   * It appears under its name when it is all there: whoever finds it finds a RAM, also where we die on the way.
    *
    * @param options.path such as `/dev/shm/my-service.ram`; nothing may be there yet
    * @param options.size bytes, a multiple of 4096, at least two pages
@@ -93,11 +100,13 @@ export class MappedRam implements Ram {
    * files can be. ENOMEM: no address space. EMFILE: too many open files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static create(options: { path: string; size: number; mode?: number }): MappedRam {
-    const file = createRamFile(options.path, options.size, options.mode ?? 0o600);
+    const file = RamFile.create(options);
+    const ram = new MappedRam(file, options.path);
     try {
-      return new MappedRam(file, options.path);
+      file.link();
+      return ram;
     } catch (error) {
-      fs.unlinkSync(options.path);
+      ram.close();
       throw error;
     }
   }
@@ -110,7 +119,7 @@ export class MappedRam implements Ram {
    * files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static open(options: { path: string }): MappedRam {
-    return new MappedRam(openRamFile(options.path), options.path);
+    return new MappedRam(RamFile.open(options.path), options.path);
   }
 
   /**
@@ -123,7 +132,7 @@ export class MappedRam implements Ram {
    * files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static anonymous(options: { name: string; size: number; hugetlb?: boolean }): MappedRam {
-    return new MappedRam(createMemoryFile(options.name, options.size, options.hugetlb ?? false));
+    return new MappedRam(RamFile.memory(options));
   }
 
   /**
@@ -131,10 +140,13 @@ export class MappedRam implements Ram {
    * close-on-exec, and a number below 64 is exchanged for a higher one. Where this throws, it stays as it was.
    *
    * @throws KernelError EBADF: not open. EINVAL, EPERM, EACCES: as `open` has them, or not open for reading and writing. ENOMEM: no
-   * address space (the descriptor is then closed).
+   * address space. EMFILE: too many open files.
    */
   static fromFd(fd: number): MappedRam {
-    return new MappedRam(adoptRamFile(fd));
+    const file = RamFile.borrow(fd);
+    const ram = new MappedRam(file);
+    file.keep();
+    return ram;
   }
 
   /** Whether there is a file at this path, RAM or not. */
@@ -148,9 +160,7 @@ export class MappedRam implements Ram {
    * @throws KernelError EBADF: not open. EACCES, ENOTDIR, ELOOP: the path cannot be followed.
    */
   static isOpenOn(fd: number, path: string): boolean {
-    const there = callFs(`looking at '${path}'`, () => fs.statSync(path, { throwIfNoEntry: false }));
-    const here = callFs(`looking at descriptor ${fd}`, () => fs.fstatSync(fd));
-    return there?.ino === here.ino && there.dev === here.dev;
+    return isOpenOn(fd, path);
   }
 
   /**
@@ -407,10 +417,10 @@ export class MappedRam implements Ram {
     this.#open();
     const pieces: RamPiece[] = [];
     for (let pa = seekTo('data', this.fd, 0); pa !== undefined; pa = seekTo('data', this.fd, pa)) {
-      const end = seekTo('hole', this.fd, pa) ?? this.size;
+      if (pa >= this.size) break; // the file may be longer than its RAM
+      const end = Math.min(seekTo('hole', this.fd, pa) ?? this.size, this.size);
       pieces.push({ pa, length: end - pa });
       pa = end;
-      if (pa >= this.size) break;
     }
     return pieces;
   }
@@ -424,7 +434,7 @@ export class MappedRam implements Ram {
     this.#gathered.clear();
     mapping.unmap();
     fs.closeSync(this.#mapFd);
-    fs.closeSync(this.fd);
+    this.#file.close();
   }
 
   [Symbol.dispose](): void {

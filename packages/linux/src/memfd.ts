@@ -14,7 +14,7 @@ import {
   PROT_READ_WRITE,
 } from './libc.ts';
 import { Mapping } from './mapping.ts';
-import { callFs } from './ram-file.ts';
+import { callFs } from './call-fs.ts';
 
 /** A view of a memfd, live until it is unmapped. */
 export interface MemfdMapping {

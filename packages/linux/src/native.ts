@@ -113,6 +113,7 @@ interface Libc {
   memfd_create: (name: string, flags: number) => number;
   fcntl: (fd: number, command: number, ...argument: [] | ['int', number] | ['void *', Uint8Array]) => number;
   lseek: (fd: number, at: number, whence: number) => number;
+  linkat: (fromFd: number, from: string, toFd: number, to: string, flags: number) => number;
   getpagesize: () => number;
   ioctl: (fd: number, request: number, type: 'void *', argument: Address) => number;
   syscall: (number: number, type: 'int', argument: number) => number;
@@ -133,6 +134,7 @@ const PROTOTYPES: Record<keyof Libc, string> = {
   memfd_create: 'int memfd_create(const char *, unsigned int)',
   fcntl: 'int fcntl(int, int, ...)',
   lseek: 'int64_t lseek(int, int64_t, int)',
+  linkat: 'int linkat(int, const char *, int, const char *, int)',
   getpagesize: 'int getpagesize()',
   ioctl: 'int ioctl(int, unsigned long, ...)',
   syscall: 'long syscall(long, ...)',

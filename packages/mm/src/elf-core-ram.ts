@@ -2,7 +2,8 @@
  * A memory image: an ELF core file whose PT_LOAD segments carry physical addresses, as QEMU's dump-guest-memory and kdump write it.
  * Pages that the file leaves out read as zeros. Source: System V ABI, chapter 'Object Files' (ELF64 header, program header).
  */
-import { assert, KernelError, layout, PAGE_SIZE, StructView } from '@liveupdate/base';
+import { assert, formatSize, KernelError, layout, PAGE_SIZE, StructView } from '@liveupdate/base';
+import { MAX_RAM_SIZE } from './ram.ts';
 import { SparseRam } from './sparse-ram.ts';
 
 const ElfHeader = layout('Elf64_Ehdr', 64, {
@@ -36,9 +37,6 @@ const ProgramHeader = layout('Elf64_Phdr', 56, {
 
 const PT_LOAD = 1;
 const ET_CORE = 4;
-/** Physical memory that an image may claim: 1 PiB. More is damage, not a machine. */
-const MAX_PHYSICAL = 2 ** 50;
-
 interface Segment {
   readonly pa: number;
   readonly bytes: Uint8Array;
@@ -84,8 +82,11 @@ function segmentsOf(file: Uint8Array): { segments: Segment[]; end: number } {
     const memory = entry.getNumber(ProgramHeader.memsz);
     if (offset + length > file.length)
       throw new KernelError('EINVAL', `segment ${i} ends outside the file: it is cut short`);
-    if (memory < length || pa + memory > MAX_PHYSICAL)
-      throw new KernelError('EINVAL', `segment ${i} is no range of physical memory`);
+    if (memory < length) throw new KernelError('EINVAL', `segment ${i} is no range of physical memory`);
+    if (pa + memory > MAX_RAM_SIZE) {
+      const most = `this reads images up to address 0x${MAX_RAM_SIZE.toString(16)}, ${formatSize(MAX_RAM_SIZE)}`;
+      throw new KernelError('EINVAL', `segment ${i} ends at 0x${(pa + memory).toString(16)}: ${most}`);
+    }
     if (length > 0) segments.push({ pa, bytes: file.subarray(offset, offset + length) });
     end = Math.max(end, pa + memory);
   }

@@ -23,6 +23,7 @@ export {
   checkRange,
   forEachBlock,
   HUGE_PAGE,
+  MAX_RAM_SIZE,
   type GatheredView,
   type Ram,
   type RamPiece,

@@ -5,7 +5,7 @@ import { MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
 import { ElfCoreRam, rawImageRam } from './elf-core-ram.ts';
 import { HeapRam } from './heap-ram.ts';
-import { checkRamSize, forEachBlock, type Ram } from './ram.ts';
+import { checkRamSize, forEachBlock, MAX_RAM_SIZE, type Ram } from './ram.ts';
 import { overlayRam, SparseRam } from './sparse-ram.ts';
 import { elfCore } from './test-elf.ts';
 
@@ -197,6 +197,7 @@ describe('sizes', () => {
     0.5,
     Number.NaN,
     Number.POSITIVE_INFINITY,
+    MAX_RAM_SIZE + PAGE_SIZE,
     2 ** 53,
   ])('RAM of %d bytes is EINVAL', (size) => {
     expect(() => checkRamSize(size)).toThrow(withCode('EINVAL'));
@@ -209,8 +210,29 @@ describe('sizes', () => {
     expect(() => checkRamSize(PAGE_SIZE, 2)).toThrow(withCode('EINVAL'));
   });
 
+  test('more than the tables hold is EINVAL that says how much they hold, on every way in', () => {
+    const image = elfCore([{ pa: MAX_RAM_SIZE - 1, bytes: Uint8Array.of(1, 2) }]);
+    const small = elfCore([{ pa: 0, bytes: Uint8Array.of(1) }]);
+    for (const way of [
+      () => new HeapRam(MAX_RAM_SIZE + PAGE_SIZE),
+      () => new SparseRam(MAX_RAM_SIZE + PAGE_SIZE),
+      () => new ElfCoreRam(image),
+      () => new ElfCoreRam(small, MAX_RAM_SIZE + PAGE_SIZE),
+    ]) {
+      expect(way).toThrow(withCode('EINVAL'));
+      expect(way).toThrow('16 TiB');
+    }
+    expect(new SparseRam(MAX_RAM_SIZE).bytes(MAX_RAM_SIZE - 1, 1)).toEqual(Uint8Array.of(0));
+  });
+
   test('a heap that no engine gives is ENOMEM', () => {
-    expect(() => new HeapRam(2 ** 50)).toThrow(withCode('ENOMEM'));
+    const heaps: HeapRam[] = [];
+    // One may be had where the system promises all that is asked for; eight do not fit into an address space.
+    const fill = (): void => {
+      for (let i = 0; i < 8; i++) heaps.push(new HeapRam(MAX_RAM_SIZE));
+    };
+    expect(fill).toThrow(withCode('ENOMEM'));
+    for (const heap of heaps) heap.close();
   });
 });
 

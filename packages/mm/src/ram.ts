@@ -2,10 +2,16 @@
  * RAM: bytes with physical addresses. Backends differ in where the bytes live (an ArrayBuffer, a mapped file, a memory image), not in
  * what they promise; ram-suite tests hold for all of them.
  */
-import { KernelError, MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
+import { formatSize, KernelError, MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
 
 /** Bytes in a huge page of the system: one entry of the page tables' second level. */
 export const HUGE_PAGE = 2 * 2 ** 20;
+
+/**
+ * Bytes of the largest RAM, 16 TiB: frames are numbered in 32 bits, in the typed arrays that hold the state
+ * of memory and lists of folios, and 2^32 frames of 4 KiB are 2^44 bytes.
+ */
+export const MAX_RAM_SIZE = 2 ** 32 * PAGE_SIZE;
 
 /** A range of physical memory: both numbers are bytes and multiples of the page size. */
 export interface RamPiece {
@@ -98,8 +104,14 @@ export function checkPages(size: number, pa: number, length: number): void {
   }
 }
 
-/** Throws EINVAL unless `size` is a whole number of pages, at least `least` of them. */
+/** Throws EINVAL unless `size` is a whole number of pages, at least `least` of them, at most MAX_RAM_SIZE. */
 export function checkRamSize(size: number, least = 1): void {
+  if (size > MAX_RAM_SIZE) {
+    throw new KernelError(
+      'EINVAL',
+      `${size} bytes are too much for one RAM: give at most ${MAX_RAM_SIZE} (${formatSize(MAX_RAM_SIZE)})`,
+    );
+  }
   if (!Number.isSafeInteger(size) || size < least * PAGE_SIZE || size % PAGE_SIZE !== 0) {
     throw new KernelError(
       'EINVAL',

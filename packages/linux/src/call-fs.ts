@@ -1,0 +1,18 @@
+/** Calls of node:fs whose failures are KernelErrors. */
+import { codeOf, KernelError } from '@liveupdate/base';
+
+/** Runs a call of node:fs and turns what it throws into a KernelError with the same code. */
+export function callFs<T>(tried: string, call: () => T, advice = ''): T {
+  try {
+    return call();
+  } catch (cause) {
+    if (cause instanceof KernelError) throw cause;
+    throw new KernelError(codeOf(cause), `${tried}: ${advice || whyOf(cause)}`, { cause });
+  }
+}
+
+/** What Node says about a failed call, without the code and the arguments, which we say ourselves. */
+function whyOf(cause: unknown): string {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return /^[A-Z\d]+: (?<why>[^,]+), \w+/.exec(message)?.groups?.['why'] ?? message;
+}
