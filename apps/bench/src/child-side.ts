@@ -37,15 +37,11 @@ export function statusBytes(field: string, pid: number | 'self' = 'self'): numbe
 /** Environment variable by which a generation learns when the one before called execve, and what else that one has to tell. */
 const BEFORE = 'LIVEUPDATE_BENCH_BEFORE';
 
-/** Adds the moment of execve itself, and `numbers`, to the environment of the next program: what is before it is ours, what is after it is the kernel's. */
+/** Adds the moment right before execve, and `numbers`, to the environment of the next program: what is before it is ours, what is after it is the kernel's. */
 export function noteExec(numbers: Readonly<Record<string, number>>): void {
-  const execve = process.execve?.bind(process);
-  if (!execve) throw new Error('this Node cannot replace itself: use 22.15 or newer');
-  process.execve = (program, args, env) =>
-    execve(program, args, {
-      ...env,
-      [BEFORE]: JSON.stringify({ ...numbers, execAt: Number(process.hrtime.bigint()) / 1e6 }),
-    });
+  (process as NodeJS.EventEmitter).on('liveupdate:beforeReplace', (env: Record<string, string>) => {
+    env[BEFORE] = JSON.stringify({ ...numbers, execAt: Number(process.hrtime.bigint()) / 1e6 });
+  });
 }
 
 /** What the generation before noted; undefined in the first one. */

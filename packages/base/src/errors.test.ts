@@ -14,13 +14,11 @@ describe('KernelError', () => {
   });
 
   test('numbers are those of this host, which is Linux', () => {
+    const known: Record<string, number> = { ...constants.errno, ELIBBAD: 80 }; // Node leaves this one out
     for (let number = 1; number < 200; number++) {
       const code = errnoCode(number);
-      if (code === 'EIO' && number !== constants.errno.EIO) continue; // one without a name here
-      expect([number, errnoNumber(code)]).toEqual([
-        (constants.errno as Record<string, number>)[code],
-        number,
-      ]);
+      if (code === 'EIO' && number !== known['EIO']) continue; // one without a name here
+      expect([number, errnoNumber(code)]).toEqual([known[code], number]);
     }
     expect(errnoCode(12)).toBe('ENOMEM');
     expect(errnoCode(4_000)).toBe('EIO');

@@ -11,6 +11,7 @@ const ERRNO = {
   EIO: 5,
   ENXIO: 6,
   E2BIG: 7,
+  ENOEXEC: 8,
   EBADF: 9,
   EAGAIN: 11,
   ENOMEM: 12,
@@ -37,6 +38,7 @@ const ERRNO = {
   ELOOP: 40,
   ENODATA: 61,
   EOVERFLOW: 75,
+  ELIBBAD: 80,
   EOPNOTSUPP: 95,
   ETIMEDOUT: 110,
 } as const;

@@ -14,6 +14,7 @@ export { layout, type Field, type Layout } from './layout.ts';
 export { fillRandom, Prng, xorshift32 } from './prng.ts';
 
 export { byteLength, readU64, StructView, writeU64 } from './struct-view.ts';
+export { suppressedBy, withSuppressed } from './suppressed.ts';
 export { Undo } from './undo.ts';
 export {
   formatSize,

@@ -176,6 +176,11 @@ describe('the cache', () => {
     expect(runsKept()).toBe(2);
   });
 
+  test('is written before kexec replaces the process', () => {
+    expect(run("process.emit('liveupdate:beforeReplace', {}); process.reallyExit(3);").status).toBe(3);
+    expect(runsKept()).toBe(1);
+  });
+
   test('is not kept of a run that fails', () => {
     expect(run('process.exit(3);').status).toBe(3);
     expect(runsKept()).toBeUndefined();

@@ -126,6 +126,9 @@ function mainModule(filename: string): NodeJS.Module {
   return module;
 }
 
+/** Event of `process` by which `replaceProcess` of @liveupdate/linux, and so `machine.kexec()`, announces a replacement. */
+const BEFORE_REPLACE_EVENT = 'liveupdate:beforeReplace';
+
 /** Calls `work` once, when this process ends well or is replaced. */
 function beforeTheEnd(work: () => void): void {
   let isDone = false;
@@ -137,6 +140,7 @@ function beforeTheEnd(work: () => void): void {
   process.on('exit', (code) => {
     if (code === 0) once();
   });
+  (process as NodeJS.EventEmitter).on(BEFORE_REPLACE_EVENT, once);
   const holder = process as { execve?: (...given: unknown[]) => never };
   const execve = holder.execve?.bind(process);
   if (!execve) return;

@@ -8,13 +8,12 @@
  */
 import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
 import {
-  collectKeeper,
+  collectChildren,
   drainOutput,
   MappedRam,
   monotonicNow,
   prepareReplacement,
   replaceProcess,
-  TAKES_DOWN_BESIDE,
   tryLock,
 } from '@liveupdate/linux';
 import { isBlank, readBootPage, writeBootPage, type BootPage } from './boot-page.ts';
@@ -41,9 +40,6 @@ export interface KexecOptions {
   /** The program; default the Node that runs now. */
   readonly file?: string;
 }
-
-/** When the memory of this generation is taken down, from exec on: the next one is up by then. */
-const TAKE_DOWN_AFTER_MS = 250;
 
 const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
 
@@ -102,7 +98,7 @@ export class Machine {
     const opened = openRam(options);
     const { ram, path, isNew } = opened;
     try {
-      collectKeeper();
+      collectChildren();
       if (!tryLock(ram.fd)) throw new KernelError('EBUSY', busyMessage(ram));
       return Machine.#boot(opened, options);
     } catch (error) {
@@ -174,16 +170,16 @@ export class Machine {
    * Replaces this process by the next generation, with the same pid. Everything preserved in a session survives; all else is given back. Does not
    * return; where it throws, everything goes on as before.
    *
-   * The address space of this generation is taken down beside the next one, not before it. Where that cannot be done (arm64), RAM is first taken
-   * out of the page tables, step by step, 50 ms per GiB in use: events are still served and sessions may still change. Then, with the files
-   * frozen, begins the time in which nothing is served; `kexecFrozen` tells the next generation when.
+   * First RAM is taken out of the page tables, step by step, at most 60 ms per GiB in use: events are
+   * still served and sessions may still change. Then, with the files frozen, begins the time in which
+   * nothing is served; `kexecFrozen` tells the next generation when.
    *
    * @param argv arguments after the program: script and its arguments. Default: those of this process.
    * @throws KernelError EBUSY: a handover is on its way already. EBADF: closed. ENOMEM: what is preserved leaves the next generation no memory to
    * boot. What a handler's freeze threw. ENOENT, EACCES: no such program; ENOENT also where the file of the RAM was removed.
    */
   async kexec(argv?: readonly string[], options: KexecOptions = {}): Promise<never> {
-    await this.#seal(TAKES_DOWN_BESIDE);
+    await this.#seal();
     try {
       await drainOutput();
       const file = options.file ?? process.execPath;
@@ -192,7 +188,6 @@ export class Machine {
         args: [file, ...(argv ?? [...process.execArgv, ...process.argv.slice(1)])],
         env: { ...(options.env ?? process.env), [RAM_FD_VARIABLE]: String(this.ram.fd) },
         keepFds: [this.ram.fd],
-        takeDownBeside: TAKE_DOWN_AFTER_MS,
       });
     } catch (error) {
       if (this.#kept) writeBootPage(this.ram, this.#kept);
@@ -216,7 +211,7 @@ export class Machine {
         'EINVAL',
         'this RAM has no name by which another process could open it: use kexec()',
       );
-    await this.#seal(false);
+    await this.#seal();
     this.#state = 'closed';
     const { pages, ram } = { pages: this.kernel.pages, ram: this.ram };
     // Nobody may come for long: what is free costs nothing until then.
@@ -254,7 +249,7 @@ export class Machine {
   }
 
   /** Freezes everything, writes the records, seals the boot page. */
-  async #seal(takesDownBeside: boolean): Promise<void> {
+  async #seal(): Promise<void> {
     this.#checkOpen();
     if (this.#state === 'handing-over') throw new KernelError('EBUSY', 'the handover is on its way');
     if (this.path !== undefined && !MappedRam.isOpenOn(this.ram.fd, this.path))
@@ -266,7 +261,7 @@ export class Machine {
     const start = monotonicNow();
     let frozen: bigint;
     try {
-      if (!takesDownBeside) await this.#dropPageTables();
+      await this.#dropPageTables();
       this.#checkOpen();
       this.kernel.kho.checkRoomForNext();
       frozen = monotonicNow();

@@ -11,7 +11,6 @@ export type { Address } from './native.ts';
 
 export const PROT_NONE = 0;
 export const PROT_READ_WRITE = 3;
-export const PROT_READ_EXECUTE = 5;
 export const MAP_SHARED = 0x01;
 export const MAP_PRIVATE = 0x02;
 export const MAP_FIXED = 0x10;
@@ -48,13 +47,11 @@ const F_UNLCK = 2;
 const O_CLOEXEC = 0o2000000;
 /** Faults of the kernel itself are none of our business: with this, no privilege is needed. */
 const UFFD_USER_MODE_ONLY = 1;
-/** The one system call here that libc has no function for. */
+/** System calls that libc has no function for, or not in every version. */
 const SYS_USERFAULTFD = { x64: 323, arm64: 282 } as const;
-/** The address space is shared, descriptors and signal handlers are copies. */
-const CLONE_VM = 0x100;
-const SIG_SETMASK = 2;
-/** sigset_t, generously. */
-const SIGNAL_SET_BYTES = 128;
+const SYS_GETTID = { x64: 186, arm64: 178 } as const;
+/** Counts also while the host sleeps; what /proc tells as the start of a process is on this clock. */
+const CLOCK_BOOTTIME = 7;
 const WNOHANG = 1;
 /** Children whose end sends another signal than SIGCHLD too. */
 const WAIT_ALL = 0x4000_0000;
@@ -111,32 +108,38 @@ export function madvise(address: Address, length: number, advice: number): void 
 }
 
 /**
- * mprotect(2).
+ * execve(2): this process goes on as another program, and the call returns only where it is refused.
+ * Nothing has changed then. No string may hold a NUL.
  *
- * @throws KernelError EACCES, EINVAL, ENOMEM: as mprotect(2) has them
+ * @param env as NAME=value
+ * @returns why it was refused, as errno has it; most of them are told in `replaceProcess`
  */
-export function protect(address: Address, length: number, protection: number): void {
-  if (c('mprotect')(address, length, protection) !== 0) throw failed(`protecting ${length} bytes`);
+export function execve(file: string, args: readonly string[], env: readonly string[]): KernelError {
+  c('execve')(file, [...args, null], [...env, null]);
+  return failed(`replacing this process by '${file}'`, {
+    E2BIG: 'arguments and environment are longer than the kernel takes: pass less, or pass it in RAM',
+    EACCES: 'it is no regular file, not executable for us, or on a file system that is mounted noexec',
+    EAGAIN: 'the user has more processes than RLIMIT_NPROC allows',
+    ELIBBAD: 'its loader is no program for this machine',
+    ELOOP: 'too many symbolic links, or scripts that are run by scripts',
+    ENOENT:
+      'there is no such file, or the interpreter in its first line, or the loader that it names, does not exist; PATH is not searched',
+    ENOEXEC: 'it is no program for this machine',
+    ETXTBSY: 'it is open for writing: let whoever writes it finish, and put it in place by a rename',
+  });
 }
 
-/**
- * Starts a process that shares this one's address space and runs machine code in it, with every signal blocked (clone(2)).
- *
- * @param code a C function of one argument that must never return
- * @param stack the end of its stack, which lies below
- * @returns its pid; its end is to be collected with `hasEnded`
- * @throws KernelError EAGAIN: too many processes. ENOMEM. EPERM, ENOSYS: forbidden here.
- */
-export function cloneProcess(code: Address, stack: Address, argument: Address): number {
-  const before = new Uint8Array(SIGNAL_SET_BYTES);
-  c('pthread_sigmask')(SIG_SETMASK, new Uint8Array(SIGNAL_SET_BYTES).fill(0xff), before);
-  try {
-    const pid = c('clone')(code, stack, CLONE_VM, argument);
-    if (pid < 0) throw failed('starting a process beside this one');
-    return pid;
-  } finally {
-    c('pthread_sigmask')(SIG_SETMASK, before, null);
-  }
+/** Whether the thread that calls is the one that the process began with. */
+export function isMainThread(): boolean {
+  native();
+  return c('syscall')(SYS_GETTID[process.arch as keyof typeof SYS_GETTID], 'int', 0) === process.pid;
+}
+
+/** Nanoseconds since the host booted, time asleep included. */
+export function bootTimeNow(): bigint {
+  const time = new BigInt64Array(2); // struct timespec: seconds, nanoseconds
+  if (c('clock_gettime')(CLOCK_BOOTTIME, time) !== 0) throw failed('reading the time since boot');
+  return time[0] * 1_000_000_000n + time[1];
 }
 
 /** Whether a child process has ended, or is no child of ours; it is collected. */

@@ -105,9 +105,8 @@ interface Libc {
   ) => Address | null;
   munmap: (address: Address, length: number) => number;
   madvise: (address: Address, length: number, advice: number) => number;
-  mprotect: (address: Address, length: number, protection: number) => number;
-  clone: (code: Address, stack: Address, flags: number, argument: Address) => number;
-  pthread_sigmask: (how: number, set: Uint8Array, old: Uint8Array | null) => number;
+  execve: (file: string, args: readonly (string | null)[], env: readonly (string | null)[]) => number;
+  clock_gettime: (clock: number, time: BigInt64Array) => number;
   waitpid: (pid: number, status: null, options: number) => number;
   fallocate: (fd: number, mode: number, at: number, length: number) => number;
   memfd_create: (name: string, flags: number) => number;
@@ -126,9 +125,8 @@ const PROTOTYPES: Record<keyof Libc, string> = {
   mmap: 'void *mmap(void *, size_t, int, int, int, int64_t)',
   munmap: 'int munmap(void *, size_t)',
   madvise: 'int madvise(void *, size_t, int)',
-  mprotect: 'int mprotect(void *, size_t, int)',
-  clone: 'int clone(void *, void *, int, void *)',
-  pthread_sigmask: 'int pthread_sigmask(int, void *, void *)',
+  execve: 'int execve(const char *, const char **, const char **)',
+  clock_gettime: 'int clock_gettime(int, void *)',
   waitpid: 'int waitpid(int, void *, int)',
   fallocate: 'int fallocate(int, int, int64_t, int64_t)',
   memfd_create: 'int memfd_create(const char *, unsigned int)',

@@ -98,49 +98,137 @@ test('a signal before the new generation handles it ends the process; the RAM is
 
 const SELF = 'args: [process.execPath]';
 
+/** Files that are no programs, each for a reason of its own. */
+const BAD_FILES = `
+    const fs = process.getBuiltinModule('node:fs');
+    const dir = fs.mkdtempSync('/tmp/liveupdate-test-');
+    process.on('exit', () => fs.rmSync(dir, { recursive: true }));
+    const file = (name, content, mode = 0o755) => (fs.writeFileSync(dir + '/' + name, content, { mode }), dir + '/' + name);
+    const node = fs.readFileSync(process.execPath).subarray(0, 4096);
+    const elf = fs.readFileSync('/bin/true');
+    const patched = (name, change) => { const bytes = Buffer.from(elf); change(bytes); return file(name, bytes); };
+    const interp = elf.indexOf('/lib');
+    const writer = fs.openSync(file('busy', elf), 'r+');
+    fs.symlinkSync(dir + '/loop', dir + '/loop');
+    for (let i = 0, before = '/bin/true'; i < 9; i++) before = file('script' + i, '#!' + before + '\\n');
+    process.chdir(dir); // a loader's name that is short enough to be written over another is relative
+    const cut = file('cut', elf.subarray(0, elf.length / 2));
+    file('loader-cut', fs.readFileSync(elf.toString('latin1', interp, elf.indexOf(0, interp))).subarray(0, 65536));`;
+
 const REFUSED: [what: string, options: string, code: string][] = [
   ['no such program', `{ file: '/nonexistent/program', ${SELF} }`, 'ENOENT'],
   ['a path through a file', `{ file: '/etc/passwd/x', ${SELF} }`, 'ENOTDIR'],
-  ['a directory', `{ file: '/tmp', ${SELF} }`, 'EISDIR'],
+  ['a path that is too long', `{ file: '/' + 'x'.repeat(300), ${SELF} }`, 'ENAMETOOLONG'],
+  ['a directory', `{ file: '/tmp', ${SELF} }`, 'EACCES'],
   ['a device', `{ file: '/dev/null', ${SELF} }`, 'EACCES'],
-  ['a file that is not executable', `{ file: '/etc/passwd', ${SELF} }`, 'EACCES'],
+  ['a file that is not executable', `{ file: file('plain', elf, 0o644), ${SELF} }`, 'EACCES'],
+  ['a symbolic link to itself', `{ file: dir + '/loop', ${SELF} }`, 'ELOOP'],
+  ['an empty file', `{ file: file('empty', ''), ${SELF} }`, 'ENOEXEC'],
+  ['a text', `{ file: file('text', 'hello'), ${SELF} }`, 'ENOEXEC'],
+  ['a program that is open for writing', `{ file: dir + '/busy', ${SELF} }`, 'ETXTBSY'],
+  [
+    'a script that is open for writing',
+    `{ file: (fs.openSync(file('busy.sh', '#!/bin/sh'), 'a'), dir + '/busy.sh'), ${SELF} }`,
+    'ETXTBSY',
+  ],
+  [
+    'a script without its interpreter',
+    `{ file: file('no.sh', '#! /no/such/interpreter -x'), ${SELF} }`,
+    'ENOENT',
+  ],
+  ['a script that a text runs', `{ file: file('text.sh', '#!' + dir + '/text'), ${SELF} }`, 'ENOEXEC'],
+  ['scripts run by scripts, too many', `{ file: dir + '/script8', ${SELF} }`, 'ELOOP'],
+  [
+    'a program without its loader',
+    `{ file: patched('no-loader', (b) => b.write('/lob', interp, 'latin1')), ${SELF} }`,
+    'ENOENT',
+  ],
+  [
+    'a program whose loader is none',
+    `{ file: (file('none', Buffer.alloc(4096, 32)), patched('bad-loader', (b) => b.write('none\\0', interp, 'latin1'))), ${SELF} }`,
+    'ELIBBAD',
+  ],
+  [
+    'a program for another machine',
+    `{ file: patched('other', (b) => b.writeUInt16LE(8, 18)), ${SELF} }`,
+    'ENOEXEC',
+  ],
+  ['a core file', `{ file: patched('core', (b) => b.writeUInt16LE(4, 16)), ${SELF} }`, 'ENOEXEC'],
+  ['half a program', `{ file: cut, ${SELF} }`, 'ENOEXEC'],
+  ['the first page of a program', `{ file: file('page', node), ${SELF} }`, 'ENOEXEC'],
+  ['a script that half a program runs', `{ file: file('cut.sh', '#!' + cut), ${SELF} }`, 'ENOEXEC'],
+  [
+    'a script that such a script runs',
+    `{ file: file('cut2.sh', '#!\t' + dir + '/cut.sh x'), ${SELF} }`,
+    'ENOEXEC',
+  ],
+  [
+    'a program whose loader is cut short',
+    `{ file: (patched('cut-loader', (b) => b.write('loader-cut\\0', interp, 'latin1'))), ${SELF} }`,
+    'ENOEXEC',
+  ],
   ['no arguments', `{ args: [] }`, 'EINVAL'],
   ['a NUL in an argument', `{ args: ['a\\0b'] }`, 'EINVAL'],
   ['a NUL in the environment', `{ ${SELF}, env: { A: 'a\\0b' } }`, 'EINVAL'],
-  ['a string of 128 KiB', `{ ${SELF}, env: { A: 'x'.repeat(131072 - 2) } }`, 'E2BIG'],
+  ['a NUL in a name of the environment', `{ ${SELF}, env: { 'A\\0': 'b' } }`, 'EINVAL'],
+  ['a NUL in the path', `{ file: '/bin/true\\0x', ${SELF} }`, 'EINVAL'],
+  ['one variable of 128 KiB', `{ ${SELF}, env: { A: 'x'.repeat(131072 - 2) } }`, 'E2BIG'],
+  ['one argument of 128 KiB', `{ args: ['x'.repeat(131072)] }`, 'E2BIG'],
   ['7 MiB of arguments', `{ args: Array.from({ length: 70 }, () => 'x'.repeat(100000)) }`, 'E2BIG'],
   ['a closed descriptor', `{ ${SELF}, keepFds: [ram.fd, 9999] }`, 'EBADF'],
+  ['no descriptor', `{ ${SELF}, keepFds: [ram.fd, -1] }`, 'EBADF'],
 ];
 
-test('what the kernel would refuse is refused before anything is changed', () => {
-  const codes = refusals(REFUSED.map(([, options]) => options));
+test('a refused replacement is an error, whatever refuses it, and everything is as before', () => {
+  const codes = refusals(
+    REFUSED.map(([, options]) => options),
+    BAD_FILES,
+  );
   const restored = true;
   expect(codes.map((refusal, i) => [REFUSED[i]?.[0], refusal])).toEqual(
     REFUSED.map(([what, , code]) => [what, { code, restored }]),
   );
 });
 
-test('a file that is neither a program nor a script is refused', () => {
+test.skipIf(process.getuid?.() !== 0)('a program on a file system that is mounted noexec is refused', () => {
+  const mount = `${BAD_FILES}
+    const { execFileSync } = process.getBuiltinModule('node:child_process');
+    fs.mkdirSync(dir + '/m');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'noexec', 'none', dir + '/m']);
+    process.prependListener('exit', () => execFileSync('umount', [dir + '/m']));`;
+  expect(refusals([`{ file: file('m/program', elf), ${SELF} }`], mount)).toEqual([
+    { code: 'EACCES', restored: true },
+  ]);
+});
+
+test('a script runs, and standard output goes with it', () => {
   const path = fs.mkdtempSync('/tmp/liveupdate-test-') + '/x';
-  fs.writeFileSync(path, 'hello', { mode: 0o755 });
-  expect(refusals([`{ file: '${path}', ${SELF} }`])).toEqual([{ code: 'EINVAL', restored: true }]);
-  fs.writeFileSync(path, '#!/bin/sh\necho "script $1"\n');
+  fs.writeFileSync(path, '#!/bin/sh\necho "script $1"\n', { mode: 0o755 });
   expect(runChild(`${IMPORTS} replaceProcess({ file: '${path}', args: ['x', 'runs'] });`).stdout).toBe(
     'script runs\n',
   );
   fs.rmSync(path.slice(0, -2), { recursive: true });
 });
 
-test('what passes the check of lengths passes the kernel', () => {
+test('the longest strings that the kernel takes, of any characters, arrive', () => {
   const code = `${IMPORTS}
-    const args = ['x', 'x'.repeat(131071)];
-    replaceProcess({ file: '/bin/true', args, env: { A: 'x'.repeat(131072 - 3) } });`;
-  expect(runChild(code)).toMatchObject({ status: 0, signal: null, stderr: '' });
+    const args = ['x', '-c', 'printf "%s %s" "$B" "\${#A} \${#0}"', 'x'.repeat(131071)];
+    replaceProcess({ file: '/bin/sh', args, env: { A: 'x'.repeat(131072 - 3), B: 'ü😀 =' } });`;
+  expect(runChild(code)).toMatchObject({ stdout: 'ü😀 = 131069 131071', signal: null, stderr: '' });
 });
 
-test('a Node without process.execve is told which one to use', () => {
-  const old = `Object.defineProperty(process, 'execve', { value: undefined });`;
-  expect(refusals([`{ ${SELF} }`], old)).toEqual([{ code: 'ENOSYS', restored: true }]);
+test('listeners are told at the last moment; one that throws calls it off', () => {
+  const code = `${IMPORTS}
+    const { BEFORE_REPLACE_EVENT } = linux;
+    process.once(BEFORE_REPLACE_EVENT, () => { throw new Error('not now'); });
+    const attempt = () => replaceProcess({ file: '/bin/sh', args: ['sh', '-c', 'echo "$A $B"'], env: { A: '1' } });
+    try { attempt(); } catch (error) { fs.writeSync(1, error.message + '\\n'); }
+    process.on(BEFORE_REPLACE_EVENT, (env) => { env.B = '2'; });
+    attempt();`;
+  expect(runChild(`import * as fs from 'node:fs'; ${code}`)).toMatchObject({
+    stdout: 'not now\n1 2\n',
+    stderr: '',
+  });
 });
 
 test('a worker thread cannot replace the process', () => {

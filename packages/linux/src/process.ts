@@ -4,16 +4,23 @@
  * - Through: pid, parent, working directory, descriptors without close-on-exec, OFD locks on them, the soft limit of open files that
  *   Node raised. SIGPIPE and SIGXFSZ, which Node ignores, arrive ignored.
  * - Gone: memory, threads, signal handlers, output that was not written yet. 'exit' handlers never run.
- * - `process.execve` aborts the process when the kernel refuses. So what the kernel could refuse is checked before.
+ * - The call is libc's own, so a refusal is an error: Node's `process.execve` ends the process then.
+ * - Who has something to do at the last moment listens for `BEFORE_REPLACE_EVENT` on `process`.
  * - Signals: a handler of Node's runs from the event loop with nothing blocked, so replacing inside one is as good as anywhere. But from
  *   exec until the new program sets its handlers, a signal has its default effect, which for most is the end of the process. Node's
  *   start-up empties the signal mask and resets ignored signals, so nothing set here could bridge that. Set handlers first thing, tell
  *   senders when they stand, and keep RAM that must survive this in a file with a name.
  */
 import { KernelError } from '@liveupdate/base';
-import { collectKeeper, keepAddressSpace } from './address-space.ts';
-import { checkImage } from './exec-limits.ts';
-import { closesOnExec, isOpen, setClosesOnExec } from './libc.ts';
+import { childrenVariable } from './children.ts';
+import { closesOnExec, execve, isMainThread, isOpen, setClosesOnExec } from './libc.ts';
+import { checkWholeProgram } from './program-file.ts';
+
+/**
+ * Event of `process` right before a replacement, with the environment of the new program, to which a
+ * listener may add. What a listener throws calls the replacement off. It may be refused afterwards.
+ */
+export const BEFORE_REPLACE_EVENT = 'liveupdate:beforeReplace';
 
 export interface ReplaceOptions {
   /** The program, an absolute or relative path; not searched for in PATH. This Node unless given. */
@@ -26,54 +33,56 @@ export interface ReplaceOptions {
   readonly keepFds?: readonly number[];
   /** Go on although output written to stdout or stderr is still in this process: it is lost. */
   readonly discardOutput?: boolean;
-  /**
-   * The memory of this process is taken down by a process beside, so many milliseconds from now, when the new program has started: see
-   * `collectKeeper`, which that should call. Worth it from some 100 MiB of mapped RAM on: exec takes 60 ms for each GiB of 4 KiB pages. Where it cannot be
-   * done (see `TAKES_DOWN_BESIDE`), it is as without.
-   */
-  readonly takeDownBeside?: number;
 }
+
+/** Standard input, output and error. Node closes them at exec, and so would we. */
+const STANDARD_FDS = [0, 1, 2] as const;
 
 /**
  * Replaces this process by another program. It does not return; when it throws, nothing has changed.
+ * Children of this process stay its children: the new program should call `collectChildren`.
  *
- * @throws KernelError ENOSYS: this Node has no process.execve; use Node 22.15, 23.11 or newer. EPERM: called from a worker thread.
- * ENOENT, ENOTDIR, EACCES, ELOOP, EISDIR: no such program or not executable. EINVAL: a NUL in an argument, or a file that is no
- * program. E2BIG: arguments and environment exceed what the kernel takes. EBADF: a descriptor to keep is not open.
- * EAGAIN: output is waiting; `await drainOutput()` first, or set discardOutput.
+ * @throws KernelError EPERM: called from a worker thread. EAGAIN: output is waiting; `await
+ * drainOutput()` first, or set discardOutput; or the user has too many processes. EBADF: a descriptor
+ * to keep is not open. EINVAL: a NUL in a string, or no arguments. As the kernel refuses it: ENOENT: no
+ * such program, or its interpreter or loader is missing. EACCES: not executable, a directory, or on a
+ * file system mounted noexec. ENOEXEC: no program for this machine, or one that is cut short. ELIBBAD:
+ * its loader is none. ETXTBSY: it is open for writing. E2BIG: arguments and environment are too long.
+ * ELOOP, ENOTDIR, ENAMETOOLONG: the path. ENOMEM, EIO, EPERM, EMFILE, ENFILE: as execve(2) has them.
+ * EOPNOTSUPP: not Linux on x64 or arm64. What a listener for BEFORE_REPLACE_EVENT throws.
  */
 export function replaceProcess(options: ReplaceOptions): never {
-  const execve = (
-    process as { execve?: (file: string, args: readonly string[], env: Record<string, string>) => never }
-  ).execve;
-  if (!execve) {
-    throw new KernelError(
-      'ENOSYS',
-      `Node ${process.versions.node} cannot replace itself: use Node 22.15, 23.11 or newer`,
-    );
-  }
   const file = options.file ?? process.execPath;
   const env = definedEntries(options.env ?? process.env);
-  const kept = options.keepFds ?? [];
-  const keeper: Record<string, string> = {};
-  checkImage(file, options.args, env);
+  checkReplaceable();
+  checkStrings(file, options.args, env);
+  checkWholeProgram(file);
   if (options.discardOutput !== true) checkOutput();
+  const kept = [...STANDARD_FDS.filter((fd) => isOpen(fd)), ...(options.keepFds ?? [])];
   const changed = kept.filter((fd) => closesOnExec(fd)); // EBADF comes from here, before anything is changed
   try {
     for (const fd of changed) setClosesOnExec(fd, false);
     // Where the program keeps compiled code on disk, Node would write it at an exit that does not come.
     process.getBuiltinModule('node:module').flushCompileCache();
-    if (options.takeDownBeside !== undefined) Object.assign(keeper, keepAddressSpace(options.takeDownBeside));
-    return execve.call(process, file, options.args, { ...env, ...keeper });
-  } catch (cause) {
-    collectKeeper(keeper);
+    Object.assign(env, childrenVariable());
+    (process as NodeJS.EventEmitter).emit(BEFORE_REPLACE_EVENT, env);
+    checkStrings(file, [file], env); // listeners may have added to it
+    throw execve(file, options.args, asStrings(env));
+  } finally {
     for (const fd of changed) setClosesOnExec(fd, true);
-    // Asking node:worker_threads beforehand would load it at every start, for 3 ms.
-    if ((cause as { code?: unknown }).code !== 'ERR_WORKER_UNSUPPORTED_OPERATION') throw cause;
-    const why =
-      'a worker thread cannot replace the process: post a message to the main thread, and do it there';
-    throw new KernelError('EPERM', why, { cause });
   }
+}
+
+/**
+ * Checks what would keep any replacement from this thread.
+ *
+ * @throws KernelError EPERM: called from a worker thread. EOPNOTSUPP: not Linux on x64 or arm64
+ */
+export function checkReplaceable(): void {
+  if (isMainThread()) return;
+  const why =
+    'a worker thread cannot replace the process: post a message to the main thread, and do it there';
+  throw new KernelError('EPERM', why);
 }
 
 /**
@@ -131,6 +140,21 @@ function definedEntries(env: Readonly<Record<string, string | undefined>>): Reco
   const defined: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) if (value !== undefined) defined[name] = value;
   return defined;
+}
+
+function asStrings(env: Readonly<Record<string, string>>): string[] {
+  return Object.entries(env).map(([name, value]) => `${name}=${value}`);
+}
+
+/** What C strings cannot carry: they end at a NUL. */
+function checkStrings(file: string, args: readonly string[], env: Readonly<Record<string, string>>): void {
+  if (args.length === 0)
+    throw new KernelError('EINVAL', 'args is empty: its first element is the name of the program');
+  for (const text of [file, ...args, ...asStrings(env)]) {
+    if (!text.includes('\0')) continue;
+    const start = text.slice(0, 40).replaceAll('\0', '\\0');
+    throw new KernelError('EINVAL', `'${start}' holds a NUL character, which ends a string for the kernel`);
+  }
 }
 
 function checkOutput(): void {

@@ -1,0 +1,73 @@
+/** Real children of programs that replace themselves: whose they are, and that none is left a zombie. */
+import { expect, test } from 'vitest';
+import { collectChildren } from './children.ts';
+import { runChild } from './test-child.ts';
+
+/** A program of three generations: what each does, with `children()` telling pids and states. */
+function generations(...bodies: string[]): string[] {
+  const code = `
+    import * as fs from 'node:fs';
+    import { spawn } from 'node:child_process';
+    import { once } from 'node:events';
+    import { setTimeout as sleep } from 'node:timers/promises';
+    import { nodeArgs } from './src/test-child.ts';
+    import { collectChildren, replaceProcess } from './src/index.ts';
+    const stat = (pid) => fs.readFileSync('/proc/' + pid + '/stat', 'latin1').replace(/^.*\\) /, '').split(' ');
+    const children = () => fs.readdirSync('/proc').filter((name) => /^\\d+$/.test(name)).filter((pid) => {
+      try { return stat(pid)[1] === String(process.pid); } catch { return false; }
+    });
+    const sleeper = (seconds) => spawn('sleep', [String(seconds)], { stdio: 'ignore' });
+    const none = async () => {
+      for (let i = 0; i < 600 && children().length > 0; i++) await sleep(50);
+      return children().length;
+    };
+    const turn = Number(process.env.TURN ?? 0);
+    const say = (...words) => console.log(turn, ...words);
+    await [${bodies.map((body) => `async () => { ${body} }`).join(',\n')}][turn]();
+    if (turn < ${bodies.length - 1}) {
+      const args = [process.execPath, ...nodeArgs(process.env.CHILD_CODE)];
+      replaceProcess({ args, env: { ...process.env, TURN: String(turn + 1) } });
+    }`;
+  const { stdout, stderr } = runChild(code, { CHILD_CODE: code });
+  expect(stderr).toBe('');
+  return stdout.trim().split('\n');
+}
+
+test('each child is collected by the generation that runs when it ends', () => {
+  const lines = generations(
+    `for (let i = 0; i < 20; i++) sleeper(i < 10 ? 0 : 1000); say(children().length);`,
+    `collectChildren();
+     say(children().length, Object.keys(process.env).filter((name) => name.includes('REPLACED')).length);
+     sleeper(1000);
+     const left = children().length;
+     while (children().length > 11) await sleep(50);
+     say(left, children().length);`,
+    `collectChildren(); for (const pid of children()) process.kill(pid); say(await none());`,
+  );
+  expect(lines).toEqual(['0 20', '1 20 0', '1 21 11', '2 0']);
+});
+
+test('children of the new program are left to it: their exit codes arrive', () => {
+  const lines = generations(
+    `sleeper(0.1);`,
+    `const mine = Array.from({ length: 20 }, (_, i) => once(spawn('sh', ['-c', 'sleep ' + i / 10 + '; exit ' + i]), 'exit'));
+     collectChildren();
+     say((await Promise.all(mine)).map(([code]) => code).join());
+     say(await none());`,
+  );
+  expect(lines).toEqual([`1 ${Array.from({ length: 20 }, (_, i) => i).join()}`, '1 0']);
+});
+
+test('it keeps no program alive', () => {
+  expect(
+    generations(`sleeper(1000);`, `collectChildren(); process.kill(children()[0]); say('end');`),
+  ).toEqual(['1 end']);
+});
+
+test.each([[{}], [{ LIVEUPDATE_REPLACED_AT: '-1' }], [{ LIVEUPDATE_REPLACED_AT: 'x' }]])(
+  'nothing to collect: %j',
+  (env: NodeJS.ProcessEnv) => {
+    collectChildren(env);
+    expect(env).toEqual({});
+  },
+);
