@@ -2,7 +2,7 @@
  * The last lines of a log, in one folio of the machine's memory: the newest push out the oldest. Each line is its length in two bytes and its text, and may
  * go on at the start of the folio.
  */
-import { KernelError, type Pfn } from '@liveupdate/base';
+import { KernelError, OpenFile, type Pfn } from '@liveupdate/base';
 import type { PageAllocator } from '@liveupdate/mm';
 
 /** Bytes of the length before each line. */
@@ -11,7 +11,7 @@ const HEAD = 2;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-export class RingLog {
+export class RingLog extends OpenFile {
   readonly pages: PageAllocator;
   /** The folio; it belongs to the log. */
   readonly pfn: Pfn;
@@ -20,10 +20,10 @@ export class RingLog {
   #start = 0;
   /** Bytes of all lines, from there on. */
   #length = 0;
-  #references = 1;
 
   /** A log over a folio in use, which it then owns. */
   private constructor(pages: PageAllocator, pfn: Pfn) {
+    super();
     this.pages = pages;
     this.pfn = pfn;
     this.#bytes = pages.folioBytes(pfn);
@@ -61,7 +61,7 @@ export class RingLog {
 
   /** @throws KernelError EINVAL: longer than the log, or than 65,535 bytes. EBADF: closed. */
   append(line: string): void {
-    if (this.#references === 0) throw new KernelError('EBADF', 'the log is closed');
+    this.checkOpen();
     const text = encoder.encode(line);
     const size = HEAD + text.length;
     if (size > this.#bytes.length || text.length > 0xffff)
@@ -81,15 +81,12 @@ export class RingLog {
     }
   }
 
-  get(): void {
-    if (this.#references === 0) throw new KernelError('EBADF', 'the log is closed');
-    this.#references += 1;
+  protected override get title(): string {
+    return 'the log';
   }
 
-  put(): void {
-    if (this.#references === 0) throw new KernelError('EBADF', 'the log is closed');
-    this.#references -= 1;
-    if (this.#references === 0) this.pages.put(this.pfn);
+  protected override freed(): void {
+    this.pages.put(this.pfn);
   }
 
   #drop(): void {

@@ -1,4 +1,14 @@
 export { assert, AssertionError } from './assert.ts';
+export { bytesOf, type Bytes } from './bytes-of.ts';
+export {
+  checkFlag,
+  checkInstance,
+  checkOneOf,
+  checkOptions,
+  checkText,
+  checkWhole,
+  type Bounds,
+} from './checks.ts';
 export {
   clearBits,
   findBit,
@@ -11,6 +21,7 @@ export {
 } from './bits.ts';
 export { codeOf, errnoCode, errnoNumber, KernelError, type ErrnoCode } from './errors.ts';
 export { layout, type Field, type Layout } from './layout.ts';
+export { OpenFile } from './open-file.ts';
 export { fillRandom, Prng, xorshift32 } from './prng.ts';
 
 export { byteLength, readU64, StructView, writeU64 } from './struct-view.ts';

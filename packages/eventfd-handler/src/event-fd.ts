@@ -3,7 +3,7 @@
  *
  * Always: the counter is at most 2^64 - 2; nobody waits for what could be done now.
  */
-import { KernelError } from '@liveupdate/base';
+import { checkFlag, checkWhole, KernelError, OpenFile } from '@liveupdate/base';
 
 /** A read takes one and leaves the rest. */
 export const EFD_SEMAPHORE = 0o1;
@@ -27,10 +27,9 @@ interface Waiter {
   fail(error: KernelError): void;
 }
 
-export class EventFd {
+export class EventFd extends OpenFile {
   #count: bigint;
   #flags: number;
-  #references = 1;
   /** Who waits, the longest first. */
   #waiters: Waiter[] = [];
 
@@ -40,7 +39,8 @@ export class EventFd {
    * @throws KernelError EINVAL: other flags, or no counter from 0 to 2^64 - 2
    */
   constructor(initial: bigint | number = 0n, flags = 0) {
-    if (flags !== (flags & FLAGS))
+    super();
+    if (checkWhole(flags, 'flags of an eventfd') !== (flags & FLAGS))
       throw new KernelError('EINVAL', `an eventfd has no flags 0x${flags.toString(16)}`);
     this.#count = checkCount(initial);
     this.#flags = flags;
@@ -65,8 +65,11 @@ export class EventFd {
     return (this.#flags & EFD_NONBLOCK) !== 0;
   }
 
+  /** @throws KernelError EINVAL: neither true nor false */
   set isNonBlocking(value: boolean) {
-    this.#flags = value ? this.#flags | EFD_NONBLOCK : this.#flags & ~EFD_NONBLOCK;
+    this.#flags = checkFlag(value, 'isNonBlocking')
+      ? this.#flags | EFD_NONBLOCK
+      : this.#flags & ~EFD_NONBLOCK;
   }
 
   /**
@@ -101,33 +104,24 @@ export class EventFd {
 
   /** What can be done without waiting: POLLIN, POLLOUT. @throws KernelError EBADF: closed */
   poll(): number {
-    this.#checkOpen();
+    this.checkOpen();
     return (this.#count > 0n ? POLLIN : 0) | (this.#count < MAX_COUNT ? POLLOUT : 0);
   }
 
-  /** Another reference, as dup() gives. @throws KernelError EBADF: closed */
-  get(): void {
-    this.#checkOpen();
-    this.#references += 1;
+  protected override get title(): string {
+    return 'the eventfd';
   }
 
-  /** Drops a reference; with the last one the eventfd is closed, and who waits gets EBADF. @throws KernelError EBADF: closed */
-  put(): void {
-    this.#checkOpen();
-    this.#references -= 1;
-    if (this.#references > 0) return;
-    for (const waiter of this.#waiters.splice(0)) waiter.fail(closed());
-  }
-
-  /** The same as put(): the owner's reference. */
-  close(): void {
-    this.put();
+  /** Who waits gets EBADF. */
+  protected override freed(): void {
+    for (const waiter of this.#waiters.splice(0))
+      waiter.fail(new KernelError('EBADF', 'the eventfd was closed'));
   }
 
   /** @param attempt undefined where it must wait */
   #perform(reason: string, attempt: () => bigint | undefined): Promise<bigint> {
     return new Promise((resolve, reject) => {
-      this.#checkOpen();
+      this.checkOpen();
       const waiter = {
         attempt: () => {
           const result = attempt();
@@ -147,18 +141,10 @@ export class EventFd {
     for (let at = this.#waiters.findIndex(ready); at >= 0; at = this.#waiters.findIndex(ready))
       this.#waiters.splice(at, 1);
   }
-
-  #checkOpen(): void {
-    if (this.#references === 0) throw closed();
-  }
 }
 
 function ready(waiter: Waiter): boolean {
   return waiter.attempt();
-}
-
-function closed(): KernelError {
-  return new KernelError('EBADF', 'the eventfd is closed');
 }
 
 function checkCount(given: bigint | number): bigint {

@@ -35,3 +35,29 @@ test('every counter arrives with every flag; who waits does not', async () => {
   await empty.write(1);
   await read;
 });
+
+test('one that is closed once too often arrives all the same, and its session ends well', async () => {
+  const ram = new HeapRam(2 ** 20);
+  const kho = bootCold(ram);
+  const luo = new LiveUpdateOrchestrator({ kho, handlers: [eventfdHandler({ kho })] });
+  const file = new EventFd(7);
+  await luo.createSession('s').preserve(file, 1);
+  file.close();
+  expect(() => {
+    file.close();
+  }).toThrow(expect.objectContaining({ code: 'EBADF' }) as Error);
+  file.isNonBlocking = true;
+  await luo.reboot();
+
+  const next = boot(ram, kho.entry, { freeMemory: 'poison' });
+  const after = new LiveUpdateOrchestrator({ kho: next, handlers: [eventfdHandler({ kho: next })] });
+  const incoming = after.retrieveSession('s');
+  const same = await incoming.retrieve(1, EventFd);
+  expect([same.count, same.flags]).toEqual([7n, EFD_NONBLOCK]);
+  same.close();
+  expect(() => {
+    same.close();
+  }).toThrow(expect.objectContaining({ code: 'EBADF' }) as Error);
+  await incoming.finish();
+  expect(same.isOpen).toBe(false);
+});

@@ -49,6 +49,7 @@ class DeviceFile implements ReleasableFile {
   }
 
   get(): void {
+    this.#checkOpen();
     this.#references += 1;
   }
 
@@ -57,8 +58,13 @@ class DeviceFile implements ReleasableFile {
   }
 
   release(): void {
+    this.#checkOpen();
     this.#references -= 1;
     if (this.#references === 0) this.#closed();
+  }
+
+  #checkOpen(): void {
+    if (this.#references === 0) throw new KernelError('EBADF', 'the descriptor of the device is closed');
   }
 }
 

@@ -11,8 +11,7 @@
  * LUO guarantees:
  * - Callbacks never overlap: not for one file, not for two, not with those of an FLB. A promise is waited for before the next callback runs.
  * - A file is preserved once at a time: between preserve and unpreserve no other preserve runs for the same id (see getId).
- * - preserve, unpreserve, freeze and unfreeze get the same file object; LUO holds a reference to it (`get` and `put`) from before preserve until after
- *   unpreserve.
+ * - preserve, unpreserve, freeze and unfreeze get the same file object; LUO holds it (see Counted) from before preserve until after unpreserve.
  * - `data` is a u64 and what preserve, or a later freeze, gave; in the next kernel it is read from the record, and may be any u64 if that
  *   record comes from elsewhere: a handler that takes it for an address lets `kho.at` and the like check it.
  * - retrieve runs at most once for a record, finish exactly once and last; after finish the record is forgotten.
@@ -28,12 +27,20 @@
  */
 import type { FileLifecycleBound, FlbObjects } from './flb.ts';
 
-/** What LUO calls where a file counts its references. */
+/**
+ * What LUO calls where a file counts its references: `OpenFile` of @liveupdate/base has all four. While a file is preserved, and from retrieval to finish,
+ * LUO holds it by `hold`, where the file has that and `unhold`, and by `get` and `put` else: then a user who closes the file once too often takes the
+ * reference of LUO.
+ */
 export interface Counted {
-  /** Takes a reference: LUO holds one while the file is preserved, and one from retrieval to finish. EBADF where it is closed. */
+  /** Takes a reference of a user: whoever retrieves a file gets one. EBADF where it is closed. */
   get?(): void;
-  /** Drops a reference. Must not throw. */
+  /** Drops one, the one that the file came with from retrieve among them. What it throws is not looked at: nothing is left to drop then. */
   put?(): void;
+  /** Keeps the file open whatever its users close. EBADF where it is closed. */
+  hold?(): void;
+  /** Takes back one hold. Must not throw. */
+  unhold?(): void;
 }
 
 /** A file is any object. One without get and put lives as long as its owner keeps it. */

@@ -9,6 +9,7 @@ import { answerOf, brokenRule, isPromise, kindOf, type CallbackWaiter } from './
 import type { EventStream, FailedEvent } from './events.ts';
 import type { FlbSet } from './flb-set.ts';
 import type { FinishContext, PreservableFile, Retrieval } from './handler.ts';
+import { holdRetrieved, unhold } from './holding.ts';
 import type { Mutex } from './mutex.ts';
 import { checkToken } from './outgoing-session.ts';
 import type { FileRecord, SessionRecord } from './read-luo.ts';
@@ -143,6 +144,7 @@ export class IncomingSession {
       const file: unknown = isPromise(given) ? await waiter.settle(handler, 'retrieve', given) : given;
       if (typeof file !== 'object' || file === null)
         throw brokenRule(handler, 'retrieve', `must return the file, and returned ${kindOf(file)}`, 'EIO');
+      holdRetrieved(file);
       entry.file = file;
       entry.retrieval = 'done';
     } catch (error) {
@@ -167,7 +169,7 @@ export class IncomingSession {
     for (const entry of entries) {
       const { handler, record } = entry;
       await this.#callFinish(entry, errors);
-      entry.file?.put?.();
+      if (entry.file) unhold(entry.file);
       this.#files.delete(record.token);
       handler.files -= 1;
       if (handler.flbs.length > 0) await flbs.finishFile(handler.flbs, errors);

@@ -1,5 +1,5 @@
 import { KernelError } from '@liveupdate/base';
-import { bootCold } from '@liveupdate/kho';
+import { boot, bootCold } from '@liveupdate/kho';
 import { HeapRam } from '@liveupdate/mm';
 import { describe, expect, test } from 'vitest';
 import type { FileHandler, PreservableFile } from './handler.ts';
@@ -7,6 +7,7 @@ import { LiveUpdateOrchestrator } from './orchestrator.ts';
 import {
   coldKernel,
   Counter,
+  counterHandler,
   failEachAllocation,
   nextKernel,
   outcome,
@@ -343,4 +344,47 @@ test('each allocation failing once while files are preserved, over the edge of a
     ),
   ).toBe(0);
   kho.pages.assertConsistent();
+});
+
+describe('a file that is closed once too often', () => {
+  /** A file that knows no holders, and refuses to be closed when it is. */
+  class Strict extends Counter {
+    override put(): void {
+      if (this.references === 0) throw new KernelError('EBADF', 'closed');
+      super.put();
+    }
+  }
+
+  test.each(['unpreserve', 'close'] as const)('%s ends well all the same', async (end) => {
+    const { luo, kho } = coldKernel();
+    const none = snapshot(kho);
+    const session = luo.createSession('s');
+    const before = end === 'close' ? none : snapshot(kho);
+    const file = new Strict(5);
+    await session.preserve(file, 1);
+    file.put();
+    file.put(); // that was the session's
+    await (end === 'close' ? session.close() : session.unpreserve(1));
+    expect([file.references, session.fileCount]).toEqual([0, 0]);
+    expect(snapshot(kho)).toBe(before);
+  });
+
+  test('finish ends well all the same', async () => {
+    const first = coldKernel();
+    await first.luo.createSession('s').preserve(new Counter(5), 1);
+    await first.luo.reboot();
+    const kho = boot(first.kho.ram, first.kho.entry);
+    const handler = counterHandler(kho);
+    const retrieve: FileHandler['retrieve'] = async (context) => {
+      const { value } = await handler.retrieve(context);
+      return new Strict(value);
+    };
+    const luo = new LiveUpdateOrchestrator({ kho, handlers: [{ ...handler, retrieve }] });
+    const session = luo.retrieveSession('s');
+    const same = await session.retrieve(1, Strict);
+    same.put();
+    same.put();
+    await session.finish();
+    expect(session.state).toBe('finished');
+  });
 });

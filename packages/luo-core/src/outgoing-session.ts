@@ -11,6 +11,7 @@ import { asU64, brokenRule, dataOf, isPromise, kindOf, type CallbackWaiter } fro
 import type { EventStream, FailedEvent, FileEvent } from './events.ts';
 import type { Flb, FlbSet } from './flb-set.ts';
 import type { PreservableFile } from './handler.ts';
+import { hold, unhold } from './holding.ts';
 import type { Mutex } from './mutex.ts';
 import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
 
@@ -204,9 +205,9 @@ export class OutgoingSession {
         this.#blocks.retract();
       });
       const file = find();
-      takeReference(file);
+      hold(file);
       undo.add(() => {
-        file.put?.();
+        unhold(file);
       });
       handler = this.#handlerFor(file);
       const id = idOf(handler, file);
@@ -272,7 +273,7 @@ export class OutgoingSession {
     assert(had, 'a file is unpreserved twice');
     handler.files -= 1;
     this.#blocks.retract();
-    file.put?.();
+    unhold(file);
     this.#tell('unpreserved', entry, start);
     if (entry.flbs.length > 0) await flbs.uncount(entry.flbs);
   }
@@ -312,14 +313,6 @@ export function checkToken(token: bigint | number): bigint {
       `${token} is no token: use a whole number or a bigint of at most 64 bits`,
     );
   return value;
-}
-
-/** From here on the file's owner may close it at any time. EBADF where it is closed already, or not a file. */
-function takeReference(file: PreservableFile): void {
-  const given: unknown = file; // a caller in JavaScript may pass anything
-  if (typeof given !== 'object' || given === null)
-    throw new KernelError('EBADF', `a file is expected, not ${kindOf(given)}`);
-  file.get?.();
 }
 
 function idOf(handler: RegisteredHandler, file: PreservableFile): unknown {

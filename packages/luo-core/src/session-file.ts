@@ -37,18 +37,24 @@ export class SessionFile implements ReleasableFile {
   }
 
   get(): void {
+    this.#checkOpen();
     this.#references += 1;
   }
 
-  /** Drops a reference that is no descriptor. */
+  /** Drops a reference that is no descriptor. @throws KernelError EBADF: closed */
   put(): void {
     void Promise.resolve(this.release()).catch(() => undefined); // nobody is there to be told
   }
 
+  /** @throws KernelError EBADF: closed. What closing the session throws, which is waited for. */
   release(): void | Promise<void> {
+    this.#checkOpen();
     this.#references -= 1;
-    assert(this.#references >= 0, 'a session is released once for each reference');
     if (this.#references === 0) return this.#session?.close();
+  }
+
+  #checkOpen(): void {
+    if (this.#references === 0) throw new KernelError('EBADF', 'the descriptor of the session is closed');
   }
 
   get session(): Session {

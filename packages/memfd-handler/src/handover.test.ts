@@ -262,3 +262,104 @@ test('the file goes on as an ordinary one in the next kernel', async () => {
   expect(shmem.used).toBe(0);
   kho.pages.assertConsistent();
 });
+
+describe('what changes between preserve and the handover arrives as it is at the handover', () => {
+  const late: [name: string, change: (file: ShmemFile) => void][] = [
+    ['the position', (file) => file.seek(33)],
+    ...[SEAL_SEAL, SEAL_SHRINK, SEAL_GROW, SEAL_WRITE, SEAL_FUTURE_WRITE, SEAL_EXEC].map(
+      (seals): [string, (file: ShmemFile) => void] => [
+        `seal ${seals}`,
+        (file) => {
+          file.addSeals(seals);
+        },
+      ],
+    ),
+    [
+      'seals in two steps, and the position',
+      (file) => {
+        file.addSeals(SEAL_SHRINK);
+        file.seek(12);
+        file.addSeals(SEAL_SEAL);
+      },
+    ],
+  ];
+
+  test.each(late)('%s', async (_, change) => {
+    const first = coldKernel();
+    const file = first.shmem.memfdCreate('f', MFD_ALLOW_SEALING);
+    file.write(pattern(5000));
+    await first.luo.createSession('s').preserve(file, 1);
+    change(file);
+    await first.luo.reboot();
+    const same = await nextKernel(first).luo.retrieveSession('s').retrieve(1, ShmemFile);
+    expect([same.seals, same.position]).toEqual([file.seals, file.position]);
+    expect(contents(same)).toEqual(pattern(5000));
+  });
+
+  test.each(late)('%s, after a handover that was called off', async (_, change) => {
+    const first = coldKernel();
+    const file = first.shmem.memfdCreate('f', MFD_ALLOW_SEALING);
+    file.write(pattern(5000));
+    await first.luo.createSession('s').preserve(file, 1);
+    await first.luo.reboot();
+    await first.luo.cancelReboot();
+    change(file);
+    await first.luo.reboot();
+    const same = await nextKernel(first).luo.retrieveSession('s').retrieve(1, ShmemFile);
+    expect([same.seals, same.position]).toEqual([file.seals, file.position]);
+  });
+});
+
+describe('a file closed once too often', () => {
+  test('stays with its session, and with the next kernel', async () => {
+    const first = coldKernel();
+    const file = first.shmem.memfdCreate('f');
+    file.write(pattern(5000));
+    const session = first.luo.createSession('s');
+    await session.preserve(file, 1);
+    file.close();
+    for (const close of ['close', 'put', 'close'] as const)
+      expect(await outcome(() => file[close]())).toBe('EBADF');
+    await first.luo.reboot();
+    const second = nextKernel(first);
+    const incoming = second.luo.retrieveSession('s');
+    const same = await incoming.retrieve(1, ShmemFile);
+    same.close();
+    expect(
+      await outcome(() => {
+        same.close();
+      }),
+    ).toBe('EBADF');
+    const again = await incoming.retrieve(1, ShmemFile);
+    expect(contents(again)).toEqual(pattern(5000));
+    again.close();
+    expect(
+      await outcome(() => {
+        again.close();
+      }),
+    ).toBe('EBADF');
+    await incoming.finish();
+    expect(second.shmem.used).toBe(0);
+    second.kho.pages.assertConsistent();
+  });
+
+  test('is taken back as any other', async () => {
+    const { luo, shmem, kho } = coldKernel();
+    const session = luo.createSession('s');
+    for (const end of [() => session.unpreserve(1), () => session.close()]) {
+      const file = shmem.memfdCreate('f');
+      file.write(pattern(5000));
+      await session.preserve(file, 1);
+      file.close();
+      expect(
+        await outcome(() => {
+          file.close();
+        }),
+      ).toBe('EBADF');
+      await end();
+      expect(shmem.used).toBe(0);
+      expect(await outcome(() => file.size && file.read(new Uint8Array(1)))).toBe('EBADF');
+    }
+    kho.pages.assertConsistent();
+  });
+});

@@ -20,16 +20,23 @@ export interface MemfdHandlerInit {
   readonly shmem: Shmem;
 }
 
-/** The array that preserve made, for unpreserve to give back. The folios need not be kept: those of a frozen file stay the same. */
+/** The array that preserve made, for unpreserve to give back. */
 interface FolioArray {
   readonly area: VmallocArea;
   readonly descriptor: VmallocDescriptor;
 }
 
+/** What is known of a preserved file. The folios need not be kept: those of a frozen file stay the same. */
+interface Preserved {
+  readonly array: FolioArray | undefined;
+  /** As the record has them. */
+  seals: number;
+}
+
 /** The handler for memfd-v2, which also reads memfd-v1. */
 export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<ShmemFile> {
   const { pages } = kho;
-  const preserved = new Map<ShmemInode, FolioArray | undefined>();
+  const preserved = new Map<ShmemInode, Preserved>();
 
   /** Pins and preserves the file's folios and lists them. What was done is added to `undo`. */
   function preserveFolios(inode: ShmemInode, undo: Undo): { folios: number; array: FolioArray | undefined } {
@@ -82,23 +89,30 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
       block.setU32(MemfdV2Ser.flags, 0);
       block.setU64(MemfdV2Ser.folioCount, folios);
       writeVmallocDescriptor(block.slice(MemfdV2Ser.folios), array?.descriptor ?? EMPTY_VMALLOC);
-      preserved.set(inode, array);
+      preserved.set(inode, { array, seals: inode.seals });
       undo.keep();
       return { data: block.pa };
     },
 
     freeze({ file, data }) {
-      kho.at(data).setU64(MemfdV2Ser.position, file.position); // it may have moved since
+      const { seals } = file.inode;
+      const state = preserved.get(file.inode);
+      const record = kho.at(data);
+      // Both may have changed since; Linux 7.3 looks at the position alone. Contents are in place, size and pages are frozen.
+      record.setU64(MemfdV2Ser.position, file.position);
+      if (!state || state.seals === seals) return;
+      record.setU32(MemfdV2Ser.seals, seals);
+      state.seals = seals;
     },
 
     unpreserve({ file, data }) {
       const { inode } = file;
-      const array = preserved.get(inode);
-      if (!preserved.has(inode)) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
+      const state = preserved.get(inode);
+      if (!state) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
       preserved.delete(inode);
-      if (array) {
-        kho.unpreserveVmalloc(array.descriptor);
-        array.area.free();
+      if (state.array) {
+        kho.unpreserveVmalloc(state.array.descriptor);
+        state.array.area.free();
       }
       const runs = inode.folioRuns();
       kho.unpreserveRuns(runs);

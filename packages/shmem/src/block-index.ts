@@ -107,8 +107,7 @@ export class BlockIndex {
     this.#chunks.delete(key);
     this.#lastKey = -1;
     this.#last = undefined;
-    if (this.#isSorted && this.#keys[this.#keys.length - 1] === key) this.#keys.pop();
-    else this.#isSorted = false;
+    if (this.#isSorted) this.#keys.splice(upperBound(this.#keys, key) - 1, 1);
   }
 
   #sorted(): readonly number[] {

@@ -2,6 +2,7 @@ import { PAGE_SIZE } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE } from './fallocate.ts';
 import { MFD_ALLOW_SEALING, SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SHRINK, SEAL_WRITE } from './seals.ts';
+import { SEEK_DATA, SEEK_HOLE } from './seek.ts';
 import type { ShmemFile } from './shmem-file.ts';
 import { contents, layoutOf, mount, outcome, pattern, RAMS, snapshot } from './test-mount.ts';
 
@@ -28,6 +29,28 @@ describe.each(RAMS)('punching a hole, on $name', ({ make }) => {
     shmem.pages.assertConsistent();
     file.close();
     expect(shmem.used).toBe(0);
+  });
+
+  test('costs by what is in the file and not by the length asked', () => {
+    const shmem = mount({ ram: make(16 * 2 ** 20) });
+    const file = shmem.memfdCreate('f');
+    const far = [0, 7, 2 ** 20, 2 ** 30, 2 ** 40].map((page) => page * PAGE_SIZE);
+    for (const position of far) file.pwrite(pattern(100), position);
+    file.allocate(2 ** 50, 3 * PAGE_SIZE);
+    const { size } = file;
+    file.fallocate(PUNCH, PAGE_SIZE, 2 ** 52); // as many blocks as a loop over them would never end with
+    expect([file.size, shmem.used]).toEqual([size, PAGE_SIZE]);
+    expect([file.seek(0, SEEK_DATA), outcome(() => file.seek(PAGE_SIZE, SEEK_DATA))]).toEqual([0, 'ENXIO']);
+    expect(file.seek(0, SEEK_HOLE)).toBe(PAGE_SIZE);
+    for (const position of far) file.pwrite(pattern(100), position);
+    file.truncate(2 ** 52);
+    file.truncate(PAGE_SIZE);
+    expect(shmem.used).toBe(PAGE_SIZE);
+    using mapping = file.map();
+    file.truncate(2 ** 52);
+    file.fallocate(PUNCH, 0, 2 ** 52);
+    expect([mapping.bytes.every((byte) => byte === 0), file.seek(0, SEEK_HOLE)]).toEqual([true, PAGE_SIZE]);
+    shmem.pages.assertConsistent();
   });
 
   test('into a large folio splits it; what is left keeps its bytes', () => {

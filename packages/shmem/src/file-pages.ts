@@ -56,7 +56,7 @@ export class FilePages {
   zeroFrom(position: number): void {
     const next = pagesFor(position);
     this.zero(position, next * PAGE_SIZE - position);
-    for (const { index, count } of this.cache.stretchesFrom(next))
+    for (const { index, count } of this.cache.stretches(next, Infinity))
       this.zero(index * PAGE_SIZE, count * PAGE_SIZE);
   }
 
@@ -79,7 +79,7 @@ export class FilePages {
 
   /** Drops every page from `index` on, those beyond the end of the file included (a large folio may reach past it). */
   dropFrom(index: PageIndex): void {
-    for (const part of this.cache.stretchesFrom(index)) this.drop(part.index, part.count);
+    for (const part of this.cache.stretches(index, Infinity)) this.drop(part.index, part.count);
   }
 
   /** Takes pages out of the file and frees them. Returns how many there were: their charge is the caller's to give back. */

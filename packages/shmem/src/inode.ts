@@ -38,6 +38,8 @@ export class ShmemInode {
   /** Live mappings, and those of them that are or may become writable. */
   #mappings = 0;
   #writable = 0;
+  /** A view may have written beyond the end since that was zeroed last: the file shrank under it. */
+  #tailWritten = false;
   /** Open descriptions, mappings, names, and references of whoever else holds the file. */
   #references = 0;
 
@@ -196,6 +198,7 @@ export class ShmemInode {
     // As of a descriptor open for writing, a view for reading alone could be made writable until the file is sealed.
     const counts = this.#isWritable ? 1 : 0;
     this.#mappings += 1;
+    this.#tailWritten = true;
     this.#writable += counts;
     let live = true;
     const unmap = (): void => {
@@ -291,9 +294,14 @@ export class ShmemInode {
     return fillHoles(this.#pages, first, count, { maxOrder, end: isAsked ? Infinity : end }, options);
   }
 
-  /** A view that was made before the file shrank may have written beyond its end: that is not shown when it grows again. */
+  /**
+   * A view that was made before the file shrank may have written beyond its end, also one that is unmapped by now: that is not shown when the file
+   * grows again. Only in the last page: those behind it left the file when it shrank.
+   */
   #zeroTail(): void {
-    if (this.#mappings > 0) this.#pages.zeroFrom(this.size);
+    if (!this.#tailWritten) return;
+    this.#pages.zero(this.size, pagesFor(this.size) * PAGE_SIZE - this.size);
+    this.#tailWritten = this.#mappings > 0;
   }
 
   #dropAll(ranges: readonly PageRange[]): void {

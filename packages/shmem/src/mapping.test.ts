@@ -1,6 +1,7 @@
 import { PAGE_SIZE } from '@liveupdate/base';
 import { HeapRam, SparseRam, type GatheredView, type RamPiece } from '@liveupdate/mm';
 import { describe, expect, test } from 'vitest';
+import type { ShmemFile } from './shmem-file.ts';
 import { contents, layoutOf, mount, outcome, pattern, RAMS, snapshot } from './test-mount.ts';
 
 /** RAM that can map pieces side by side; here it copies them, and copies back when the view is released. */
@@ -44,6 +45,81 @@ describe.each(RAMS)('on $name', ({ make }) => {
     file.pwrite(Uint8Array.of(0), 4099);
     expect(contents(file)[4097]).toBe(0);
     expect(mapping.bytes[4099]).toBe(0);
+  });
+
+  describe('what a view writes beyond the end of a file that shrank under it is not shown when that grows again', () => {
+    const old = 4 * PAGE_SIZE - 10;
+    const small = PAGE_SIZE + 100;
+    const growths: [string, (file: ShmemFile) => void][] = [
+      [
+        'truncate',
+        (file) => {
+          file.truncate(old);
+        },
+      ],
+      ['a write past the end', (file) => file.pwrite(Uint8Array.of(0), old - 1)],
+      ['a write behind the last page', (file) => file.pwrite(Uint8Array.of(0), 2 * PAGE_SIZE)],
+      [
+        'allocate',
+        (file) => {
+          file.allocate(0, old);
+        },
+      ],
+      [
+        'two steps',
+        (file) => {
+          file.truncate(small + 5);
+          file.truncate(old);
+        },
+      ],
+      [
+        'a byte, and then more',
+        (file) => {
+          file.pwrite(Uint8Array.of(0), small);
+          file.truncate(old);
+        },
+      ],
+    ];
+    const unmapped = [
+      ['while the view is there', false],
+      ['after the view was unmapped', true],
+    ] as const;
+    const all = growths.flatMap(([name, grow]) =>
+      unmapped.map(([when, isUnmapped]) => [`${name}, ${when}`, grow, isUnmapped] as const),
+    );
+
+    test.each(all)('%s', (_, grow, isUnmapped) => {
+      const file = mount({ ram: make(16 * 2 ** 20) }).memfdCreate('f');
+      file.allocate(0, old); // in one go, so that a view is a window on RAM
+      const view = file.map();
+      file.truncate(small);
+      view.bytes.fill(0xee);
+      if (isUnmapped) view.unmap();
+      grow(file);
+      view.unmap();
+      expect(
+        contents(file)
+          .subarray(0, small)
+          .every((byte) => byte === 0xee),
+      ).toBe(true);
+      expect(
+        contents(file)
+          .subarray(small)
+          .every((byte) => byte === 0),
+      ).toBe(true);
+      // Once more, by a view of the smaller file.
+      file.truncate(small);
+      const again = file.map();
+      file.truncate(50);
+      again.bytes.fill(0xdd);
+      again.unmap();
+      grow(file);
+      expect(
+        contents(file)
+          .subarray(50)
+          .every((byte) => byte === 0),
+      ).toBe(true);
+    });
   });
 
   test('holes are given zeroed pages', () => {

@@ -38,7 +38,7 @@ test('removing counts what was there, and gives back blocks that are empty', () 
     [601, 1, 901],
     [602, 422, 0],
   ]);
-  expect(cache.stretchesFrom(0)).toEqual([{ index: 512, count: 512 }]);
+  expect(cache.stretches(0, Infinity)).toEqual([{ index: 512, count: 512 }]);
 });
 
 test('a block whose pages lie in a row is one run, however it came to be, and can be changed again', () => {
@@ -103,15 +103,15 @@ test('stretches name what may hold pages and leave out the emptiness between', (
   cache.insert(far, 9, 1);
   cache.insert(1024, 7, 1);
   cache.insert(600, 5, 1);
-  expect(cache.stretchesFrom(0)).toEqual([
+  expect(cache.stretches(0, Infinity)).toEqual([
     { index: 512, count: 1024 },
     { index: far, count: 512 },
   ]);
-  expect(cache.stretchesFrom(1100)).toEqual([
+  expect(cache.stretches(1100, Infinity)).toEqual([
     { index: 1100, count: 436 },
     { index: far, count: 512 },
   ]);
-  expect(cache.stretchesFrom(far + 512)).toEqual([]);
+  expect(cache.stretches(far + 512, Infinity)).toEqual([]);
 });
 
 test.each([

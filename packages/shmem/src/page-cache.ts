@@ -77,12 +77,13 @@ export class PageCache {
   /** Makes `count` pages holes. Their frames must have been taken care of. */
   remove(index: PageIndex, count: number): void {
     this.#unwritten.delete(index, count);
-    for (let at = index, end = index + count; at < end;) {
-      const number = Math.floor(at / BLOCK);
-      const to = Math.min(end, (number + 1) * BLOCK);
-      const first = this.#blocks.get(number);
-      if (first !== 0) this.#removeFrom(number, first, at % BLOCK, to - number * BLOCK);
-      at = to;
+    for (const stretch of this.stretches(index, index + count)) {
+      for (let at = stretch.index, end = at + stretch.count; at < end;) {
+        const number = Math.floor(at / BLOCK);
+        const to = Math.min(end, (number + 1) * BLOCK);
+        this.#removeFrom(number, this.#blocks.get(number), at % BLOCK, to - number * BLOCK);
+        at = to;
+      }
     }
   }
 
@@ -101,22 +102,20 @@ export class PageCache {
     this.#parted.delete(number);
   }
 
-  /** Parts of the file from page `index` on that may hold pages, in order. All else from there on is a hole, however long the file. */
-  stretchesFrom(index: PageIndex): PageRange[] {
+  /** Parts of [from, to) that may hold pages, in order. All else is a hole, however long it is. */
+  stretches(from: PageIndex, to: PageIndex): PageRange[] {
     const stretches: { index: PageIndex; count: number }[] = [];
-    let end = index;
-    for (
-      let number = this.#blocks.next(Math.floor(index / BLOCK));
-      number < Infinity;
-      number = this.#blocks.next(number + 1)
-    ) {
-      const from = Math.max(index, number * BLOCK);
-      const to = (number + 1) * BLOCK;
+    let end = from;
+    let number = this.#blocks.next(Math.floor(from / BLOCK));
+    for (; number * BLOCK < to; number = this.#blocks.next(number + 1)) {
+      const first = Math.max(from, number * BLOCK);
       const last = stretches.at(-1);
-      if (last && from === end) last.count += to - from;
-      else stretches.push({ index: from, count: to - from });
-      end = to;
+      if (last && first === end) last.count += BLOCK;
+      else stretches.push({ index: first, count: (number + 1) * BLOCK - first });
+      end = (number + 1) * BLOCK;
     }
+    const last = stretches.at(-1);
+    if (last) last.count = Math.min(last.count, to - last.index);
     return stretches;
   }
 
@@ -174,10 +173,12 @@ export class PageCache {
   nextData(from: PageIndex, end: PageIndex): PageIndex {
     for (let at = from; at < end;) {
       const number = Math.floor(at / BLOCK);
-      if (this.#blocks.get(number) === 0) {
+      const first = this.#blocks.get(number);
+      if (first === 0) {
         at = this.#blocks.next(number + 1) * BLOCK;
         continue;
       }
+      if (first !== PARTED && !this.#unwritten.hasNear(at)) return at;
       for (const to = Math.min(end, (number + 1) * BLOCK); at < to; at++) if (this.#isData(at)) return at;
     }
     return end;
@@ -188,8 +189,9 @@ export class PageCache {
     for (let at = from; at < end;) {
       const number = Math.floor(at / BLOCK);
       const to = Math.min(end, (number + 1) * BLOCK);
-      const first = this.#unwritten.isEmpty ? this.#blocks.get(number) : 0;
-      if (first !== 0 && first !== PARTED) at = to;
+      const first = this.#blocks.get(number);
+      if (first === 0) return at;
+      if (first !== PARTED && !this.#unwritten.hasNear(at)) at = to;
       for (; at < to; at++) if (!this.#isData(at)) return at;
     }
     return end;

@@ -21,6 +21,11 @@ export class PageSet {
     return words !== undefined && (words[bit >>> 5] & (1 << (bit & 31))) !== 0;
   }
 
+  /** Whether any page of the 2 MiB that this one is in is a member. */
+  hasNear(index: PageIndex): boolean {
+    return this.#blocks.has(Math.floor(index / BLOCK));
+  }
+
   add(index: PageIndex, count: number): void {
     for (let at = index, end = index + count; at < end;) {
       const number = Math.floor(at / BLOCK);
@@ -35,17 +40,25 @@ export class PageSet {
     }
   }
 
+  /** Costs by the members and not by the range, which may be that of a file far longer than any memory. */
   delete(index: PageIndex, count: number): void {
-    if (this.isEmpty) return;
-    for (let at = index, end = index + count; at < end;) {
-      const number = Math.floor(at / BLOCK);
-      const to = Math.min(end, (number + 1) * BLOCK);
-      const words = this.#blocks.get(number);
-      if (words) {
-        clearBits(words, at % BLOCK, to - at);
-        if (findBit(words, 0, BLOCK, true) === BLOCK) this.#blocks.delete(number);
-      }
-      at = to;
+    const end = index + count;
+    const first = Math.floor(index / BLOCK);
+    const last = Math.ceil(end / BLOCK);
+    if (last - first <= this.#blocks.size) {
+      for (let number = first; number < last; number++) this.#deleteIn(number, index, end);
+    } else {
+      for (const number of this.#blocks.keys()) this.#deleteIn(number, index, end);
     }
+  }
+
+  #deleteIn(number: number, index: PageIndex, end: PageIndex): void {
+    const words = this.#blocks.get(number);
+    if (!words) return;
+    const from = Math.max(index - number * BLOCK, 0);
+    const to = Math.min(end - number * BLOCK, BLOCK);
+    if (from >= to) return;
+    clearBits(words, from, to - from);
+    if (findBit(words, 0, BLOCK, true) === BLOCK) this.#blocks.delete(number);
   }
 }

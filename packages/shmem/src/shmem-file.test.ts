@@ -1,4 +1,4 @@
-import { PAGE_SIZE } from '@liveupdate/base';
+import { bytesOf, PAGE_SIZE, type Bytes } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
 import {
   MFD_ALLOW_SEALING,
@@ -40,6 +40,86 @@ describe.each(RAMS)('on $name', ({ make }) => {
     expect(back.subarray(margin + length).every((byte) => byte === 0xee)).toBe(true);
     const pages = Math.ceil((position + length) / PAGE_SIZE) - Math.floor(position / PAGE_SIZE);
     expect(file.inode.shmem.used).toBe(pages * PAGE_SIZE);
+  });
+
+  describe('what has bytes is read and written as its bytes', () => {
+    const length = 40;
+    const shared = (): SharedArrayBuffer => new SharedArrayBuffer(length);
+    const kinds: [string, () => Bytes][] = [
+      ['Uint8Array', () => new Uint8Array(length)],
+      ['Buffer', () => Buffer.alloc(length)],
+      ['Uint8ClampedArray', () => new Uint8ClampedArray(length)],
+      ['Uint16Array', () => new Uint16Array(length / 2)],
+      ['Uint32Array', () => new Uint32Array(length / 4)],
+      ['Float64Array', () => new Float64Array(length / 8)],
+      ['BigUint64Array', () => new BigUint64Array(length / 8)],
+      ['a part of an Int16Array', () => new Int16Array(100).subarray(5, 5 + length / 2)],
+      ['DataView', () => new DataView(new ArrayBuffer(length + 9), 9)],
+      ['ArrayBuffer', () => new ArrayBuffer(length)],
+      ['SharedArrayBuffer', shared],
+      ['Uint8Array over shared memory', () => new Uint8Array(shared())],
+      ['Int32Array over shared memory', () => new Int32Array(shared())],
+    ];
+
+    test.each(kinds)('%s', (_, make) => {
+      const file = open();
+      const source = make();
+      bytesOf(source).set(pattern(length));
+      expect([file.write(source), file.writev([source, source]), file.pwrite(source, 200)]).toEqual([
+        length,
+        2 * length,
+        length,
+      ]);
+      expect([...contents(file).subarray(0, length)]).toEqual([...pattern(length)]);
+      expect(file.pwritev([source], 3 * length)).toBe(length);
+      file.seek(0);
+      const reads: ((target: Bytes) => number)[] = [
+        (target) => file.read(target),
+        (target) => file.readv([target]),
+        (target) => file.pread(target, 200),
+        (target) => file.preadv([target], 3 * length),
+      ];
+      for (const read of reads) {
+        const target = make();
+        expect(read(target)).toBe(length);
+        expect([...bytesOf(target)]).toEqual([...pattern(length)]);
+      }
+    });
+
+    test('what has none, or none any more, is refused, and nothing is changed', () => {
+      const file = open();
+      file.write(pattern(10));
+      const detached = new Uint32Array(4);
+      detached.buffer.transfer();
+      for (const given of [
+        undefined,
+        null,
+        5,
+        'text',
+        [1, 2],
+        {},
+        new Blob(['x']),
+        detached,
+        detached.buffer,
+      ]) {
+        const bad = given as Bytes;
+        const list = [new Uint8Array(1), bad];
+        for (const call of [
+          () => file.read(bad),
+          () => file.write(bad),
+          () => file.pread(bad, 0),
+          () => file.pwrite(bad, 0),
+          () => file.readv(list),
+          () => file.writev(list),
+          () => file.preadv(list, 0),
+          () => file.pwritev(list, 0),
+          () => file.writev(bad as unknown as Bytes[]),
+        ])
+          expect(outcome(call)).toBe('EINVAL');
+      }
+      expect([file.position, file.size]).toEqual([10, 10]);
+      expect(contents(file)).toEqual(pattern(10));
+    });
   });
 
   test('the position moves with read, write and seek, and with nothing else', () => {

@@ -1,5 +1,13 @@
 /** An open shmem file: a position on an inode, as a file descriptor is. */
-import { KernelError } from '@liveupdate/base';
+import {
+  bytesOf,
+  checkFlag,
+  checkOptions,
+  checkWhole,
+  KernelError,
+  OpenFile,
+  type Bytes,
+} from '@liveupdate/base';
 import type { ShmemInode } from './inode.ts';
 import type { ShmemMapping } from './mapping.ts';
 import { SEAL_ALL } from './seals.ts';
@@ -15,32 +23,23 @@ export interface ShmemStat {
   readonly links: number;
 }
 
-export class ShmemFile {
+export class ShmemFile extends OpenFile {
   readonly inode: ShmemInode;
   #position = 0;
-  #references = 1;
 
   constructor(inode: ShmemInode) {
+    super();
     this.inode = inode;
     inode.get();
   }
 
-  /** Another reference to this description, as dup() gives; drop it with put() or close(). */
-  get(): void {
-    this.#checkOpen();
-    this.#references += 1;
+  protected override get title(): string {
+    return this.inode.title;
   }
 
-  /** Drops a reference. The last one closes the description, the last description frees the file. */
-  put(): void {
-    this.#checkOpen();
-    this.#references -= 1;
-    if (this.#references === 0) this.inode.put();
-  }
-
-  /** The same as put(): the owner's reference. */
-  close(): void {
-    this.put();
+  /** The last description frees the file. */
+  protected override freed(): void {
+    this.inode.put();
   }
 
   get name(): string {
@@ -66,31 +65,32 @@ export class ShmemFile {
    * @throws KernelError EINVAL: no such position or way of seeking. ENXIO: no data or hole there. EBADF: closed. The position stays then.
    */
   seek(offset: number, whence: number = SEEK_SET): number {
-    this.#checkOpen();
+    this.checkOpen();
     this.#position = seekTarget(this.inode, this.#position, offset, whence);
     return this.#position;
   }
 
   /** What stat(2) says. @throws KernelError EBADF: closed */
   stat(): ShmemStat {
-    this.#checkOpen();
+    this.checkOpen();
     const { size, cache, links } = this.inode;
     return { size, blocks: cache.count * BLOCKS_PER_PAGE, links };
   }
 
   /** Another description of the same file, with a position of its own, at 0. Close it when done. @throws KernelError EBADF: closed */
   reopen(): ShmemFile {
-    this.#checkOpen();
+    this.checkOpen();
     return new ShmemFile(this.inode);
   }
 
   /**
    * Reads at the position, which moves on. Holes read as zeros.
    *
-   * @returns bytes read; less than `target.length` at the end of the file
-   * @throws KernelError EBADF: closed
+   * @param target any typed array, a DataView or a buffer: its bytes are filled, whatever its elements
+   * @returns bytes read; less than the target has at the end of the file
+   * @throws KernelError EBADF: closed. EINVAL: the target has no bytes, or was detached.
    */
-  read(target: Uint8Array): number {
+  read(target: Bytes): number {
     const done = this.pread(target, this.#position);
     this.#position += done;
     return done;
@@ -99,50 +99,52 @@ export class ShmemFile {
   /**
    * Writes at the position, which moves on. The file grows as needed.
    *
+   * @param source any typed array, a DataView or a buffer: its bytes are written, whatever its elements
    * @returns bytes written: all, or less where the file may not grow: then, as on tmpfs, up to its last whole page
    * @throws KernelError EBADF: closed. EPERM: sealed, or it may not grow and nothing lies before its last whole page ends. ENOMEM, ENOSPC: no
-   * memory. EFBIG: no file is so long. After each of them nothing is written.
+   * memory. EFBIG: no file is so long. EINVAL: the source has no bytes, or was detached. After each of them nothing is written.
    */
-  write(source: Uint8Array): number {
+  write(source: Bytes): number {
     const done = this.pwrite(source, this.#position);
     this.#position += done;
     return done;
   }
 
   /** Reads at the position into several arrays, one after the other (readv). For the errors see read. */
-  readv(targets: readonly Uint8Array[]): number {
+  readv(targets: readonly Bytes[]): number {
     const done = this.preadv(targets, this.#position);
     this.#position += done;
     return done;
   }
 
   /** Writes several arrays at the position as if they were one (writev). For the errors see write. */
-  writev(sources: readonly Uint8Array[]): number {
+  writev(sources: readonly Bytes[]): number {
     const done = this.pwritev(sources, this.#position);
     this.#position += done;
     return done;
   }
 
   /** Reads at `position` and leaves the file's own position alone. For the errors see read; EINVAL: no such position. */
-  pread(target: Uint8Array, position: number): number {
-    this.#checkOpen();
+  pread(target: Bytes, position: number): number {
+    this.checkOpen();
     checkPosition(position);
-    return this.inode.read(target, position);
+    return this.inode.read(bytesOf(target), position);
   }
 
   /** Writes at `position` and leaves the file's own position alone. For the errors see write; EINVAL: no such position. */
-  pwrite(source: Uint8Array, position: number): number {
-    this.#checkOpen();
+  pwrite(source: Bytes, position: number): number {
+    this.checkOpen();
     checkPosition(position);
-    return this.inode.write([source], source.length, position);
+    const bytes = bytesOf(source);
+    return this.inode.write([bytes], bytes.length, position);
   }
 
   /** Reads at `position` into several arrays, one after the other (preadv). For the errors see pread. */
-  preadv(targets: readonly Uint8Array[], position: number): number {
-    this.#checkOpen();
+  preadv(targets: readonly Bytes[], position: number): number {
+    this.checkOpen();
     checkPosition(position);
     let done = 0;
-    for (const target of targets) {
+    for (const target of allBytes(targets)) {
       const length = this.inode.read(target, position + done);
       done += length;
       if (length < target.length) break;
@@ -151,10 +153,11 @@ export class ShmemFile {
   }
 
   /** Writes several arrays at `position` as if they were one (pwritev). For the errors see pwrite. */
-  pwritev(sources: readonly Uint8Array[], position: number): number {
-    this.#checkOpen();
+  pwritev(sources: readonly Bytes[], position: number): number {
+    this.checkOpen();
     checkPosition(position);
-    return this.inode.write(sources, totalLength(sources), position);
+    const parts = allBytes(sources);
+    return this.inode.write(parts, totalLength(parts), position);
   }
 
   /**
@@ -163,7 +166,7 @@ export class ShmemFile {
    * @throws KernelError EINVAL: no such size. EPERM: sealed or frozen. EBADF: closed.
    */
   truncate(size: number): void {
-    this.#checkOpen();
+    this.checkOpen();
     this.inode.truncate(size);
   }
 
@@ -185,13 +188,13 @@ export class ShmemFile {
    * memory. EBADF: closed. After each of them nothing is changed.
    */
   fallocate(mode: number, position: number, length: number): void {
-    this.#checkOpen();
+    this.checkOpen();
     this.inode.fallocate(mode, position, length);
   }
 
   /** Asks for large folios, up to 2 MiB, for what is allocated from now on (madvise's MADV_HUGEPAGE). A mount may refuse: then nothing changes. */
   adviseHuge(): void {
-    this.#checkOpen();
+    this.checkOpen();
     this.inode.advisedHuge = true;
   }
 
@@ -207,9 +210,8 @@ export class ShmemFile {
    * @throws KernelError EINVAL: unknown seals. EPERM: the file takes no more. EBUSY: SEAL_WRITE while a mapping exists. EBADF: closed.
    */
   addSeals(seals: number): void {
-    this.#checkOpen();
-    if ((seals & SEAL_ALL) !== seals)
-      throw new KernelError('EINVAL', `unknown seals in 0x${seals.toString(16)}`);
+    this.checkOpen();
+    checkWhole(seals, 'a mask of seals', { max: SEAL_ALL });
     this.inode.addSeals(seals);
   }
 
@@ -223,20 +225,24 @@ export class ShmemFile {
    * The view keeps the file as an open description does, until it is unmapped. What truncate takes out of the file stays in the view.
    *
    * @throws KernelError EPERM: sealed against writing, and not readOnly. ENOMEM, ENOSPC: no memory for holes. EOPNOTSUPP: scattered, on a RAM that cannot
-   * map. EBADF: closed. After each of them the holes are as before.
+   * map. EBADF: closed. EINVAL: unknown options. After each of them the holes are as before.
    */
-  map({ readOnly = false }: { readonly readOnly?: boolean } = {}): ShmemMapping {
-    this.#checkOpen();
-    return this.inode.map(readOnly);
-  }
-
-  #checkOpen(): void {
-    if (this.#references === 0) throw new KernelError('EBADF', `${this.inode.title} is closed`);
+  map(options: { readonly readOnly?: boolean } = {}): ShmemMapping {
+    this.checkOpen();
+    checkOptions(options, 'map', ['readOnly']);
+    const { readOnly = false } = options;
+    return this.inode.map(checkFlag(readOnly, 'readOnly'));
   }
 }
 
 /** Blocks of 512 bytes in a page. */
 const BLOCKS_PER_PAGE = 8;
+
+/** All of them, before the first is touched. */
+function allBytes(parts: readonly Bytes[]): Uint8Array[] {
+  if (!Array.isArray(parts)) throw new KernelError('EINVAL', 'a list of typed arrays or buffers is expected');
+  return parts.map(bytesOf);
+}
 
 function totalLength(parts: readonly Uint8Array[]): number {
   let length = 0;
@@ -245,6 +251,5 @@ function totalLength(parts: readonly Uint8Array[]): number {
 }
 
 function checkPosition(position: number): void {
-  if (!Number.isSafeInteger(position) || position < 0)
-    throw new KernelError('EINVAL', `${position} is no position in a file`);
+  checkWhole(position, 'a position in a file');
 }

@@ -95,17 +95,17 @@ export function createWriteStream(file: ShmemFile, options: WriteStreamOptions =
   });
 }
 
-/** A reference to a file, dropped once. */
+/** Keeps a file open whatever its users close, until it is released, once. */
 class Hold {
   #file: ShmemFile | undefined;
 
   constructor(file: ShmemFile) {
-    file.get();
+    file.hold();
     this.#file = file;
   }
 
   release(): void {
-    this.#file?.put();
+    this.#file?.unhold();
     this.#file = undefined;
   }
 }
