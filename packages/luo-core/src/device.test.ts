@@ -339,7 +339,63 @@ describe('descriptors', () => {
     await kernel.luo.reboot();
     expect(await codeOf(fd, CREATE_SESSION, named('t'))).toBe('EBUSY');
     expect(await codeOf(session, PRESERVE_FD, fileAt(install(new Counter(1)), 1))).toBe('EBUSY');
-    expect(await outcome(() => table.close(session))).toBe('EBUSY');
+    await table.close(session); // its number is free, and the session is handed over
     expect(kernel.luo.outgoingSessions.map(({ name, state }) => [name, state])).toEqual([['s', 'open']]);
+    kernel = nextKernel(kernel);
+    expect(kernel.luo.incomingSessions.map(({ name }) => name)).toEqual(['s']);
+  });
+
+  describe('a session whose last descriptor is closed during a handover that is called off', () => {
+    test('is closed then: its files are unpreserved, and its name is free', async () => {
+      const counter = install(new Counter(1));
+      const session = await create('s');
+      const copy = table.dup(session);
+      await ioctl(session, PRESERVE_FD, fileAt(counter, 1));
+      const kept = await create('kept');
+      const reboot = kernel.luo.reboot();
+      await table.close(session); // while files are being frozen
+      await reboot;
+      await table.close(copy);
+      await table.close(table.dup(kept)); // not its last one
+      expect(kernel.luo.outgoingSessions).toHaveLength(2);
+      await kernel.luo.cancelReboot();
+      expect(kernel.luo.outgoingSessions.map(({ name }) => name)).toEqual(['kept']);
+      const again = await create('s');
+      await ioctl(again, PRESERVE_FD, fileAt(counter, 1));
+    });
+
+    test('is finished then, where it is of the previous kernel', async () => {
+      await ioctl(await create('s'), PRESERVE_FD, fileAt(install(new Counter(1)), 1));
+      await handOver();
+      const session = await retrieveSession('s');
+      await kernel.luo.reboot();
+      await table.close(session);
+      expect(kernel.luo.incomingSessions).toHaveLength(1);
+      await kernel.luo.cancelReboot();
+      expect(kernel.luo.incomingSessions).toEqual([]);
+    });
+
+    test('is closed too where a freeze fails', async () => {
+      const session = await create('s');
+      await ioctl(session, PRESERVE_FD, fileAt(install(new Counter(1)), 1));
+      const thrown = new Error('not now');
+      kernel.script.failOnce('freeze', thrown, 1);
+      const refused = expect(kernel.luo.reboot()).rejects.toBe(thrown);
+      await table.close(session);
+      await refused;
+      expect(kernel.luo.outgoingSessions).toEqual([]);
+    });
+
+    test('keeps what cannot be unpreserved, and the failure is told', async () => {
+      const thrown = new Error('cannot');
+      const session = await create('s');
+      await ioctl(session, PRESERVE_FD, fileAt(install(new Counter(1)), 1));
+      await kernel.luo.reboot();
+      kernel.script.failOnce('unpreserve', thrown, 1);
+      await table.close(session);
+      await expect(kernel.luo.cancelReboot()).rejects.toBe(thrown);
+      expect(kernel.luo.state).toBe('running');
+      await kernel.luo.outgoingSessions[0].close();
+    });
   });
 });

@@ -23,6 +23,8 @@ export interface IncomingShared {
   handlerFor(record: FileRecord): RegisteredHandler;
   /** Throws EBUSY while, and after, the handover is made. */
   checkRunning(): void;
+  /** While, and after, the handover is made: keeps `work` until it is called off. False where none is on its way. */
+  whenCalledOff(work: () => Promise<void>): boolean;
   forget(session: IncomingSession): void;
 }
 
@@ -127,9 +129,20 @@ export class IncomingSession {
 
   /** Finishes the session if it is not finished. For the errors see finish; after one the session stays. */
   close(): Promise<void> {
-    return this.#shared.mutex.run(async () => {
-      if (this.#state !== 'finished') await this.#finish();
-    });
+    return this.#shared.mutex.run(() => this.#close());
+  }
+
+  /**
+   * @internal close, for one who cannot call again, because its last descriptor is gone. What a
+   * handover that is on its way does not allow now is done where that is called off.
+   */
+  release(): Promise<void> {
+    const shared = this.#shared;
+    return shared.mutex.run(() => (shared.whenCalledOff(() => this.#close()) ? undefined : this.#close()));
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state !== 'finished') await this.#finish();
   }
 
   async #retrieve(entry: IncomingFile): Promise<PreservableFile> {

@@ -5,7 +5,7 @@
  * nothing may change, until the next kernel takes over or the reboot is called off. What the previous kernel left is read when first
  * asked for, all of it or none.
  */
-import { byteLength, KernelError, Undo } from '@liveupdate/base';
+import { byteLength, KernelError, Undo, withSuppressed } from '@liveupdate/base';
 import { BlockSet, type Handover, type Kho, type PreservedBlock } from '@liveupdate/kho';
 import type { Ram } from '@liveupdate/mm';
 import { LUO_COMPATIBLE, LUO_SUBTREE, LuoSer, LuoSessionSer, MAX_SESSION_NAME } from './abi.ts';
@@ -74,6 +74,8 @@ export class LiveUpdateOrchestrator {
   readonly #record: PreservedBlock | undefined;
   #incoming: Incoming = { state: 'unread' };
   #state: 'running' | 'rebooting' | 'handed-over' = 'running';
+  /** Closes of sessions that a handover on its way did not allow, and that nobody can ask for again. */
+  #whenCalledOff: (() => Promise<void>)[] = [];
 
   /**
    * Begins the outgoing side: an empty record in the subtree `LUO`.
@@ -101,6 +103,11 @@ export class LiveUpdateOrchestrator {
       preservedIds: new Set(),
       checkRunning: () => {
         this.#checkRunning();
+      },
+      whenCalledOff: (work) => {
+        if (this.#state === 'running') return false;
+        this.#whenCalledOff.push(work);
+        return true;
       },
       forget: (closed) => {
         this.#outgoing.delete(closed.name);
@@ -304,7 +311,7 @@ export class LiveUpdateOrchestrator {
    * Makes everything ready for the next kernel: freezes all files and writes the records. From then on nothing can change.
    *
    * @throws KernelError EBUSY: a handover is on its way already. What a handler's freeze threw: then all is unfrozen and goes on as before,
-   * whatever its unfreeze may throw on top.
+   * whatever unfreeze may throw on top: that is attached (`suppressedBy` of base tells it).
    */
   reboot(): Promise<void> {
     return this.#mutex.run(async () => {
@@ -313,8 +320,7 @@ export class LiveUpdateOrchestrator {
       try {
         for (const session of this.#outgoing.values()) await session.freeze();
       } catch (error) {
-        await this.#unfreeze();
-        throw error;
+        throw withSuppressed(error, await this.#unfreeze());
       }
       this.#serialise();
       this.#state = 'handed-over';
@@ -324,7 +330,10 @@ export class LiveUpdateOrchestrator {
   /**
    * Calls off a handover that reboot() made ready: unfreezes all files, and work goes on.
    *
-   * @throws KernelError EINVAL: no handover is on its way. What a handler's unfreeze threw: all others are unfrozen, and work goes on.
+   * Sessions whose last descriptor was closed meanwhile are closed.
+   *
+   * @throws KernelError EINVAL: no handover is on its way. What a handler's unfreeze, or such a close, threw first: everything else is
+   * done all the same, and work goes on. What came later is attached (`suppressedBy` of base tells it).
    */
   cancelReboot(): Promise<void> {
     return this.#mutex.run(async () => {
@@ -334,7 +343,7 @@ export class LiveUpdateOrchestrator {
       this.#record?.setU64(LuoSer.flbs, 0);
       const errors = await this.#unfreeze();
       if (this.events.isHeard) this.events.emit({ type: 'cancelled', duration: this.events.since(start) });
-      if (errors.length > 0) throw errors[0];
+      if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
     });
   }
 
@@ -359,11 +368,23 @@ export class LiveUpdateOrchestrator {
     });
   }
 
-  /** Unfreezes what is frozen, last first, whatever handlers throw; then work goes on. */
+  /**
+   * Unfreezes what is frozen, last first, whatever handlers throw; then work goes on, and what could
+   * not be closed meanwhile is.
+   *
+   * @returns everything that was thrown
+   */
   async #unfreeze(): Promise<unknown[]> {
     const errors: unknown[] = [];
     for (const session of this.outgoingSessions.reverse()) await session.unfreeze(errors);
     this.#state = 'running';
+    for (const work of this.#whenCalledOff.splice(0)) {
+      try {
+        await work();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
     return errors;
   }
 

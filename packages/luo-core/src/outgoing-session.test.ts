@@ -1,4 +1,4 @@
-import { KernelError } from '@liveupdate/base';
+import { KernelError, suppressedBy } from '@liveupdate/base';
 import { boot, bootCold } from '@liveupdate/kho';
 import { HeapRam } from '@liveupdate/mm';
 import { describe, expect, test } from 'vitest';
@@ -242,6 +242,7 @@ describe.each([false, true])('freezing (as a promise: %s)', (async) => {
       return callback === 'unfreeze' && value !== 2 ? new Error('unfreeze') : undefined;
     };
     await expect(luo.reboot()).rejects.toBe(thrown);
+    expect(suppressedBy(thrown)).toEqual(Array.from({ length: 3 }, () => new Error('unfreeze')));
     expect(script.log.slice(5)).toEqual([4, 3, 2, 1].map((value) => `unfreeze ${value}`));
     script.fail = undefined;
     script.log.length = 0;

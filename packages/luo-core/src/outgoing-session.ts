@@ -27,6 +27,11 @@ export interface OutgoingShared {
   readonly preservedIds: Set<unknown>;
   /** Throws EBUSY while, and after, the handover is made. */
   checkRunning(): void;
+  /**
+   * While, and after, the handover is made: keeps `work` until it is called off. False where none is
+   * on its way; then nothing is kept.
+   */
+  whenCalledOff(work: () => Promise<void>): boolean;
   /** A session is closed and no longer handed over. */
   forget(session: OutgoingSession): void;
 }
@@ -126,15 +131,26 @@ export class OutgoingSession {
    * session stays; closing again goes on from there. The same where an FLB throws, but that the file is unpreserved.
    */
   close(): Promise<void> {
-    return this.#shared.mutex.run(async () => {
-      if (this.#state === 'closed') return;
-      const { events } = this.#shared;
-      this.#shared.checkRunning();
-      for (const file of [...this.#files.values()].reverse()) await this.#unpreserve(file);
-      this.#state = 'closed';
-      this.#shared.forget(this);
-      if (events.isHeard) events.emit({ type: 'session-closed', session: this.name });
-    });
+    return this.#shared.mutex.run(() => this.#close());
+  }
+
+  /**
+   * @internal close, for one who cannot call again, because its last descriptor is gone. What a
+   * handover that is on its way does not allow now is done where that is called off.
+   */
+  release(): Promise<void> {
+    const shared = this.#shared;
+    return shared.mutex.run(() => (shared.whenCalledOff(() => this.#close()) ? undefined : this.#close()));
+  }
+
+  async #close(): Promise<void> {
+    if (this.#state === 'closed') return;
+    const { events } = this.#shared;
+    this.#shared.checkRunning();
+    for (const file of [...this.#files.values()].reverse()) await this.#unpreserve(file);
+    this.#state = 'closed';
+    this.#shared.forget(this);
+    if (events.isHeard) events.emit({ type: 'session-closed', session: this.name });
   }
 
   /** @internal The last moment: every file's freeze, in order. After a throw, unfreeze takes back those that were frozen. */

@@ -1,6 +1,7 @@
 /**
  * A session behind a descriptor. Closing its last descriptor closes the session: an outgoing one unpreserves its files, last first; a retrieved one is
- * finished, and stays where that is refused. Its commands go by what kind of session it is.
+ * finished, and stays where that is refused. While a handover is on its way nothing is closed; where that is called off, it is then. Its commands go
+ * by what kind of session it is.
  */
 import { assert, KernelError, type StructView } from '@liveupdate/base';
 import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
@@ -50,7 +51,7 @@ export class SessionFile implements ReleasableFile {
   release(): void | Promise<void> {
     this.#checkOpen();
     this.#references -= 1;
-    if (this.#references === 0) return this.#session?.close();
+    if (this.#references === 0) return this.#session?.release();
   }
 
   #checkOpen(): void {
