@@ -26,7 +26,7 @@ function bench(...args: string[]): { status: number | null; stdout: string; stde
   return spawnSync(process.execPath, [...flags, MAIN, ...args], { encoding: 'utf8', maxBuffer: 2 ** 26 });
 }
 
-test('a smoke run measures everything and says so', { timeout: 180_000 }, (context) => {
+test('a smoke run measures everything and says so', (context) => {
   const [out, html] = ['results.json', 'page.html'].map(inDirectory);
   const { status, stdout, stderr } = bench('--smoke', '--json', '--out', out, '--html', html);
   expect(stderr.split('\n').filter((line) => !line.startsWith('bench: '))).toEqual(['']);
@@ -79,7 +79,7 @@ test('a smoke run measures everything and says so', { timeout: 180_000 }, (conte
   if (missing.length > 0) context.skip(`all else passed, but not measured: ${missing.join('; ')}`);
 });
 
-test('one trial, as a table', { timeout: 60_000 }, () => {
+test('one trial, as a table', () => {
   const { status, stdout } = bench('huge', '--size', '64MiB', '--repeat', '1', '--no-profile');
   expect(status).toBe(0);
   const rows = stdout.split('\n');

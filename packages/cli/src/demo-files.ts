@@ -64,7 +64,7 @@ export async function makeFile(
   const file = shmem.memfdCreate(`demo-${plan.kind}`, MFD_ALLOW_SEALING);
   if (plan.huge) file.adviseHuge();
   file.truncate(plan.size);
-  const words = new Uint32Array(CHUNK / 4);
+  const words = new Uint32Array(Math.ceil(Math.min(CHUNK, plan.size) / 4));
   const bytes = new Uint8Array(words.buffer);
   const [length, stride] = plan.kind === 'sparse' ? [ISLAND, ISLAND_STRIDE] : [CHUNK, CHUNK];
   let state = seed;
@@ -84,7 +84,7 @@ export async function makeFile(
 /** SHA-256 of the whole file, read through it. */
 export async function hashFile(file: ShmemFile, progress: Progress): Promise<string> {
   const hash = createHash('sha256');
-  const buffer = new Uint8Array(CHUNK);
+  const buffer = new Uint8Array(Math.min(CHUNK, file.size)); // of thousands of small files, each a small one
   for (let at = 0; at < file.size;) {
     const read = file.pread(buffer, at);
     hash.update(buffer.subarray(0, read));

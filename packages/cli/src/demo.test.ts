@@ -31,7 +31,7 @@ function leftovers(): string[] {
 }
 
 describe('demo', () => {
-  it('carries four files of different kinds through three generations', { timeout: 60_000 }, () => {
+  it('carries four files of different kinds through three generations', () => {
     const report = demo('--size', '64MiB');
     expect(report.files.map(({ kind, size }) => [kind, size])).toEqual([
       ['huge', 32 * 2 ** 20],
@@ -50,14 +50,14 @@ describe('demo', () => {
     expect(new Set(report.files.map((file) => file.sha256)).size).toBe(4);
   });
 
-  it('takes other numbers of files and generations, and no 2 MiB folios', { timeout: 60_000 }, () => {
+  it('takes other numbers of files and generations, and no 2 MiB folios', () => {
     const report = demo('--size', '8MiB', '--files', '30', '--generations', '5', '--huge', 'never');
     expect(report.files).toHaveLength(30);
     expect(report.updatesInMilliseconds).toHaveLength(4);
     expect(Object.keys(report.folios)).toEqual(['0']);
   });
 
-  it('has room for the records of thousands of files', { timeout: 60_000 }, () => {
+  it('has room for the records of thousands of files', () => {
     const report = demo('--size', '32MiB', '--files', '5000', '--generations', '2');
     expect(report.files).toHaveLength(5000);
   });
@@ -70,30 +70,26 @@ describe('demo', () => {
     expect(stderr.trim().split('\n')).toHaveLength(1);
   });
 
-  it.each(['SIGINT', 'SIGTERM'] as const)(
-    'leaves nothing in shared memory after %s',
-    { timeout: 60_000 },
-    async (signal) => {
-      const child = spawn(
-        process.execPath,
-        ['--conditions=@liveupdate/source', MAIN, 'demo', '--size', '1GiB'],
-        {
-          stdio: ['ignore', 'ignore', 'pipe'],
-        },
-      );
-      const path = `/dev/shm/liveupdate.demo-${child.pid ?? 0}`;
-      await new Promise((resolve) => child.stderr.once('data', resolve));
-      expect(fs.existsSync(path)).toBe(true);
-      const code = await new Promise((resolve) => {
-        child.once('exit', resolve);
-        child.kill(signal);
-      });
-      expect(code).toBe(signal === 'SIGINT' ? 130 : 143);
-      expect(fs.existsSync(path)).toBe(false);
-    },
-  );
+  it.each(['SIGINT', 'SIGTERM'] as const)('leaves nothing in shared memory after %s', async (signal) => {
+    const child = spawn(
+      process.execPath,
+      ['--conditions=@liveupdate/source', MAIN, 'demo', '--size', '1GiB'],
+      {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    );
+    const path = `/dev/shm/liveupdate.demo-${child.pid ?? 0}`;
+    await new Promise((resolve) => child.stderr.once('data', resolve));
+    expect(fs.existsSync(path)).toBe(true);
+    const code = await new Promise((resolve) => {
+      child.once('exit', resolve);
+      child.kill(signal);
+    });
+    expect(code).toBe(signal === 'SIGINT' ? 130 : 143);
+    expect(fs.existsSync(path)).toBe(false);
+  });
 
-  it('clears away what a killed demo left', { timeout: 60_000 }, async () => {
+  it('clears away what a killed demo left', async () => {
     const child = spawn(
       process.execPath,
       ['--conditions=@liveupdate/source', MAIN, 'demo', '--size', '64MiB'],

@@ -1,11 +1,9 @@
 import * as fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { ElfCoreRam } from '@liveupdate/mm';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { areasAt } from './find-entry.ts';
 import { Directory, elfCore, LINUX_IMAGE, runHere, type Ran } from './test-cli.ts';
-
-vi.setConfig({ testTimeout: 30_000 });
 
 const MIB = 2 ** 20;
 const TREE = 0x4d_8000;

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { crc32, gunzipSync, gzipSync } from 'node:zlib';
 import { fillRandom } from '@liveupdate/base';
-import { afterAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import {
   Directory,
   elfCore,
@@ -12,8 +12,6 @@ import {
   preserveFile,
   runHere,
 } from './test-cli.ts';
-
-vi.setConfig({ testTimeout: 30_000 });
 
 const directory = new Directory();
 afterAll(() => {

@@ -1,10 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { Directory, LINUX_IMAGE, liveupdate, runHere } from './test-cli.ts';
-
-vi.setConfig({ testTimeout: 30_000 });
 
 test.each([
   [['nonsense'], "unknown command 'nonsense'", 'liveupdate --help'],

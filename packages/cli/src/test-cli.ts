@@ -1,8 +1,10 @@
 /** For tests: the real command as a child process, and images for it to read. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { buffer, text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { Machine, type HandlerFactory } from '@liveupdate/kexec';
 import { run } from './main.ts';
@@ -28,17 +30,23 @@ export function liveupdateCommand(...args: string[]): [program: string, ...args:
 
 /** Runs `liveupdate` with these arguments to its end. */
 export function liveupdate(...args: string[]): Ran {
-  const { stdout, ...ran } = liveupdateBytes(...args);
-  return { ...ran, stdout: stdout.toString() };
+  const [program, ...words] = liveupdateCommand(...args);
+  const { status, stdout, stderr } = spawnSync(program, words, { maxBuffer: 2 ** 28, encoding: 'utf8' });
+  return { status, stdout, stderr };
 }
 
-/** The same for output that is no text. */
-export function liveupdateBytes(
+/** The same for output that is no text, and for several that run side by side. */
+export async function liveupdateBytes(
   ...args: string[]
-): { readonly stdout: Buffer } & Pick<Ran, 'status' | 'stderr'> {
+): Promise<{ readonly stdout: Buffer } & Pick<Ran, 'status' | 'stderr'>> {
   const [program, ...words] = liveupdateCommand(...args);
-  const { status, stdout, stderr } = spawnSync(program, words, { maxBuffer: 2 ** 28 });
-  return { status, stdout, stderr: stderr.toString() };
+  const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const [stdout, stderr, [status]] = await Promise.all([
+    buffer(child.stdout),
+    text(child.stderr),
+    once(child, 'close') as Promise<[number | null]>,
+  ]);
+  return { status, stdout, stderr };
 }
 
 /** Runs `liveupdate` with these arguments in this process: the same answers, sooner. */
@@ -60,6 +68,12 @@ export async function runHere(...args: string[]): Promise<Ran> {
   } finally {
     for (const undo of restore) undo();
   }
+}
+
+/** Seconds that this process has worked since `before`: other programs of the machine do not count, as they do in the time that passes. */
+export function secondsOfWork(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6;
 }
 
 /** A directory that is removed when the scope ends. In shared memory, where RAM lives. */

@@ -115,7 +115,7 @@ function run(code: string): string[] {
   return lines;
 }
 
-it('every row of the table', { timeout: 120_000 }, () => {
+it('every row of the table', () => {
   const preserved = run(PRESERVE);
   expect(preserved).toHaveLength(17);
   const retrieved = run(RETRIEVE);

@@ -43,58 +43,54 @@ async function ask(child: ChildProcess, port: number, generation?: number): Prom
 }
 
 describe('the service in the README', () => {
-  it(
-    'keeps counting through upgrades, with the same pid, and when it is stopped and started, also in vain',
-    { timeout: 60_000 },
-    async () => {
-      const name = testName();
-      const path = `${PACKAGE}${name}.tmp.ts`;
-      fs.writeFileSync(path, serviceCode().replace("'counter'", `'${name}'`));
-      const port = await freePort();
-      const start = (): ChildProcess => {
-        const child = spawn(process.execPath, ['--conditions=@liveupdate/source', '--no-warnings', path], {
-          cwd: PACKAGE,
-          env: { ...process.env, PORT: String(port) },
-          stdio: ['ignore', 'ignore', 'inherit'],
-        });
-        onTestFinished(() => {
-          child.kill('SIGKILL');
-        });
-        return child;
-      };
-      onTestFinished(() => {
-        fs.rmSync(path, { force: true });
-        removeRam(name);
+  it('keeps counting through upgrades, with the same pid, and when it is stopped and started, also in vain', async () => {
+    const name = testName();
+    const path = `${PACKAGE}${name}.tmp.ts`;
+    fs.writeFileSync(path, serviceCode().replace("'counter'", `'${name}'`));
+    const port = await freePort();
+    const start = (): ChildProcess => {
+      const child = spawn(process.execPath, ['--conditions=@liveupdate/source', '--no-warnings', path], {
+        cwd: PACKAGE,
+        env: { ...process.env, PORT: String(port) },
+        stdio: ['ignore', 'ignore', 'inherit'],
       });
-      const child = start();
-      let last = 0;
-      for (let generation = 1; generation <= 4; generation++) {
-        const answer = await ask(child, port, generation);
-        const count = Number(/^request (\d+), /.exec(answer)?.[1]);
-        expect(count).toBeGreaterThan(last);
-        expect(answer).toContain(`pid ${child.pid ?? 0}`);
-        last = count;
-        child.kill('SIGUSR2');
-      }
-      const again = await ask(child, port, 5);
-      last = Number(/^request (\d+), /.exec(again)?.[1]);
-      const ended = once(child, 'exit');
-      child.kill('SIGTERM');
-      expect(await ended).toEqual([0, null]);
-      const other = createServer().listen(port, () => undefined);
-      await once(other, 'listening');
-      expect(await once(start(), 'exit')).toEqual([1, null]); // generation 6: it cannot serve, and hands over
-      other.close();
-      // A second signal that comes before the new generation has its handlers ends the process, and not the memory.
-      for (let ms = 50; ms <= 650; ms += 60) {
-        const stopped = start();
-        const ended = once(stopped, 'exit');
-        await delay(ms);
-        stopped.kill(ms % 40 === 10 ? 'SIGINT' : 'SIGTERM');
-        await ended;
-      }
-      const fresh = await ask(start(), port);
-      expect(Number(/^request (\d+), /.exec(fresh)?.[1])).toBe(last + 1);
-    },
-  );
+      onTestFinished(() => {
+        child.kill('SIGKILL');
+      });
+      return child;
+    };
+    onTestFinished(() => {
+      fs.rmSync(path, { force: true });
+      removeRam(name);
+    });
+    const child = start();
+    let last = 0;
+    for (let generation = 1; generation <= 4; generation++) {
+      const answer = await ask(child, port, generation);
+      const count = Number(/^request (\d+), /.exec(answer)?.[1]);
+      expect(count).toBeGreaterThan(last);
+      expect(answer).toContain(`pid ${child.pid ?? 0}`);
+      last = count;
+      child.kill('SIGUSR2');
+    }
+    const again = await ask(child, port, 5);
+    last = Number(/^request (\d+), /.exec(again)?.[1]);
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([0, null]);
+    const other = createServer().listen(port, () => undefined);
+    await once(other, 'listening');
+    expect(await once(start(), 'exit')).toEqual([1, null]); // generation 6: it cannot serve, and hands over
+    other.close();
+    // A second signal that comes before the new generation has its handlers ends the process, and not the memory.
+    for (let ms = 50; ms <= 650; ms += 60) {
+      const stopped = start();
+      const ended = once(stopped, 'exit');
+      await delay(ms);
+      stopped.kill(ms % 40 === 10 ? 'SIGINT' : 'SIGTERM');
+      await ended;
+    }
+    const fresh = await ask(start(), port);
+    expect(Number(/^request (\d+), /.exec(fresh)?.[1])).toBe(last + 1);
+  });
 });

@@ -7,7 +7,7 @@ import { bootKernel } from './kernel.ts';
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 
-it('64 GiB go to the next kernel for a few megabytes of memory', { timeout: 60_000 }, async () => {
+it('64 GiB go to the next kernel for a few megabytes of memory', async () => {
   using ram = MappedRam.anonymous({ name: 'liveupdate-sparse-test', size: 66 * GIB });
   const first = bootKernel(ram, undefined, { freeMemory: 'zero', huge: 'always' });
   const file = first.shmem.memfdCreate('f');

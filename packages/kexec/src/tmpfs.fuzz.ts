@@ -264,7 +264,7 @@ const SETTING = '/sys/kernel/mm/transparent_hugepage/shmem_enabled';
 const givesLarge =
   existsSync(SETTING) && /\[(always|within_size|force)\]/.test(readFileSync(SETTING, 'utf8'));
 
-test.skipIf(givesLarge)('random operations do what tmpfs does', { timeout: 240_000 }, () => {
+test.skipIf(givesLarge)('random operations do what tmpfs does', () => {
   using ram = MappedRam.anonymous({ name: 'liveupdate-fuzz-ram', size: 4 * 2 ** 20 });
   const table = new PageTable(ram.size);
   table.reserve(0, 1);

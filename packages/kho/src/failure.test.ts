@@ -121,7 +121,7 @@ const OPERATIONS: Record<string, [asks: number, prepare: Prepare]> = {
   ],
 };
 
-test.for(Object.entries(OPERATIONS))('%s', { timeout: 60_000 }, ([, [asks, prepare]]) => {
+test.for(Object.entries(OPERATIONS))('%s', ([, [asks, prepare]]) => {
   const failures = failEachAllocation(() => {
     const kho = coldKho(24 * MiB, { freeMemory: 'zero' });
     return { kho, operation: prepare(kho) };

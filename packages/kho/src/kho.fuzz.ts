@@ -427,7 +427,7 @@ const TABLE: readonly [name: string, run: (world: World) => string][] = [
   ['hand over', handOver],
 ];
 
-test(`${OPERATIONS} random operations from seed ${seed}`, { timeout: 120_000 }, () => {
+test(`${OPERATIONS} random operations from seed ${seed}`, () => {
   const world = new World(seed);
   for (let i = 0; i < OPERATIONS; i++) {
     let what = '';

@@ -208,28 +208,22 @@ async function generation(
   return model.outgoing.filter(({ state }) => state === 'open');
 }
 
-test(
-  'no call is lost, none waits for ever, and the next kernel has what was asked for',
-  { timeout: 60_000 },
-  async () => {
-    const random = new Prng(seed);
-    for (let run = 0; run < 25; run++) {
-      let kernel = flbKernel(undefined, troubleOf(random));
-      let expected: readonly ModelSession[] = [];
-      for (let number = 0; number < 4; number++) {
-        expected = await generation(kernel, expected, random);
-        kernel = flbKernel(kernel, troubleOf(random));
-        assert(kernel.luo.state === 'running', 'a new kernel runs');
-        const arrived = kernel.luo.incomingSessions.map(({ files }) =>
-          files.map(({ token }) => Number(token)),
-        );
-        expect(arrived).toEqual(expected.map(({ files }) => [...files.keys()]));
-        const held = expected.flatMap(({ files }) => [...files.values()]);
-        const counts = [held.filter((value) => value % 2 === 1).length, held.length];
-        expect(kernel.luo.incomingFlbs.map(({ files }) => Number(files))).toEqual(
-          counts.filter((count) => count > 0),
-        );
-      }
+test('no call is lost, none waits for ever, and the next kernel has what was asked for', async () => {
+  const random = new Prng(seed);
+  for (let run = 0; run < 25; run++) {
+    let kernel = flbKernel(undefined, troubleOf(random));
+    let expected: readonly ModelSession[] = [];
+    for (let number = 0; number < 4; number++) {
+      expected = await generation(kernel, expected, random);
+      kernel = flbKernel(kernel, troubleOf(random));
+      assert(kernel.luo.state === 'running', 'a new kernel runs');
+      const arrived = kernel.luo.incomingSessions.map(({ files }) => files.map(({ token }) => Number(token)));
+      expect(arrived).toEqual(expected.map(({ files }) => [...files.keys()]));
+      const held = expected.flatMap(({ files }) => [...files.values()]);
+      const counts = [held.filter((value) => value % 2 === 1).length, held.length];
+      expect(kernel.luo.incomingFlbs.map(({ files }) => Number(files))).toEqual(
+        counts.filter((count) => count > 0),
+      );
     }
-  },
-);
+  }
+});

@@ -23,7 +23,7 @@ const harm = fc.record({
   ),
 });
 
-test('any damage', { timeout: 60_000 }, async () => {
+test('any damage', async () => {
   const original = await handedOver();
   let read = 0;
   const property = fc.asyncProperty(fc.array(harm, { minLength: 1, maxLength: 4 }), async (harms) => {

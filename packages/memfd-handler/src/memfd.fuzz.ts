@@ -24,7 +24,7 @@ const harm = fc.record({
   ),
 });
 
-test('any damage', { timeout: 60_000 }, async () => {
+test('any damage', async () => {
   const before = await handOver((file) => {
     file.adviseHuge();
     file.pwrite(pattern(30 * PAGE_SIZE), 3 * PAGE_SIZE);

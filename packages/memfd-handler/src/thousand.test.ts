@@ -34,7 +34,7 @@ async function next({ kho, luo }: TestKernel): Promise<TestKernel> {
   return start(boot(kho.ram, kho.entry, { freeMemory: 'keep' }));
 }
 
-test(`${HANDOVERS} handovers from seed ${seed}`, { timeout: 120_000 }, async () => {
+test(`${HANDOVERS} handovers from seed ${seed}`, async () => {
   console.log(`LIVEUPDATE_SEED=${seed}`);
   const random = new Prng(seed);
   let kernel = coldKernel({}, 8 * MiB, { scratch: [{ addr: 4 * MiB, size: MiB }] });

@@ -360,7 +360,7 @@ const OPERATIONS_TABLE: readonly [name: string, run: (world: World) => string][]
   ['sweep', sweep],
 ];
 
-test(`${OPERATIONS} random operations from seed ${seed}`, { timeout: 60_000 }, () => {
+test(`${OPERATIONS} random operations from seed ${seed}`, () => {
   const world = new World(seed);
   for (let i = 0; i < OPERATIONS; i++) {
     try {

@@ -212,7 +212,7 @@ function whole(table: PageTable, model: Model): void {
   expect(free).toEqual([...model.frames.keys()].filter((pfn) => (model.frames[pfn].flags & KIND) === FREE));
 }
 
-test(`${STEPS} random changes from seed ${seed}`, { timeout: 60_000 }, () => {
+test(`${STEPS} random changes from seed ${seed}`, () => {
   const random = new Prng(seed);
   let table = new PageTable(FRAMES * PAGE_SIZE);
   let model = new Model();

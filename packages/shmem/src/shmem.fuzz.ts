@@ -270,7 +270,7 @@ function perform(op: Op, file: ShmemFile, model: Model): void {
   }
 }
 
-test('any sequence of operations does what the model does', { timeout: 120_000 }, () => {
+test('any sequence of operations does what the model does', () => {
   let operations = 0;
   const property = fc.property(
     fc.array(anOp, { minLength: 75, maxLength: 100, size: 'max' }),
