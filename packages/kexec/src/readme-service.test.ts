@@ -63,7 +63,10 @@ describe('the service in the README', () => {
       fs.rmSync(path, { force: true });
       removeRam(name);
     });
+    const began = performance.now();
     const child = start();
+    await ask(child, port, 1);
+    const took = performance.now() - began;
     let last = 0;
     for (let generation = 1; generation <= 4; generation++) {
       const answer = await ask(child, port, generation);
@@ -83,11 +86,11 @@ describe('the service in the README', () => {
     expect(await once(start(), 'exit')).toEqual([1, null]); // generation 6: it cannot serve, and hands over
     other.close();
     // A second signal that comes before the new generation has its handlers ends the process, and not the memory.
-    for (let ms = 50; ms <= 650; ms += 60) {
+    for (const share of [0.3, 0.6, 0.75, 0.9, 1]) {
       const stopped = start();
       const ended = once(stopped, 'exit');
-      await delay(ms);
-      stopped.kill(ms % 40 === 10 ? 'SIGINT' : 'SIGTERM');
+      await delay(share * took); // at any moment of the start, however long it takes here
+      stopped.kill(share === 0.75 ? 'SIGINT' : 'SIGTERM');
       await ended;
     }
     const fresh = await ask(start(), port);
