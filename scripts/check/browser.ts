@@ -9,13 +9,11 @@ import { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundle } from './bundle.ts';
-import { command } from './command.ts';
+import { command, HANGS } from './command.ts';
 import { home } from './install.ts';
 import { single, sum, type Report } from './report.ts';
 import { pack } from './tarballs.ts';
 import { isCore, workspace } from './workspace.ts';
-
-const TIMEOUT = 60_000;
 
 /** What Debian, and others, call it. */
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome'];
@@ -93,7 +91,7 @@ async function dump(chromium: string, script: string) {
       '--dump-dom',
       `http://127.0.0.1:${port}/`,
     ];
-    return await command(chromium, args, { timeout: TIMEOUT });
+    return await command(chromium, args, { timeout: HANGS });
   } finally {
     server.close();
     server.closeAllConnections();

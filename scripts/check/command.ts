@@ -12,10 +12,13 @@ export interface Ended {
   stdout: string;
 }
 
+/** Milliseconds: who takes so long hangs. What is given this limit takes seconds, and a machine may be slow, and busy. */
+export const HANGS = 600_000;
+
 interface Options {
   cwd?: string;
   env?: Record<string, string>;
-  /** Milliseconds; then the program is killed and has failed. */
+  /** Milliseconds; then the program is killed and has failed. Default: none. */
   timeout?: number;
 }
 

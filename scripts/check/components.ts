@@ -5,7 +5,7 @@
 
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { command } from './command.ts';
+import { aptInstall } from './apt.ts';
 import type { Report } from './report.ts';
 
 interface Component {
@@ -21,9 +21,6 @@ const COMPONENTS: readonly Component[] = [
   { program: 'dtc', debian: 'device-tree-compiler', wantedBy: 'the device trees of packages/kho' },
   { program: 'chromium', debian: 'chromium', wantedBy: 'the core packages in a browser' },
 ];
-
-/** Milliseconds; a network that is not there must not hold up every other check. */
-const TIMEOUT = 180_000;
 
 const isInstalled = ({ program }: Component): boolean =>
   (process.env['PATH'] ?? '').split(delimiter).some((folder) => isExecutable(join(folder, program)));
@@ -55,13 +52,7 @@ export async function components(): Promise<Report> {
 /** Installs packages of Debian. Where that fails, why. */
 async function install(packages: string[]): Promise<string> {
   if (process.getuid?.() !== 0) return 'only root may install it';
-  const apt = (...args: string[]) =>
-    command('apt-get', ['-qq', '-o', 'DPkg::Lock::Timeout=120', ...args], {
-      env: { DEBIAN_FRONTEND: 'noninteractive' },
-      timeout: TIMEOUT,
-    });
-  const wanted = ['install', '--yes', '--no-install-recommends', ...packages];
-  let installed = await apt(...wanted);
-  if (!installed.ok && (await apt('update')).ok) installed = await apt(...wanted); // the lists were old, or not there
-  return installed.ok ? '' : `apt-get failed: ${installed.output.trim().split('\n').at(-1) ?? ''}`;
+  return aptInstall(packages, (line) => {
+    console.log(`\n== components: ${line}`);
+  });
 }

@@ -5,13 +5,11 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { command, root, type Ended } from './command.ts';
+import { command, HANGS, root, type Ended } from './command.ts';
 import { extract, withPromises } from './readme-examples.ts';
 import { single, sum, type Report } from './report.ts';
 import { pack, tarball } from './tarballs.ts';
 import { isCore, isLibrary, workspace, type Package } from './workspace.ts';
-
-const TIMEOUT = 20_000;
 
 /** What each program is asked for beside `--help`, and what its answer must have in it. */
 const USES: Partial<Record<string, { args: string[]; says: string }>> = {
@@ -80,7 +78,7 @@ async function runExample(folder: string, each: Package): Promise<Report> {
   writeFileSync(file, program.code);
   const ended = await command('node', ['--disable-warning=ExperimentalWarning', file], {
     cwd,
-    timeout: TIMEOUT,
+    timeout: HANGS,
   });
   const said = ended.stdout.trim().split('\n').at(-1) ?? '';
   return { ...single(name, withPromises(program.code, ended)), notes: [`${each.name}: ${said}`] };
@@ -91,7 +89,7 @@ async function runPrograms(cwd: string, { name, bin }: Package): Promise<Report>
   for (const program of Object.keys(bin)) {
     const use = USES[program];
     for (const { args, says } of [{ args: ['--help'], says: 'Usage:' }, ...(use ? [use] : [])]) {
-      const ended = await command(join(cwd, 'node_modules/.bin', program), args, { cwd, timeout: TIMEOUT });
+      const ended = await command(join(cwd, 'node_modules/.bin', program), args, { cwd, timeout: HANGS });
       const line = `${program} ${args.join(' ')}`;
       reports.push({ ...single(`${name}: ${line}`, saying(says, ended)), notes: [`${name}: ${line}`] });
     }

@@ -15,11 +15,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { command, root, type Ended } from './command.ts';
+import { command, HANGS, root, type Ended } from './command.ts';
 import { single, sum, type Report } from './report.ts';
 import { workspace } from './workspace.ts';
-
-const TIMEOUT = 60_000;
 
 /** Pages of the repository itself import packages as this one does: its tests see what users and authors of handlers install. */
 const TOP = 'packages/handler-testkit';
@@ -116,7 +114,7 @@ async function run({ name, file, code }: Example): Promise<Report> {
   const cwd = mkdtempSync(join(tmpdir(), 'liveupdate-example-')); // what an example writes goes there
   try {
     const args = ['--conditions=@liveupdate/source', '--disable-warning=ExperimentalWarning', file];
-    return single(name, withPromises(code, await command('node', args, { cwd, timeout: TIMEOUT })));
+    return single(name, withPromises(code, await command('node', args, { cwd, timeout: HANGS })));
   } finally {
     rmSync(cwd, { recursive: true, force: true });
   }

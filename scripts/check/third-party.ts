@@ -3,13 +3,12 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { command, root, type Ended } from './command.ts';
+import { command, HANGS, root, type Ended } from './command.ts';
 import { single, sum, type Report } from './report.ts';
 import { pack, tarball } from './tarballs.ts';
 import { workspace } from './workspace.ts';
 
 const EXAMPLE = join(root, 'examples/third-party-handler');
-const TIMEOUT = 240_000;
 
 export async function thirdParty(): Promise<Report> {
   const cwd = mkdtempSync(join(tmpdir(), 'liveupdate-third-party-'));
@@ -18,7 +17,7 @@ export async function thirdParty(): Promise<Report> {
     const installed = await installHere(cwd);
     if (!installed.ok) return single('npm install', installed);
     const types = ['-p', cwd, '--typeRoots', join(root, 'node_modules/@types')];
-    const tested = await command('npm', ['test'], { cwd, timeout: TIMEOUT });
+    const tested = await command('npm', ['test'], { cwd, timeout: HANGS });
     return {
       ...sum([single('its types', await command('tsc', types)), single('its tests', tested)]),
       notes: [`npm test there: ${countOf(tested)}`],
