@@ -119,13 +119,13 @@ function wholePages(bytes: number): number {
 
 function openRamFile(path: string, open: OpenSource): OpenImage {
   const { source } = open;
-  const ram = sourceRam(source, wholePages(source.size));
-  const page = readBootPage(ram);
-  if (page.ramSize !== source.size)
-    throw new KernelError(
-      'EINVAL',
-      `this RAM was made with ${page.ramSize} bytes and has ${source.size}: the file was cut or grown, restore its size first`,
-    );
+  const bootPage = (): BootPage => {
+    const firstPage = new Uint8Array(PAGE_SIZE);
+    source.read(firstPage, 0);
+    return readBootPage(firstPage, source.size);
+  };
+  const page = bootPage();
+  const ram = sourceRam(source, page.ramSize);
   if (page.state !== 'handed-over') throw notHandedOver(page, open);
   return {
     path,
@@ -137,7 +137,7 @@ function openRamFile(path: string, open: OpenSource): OpenImage {
     page,
     isRamSizeGuessed: false,
     checkUnchanged: () => {
-      const now = readBootPage(sourceRam(source, ram.size));
+      const now = bootPage();
       if (now.state !== page.state || now.generation !== page.generation)
         throw new KernelError(
           'EBUSY',

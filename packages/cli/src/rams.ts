@@ -3,7 +3,6 @@ import * as fs from 'node:fs';
 import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { hasBootPage, ramPath, readBootPage, type BootPage } from '@liveupdate/kexec';
 import { tryLock } from '@liveupdate/linux';
-import { SparseRam } from '@liveupdate/mm';
 import { isOwned, ramNames } from './open-image.ts';
 
 /** What is known of a RAM without reading what is in it. */
@@ -35,7 +34,7 @@ function headOf(fd: number): Uint8Array | undefined {
 /** What stands in the first page of a RAM; undefined where it cannot be read: another version, or damaged. */
 function bootPageOf(head: Uint8Array, size: number): BootPage | undefined {
   try {
-    return readBootPage(new SparseRam(size, (block, pa) => block.set(pa === 0 ? head : [])));
+    return readBootPage(head, size);
   } catch (error) {
     if (error instanceof KernelError) return undefined;
     throw error;

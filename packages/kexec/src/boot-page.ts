@@ -4,9 +4,9 @@
  * Always: two copies, written in turn. A copy counts where its checksum is right; of two, the one written later. So a process may die in the
  * middle of a write, and the state before it stands.
  */
-import { KernelError, layout, StructView } from '@liveupdate/base';
+import { KernelError, layout, PAGE_SIZE, StructView } from '@liveupdate/base';
 import { readEntry, writeEntry, type EntryRecord } from '@liveupdate/kho';
-import type { Ram } from '@liveupdate/mm';
+import { MAX_RAM_SIZE, type Ram } from '@liveupdate/mm';
 import { crc32 } from './crc32.ts';
 
 const MAGIC = 'LIVEUPDATE-RAM';
@@ -36,8 +36,9 @@ const STATES = ['empty', 'running', 'handed-over'] as const;
 export interface BootPage {
   /** `'running'`: owned, or its owner died. `'handed-over'`: `entry` leads to what it left. `'empty'`: nothing is to be kept. */
   readonly state: (typeof STATES)[number];
+  /** Bytes that the last owner had; the file has more where the one after it was about to enlarge it. */
   readonly ramSize: number;
-  /** 1 for the first owner. */
+  /** 1 for the first owner; 0 in an empty RAM that nobody owned for good. */
   readonly generation: number;
   readonly entry: EntryRecord;
   /** When the handover began: nanoseconds of CLOCK_MONOTONIC; 0 before the first. */
@@ -52,8 +53,18 @@ function foreign(message: string): KernelError {
   return new KernelError('EINVAL', message);
 }
 
-function copies(ram: Ram): StructView[] {
-  return COPIES.map((at) => new StructView(ram.bytes(at, BootPageSer.SIZE)));
+/** Generations are counted in numbers; the one after the last must be one, too. */
+const MOST_GENERATION = Number.MAX_SAFE_INTEGER - 1;
+/** PID_MAX_LIMIT of a 64-bit Linux. */
+const MOST_PID = 2 ** 22;
+/** Writes are counted in 64 bits. */
+const MOST_SEQUENCE = 2n ** 64n - 1n;
+
+function copies(firstPage: Uint8Array): { readonly copy: StructView; readonly place: number }[] {
+  return COPIES.map((at, place) => ({
+    copy: new StructView(firstPage.subarray(at, at + BootPageSer.SIZE)),
+    place,
+  }));
 }
 
 function isMagic(copy: StructView): boolean {
@@ -67,39 +78,81 @@ function isIntact(copy: StructView): boolean {
   );
 }
 
-function latest(ram: Ram): StructView | undefined {
-  return copies(ram)
-    .filter(isIntact)
-    .sort((a, b) => Number(b.getU64(BootPageSer.sequence) - a.getU64(BootPageSer.sequence)))[0];
+function latest(firstPage: Uint8Array): { readonly copy: StructView; readonly place: number } | undefined {
+  return copies(firstPage)
+    .filter(({ copy }) => isIntact(copy))
+    .sort((a, b) => Number(sequenceOf(b.copy) - sequenceOf(a.copy)))[0];
+}
+
+function sequenceOf(copy: StructView): bigint {
+  return copy.getU64(BootPageSer.sequence);
+}
+
+/** The first thing that an intact copy says and no owner can have written, with a right checksum or not; undefined where all can be. */
+function impossible(copy: StructView, place: number, state: BootPage['state']): string | undefined {
+  const ramSize = copy.getU64(BootPageSer.ramSize);
+  if (ramSize < 2 * PAGE_SIZE || ramSize > MAX_RAM_SIZE || ramSize % BigInt(PAGE_SIZE) !== 0n)
+    return `a size of ${ramSize} bytes`;
+  const generation = copy.getU64(BootPageSer.generation);
+  if (generation > MOST_GENERATION || (generation === 0n && state !== 'empty'))
+    return `generation ${generation}, ${state}`;
+  const sequence = sequenceOf(copy);
+  if (sequence === 0n || sequence >= MOST_SEQUENCE || Number(sequence % 2n) !== place)
+    return `${sequence} writes`;
+  const pid = copy.getU32(BootPageSer.ownerPid);
+  if (pid === 0 || pid > MOST_PID) return `an owner with pid ${pid}`;
+  const frozen = copy.getU64(BootPageSer.kexecFrozen);
+  if (frozen !== 0n && frozen < copy.getU64(BootPageSer.kexecStart))
+    return 'a freeze before its handover began';
+  return state === 'handed-over' ? impossibleEntry(copy.slice(BootPageSer.entry), ramSize) : undefined;
+}
+
+function impossibleEntry(bytes: Uint8Array, ramSize: bigint): string | undefined {
+  const [fdtAddr, fdtSize, scratchAddr, scratchSize] = [0, 8, 16, 24].map((at) =>
+    new StructView(bytes).getU64({ at, bytes: 8 }),
+  );
+  const isInside = (addr: bigint, size: bigint): boolean => addr > 0n && size > 0n && addr + size <= ramSize;
+  if (!isInside(fdtAddr, fdtSize)) return `a device tree of ${fdtSize} bytes at 0x${fdtAddr.toString(16)}`;
+  if (!isInside(scratchAddr, scratchSize))
+    return `a scratch array of ${scratchSize} bytes at 0x${scratchAddr.toString(16)}`;
+  return undefined;
 }
 
 /**
  * What the boot page says.
  *
- * @throws KernelError EINVAL: not a RAM of liveupdate, of another layout version, damaged, or cut short
+ * @param firstPage of the file, 4096 bytes
+ * @param size bytes that the file has: at least as many as its RAM
+ * @throws KernelError EINVAL: not a RAM of liveupdate, of another layout version, damaged, with a number that cannot be, or cut short
  */
-export function readBootPage(ram: Ram): BootPage {
-  const marked = copies(ram).filter(isMagic);
+export function readBootPage(firstPage: Uint8Array, size: number): BootPage {
+  const marked = copies(firstPage).filter(({ copy }) => isMagic(copy));
   if (marked.length === 0)
     throw foreign('this is no RAM of liveupdate: it has no boot page; give another name');
   // Magic and version stay where they are in every layout; what else a copy needs to be intact may change.
-  const version = marked[0].getU32(BootPageSer.version);
+  const version = marked[0].copy.getU32(BootPageSer.version);
   if (version !== BOOT_PAGE_VERSION) {
     throw foreign(
       `this RAM has layout version ${version}, this program knows ${BOOT_PAGE_VERSION}: open it with the program that made it`,
     );
   }
-  const copy = latest(ram);
-  const state = copy && STATES.at(copy.getU32(BootPageSer.state));
-  if (!copy || !state)
+  const found = latest(firstPage);
+  const state = found && STATES.at(found.copy.getU32(BootPageSer.state));
+  if (!found || !state)
     throw foreign(
       'the boot page of this RAM is damaged in both copies: what it held cannot be found; remove the file to start anew',
     );
+  const { copy, place } = found;
+  const wrong = impossible(copy, place, state);
+  if (wrong !== undefined) {
+    const what = `the boot page of this RAM tells of ${wrong}, which cannot be`;
+    throw foreign(`${what}: it is damaged, and was left as it is; remove the file to start anew`);
+  }
   const ramSize = copy.getNumber(BootPageSer.ramSize);
-  if (ramSize !== ram.size)
-    throw foreign(
-      `this RAM was made with ${ramSize} bytes and has ${ram.size}: the file was cut or grown, restore its size first`,
-    );
+  if (ramSize > size) {
+    const what = `this RAM had ${ramSize} bytes and has ${size}: the file was cut short`;
+    throw foreign(`${what}, and with it what was in it; remove it to start anew`);
+  }
   return {
     state,
     ramSize,
@@ -116,15 +169,10 @@ export function hasBootPage(firstPage: Uint8Array): boolean {
   return COPIES.some((at) => isMagic(new StructView(firstPage.subarray(at, at + BootPageSer.SIZE))));
 }
 
-/** Whether page 0 is all zero: a RAM that nobody wrote yet. */
-export function isBlank(ram: Ram): boolean {
-  return ram.bytes(0, 4096).every((byte) => byte === 0);
-}
-
 /** Writes the copy that is not the latest, its checksum last. */
 export function writeBootPage(ram: Ram, page: BootPage): void {
-  const before = latest(ram);
-  const sequence = (before?.getU64(BootPageSer.sequence) ?? 0n) + 1n;
+  const before = latest(ram.bytes(0, PAGE_SIZE));
+  const sequence = (before ? sequenceOf(before.copy) : 0n) + 1n;
   const at = COPIES[Number(sequence % 2n)];
   const draft = new StructView(new Uint8Array(BootPageSer.SIZE));
   draft.setString(BootPageSer.magic, MAGIC);

@@ -6,7 +6,7 @@
  * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. An owner that dies without either
  * leaves its RAM in the state 'running'.
  */
-import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
+import { codeOf, KernelError, PAGE_SIZE, pfnToPhys, Undo } from '@liveupdate/base';
 import {
   collectChildren,
   drainOutput,
@@ -14,12 +14,13 @@ import {
   monotonicNow,
   prepareReplacement,
   replaceProcess,
-  tryLock,
+  type RamFile,
 } from '@liveupdate/linux';
-import { isBlank, readBootPage, writeBootPage, type BootPage } from './boot-page.ts';
+import { writeBootPage, type BootPage } from './boot-page.ts';
 import { bootKernel, type Kernel, type KernelOptions } from './kernel.ts';
 import { checkOptions } from './machine-options.ts';
-import { openRam, RAM_FD_VARIABLE, type OpenedRam, type RamSource } from './ram-source.ts';
+import { claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
+import { RAM_FD_VARIABLE, type RamSource } from './ram-source.ts';
 
 export interface MachineOptions extends RamSource, KernelOptions {
   /**
@@ -41,6 +42,9 @@ export interface KexecOptions {
   readonly file?: string;
 }
 
+/** How often a RAM that others make and remove at the same time is tried. */
+const MOST_TRIES = 1000;
+
 const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
 
 export class Machine {
@@ -56,6 +60,7 @@ export class Machine {
   readonly kexecStart: bigint;
   /** When everything was ready and the freeze began: from then on the generation before served nobody. The same clock. */
   readonly kexecFrozen: bigint;
+  readonly #file: RamFile;
   /** What the boot page says, where it is not that this generation runs. */
   #kept: BootPage | undefined;
   /** Whether it says so until this generation hands over. */
@@ -63,7 +68,8 @@ export class Machine {
   #state: 'running' | 'handing-over' | 'closed' = 'running';
 
   private constructor(
-    { ram, path }: OpenedRam,
+    ram: MappedRam,
+    { path, file }: ClaimedRam,
     kernel: Kernel,
     page: BootPage,
     origin: 'cold' | 'handover',
@@ -72,6 +78,7 @@ export class Machine {
     this.#kept = kept;
     this.#keepsHandover = keepsHandover;
     this.ram = ram;
+    this.#file = file;
     this.path = path;
     this.kernel = kernel;
     this.generation = page.generation;
@@ -95,33 +102,48 @@ export class Machine {
   // eslint-disable-next-line @typescript-eslint/require-await
   static async open(options: MachineOptions): Promise<Machine> {
     checkOptions(options);
-    const opened = openRam(options);
-    const { ram, path, isNew } = opened;
-    try {
-      collectChildren();
-      if (!tryLock(ram.fd)) throw new KernelError('EBUSY', busyMessage(ram));
-      return Machine.#boot(opened, options);
-    } catch (error) {
-      ram.close();
-      if (isNew && path !== undefined) MappedRam.remove(path);
-      throw error;
+    collectChildren();
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const machine = Machine.#tryOpen(options);
+      if (machine) return machine;
     }
+    throw new KernelError('EBUSY', 'others make and remove this RAM all the time: try again');
   }
 
-  static #boot(opened: OpenedRam, options: MachineOptions): Machine {
-    const { ram, path, isNew } = opened;
-    const fresh = isNew || (path === undefined && isBlank(ram));
-    const before = fresh ? undefined : readBootPage(ram);
-    if (before?.state === 'running' && options.onCrash !== 'cold') {
-      throw new KernelError(
-        'EIO',
-        `the process that owned this RAM (pid ${before.ownerPid}) died without handing over: pass onCrash: 'cold' (or remove the file) to start anew`,
-      );
+  /** Undefined where the RAM came or went in between. */
+  static #tryOpen(options: MachineOptions): Machine | undefined {
+    using undo = new Undo();
+    const claimed = claimRam(options, undo);
+    if (!claimed) return undefined;
+    checkCrash(claimed, options);
+    const putBack = makeRoom(claimed);
+    undo.add(putBack);
+    const ram = MappedRam.of(claimed.file, claimed);
+    undo.add(() => {
+      putBack(); // while the file is open
+      ram.close();
+    });
+    const machine = Machine.#boot(ram, claimed, options);
+    try {
+      if (claimed.isNew) claimed.file.link();
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return undefined; // somebody was quicker
+      throw error;
     }
+    cutTo(claimed.file, ram.size);
+    claimed.keep();
+    undo.keep();
+    machine.#ownSoon();
+    return machine;
+  }
+
+  /** Boots, and writes the boot page: from then on the RAM can be opened by others, whatever becomes of us. */
+  static #boot(ram: MappedRam, claimed: ClaimedRam, options: MachineOptions): Machine {
+    const { before } = claimed;
     const entry = before?.state === 'handed-over' ? before.entry : undefined;
     const kernel = bootKernel(ram, entry, {
       ...options,
-      freeMemory: fresh ? 'zero' : (options.freeMemory ?? 'discard'),
+      freeMemory: before ? (options.freeMemory ?? 'discard') : 'zero',
     });
     const page: BootPage = {
       state: 'running',
@@ -135,7 +157,8 @@ export class Machine {
     const keepsHandover = options.keepHandover ?? false;
     const none: BootPage = { ...page, state: 'empty', generation: 0 };
     const kept = keepsHandover ? (before ?? none) : entry && before;
-    const machine = new Machine(opened, kernel, page, entry ? 'handover' : 'cold', { kept, keepsHandover });
+    const origin = entry ? 'handover' : 'cold';
+    const machine = new Machine(ram, claimed, kernel, page, origin, { kept, keepsHandover });
     if (kept) {
       // The tree and map that led here are freed then, too.
       kernel.pages.holdFreed(() => machine.#own(), kernel.kho.incoming?.structure.length);
@@ -144,7 +167,6 @@ export class Machine {
       writeBootPage(ram, page);
       kernel.commit();
     }
-    machine.#ownSoon();
     return machine;
   }
 
@@ -239,13 +261,16 @@ export class Machine {
       throw new KernelError('EINVAL', 'what this machine was handed is gone: open it with keepHandover');
     if (this.#state === 'closed') return;
     this.#state = 'closed';
+    if (this.#kept) cutTo(this.#file, this.#kept.ramSize); // it was to be enlarged
     this.ram.close();
   }
 
-  /** Ends the machine and removes its RAM file. */
+  /** Ends the machine and removes its RAM file; one that somebody else put in its place is left alone. */
   remove(): void {
+    // While the lock is ours: nobody shall become the owner of a file that is then removed.
+    const isThere = this.path !== undefined && (this.#isClosed || this.#file.isAt(this.path));
+    if (isThere) MappedRam.remove(this.path);
     this.close();
-    if (this.path !== undefined) MappedRam.remove(this.path);
   }
 
   /** Freezes everything, writes the records, seals the boot page. */
@@ -306,13 +331,12 @@ export class Machine {
   }
 }
 
-function busyMessage(ram: MappedRam): string {
-  try {
-    const { state, ownerPid } = readBootPage(ram);
-    if (state !== 'running')
-      return 'another process is at work on this RAM, or just takes it over: try again';
-    return `process ${ownerPid} owns this RAM: wait until it has handed over (killing it loses what is in it)`;
-  } catch {
-    return 'another process owns this RAM and is just making it: try again';
-  }
+/** @throws KernelError EIO: the owner died without handing over, and nobody said what to do about it */
+function checkCrash({ before }: ClaimedRam, { onCrash }: MachineOptions): void {
+  if (before?.state !== 'running' || onCrash === 'cold') return;
+  const pid = before.ownerPid;
+  throw new KernelError(
+    'EIO',
+    `the process that owned this RAM (pid ${pid}) died without handing over: pass onCrash: 'cold' (or remove the file) to start anew`,
+  );
 }

@@ -1,6 +1,8 @@
 /** Where a machine's RAM comes from: a name in /dev/shm, a path, a descriptor, or memory without a name that passes from process to process. */
-import { KernelError, parseSize } from '@liveupdate/base';
-import { inheritedFd, MappedRam } from '@liveupdate/linux';
+import { resolve } from 'node:path';
+import { codeOf, KernelError, parseSize } from '@liveupdate/base';
+import { inheritedFd, RamFile } from '@liveupdate/linux';
+import { checkRamSize } from '@liveupdate/mm';
 
 /** Environment variable by which a replaced process learns the descriptor of its RAM. */
 export const RAM_FD_VARIABLE = 'LIVEUPDATE_RAM_FD';
@@ -13,8 +15,10 @@ export interface RamSource {
   /** RAM on this open descriptor, which then belongs to the machine. */
   readonly fd?: number;
   /**
-   * Bytes, or text such as `'4GiB'`; needed where the RAM does not exist yet, not looked at where it does. A multiple of 4096. It is sparse: it costs
-   * what is used.
+   * Bytes, or text such as `'4GiB'`: a multiple of 4096, at most 16 TiB. RAM is sparse: it costs what is used.
+   *
+   * Needed where the RAM does not exist yet. One that exists is enlarged to this size, with everything in it,
+   * and for good when this generation becomes its owner; it cannot be made smaller.
    */
   readonly size?: number | string;
 }
@@ -32,52 +36,89 @@ export function ramPath(name: string): string {
   return `/dev/shm/liveupdate.${name}`;
 }
 
+/** Absolute, since the working directory may be another when the RAM is handed over. */
 function pathOf(source: RamSource): string | undefined {
-  if (source.path !== undefined) return source.path;
+  if (source.path !== undefined) return resolve(source.path);
   return source.name === undefined ? undefined : ramPath(source.name);
 }
 
-/** The inherited descriptor, where it is the RAM that is asked for. It is used up: child processes do not see it. */
-function inherited(path: string | undefined): MappedRam | undefined {
-  const fd = inheritedFd(RAM_FD_VARIABLE);
-  if (fd === undefined) return undefined;
-  if (path !== undefined && !MappedRam.isOpenOn(fd, path)) return undefined;
-  const ram = MappedRam.fromFd(fd);
-  Reflect.deleteProperty(process.env, RAM_FD_VARIABLE);
-  return ram;
-}
-
-/** An opened RAM; `isNew` where it was made just now. */
-export interface OpenedRam {
-  readonly ram: MappedRam;
-  /** Where it can be opened by others; undefined for RAM without a name. */
+/** The file of a RAM, found or made. */
+export interface FoundRam {
+  readonly file: RamFile;
+  /** Where it can be opened by others, or will be; undefined for RAM without a name. */
   readonly path: string | undefined;
+  /** Made just now; where it has a path, it is not there yet. */
   readonly isNew: boolean;
+  /** The size that was asked for, in bytes. */
+  readonly wanted: number | undefined;
+  /** The machine runs: the descriptor is its own from now on. */
+  keep(): void;
 }
 
 /**
- * Opens or makes the RAM.
+ * The inherited descriptor, where it is the RAM that is asked for. Kept, it is used up: child processes do not see it.
+ */
+function inherited(path: string | undefined): { file: RamFile; keep: () => void } | undefined {
+  const fd = inheritedFd(RAM_FD_VARIABLE);
+  if (fd === undefined) return undefined;
+  const file = RamFile.borrow(fd);
+  if (path !== undefined && !file.isAt(path)) {
+    file.close();
+    return undefined;
+  }
+  const keep = (): void => {
+    file.keep();
+    Reflect.deleteProperty(process.env, RAM_FD_VARIABLE);
+  };
+  return { file, keep };
+}
+
+function wantedSize({ size }: RamSource): number | undefined {
+  if (size === undefined) return undefined;
+  const wanted = parseSize(size);
+  checkRamSize(wanted);
+  return wanted;
+}
+
+function openExisting(path: string): RamFile | undefined {
+  try {
+    return RamFile.open(path);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+    return undefined;
+  }
+}
+
+/**
+ * Opens the RAM's file, or makes one. Nothing in it is looked at or changed.
  *
  * @throws KernelError EINVAL: name, path and fd exclude each other, or no such size. ENOENT: there is no such RAM, and no size to make it
  * with. EPERM, EACCES: the file belongs to another user, or others may write to it. ENOSPC, ENOMEM: no room.
  */
-export function openRam(source: RamSource): OpenedRam {
+export function findRam(source: RamSource): FoundRam {
   const given = [source.name, source.path, source.fd].filter((value) => value !== undefined);
   if (given.length > 1) throw new KernelError('EINVAL', 'give one of name, path and fd');
-  if (source.fd !== undefined) return { ram: MappedRam.fromFd(source.fd), path: undefined, isNew: false };
+  const wanted = wantedSize(source);
   const path = pathOf(source);
+  const found = (file: RamFile, isNew: boolean, keep = (): void => undefined): FoundRam => {
+    return { file, path, isNew, wanted, keep };
+  };
+  if (source.fd !== undefined) {
+    const file = RamFile.borrow(source.fd);
+    return found(file, false, () => {
+      file.keep();
+    });
+  }
   const own = inherited(path);
-  if (own) return { ram: own, path, isNew: false };
-  const size = source.size === undefined ? undefined : parseSize(source.size);
+  if (own) return found(own.file, false, own.keep);
   if (path === undefined) {
-    if (size === undefined)
+    if (wanted === undefined)
       throw new KernelError('EINVAL', "give the RAM's name, path or fd, or a size for one without a name");
-    return { ram: MappedRam.anonymous({ name: 'liveupdate', size }), path, isNew: true };
+    return found(RamFile.memory({ name: 'liveupdate', size: wanted }), true);
   }
-  if (!MappedRam.exists(path)) {
-    if (size === undefined)
-      throw new KernelError('ENOENT', `there is no RAM at ${path}: give a size (such as 2GiB) to make it`);
-    return { ram: MappedRam.create({ path, size }), path, isNew: true };
-  }
-  return { ram: MappedRam.open({ path }), path, isNew: false };
+  const existing = openExisting(path);
+  if (existing) return found(existing, false);
+  if (wanted === undefined)
+    throw new KernelError('ENOENT', `there is no RAM at ${path}: give a size (such as 2GiB) to make it`);
+  return found(RamFile.create({ path, size: wanted }), true);
 }

@@ -39,6 +39,22 @@ export class Program implements Disposable {
     fs.writeFileSync(this.path, PRELUDE + code);
   }
 
+  /** What starts it, for spawn. */
+  command(
+    name: string,
+  ): [
+    file: string,
+    args: string[],
+    options: { cwd: string; env: NodeJS.ProcessEnv; stdio: ['ignore', 'pipe', 'inherit'] },
+  ] {
+    const env = { ...process.env, TEST_NAME: name };
+    return [
+      process.execPath,
+      [...FLAGS, this.path],
+      { cwd: PACKAGE, env, stdio: ['ignore', 'pipe', 'inherit'] },
+    ];
+  }
+
   /** Runs it to its end, all its generations. */
   run(name: string): {
     lines: string[];
@@ -60,11 +76,7 @@ export class Program implements Disposable {
   async start(
     name: string,
   ): Promise<{ line: string; pid: number; end: (signal: NodeJS.Signals) => Promise<void> }> {
-    const child = spawn(process.execPath, [...FLAGS, this.path], {
-      cwd: PACKAGE,
-      env: { ...process.env, TEST_NAME: name },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const child = spawn(...this.command(name));
     const ended = new Promise<void>((resolve) => {
       child.once('exit', () => {
         resolve();

@@ -60,9 +60,6 @@ export class MappedRam implements Ram {
 
   private constructor(file: RamFile, path?: string, size?: number) {
     using undo = new Undo();
-    undo.add(() => {
-      file.close();
-    });
     this.size = file.checkSize(size);
     this.#file = file;
     this.fd = file.fd;
@@ -78,13 +75,13 @@ export class MappedRam implements Ram {
   }
 
   /**
-   * Maps a file, which belongs to the RAM from here on; where this throws it is closed.
+   * Maps a file, which belongs to the RAM from here on. Where this throws, it stays as it was.
    *
    * @param options.size bytes of RAM, where the file has more
    * @param options.path where it is, or will be linked
    * @throws KernelError EINVAL: its size is not that of a RAM. ENOMEM: no address space. EMFILE: too many open files.
    */
-  static of(file: RamFile, options: { size?: number; path?: string } = {}): MappedRam {
+  static of(file: RamFile, options: { size?: number; path?: string | undefined } = {}): MappedRam {
     return new MappedRam(file, options.path, options.size);
   }
 
@@ -100,15 +97,16 @@ export class MappedRam implements Ram {
    * files can be. ENOMEM: no address space. EMFILE: too many open files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static create(options: { path: string; size: number; mode?: number }): MappedRam {
-    const file = RamFile.create(options);
-    const ram = new MappedRam(file, options.path);
-    try {
-      file.link();
-      return ram;
-    } catch (error) {
-      ram.close();
-      throw error;
-    }
+    return mapped(RamFile.create(options), (file) => {
+      const ram = new MappedRam(file, options.path);
+      try {
+        file.link();
+        return ram;
+      } catch (error) {
+        ram.close();
+        throw error;
+      }
+    });
   }
 
   /**
@@ -119,7 +117,7 @@ export class MappedRam implements Ram {
    * files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static open(options: { path: string }): MappedRam {
-    return new MappedRam(RamFile.open(options.path), options.path);
+    return mapped(RamFile.open(options.path), (file) => new MappedRam(file, options.path));
   }
 
   /**
@@ -132,7 +130,7 @@ export class MappedRam implements Ram {
    * files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static anonymous(options: { name: string; size: number; hugetlb?: boolean }): MappedRam {
-    return new MappedRam(RamFile.memory(options));
+    return mapped(RamFile.memory(options), (file) => new MappedRam(file));
   }
 
   /**
@@ -143,10 +141,11 @@ export class MappedRam implements Ram {
    * address space. EMFILE: too many open files.
    */
   static fromFd(fd: number): MappedRam {
-    const file = RamFile.borrow(fd);
-    const ram = new MappedRam(file);
-    file.keep();
-    return ram;
+    return mapped(RamFile.borrow(fd), (file) => {
+      const ram = new MappedRam(file);
+      file.keep();
+      return ram;
+    });
   }
 
   /** Whether there is a file at this path, RAM or not. */
@@ -456,5 +455,15 @@ export class MappedRam implements Ram {
       return;
     }
     this.bytes(pa, length).fill(0);
+  }
+}
+
+/** RAM made of a file, which is closed where that fails. */
+function mapped(file: RamFile, make: (file: RamFile) => MappedRam): MappedRam {
+  try {
+    return make(file);
+  } catch (error) {
+    file.close();
+    throw error;
   }
 }

@@ -49,6 +49,7 @@ export class RamFile implements Disposable {
   #unnamed: UnnamedFile | undefined;
   /** The descriptor that was given to us, while it is not ours. */
   #lender: number | undefined;
+  #isOpen = true;
 
   private constructor(
     fd: number,
@@ -271,8 +272,10 @@ export class RamFile implements Disposable {
     this.#unnamed = undefined;
   }
 
-  /** Closes it. One that was made and not linked is gone; of one that is borrowed, the lender keeps his descriptor. */
+  /** Closes it. One that was made and not linked is gone; of one that is borrowed, the lender keeps his descriptor. Idempotent. */
   close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
     this.#unnamed?.discard();
     this.#unnamed = undefined;
     if (this.#lender !== this.fd) fs.closeSync(this.fd);
