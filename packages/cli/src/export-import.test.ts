@@ -253,7 +253,12 @@ describe('import', () => {
     const small = directory.write('small', 'hello');
     expect((await runHere('import', ram, 'a/2', small)).status).toBe(0);
     const { stdout } = await runHere('import', '--size', '1GiB', ram, 'b/1', small);
-    expect(stdout).toBe(`b/1: 5 B from ${small}; the RAM keeps its size, 16 MiB\n`);
+    expect(stdout).toBe(`b/1: 5 B from ${small}; the RAM is enlarged to 1 GiB\n`);
+    const shrink = await runHere('import', '--size', '16MiB', ram, 'b/2', small);
+    expect([shrink.status, shrink.stdout]).toEqual([1, '']);
+    expect(shrink.stderr).toMatch(
+      /^liveupdate: EINVAL: this RAM has 1073741824 bytes .*cannot be made smaller/,
+    );
     expect((await runHere('import', ram, 'a/3', directory.write('empty', ''))).status).toBe(0);
     const to = join(directory.path, 'to');
     expect((await runHere('export', ram, 'a/1', to)).status).toBe(0);

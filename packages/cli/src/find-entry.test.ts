@@ -105,8 +105,14 @@ test('a raw image needs --entry', async () => {
 
 test('a core of more addresses than can be searched says so', async () => {
   using directory = new Directory();
-  const path = directory.write('core', elfCore([{ pa: 2 ** 45, bytes: new Uint8Array(4096) }]));
+  const path = directory.write('core', elfCore([{ pa: 2 ** 43, bytes: new Uint8Array(4096) }]));
   const { status, stderr } = await runHere('inspect', path);
   expect(status).toBe(1);
   expect(stderr).toMatch(/too much to search.*--entry/);
+  const larger = directory.write('larger', elfCore([{ pa: 2 ** 44, bytes: new Uint8Array(4096) }]));
+  const refused = await runHere('inspect', '--entry', '0x1000,0x2000', larger);
+  expect([refused.status, refused.stderr]).toEqual([
+    1,
+    expect.stringMatching(/^liveupdate: EINVAL: .*up to address 0x100000000000, 16 TiB\n$/),
+  ]);
 });

@@ -14,7 +14,7 @@ import { silent, type Progress } from './progress.ts';
 import { untilTold } from './until-told.ts';
 
 export interface ImportOptions {
-  /** Bytes of RAM, where there is none yet. */
+  /** Bytes of RAM, where there is none yet, or less. */
   readonly size?: number | undefined;
   /** Whether the file gets 2 MiB folios. */
   readonly huge?: boolean | undefined;
@@ -36,7 +36,8 @@ export async function runImport(
   { size, huge = false }: ImportOptions,
 ): Promise<number> {
   const path = to.includes('/') ? to : ramPath(to);
-  const isNew = !fs.existsSync(path);
+  const sizeBefore = fs.statSync(path, { throwIfNoEntry: false })?.size;
+  const isNew = sizeBefore === undefined;
   if (isNew && size === undefined)
     throw new KernelError(
       'ENOENT',
@@ -59,14 +60,14 @@ export async function runImport(
   }
   const origin = from === '-' ? 'standard input' : from;
   const told = `${which.session}/${which.token}: ${formatSize(imported)} from ${origin}`;
-  process.stdout.write(`${told}${aboutRam(machine.ram.size, isNew, size)}\n`);
+  process.stdout.write(`${told}${aboutRam(machine.ram.size, sizeBefore)}\n`);
   return 0;
 }
 
-/** What whoever mistyped a name, or gave a size in vain, should know. */
-function aboutRam(size: number, isNew: boolean, wanted: number | undefined): string {
-  if (isNew) return ` into a new RAM of ${formatSize(size)}`;
-  return wanted === undefined || wanted === size ? '' : `; the RAM keeps its size, ${formatSize(size)}`;
+/** What whoever mistyped a name, or a size, should know. */
+function aboutRam(size: number, before: number | undefined): string {
+  if (before === undefined) return ` into a new RAM of ${formatSize(size)}`;
+  return size > before ? `; the RAM is enlarged to ${formatSize(size)}` : '';
 }
 
 interface Source {

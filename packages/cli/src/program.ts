@@ -109,7 +109,7 @@ ${EXIT_CODES}`;
 const IMPORT_EXAMPLES = `
 <ram> is a RAM file of liveupdate, by path (with a /) or by name, that no
 program owns just now; with --size it is made where there is none, and one that
-is there keeps its size. The file becomes part of the handover that the next
+is smaller is enlarged. The file becomes part of the handover that the next
 owner boots from, beside what is in it already; a file that this owner does not
 retrieve is given up at its own handover.
 <file> is a file on disk, or - for standard input.
@@ -243,7 +243,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .argument('<ram>', 'a RAM file, or the name of a RAM')
     .argument('<session/token>', 'which file it becomes')
     .argument('<file>', 'where from; - for standard input')
-    .option('--size <size>', 'bytes of RAM, where there is none yet', sizeValue('--size'))
+    .option('--size <size>', 'bytes of RAM, where there is none yet or a smaller one', sizeValue('--size'))
     .option('--huge', 'use 2 MiB folios')
     .addHelpText('after', IMPORT_EXAMPLES)
     .action(async (ram: string, which: string, file: string, flags: ImportFlags) => {

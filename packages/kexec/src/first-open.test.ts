@@ -175,7 +175,7 @@ async function together(program: Program, count: number): Promise<string[]> {
   const ended = Array.from({ length: count }, async () => {
     const child = spawn(...program.command(path));
     let out = '';
-    child.stdout?.on('data', (data: Buffer) => (out += data.toString()));
+    child.stdout.on('data', (data: Buffer) => (out += data.toString()));
     const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => {
       child.once('close', (...end) => {
         resolve(end);

@@ -43,7 +43,7 @@ function whatIsLeft(file: RamFile, wanted: number | undefined): BootPage | undef
     if (wanted !== undefined) return undefined;
     throw new KernelError(
       'ENOENT',
-      `${file} is empty, there is no RAM in it yet: give a size (such as 2GiB) to make it`,
+      `${file.what} is empty, there is no RAM in it yet: give a size (such as 2GiB) to make it`,
     );
   }
   const firstPage = file.firstPage();
@@ -52,7 +52,7 @@ function whatIsLeft(file: RamFile, wanted: number | undefined): BootPage | undef
   if (file.isBlank()) return undefined;
   throw new KernelError(
     'EINVAL',
-    `${file} has no boot page, and content behind its first page: it is no RAM of liveupdate, or damaged; if nothing in it is needed, remove it`,
+    `${file.what} has no boot page, and content behind its first page: it is no RAM of liveupdate, or damaged; if nothing in it is needed, remove it`,
   );
 }
 

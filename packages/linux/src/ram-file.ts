@@ -45,7 +45,8 @@ export class RamFile implements Disposable {
   readonly fd: number;
   /** Bytes in the pages that the file system gives and takes: huge ones for hugetlb memory. */
   readonly granule: number;
-  readonly #what: string;
+  /** What it is called in messages. */
+  readonly what: string;
   #unnamed: UnnamedFile | undefined;
   /** The descriptor that was given to us, while it is not ours. */
   #lender: number | undefined;
@@ -59,7 +60,7 @@ export class RamFile implements Disposable {
   ) {
     this.fd = fd;
     this.granule = granule;
-    this.#what = what;
+    this.what = what;
     this.#unnamed = from.unnamed;
     this.#lender = from.lender;
   }
@@ -155,12 +156,7 @@ export class RamFile implements Disposable {
 
   /** Bytes that it has now. */
   get size(): number {
-    return callFs(`looking at ${this.#what}`, () => fs.fstatSync(this.fd)).size;
-  }
-
-  /** What it is called in messages. */
-  toString(): string {
-    return this.#what;
+    return callFs(`looking at ${this.what}`, () => fs.fstatSync(this.fd)).size;
   }
 
   /**
@@ -172,7 +168,7 @@ export class RamFile implements Disposable {
     const has = this.size;
     if (size > MAX_RAM_SIZE) checkRamSize(size);
     if (size < LEAST_PAGES * PAGE_SIZE || size % PAGE_SIZE !== 0 || size > has)
-      throw new KernelError('EINVAL', `${this.#what} has ${has} bytes: it is no RAM; give another`);
+      throw new KernelError('EINVAL', `${this.what} has ${has} bytes: it is no RAM; give another`);
     return size;
   }
 
@@ -183,7 +179,7 @@ export class RamFile implements Disposable {
    * memory has whole huge pages.
    */
   resize(size: number): void {
-    const tried = `giving ${this.#what} ${size} bytes`;
+    const tried = `giving ${this.what} ${size} bytes`;
     const advice =
       this.granule === PAGE_SIZE
         ? ''
@@ -207,7 +203,7 @@ export class RamFile implements Disposable {
   /** Its first page, by read(2): that takes no memory, where a look through a mapping would. Zeros past the end. */
   firstPage(): Uint8Array {
     const page = new Uint8Array(PAGE_SIZE);
-    callFs(`reading ${this.#what}`, () => fs.readSync(this.fd, page, 0, PAGE_SIZE, 0));
+    callFs(`reading ${this.what}`, () => fs.readSync(this.fd, page, 0, PAGE_SIZE, 0));
     return page;
   }
 
@@ -226,7 +222,7 @@ export class RamFile implements Disposable {
     for (const { from, to } of this.#pieces()) {
       for (let at = from; at < to;) {
         const want = Math.min(SEARCH_STEP, to - at);
-        const read = callFs(`reading ${this.#what}`, () => fs.readSync(this.fd, buffer, 0, want, at));
+        const read = callFs(`reading ${this.what}`, () => fs.readSync(this.fd, buffer, 0, want, at));
         if (read === 0) break;
         if (buffer.subarray(0, read).some((byte) => byte !== 0)) return false;
         at += read;
