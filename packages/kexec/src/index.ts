@@ -6,5 +6,7 @@ export {
   type KernelOptions,
   type KernelParts,
 } from './kernel.ts';
-export { Machine, type KexecOptions, type MachineOptions } from './machine.ts';
-export { ramPath, RAM_FD_VARIABLE, type RamSource } from './ram-source.ts';
+export { Machine, type MachineOptions } from './machine.ts';
+export { RAM_FD_VARIABLE } from './inherited-rams.ts';
+export { type KexecOptions } from './next-program.ts';
+export { ramPath, type RamSource } from './ram-source.ts';

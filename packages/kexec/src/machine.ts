@@ -6,21 +6,17 @@
  * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. An owner that dies without either
  * leaves its RAM in the state 'running'.
  */
-import { codeOf, KernelError, PAGE_SIZE, pfnToPhys, Undo } from '@liveupdate/base';
-import {
-  collectChildren,
-  drainOutput,
-  MappedRam,
-  monotonicNow,
-  prepareReplacement,
-  replaceProcess,
-  type RamFile,
-} from '@liveupdate/linux';
+import { codeOf, KernelError, PAGE_SIZE, pfnToPhys, Undo, withSuppressed } from '@liveupdate/base';
+import { collectChildren, drainOutput, MappedRam, replaceProcess, type RamFile } from '@liveupdate/linux';
 import { writeBootPage, type BootPage } from './boot-page.ts';
+import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
+import { adoptPassedRams, passedVariable } from './inherited-rams.ts';
 import { bootKernel, type Kernel, type KernelOptions } from './kernel.ts';
 import { checkOptions } from './machine-options.ts';
+import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
 import { claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
-import { RAM_FD_VARIABLE, type RamSource } from './ram-source.ts';
+import type { RamSource } from './ram-source.ts';
+import { Tenure } from './tenure.ts';
 
 export interface MachineOptions extends RamSource, KernelOptions {
   /**
@@ -33,13 +29,6 @@ export interface MachineOptions extends RamSource, KernelOptions {
    * Memory that they free is not used again. Handlers that write into memory that they were handed spoil it; memfd's does not. Default false.
    */
   readonly keepHandover?: boolean;
-}
-
-export interface KexecOptions {
-  /** Environment of the next generation; default this one's. */
-  readonly env?: Readonly<Record<string, string | undefined>>;
-  /** The program; default the Node that runs now. */
-  readonly file?: string;
 }
 
 /** How often a RAM that others make and remove at the same time is tried. */
@@ -61,22 +50,21 @@ export class Machine {
   /** When everything was ready and the freeze began: from then on the generation before served nobody. The same clock. */
   readonly kexecFrozen: bigint;
   readonly #file: RamFile;
-  /** What the boot page says, where it is not that this generation runs. */
-  #kept: BootPage | undefined;
-  /** Whether it says so until this generation hands over. */
-  readonly #keepsHandover: boolean;
-  #state: 'running' | 'handing-over' | 'closed' = 'running';
+  readonly #tenure: Tenure;
+  /** What the boot page says until this generation owns the RAM. */
+  readonly #kept: BootPage | undefined;
 
   private constructor(
     ram: MappedRam,
-    { path, file }: ClaimedRam,
+    { path, file, as }: ClaimedRam,
     kernel: Kernel,
     page: BootPage,
     origin: 'cold' | 'handover',
     { kept, keepsHandover }: { readonly kept: BootPage | undefined; readonly keepsHandover: boolean },
   ) {
     this.#kept = kept;
-    this.#keepsHandover = keepsHandover;
+    const start = keepsHandover ? 'guest' : kept ? 'trial' : 'owner';
+    this.#tenure = new Tenure({ ram, kernel, path, as, running: page, kept, start });
     this.ram = ram;
     this.#file = file;
     this.path = path;
@@ -102,6 +90,9 @@ export class Machine {
   // eslint-disable-next-line @typescript-eslint/require-await
   static async open(options: MachineOptions): Promise<Machine> {
     checkOptions(options);
+    checkNotReplacing();
+    noteStart();
+    adoptPassedRams();
     collectChildren();
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const machine = Machine.#tryOpen(options);
@@ -133,7 +124,8 @@ export class Machine {
     cutTo(claimed.file, ram.size);
     claimed.keep();
     undo.keep();
-    machine.#ownSoon();
+    addMachine(machine.#tenure);
+    machine.#tenure.ownSoon();
     return machine;
   }
 
@@ -161,7 +153,9 @@ export class Machine {
     const machine = new Machine(ram, claimed, kernel, page, origin, { kept, keepsHandover });
     if (kept) {
       // The tree and map that led here are freed then, too.
-      kernel.pages.holdFreed(() => machine.#own(), kernel.kho.incoming?.structure.length);
+      kernel.pages.holdFreed(() => {
+        machine.#tenure.own();
+      }, kernel.kho.incoming?.structure.length);
       if (!before) writeBootPage(ram, kept);
     } else {
       writeBootPage(ram, page);
@@ -170,85 +164,75 @@ export class Machine {
     return machine;
   }
 
-  /** Becomes the owner once the program has done what it is in a hurry with, and makes ready for the next handover. */
-  #ownSoon(): void {
-    setImmediate(() => {
-      this.#own();
-      prepareReplacement();
-      if (this.#state === 'running') this.kernel.prepare(); // nothing is taken once the handover is sealed
-    }).unref();
-  }
-
-  /** From now on the handover that led here is given up, and its memory used again. */
-  #own(): void {
-    if (!this.#kept || this.#keepsHandover || this.#state !== 'running') return;
-    this.#kept = undefined;
-    this.#writePage('running', this.kexecStart, this.kexecFrozen);
-    this.kernel.pages.releaseHeld();
-    this.kernel.commit();
-  }
-
   /**
    * Replaces this process by the next generation, with the same pid. Everything preserved in a session survives; all else is given back. Does not
    * return; where it throws, everything goes on as before.
+   *
+   * The other machines of this process go along, each as it was preserved: the next generation opens
+   * them as it opens this one. Children stay its children and are collected when they end.
    *
    * First RAM is taken out of the page tables, step by step, at most 60 ms per GiB in use: events are
    * still served and sessions may still change. Then, with the files frozen, begins the time in which
    * nothing is served; `kexecFrozen` tells the next generation when.
    *
    * @param argv arguments after the program: script and its arguments. Default: those of this process.
-   * @throws KernelError EBUSY: a handover is on its way already. EBADF: closed. ENOMEM: what is preserved leaves the next generation no memory to
-   * boot. What a handler's freeze threw. ENOENT, EACCES: no such program; ENOENT also where the file of the RAM was removed.
+   * @throws KernelError EBUSY: a handover is on its way already, of this machine or of one that would go
+   * along. EBADF: closed; or a descriptor of keepFds is not open. ENOMEM: what is preserved leaves the next
+   * generation no memory to boot. What a handler's freeze threw. ENOENT: the file of a RAM, or the working
+   * directory, was removed. EPERM: called from a worker thread. EOPNOTSUPP: a worker of node:cluster.
+   * EINVAL: no such options; or Node was started with a path that was relative to another working
+   * directory. ENOENT, EACCES, ENOEXEC, ETXTBSY, E2BIG, ELOOP and others: the kernel refuses the program,
+   * see `replaceProcess` of @liveupdate/linux. It is always the first cause that is thrown; what handlers
+   * threw on the way back is attached (`suppressedBy` of @liveupdate/base).
    */
   async kexec(argv?: readonly string[], options: KexecOptions = {}): Promise<never> {
-    await this.#seal();
+    const program = nextProgram(argv, options);
+    const handover = await Handover.seal(this.#tenure, { isTogether: true });
     try {
       await drainOutput();
-      const file = options.file ?? process.execPath;
+      const { rams } = handover;
       return replaceProcess({
-        file,
-        args: [file, ...(argv ?? [...process.execArgv, ...process.argv.slice(1)])],
-        env: { ...(options.env ?? process.env), [RAM_FD_VARIABLE]: String(this.ram.fd) },
-        keepFds: [this.ram.fd],
+        ...program,
+        env: { ...program.env, ...passedVariable(rams) },
+        keepFds: [...program.keepFds, ...rams.map(({ fd }) => fd)],
       });
     } catch (error) {
-      if (this.#kept) writeBootPage(this.ram, this.#kept);
-      else this.#writePage('running');
-      await this.kernel.luo.cancelReboot();
-      this.#state = 'running';
-      this.#ownSoon();
-      throw error;
+      throw withSuppressed(error, await handover.callOff());
     }
   }
 
   /**
    * Hands over and lets go of the RAM: whoever opens it next continues. The process should exit soon. RAM without a name ends with its last
-   * descriptor: use kexec() there.
+   * descriptor: use kexec() there. RAM that was opened by a descriptor goes on where somebody else keeps
+   * one, as a service manager does.
    *
    * @throws KernelError EBUSY, EBADF, ENOMEM, ENOENT: as kexec. EINVAL: the RAM has no name. What a handler's freeze threw. Then nothing has changed.
    */
   async handOver(): Promise<void> {
-    if (this.path === undefined)
+    const { path, as } = this.#tenure.passed;
+    if (path === undefined && as === undefined)
       throw new KernelError(
         'EINVAL',
         'this RAM has no name by which another process could open it: use kexec()',
       );
-    await this.#seal();
-    this.#state = 'closed';
+    await Handover.seal(this.#tenure, { isTogether: false });
     const { pages, ram } = { pages: this.kernel.pages, ram: this.ram };
-    // Nobody may come for long: what is free costs nothing until then.
-    pages.forEachFreeRun((pfn, count) => {
-      ram.discard(pfnToPhys(pfn), count * PAGE_SIZE);
-    });
-    ram.close();
+    try {
+      // Nobody may come for long: what is free costs nothing until then.
+      pages.forEachFreeRun((pfn, count) => {
+        ram.discard(pfnToPhys(pfn), count * PAGE_SIZE);
+      });
+    } catch {
+      // It is handed over all the same, and costs what it costs.
+    }
+    this.#end();
   }
 
   /** Gives up all that the machine holds, without a handover: whoever opens the RAM next finds it empty. A second call does nothing. */
   close(): void {
-    if (this.#state === 'closed') return;
-    this.#writePage('empty');
-    this.#state = 'closed';
-    this.ram.close();
+    if (this.#isClosed) return;
+    this.#tenure.leaveEmpty();
+    this.#end();
   }
 
   /**
@@ -257,12 +241,11 @@ export class Machine {
    * @throws KernelError EINVAL: it was opened without: what it was handed is gone already
    */
   abandon(): void {
-    if (!this.#keepsHandover)
+    if (this.#tenure.state.tenure !== 'guest')
       throw new KernelError('EINVAL', 'what this machine was handed is gone: open it with keepHandover');
-    if (this.#state === 'closed') return;
-    this.#state = 'closed';
+    if (this.#isClosed) return;
     if (this.#kept) cutTo(this.#file, this.#kept.ramSize); // it was to be enlarged
-    this.ram.close();
+    this.#end();
   }
 
   /** Ends the machine and removes its RAM file; one that somebody else put in its place is left alone. */
@@ -273,61 +256,14 @@ export class Machine {
     this.close();
   }
 
-  /** Freezes everything, writes the records, seals the boot page. */
-  async #seal(): Promise<void> {
-    this.#checkOpen();
-    if (this.#state === 'handing-over') throw new KernelError('EBUSY', 'the handover is on its way');
-    if (this.path !== undefined && !MappedRam.isOpenOn(this.ram.fd, this.path))
-      throw new KernelError(
-        'ENOENT',
-        `${this.path} was removed, or replaced by another: the next owner would not find what is handed over`,
-      );
-    this.#state = 'handing-over';
-    const start = monotonicNow();
-    let frozen: bigint;
-    try {
-      await this.#dropPageTables();
-      this.#checkOpen();
-      this.kernel.kho.checkRoomForNext();
-      frozen = monotonicNow();
-      await this.kernel.luo.reboot();
-    } catch (error) {
-      if (!this.#isClosed) {
-        this.#state = 'running';
-        this.#ownSoon();
-      }
-      throw error;
-    }
-    this.#writePage('handed-over', start, frozen);
+  #end(): void {
+    this.#tenure.state.take('close');
+    removeMachine(this.#tenure);
+    this.ram.close();
   }
 
-  /** A question of its own, because close() may come in between wherever something is awaited. */
   get #isClosed(): boolean {
-    return this.#state === 'closed';
-  }
-
-  #checkOpen(): void {
-    if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');
-  }
-
-  /**
-   * Does ahead what the end of this process does anyhow: RAM leaves the page tables, for 50 ms per GiB. Here it is done in small steps, and
-   * between them everything goes on; at the end nobody would be served.
-   */
-  async #dropPageTables(): Promise<void> {
-    for (const step of this.ram.dropPageTables()) await new Promise((resolve) => setImmediate(resolve, step));
-  }
-
-  #writePage(state: BootPage['state'], kexecStart = 0n, kexecFrozen = 0n): void {
-    writeBootPage(this.ram, {
-      state,
-      ramSize: this.ram.size,
-      generation: this.generation,
-      entry: state === 'handed-over' ? this.kernel.kho.entry : NO_ENTRY,
-      kexecStart,
-      kexecFrozen,
-      ownerPid: process.pid,
-    });
+    return this.#tenure.state.isClosed;
   }
 }
 

@@ -1,11 +1,9 @@
 /** Where a machine's RAM comes from: a name in /dev/shm, a path, a descriptor, or memory without a name that passes from process to process. */
 import { resolve } from 'node:path';
 import { codeOf, KernelError, parseSize } from '@liveupdate/base';
-import { inheritedFd, RamFile } from '@liveupdate/linux';
+import { RamFile } from '@liveupdate/linux';
 import { checkRamSize } from '@liveupdate/mm';
-
-/** Environment variable by which a replaced process learns the descriptor of its RAM. */
-export const RAM_FD_VARIABLE = 'LIVEUPDATE_RAM_FD';
+import { claimPassed, findPassed, type PassedRam } from './inherited-rams.ts';
 
 export interface RamSource {
   /** RAM in /dev/shm, under this name. */
@@ -22,6 +20,8 @@ export interface RamSource {
    */
   readonly size?: number | string;
 }
+
+const fs = process.getBuiltinModule('node:fs');
 
 const MAX_NAME = 200;
 
@@ -51,26 +51,35 @@ export interface FoundRam {
   readonly isNew: boolean;
   /** The size that was asked for, in bytes. */
   readonly wanted: number | undefined;
+  /** The descriptor by which it was asked for. */
+  readonly as: number | undefined;
   /** The machine runs: the descriptor is its own from now on. */
   keep(): void;
 }
 
-/**
- * The inherited descriptor, where it is the RAM that is asked for. Kept, it is used up: child processes do not see it.
- */
-function inherited(path: string | undefined): { file: RamFile; keep: () => void } | undefined {
-  const fd = inheritedFd(RAM_FD_VARIABLE);
-  if (fd === undefined) return undefined;
-  const file = RamFile.borrow(fd);
-  if (path !== undefined && !file.isAt(path)) {
-    file.close();
-    return undefined;
-  }
+type Kept = [file: RamFile, isNew: false, keep: () => void];
+
+/** A RAM of the generation before: its descriptor carries the lock. Not kept, it waits on. */
+function passedFile(passed: PassedRam, given: number | undefined): Kept {
+  const file = RamFile.borrow(passed.fd);
   const keep = (): void => {
     file.keep();
-    Reflect.deleteProperty(process.env, RAM_FD_VARIABLE);
+    claimPassed(passed);
+    if (given !== undefined && passed.as !== given) fs.closeSync(given);
   };
-  return { file, keep };
+  return [file, false, keep];
+}
+
+/**
+ * A file on a descriptor that somebody gave us: opened anew, for a lock is its open file description's,
+ * and who else has that one would have the lock too.
+ */
+function givenFile(fd: number): Kept {
+  const file = RamFile.reopen(fd);
+  const keep = (): void => {
+    file.keep();
+  };
+  return [file, false, keep];
 }
 
 function wantedSize({ size }: RamSource): number | undefined {
@@ -100,17 +109,13 @@ export function findRam(source: RamSource): FoundRam {
   if (given.length > 1) throw new KernelError('EINVAL', 'give one of name, path and fd');
   const wanted = wantedSize(source);
   const path = pathOf(source);
+  const { fd: as } = source;
   const found = (file: RamFile, isNew: boolean, keep = (): void => undefined): FoundRam => {
-    return { file, path, isNew, wanted, keep };
+    return { file, path, isNew, wanted, as, keep };
   };
-  if (source.fd !== undefined) {
-    const file = RamFile.borrow(source.fd);
-    return found(file, false, () => {
-      file.keep();
-    });
-  }
-  const own = inherited(path);
-  if (own) return found(own.file, false, own.keep);
+  const passed = findPassed({ path, fd: as });
+  if (passed) return found(...passedFile(passed, as));
+  if (as !== undefined) return found(...givenFile(as));
   if (path === undefined) {
     if (wanted === undefined)
       throw new KernelError('EINVAL', "give the RAM's name, path or fd, or a size for one without a name");

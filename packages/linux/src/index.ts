@@ -1,13 +1,13 @@
 export { collectChildren } from './children.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
-export { eventfd, pollNow } from './libc.ts';
+export { eventfd, isMainThread, isOpen, pollNow, setClosesOnExec } from './libc.ts';
 export { isLockedByOther, tryLock, unlock } from './locks.ts';
 export { MappedRam } from './mapped-ram.ts';
 export { Memfd, type MemfdMapping } from './memfd.ts';
 export { passedFds } from './passed-fds.ts';
 export {
   BEFORE_REPLACE_EVENT,
-  checkReplaceable,
+  checkReplacement,
   drainOutput,
   inheritedFd,
   monotonicNow,

@@ -52,14 +52,12 @@ const STANDARD_FDS = [0, 1, 2] as const;
  * EOPNOTSUPP: not Linux on x64 or arm64. What a listener for BEFORE_REPLACE_EVENT throws.
  */
 export function replaceProcess(options: ReplaceOptions): never {
+  checkReplacement(options);
+  if (options.discardOutput !== true) checkOutput();
   const file = options.file ?? process.execPath;
   const env = definedEntries(options.env ?? process.env);
-  checkReplaceable();
-  checkStrings(file, options.args, env);
-  checkWholeProgram(file);
-  if (options.discardOutput !== true) checkOutput();
   const kept = [...STANDARD_FDS.filter((fd) => isOpen(fd)), ...(options.keepFds ?? [])];
-  const changed = kept.filter((fd) => closesOnExec(fd)); // EBADF comes from here, before anything is changed
+  const changed = kept.filter((fd) => closesOnExec(fd));
   try {
     for (const fd of changed) setClosesOnExec(fd, false);
     // Where the program keeps compiled code on disk, Node would write it at an exit that does not come.
@@ -74,15 +72,21 @@ export function replaceProcess(options: ReplaceOptions): never {
 }
 
 /**
- * Checks what would keep any replacement from this thread.
+ * Checks ahead what `replaceProcess` checks, but for output that waits: what the kernel thinks of the
+ * program is known only then.
  *
- * @throws KernelError EPERM: called from a worker thread. EOPNOTSUPP: not Linux on x64 or arm64
+ * @throws KernelError EPERM, EBADF, EINVAL, ENOEXEC, EOPNOTSUPP: as replaceProcess
  */
-export function checkReplaceable(): void {
-  if (isMainThread()) return;
-  const why =
-    'a worker thread cannot replace the process: post a message to the main thread, and do it there';
-  throw new KernelError('EPERM', why);
+export function checkReplacement(options: ReplaceOptions): void {
+  const { file = process.execPath, args, env = process.env, keepFds = [] } = options;
+  if (!isMainThread()) {
+    const why =
+      'a worker thread cannot replace the process: post a message to the main thread, and do it there';
+    throw new KernelError('EPERM', why);
+  }
+  checkStrings(file, args, definedEntries(env));
+  checkWholeProgram(file);
+  for (const fd of keepFds) closesOnExec(fd); // EBADF comes from here
 }
 
 /**

@@ -145,6 +145,18 @@ export class RamFile implements Disposable {
     return new RamFile(fd < LEAST_FD ? duplicateFrom(fd, LEAST_FD) : fd, what, granule, { lender: fd });
   }
 
+  /**
+   * The same, but opened anew: with a file description of its own, and so with a lock that whoever else
+   * has the descriptor does not share. `keep` closes the one that was given.
+   *
+   * @throws KernelError as borrow
+   */
+  static reopen(fd: number): RamFile {
+    const what = `descriptor ${fd}`;
+    const granule = checkOwner(fd, what);
+    return new RamFile(reopenRamFile(fd), what, granule, { lender: fd });
+  }
+
   /** Takes over a borrowed descriptor: it becomes close-on-exec, and one below 64 is exchanged for a higher one. */
   keep(): void {
     const lender = this.#lender;

@@ -1,0 +1,122 @@
+/**
+ * A handover of one machine, or of all machines of this process at once: exec replaces them all, so a
+ * kexec of one takes the others along, each as it was preserved. Either all of them are sealed, or
+ * none: what fails is called off in reverse.
+ */
+import { KernelError, withSuppressed } from '@liveupdate/base';
+import { monotonicNow } from '@liveupdate/linux';
+import { claimPassed, waitingRams, type PassedRam } from './inherited-rams.ts';
+import type { Tenure } from './tenure.ts';
+
+/** The machines of this process: it is what exec ends. */
+const machines = new Set<Tenure>();
+
+/** Whether they are being frozen for an exec. */
+let isReplacing = false;
+
+/** A machine runs in this process from now on. */
+export function addMachine(tenure: Tenure): void {
+  machines.add(tenure);
+  const here = tenure.passed.fd;
+  for (const ram of waitingRams()) if (ram.fd === here) claimPassed(ram);
+}
+
+/** It does no longer. */
+export function removeMachine(tenure: Tenure): void {
+  machines.delete(tenure);
+}
+
+/** @throws KernelError EBUSY: this process is being replaced, and what is opened now would be lost */
+export function checkNotReplacing(): void {
+  if (isReplacing)
+    throw new KernelError('EBUSY', 'this process is being replaced: open it in the next generation');
+}
+
+/** A sealed handover, or one that fails on the way. */
+export class Handover {
+  readonly #asked: Tenure;
+  readonly #parties: Tenure[] = [];
+  readonly #isTogether: boolean;
+  /** Whether it is this one that keeps others from being opened. */
+  #isReplacing = false;
+
+  /** @param isTogether whether all machines of this process go along */
+  private constructor(asked: Tenure, isTogether: boolean) {
+    this.#asked = asked;
+    this.#isTogether = isTogether;
+  }
+
+  /**
+   * Seals a machine, and those that go along.
+   *
+   * @throws KernelError EBADF: closed. EBUSY: a handover of it, or of one that goes along, is on its way.
+   * ENOENT, ENOMEM: as Tenure has them. What a handler's freeze threw. Then everything goes on, and what was
+   * thrown on the way back is attached.
+   */
+  static async seal(asked: Tenure, { isTogether }: { readonly isTogether: boolean }): Promise<Handover> {
+    const handover = new Handover(asked, isTogether);
+    const start = monotonicNow();
+    try {
+      await handover.#prepare();
+      const frozen = monotonicNow();
+      for (const tenure of handover.#parties) await handover.#seal(tenure, start, frozen);
+      return handover;
+    } catch (error) {
+      throw withSuppressed(error, await handover.callOff());
+    }
+  }
+
+  /** The RAMs that the next generation of this process gets. */
+  get rams(): PassedRam[] {
+    return [...this.#open().map(({ passed }) => passed), ...waitingRams()];
+  }
+
+  /**
+   * Takes everything back, last first. Everything goes on.
+   *
+   * @returns everything that was thrown on the way
+   */
+  async callOff(): Promise<unknown[]> {
+    const errors: unknown[] = [];
+    for (const tenure of this.#parties.toReversed()) errors.push(...(await tenure.callOff()));
+    if (this.#isReplacing) isReplacing = false;
+    return errors;
+  }
+
+  /** Begins with each, those too that are opened meanwhile. Until its end everything is still served. */
+  async #prepare(): Promise<void> {
+    this.#begin(this.#asked);
+    for (let done = 0; ;) {
+      if (this.#isTogether)
+        for (const other of machines) if (!this.#parties.includes(other)) this.#begin(other);
+      if (done === this.#parties.length) break;
+      for (; done < this.#parties.length; done++) await this.#parties[done].dropPageTables();
+    }
+    this.#isReplacing = this.#isTogether;
+    if (this.#isReplacing) isReplacing = true;
+  }
+
+  async #seal(tenure: Tenure, start: bigint, frozen: bigint): Promise<void> {
+    try {
+      await tenure.seal(start, frozen);
+    } catch (error) {
+      if (tenure === this.#asked || !tenure.state.isClosed) throw error; // one that was closed just stays here
+    }
+  }
+
+  #begin(tenure: Tenure): void {
+    try {
+      tenure.begin();
+    } catch (cause) {
+      if (tenure === this.#asked || !(cause instanceof KernelError)) throw cause;
+      throw new KernelError(cause.code, `${tenure.title} cannot go along: ${cause.message}`, { cause });
+    }
+    this.#parties.push(tenure);
+  }
+
+  /** Those that were not closed meanwhile; the one that was asked for must not be. */
+  #open(): Tenure[] {
+    if (this.#asked.state.isClosed) throw new KernelError('EBADF', 'this machine is closed');
+    return this.#parties.filter(({ state }) => !state.isClosed);
+  }
+}

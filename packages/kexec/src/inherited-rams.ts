@@ -1,0 +1,107 @@
+/**
+ * RAMs that the generation before passed on by their descriptors, in one environment variable that
+ * tells of each which it is. All are taken over by the first `Machine.open`: from then on no child
+ * process gets them. Each waits, locked as it came, until the open that asks for it, or for the next
+ * generation.
+ */
+import { KernelError } from '@liveupdate/base';
+import { isMainThread, isOpen, MappedRam, setClosesOnExec } from '@liveupdate/linux';
+
+const fs = process.getBuiltinModule('node:fs');
+
+/** Environment variable by which a replaced process learns the descriptors of its RAMs. */
+export const RAM_FD_VARIABLE = 'LIVEUPDATE_RAM_FD';
+
+/** A RAM on its way from one generation to the next. */
+export interface PassedRam {
+  readonly fd: number;
+  /** Where it can be opened by others. */
+  readonly path?: string | undefined;
+  /** The descriptor by which it was opened first: who passes that number means this RAM. */
+  readonly as?: number | undefined;
+}
+
+/** What the generation before passed on and nobody has asked for yet: the descriptors are the process's. */
+const waiting: PassedRam[] = [];
+
+/** The variable that tells of `rams`. */
+export function passedVariable(rams: readonly PassedRam[]): Record<string, string> {
+  return { [RAM_FD_VARIABLE]: JSON.stringify(rams) };
+}
+
+/**
+ * Takes over what was passed on. A second call does nothing.
+ *
+ * @throws KernelError EINVAL: the variable is another program's. EBADF: no such descriptor is open
+ */
+export function adoptPassedRams(env: Record<string, string | undefined> = process.env): void {
+  const text = env[RAM_FD_VARIABLE];
+  if (text === undefined || text === '') return;
+  const rams = parsePassed(text);
+  if (!isMainThread()) return; // worker threads have copies of the environment, and no part in a kexec
+  for (const { fd } of rams) {
+    if (isOpen(fd)) continue;
+    const what = `${RAM_FD_VARIABLE} names descriptor ${fd}, which is not open`;
+    throw new KernelError('EBADF', `${what}: unset it, if it came from another process`);
+  }
+  for (const { fd } of rams) setClosesOnExec(fd, true);
+  Reflect.deleteProperty(env, RAM_FD_VARIABLE);
+  waiting.push(...rams);
+}
+
+/** What nobody has asked for yet. */
+export function waitingRams(): readonly PassedRam[] {
+  return waiting;
+}
+
+/** The RAM is somebody's now, who has its descriptor. */
+export function claimPassed(ram: PassedRam): void {
+  const at = waiting.indexOf(ram);
+  if (at >= 0) waiting.splice(at, 1);
+}
+
+/**
+ * The RAM among those that wait that is asked for: by the file at a path, by the descriptor that it
+ * was opened by, or without either the first that has neither.
+ */
+export function findPassed({
+  path,
+  fd,
+}: {
+  path: string | undefined;
+  fd: number | undefined;
+}): PassedRam | undefined {
+  if (path !== undefined) return waiting.find((ram) => MappedRam.isOpenOn(ram.fd, path));
+  if (fd === undefined) return waiting.find((ram) => ram.path === undefined && ram.as === undefined);
+  return waiting.find((ram) => ram.as === fd) ?? waiting.find((ram) => isSameFile(ram.fd, fd));
+}
+
+/** False where one of them is not open. */
+function isSameFile(one: number, other: number): boolean {
+  if (!isOpen(other)) return false;
+  const [a, b] = [fs.fstatSync(one), fs.fstatSync(other)];
+  return a.dev === b.dev && a.ino === b.ino;
+}
+
+/** Versions before this one passed a number alone. */
+function parsePassed(text: string): PassedRam[] {
+  if (/^\d{1,9}$/.test(text)) return [{ fd: Number(text) }];
+  let rams: unknown;
+  try {
+    rams = JSON.parse(text);
+  } catch {
+    rams = undefined;
+  }
+  if (Array.isArray(rams) && rams.every(isPassedRam)) return rams;
+  throw new KernelError(
+    'EINVAL',
+    `${RAM_FD_VARIABLE}='${text.slice(0, 100)}' tells of no descriptors: unset it`,
+  );
+}
+
+function isPassedRam(ram: unknown): ram is PassedRam {
+  if (typeof ram !== 'object' || ram === null) return false;
+  const { fd, path, as } = ram as { fd?: unknown; path?: unknown; as?: unknown };
+  const isFd = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
+  return isFd(fd) && (path === undefined || typeof path === 'string') && (as === undefined || isFd(as));
+}

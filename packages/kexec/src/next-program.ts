@@ -1,0 +1,153 @@
+/**
+ * The program that a kexec starts, and what would keep it from being the next generation: everything
+ * that can be known is refused before anything is sealed.
+ *
+ * What is started is what the paths name at that moment. So behind a symbolic link that is switched
+ * between two releases (`node /srv/current/app.js`) a kexec starts the new one.
+ */
+import { isAbsolute, resolve } from 'node:path';
+import { codeOf, KernelError } from '@liveupdate/base';
+import { checkReplacement, passedFds, type ReplaceOptions } from '@liveupdate/linux';
+
+export interface KexecOptions {
+  /** Environment of the next generation; default this one's. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /**
+   * The program; default the Node that runs now, by the path by which it was started where that still
+   * was this one when the first machine was opened: behind a symbolic link, what that names now.
+   */
+  readonly file?: string;
+  /**
+   * Open descriptors that the next generation gets, under the same numbers: listening sockets, pipes.
+   * What systemd passed (LISTEN_FDS) goes along without being named. Each generation names its own:
+   * Node sets close-on-exec on descriptors that it was started with.
+   */
+  readonly keepFds?: readonly number[];
+}
+
+const fs = process.getBuiltinModule('node:fs');
+
+/** The working directory that relative paths on Node's command line meant; undefined where it was removed. */
+const STARTED_IN = workingDirectory();
+
+const OPTIONS: readonly (keyof KexecOptions)[] = ['env', 'file', 'keepFds'];
+
+/** Options of Node whose value is a path, or a module that is looked for from the working directory. */
+const PATH_OPTION =
+  /^(?:-r|--(?:require|import|loader|experimental-loader|env-file|env-file-if-exists|experimental-config-file|openssl-config|icu-data-dir|experimental-sea-config|trace-require-module|localstorage-file))$/;
+
+let nodePath: string | undefined;
+
+/** Notes, as early as possible, what may be another thing later: how this Node was named, and what systemd passed. */
+export function noteStart(): void {
+  passedFds();
+  nodePath ??= nodeByItsName();
+}
+
+/**
+ * What to replace this process by.
+ *
+ * @param argv arguments after the program; default those of this process
+ * @throws KernelError EPERM: called from a worker thread. EOPNOTSUPP: this is a worker of node:cluster.
+ * EINVAL: options that are none, a NUL in a string, or Node was started with paths that were relative
+ * to another working directory. ENOENT: the working directory was removed. ENOEXEC: the program is cut
+ * short. EBADF: a descriptor to keep is not open
+ */
+export function nextProgram(
+  argv: readonly string[] | undefined,
+  options: KexecOptions,
+): Required<ReplaceOptions> {
+  checkKinds(argv, options);
+  checkCluster();
+  const file = options.file ?? nodePath ?? process.execPath;
+  const env = { ...(options.env ?? process.env) };
+  checkDirectory(argv === undefined ? process.execArgv : [], env['NODE_OPTIONS']);
+  const args = [file, ...(argv ?? [...process.execArgv, ...process.argv.slice(1)])];
+  const listening = env['LISTEN_PID'] === String(process.pid) ? passedFds() : [];
+  const keepFds = [...new Set([...(options.keepFds ?? []), ...listening])];
+  const program = { file, args, env, keepFds, discardOutput: false };
+  checkReplacement(program);
+  return program;
+}
+
+function checkKinds(argv: unknown, options: unknown): void {
+  const areStrings = (list: unknown): boolean =>
+    Array.isArray(list) && list.every((text) => typeof text === 'string');
+  if (argv !== undefined && !areStrings(argv))
+    throw new KernelError('EINVAL', 'the arguments of the next generation are an array of strings');
+  if (typeof options !== 'object' || options === null)
+    throw new KernelError('EINVAL', 'the options of kexec are an object');
+  const { env, file, keepFds } = options as { env?: unknown; file?: unknown; keepFds?: unknown };
+  const unknown = Object.keys(options).find((name) => !(OPTIONS as readonly string[]).includes(name));
+  if (unknown !== undefined)
+    throw new KernelError('EINVAL', `kexec has no option '${unknown}': it has ${OPTIONS.join(', ')}`);
+  if (file !== undefined && (typeof file !== 'string' || file === ''))
+    throw new KernelError('EINVAL', 'file is the path of a program');
+  if (env !== undefined && (typeof env !== 'object' || env === null || !Object.values(env).every(isValue)))
+    throw new KernelError('EINVAL', 'env is an object of strings');
+  if (keepFds === undefined) return;
+  if (!Array.isArray(keepFds) || !keepFds.every((fd) => Number.isInteger(fd) && (fd as number) >= 0))
+    throw new KernelError('EINVAL', 'keepFds is an array of descriptors');
+}
+
+function isValue(value: unknown): boolean {
+  return value === undefined || typeof value === 'string';
+}
+
+/** A worker would not know that it is one, and become a primary that starts workers of its own. */
+function checkCluster(): void {
+  if (process.send === undefined) return; // without a channel there is no cluster: it is not loaded
+  const cluster: unknown = process.getBuiltinModule('node:cluster');
+  if (!(cluster as { readonly isWorker: boolean }).isWorker) return;
+  throw new KernelError(
+    'EOPNOTSUPP',
+    'this is a worker of node:cluster (or of pm2 in cluster mode), whose place in it does not go through exec: await machine.handOver() and process.exit(), and let the primary start the next worker; or run it as a process of its own (pm2: exec_mode fork)',
+  );
+}
+
+/** Node would resolve relative paths anew, and does not even start in a directory that is gone. */
+function checkDirectory(execArgv: readonly string[], nodeOptions: string | undefined): void {
+  const here = workingDirectory();
+  if (here === undefined)
+    throw new KernelError(
+      'ENOENT',
+      'the working directory was removed, and Node does not start there: process.chdir() to one that exists',
+    );
+  if (here === STARTED_IN) return;
+  const found = relativeOption(execArgv) ?? relativeOption((nodeOptions ?? '').split(/ +/));
+  if (found === undefined) return;
+  const why = `Node was started with '${found}' in ${STARTED_IN ?? 'a directory that is gone'}, and would look for it in ${here}`;
+  throw new KernelError('EINVAL', `${why}: start it with an absolute path, or process.chdir() back first`);
+}
+
+/** The first option whose value depends on the working directory. */
+function relativeOption(words: readonly string[]): string | undefined {
+  for (const [i, word] of words.entries()) {
+    const at = word.indexOf('=');
+    const [name, value] = at < 0 ? [word, words.at(i + 1) ?? ''] : [word.slice(0, at), word.slice(at + 1)];
+    if (PATH_OPTION.test(name) && !isAbsolute(value) && !/^(?:file|node|data|https?):/.test(value))
+      return at < 0 ? `${name} ${value}` : word;
+  }
+  return undefined;
+}
+
+function workingDirectory(): string | undefined {
+  try {
+    return process.cwd();
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The path by which this Node was started, where it leads to it: a symbolic link may name another one later. */
+function nodeByItsName(): string {
+  const { argv0, execPath } = process;
+  if (!argv0.includes('/') || STARTED_IN === undefined) return execPath;
+  const named = resolve(STARTED_IN, argv0);
+  try {
+    return fs.realpathSync.native(named) === execPath ? named : execPath;
+  } catch {
+    return execPath;
+  }
+}

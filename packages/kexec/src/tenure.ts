@@ -1,0 +1,157 @@
+/**
+ * What one generation does with its RAM from the day it boots: it becomes the owner, seals a handover,
+ * calls one off, lets go. What the boot page says follows from its state (machine-state.ts).
+ *
+ * Always: whatever fails on the way to a handover, and whatever fails while that is called off, it
+ * runs again afterwards, unless it was closed.
+ */
+import { KernelError, suppressedBy } from '@liveupdate/base';
+import { MappedRam, prepareReplacement } from '@liveupdate/linux';
+import { writeBootPage, type BootPage } from './boot-page.ts';
+import type { PassedRam } from './inherited-rams.ts';
+import type { Kernel } from './kernel.ts';
+import { MachineState, type RunningState } from './machine-state.ts';
+
+const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
+
+export interface TenureInit {
+  readonly ram: MappedRam;
+  readonly kernel: Kernel;
+  readonly path: string | undefined;
+  /** The descriptor by which the RAM was opened. */
+  readonly as: number | undefined;
+  /** What the boot page says while this generation owns the RAM. */
+  readonly running: BootPage;
+  /** What it says until then. */
+  readonly kept: BootPage | undefined;
+  readonly start: RunningState;
+}
+
+export class Tenure {
+  readonly state: MachineState;
+  readonly #init: TenureInit;
+
+  constructor(init: TenureInit) {
+    this.#init = init;
+    this.state = new MachineState(init.start);
+  }
+
+  /** What the RAM is called in messages. */
+  get title(): string {
+    const { path, as } = this.#init;
+    return path ?? (as === undefined ? 'a RAM without a name' : `the RAM of descriptor ${as}`);
+  }
+
+  /** What the next generation of this process is told of the RAM. */
+  get passed(): PassedRam {
+    const { ram, path, as } = this.#init;
+    return { fd: ram.fd, path, as };
+  }
+
+  /** Becomes the owner once the program has done what it is in a hurry with, and makes ready for the next handover. */
+  ownSoon(): void {
+    setImmediate(() => {
+      this.own();
+      if (!this.state.isRunning) return; // nothing is taken once a handover is sealed
+      prepareReplacement();
+      this.#init.kernel.prepare();
+    }).unref();
+  }
+
+  /** From now on the handover that led here is given up, and its memory used again. */
+  own(): void {
+    if (!this.state.can('own')) return;
+    const { ram, running, kernel } = this.#init;
+    this.state.take('own');
+    writeBootPage(ram, running);
+    kernel.pages.releaseHeld();
+    kernel.commit();
+  }
+
+  /**
+   * A handover begins: from here on it is this one or none.
+   *
+   * @throws KernelError EBADF: closed. EBUSY: one is on its way already. ENOENT: the file of the RAM was removed
+   */
+  begin(): void {
+    if (this.state.isRunning) this.#checkThere();
+    this.state.take('begin');
+  }
+
+  /**
+   * Does ahead what the end of this process does anyhow: RAM leaves the page tables, for at most 60 ms
+   * per GiB. Here it is done in small steps, and between them everything goes on; at the end nobody
+   * would be served.
+   */
+  async dropPageTables(): Promise<void> {
+    const steps = this.#init.ram.dropPageTables();
+    while (!this.state.isClosed && steps.next().done !== true)
+      await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /**
+   * Freezes everything, writes the records, seals the boot page.
+   *
+   * @throws KernelError EBADF: closed. ENOENT: the file of the RAM was removed. ENOMEM: the next generation would have no memory to boot. What a
+   * handler's freeze threw
+   */
+  async seal(kexecStart: bigint, kexecFrozen: bigint): Promise<void> {
+    const { ram, kernel, running } = this.#init;
+    this.state.take('freeze');
+    this.#checkThere();
+    kernel.kho.checkRoomForNext();
+    await kernel.luo.reboot();
+    if (!this.state.isClosed)
+      writeBootPage(ram, {
+        ...running,
+        state: 'handed-over',
+        entry: kernel.kho.entry,
+        kexecStart,
+        kexecFrozen,
+      });
+    this.state.take('seal');
+  }
+
+  /**
+   * The handover does not come about: what of it was done is taken back, and everything goes on.
+   *
+   * @returns everything that was thrown on the way
+   */
+  async callOff(): Promise<unknown[]> {
+    const { ram, kernel, running, kept } = this.#init;
+    const errors: unknown[] = [];
+    if (this.state.can('thaw')) {
+      this.state.take('thaw');
+      if (kernel.luo.state === 'handed-over') {
+        try {
+          writeBootPage(ram, this.state.tenure === 'owner' ? running : (kept ?? running));
+        } catch (error) {
+          errors.push(error);
+        }
+        try {
+          await kernel.luo.cancelReboot();
+        } catch (error) {
+          errors.push(error, ...suppressedBy(error));
+        }
+      }
+    }
+    if (this.state.can('resume')) {
+      this.state.take('resume');
+      this.ownSoon();
+    }
+    return errors;
+  }
+
+  #checkThere(): void {
+    const { ram, path } = this.#init;
+    if (path === undefined || MappedRam.isOpenOn(ram.fd, path)) return;
+    const why = 'the next owner would not find what is handed over';
+    throw new KernelError('ENOENT', `${path} was removed, or replaced by another: ${why}`);
+  }
+
+  /** Gives up what is in the RAM: the next owner finds it empty. */
+  leaveEmpty(): void {
+    const { ram, running } = this.#init;
+    writeBootPage(ram, { ...running, state: 'empty', entry: NO_ENTRY });
+  }
+}
