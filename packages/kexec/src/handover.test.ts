@@ -36,7 +36,9 @@ class Faults {
   }
 }
 
-class Odd {}
+class Odd {
+  readonly kind = 'odd';
+}
 
 /** What the unfreeze of an odd file throws: anything can be thrown. */
 const THROWN: readonly (() => unknown)[] = [
@@ -74,7 +76,6 @@ function handlers(whatIsThrown: readonly (() => unknown)[]): HandlerFactory {
       faults.pass('freeze');
     },
     unfreeze: () => {
-      // eslint-disable-next-line @typescript-eslint/only-throw-error -- whatever it throws
       if (whatIsThrown.length > 0) throw whatIsThrown[thrown++ % whatIsThrown.length]();
     },
     retrieve: () => new Odd(),

@@ -178,8 +178,7 @@ export class Machine {
    * @param argv arguments after the program: script and its arguments. Default: those of this process.
    * @throws KernelError EBUSY: a handover is on its way already, of this machine or of one that would go
    * along. EBADF: closed; or a descriptor of keepFds is not open. ENOMEM: what is preserved leaves the next
-   * generation no memory to boot. What a handler's freeze threw. ENOENT: the file of a RAM, or the working
-   * directory, was removed. EPERM: called from a worker thread. EOPNOTSUPP: a worker of node:cluster.
+   * generation no memory to boot. What a handler's freeze threw. ENOENT: the file of a RAM was removed. EPERM: called from a worker thread. EOPNOTSUPP: a worker of node:cluster.
    * EINVAL: no such options; or Node was started with a path that was relative to another working
    * directory. ENOENT, EACCES, ENOEXEC, ETXTBSY, E2BIG, ELOOP and others: the kernel refuses the program,
    * see `replaceProcess` of @liveupdate/linux. It is always the first cause that is thrown; what handlers

@@ -50,7 +50,7 @@ export function noteStart(): void {
  * @param argv arguments after the program; default those of this process
  * @throws KernelError EPERM: called from a worker thread. EOPNOTSUPP: this is a worker of node:cluster.
  * EINVAL: options that are none, a NUL in a string, or Node was started with paths that were relative
- * to another working directory. ENOENT: the working directory was removed. ENOEXEC: the program is cut
+ * to another working directory. ENOEXEC: the program is cut
  * short. EBADF: a descriptor to keep is not open
  */
 export function nextProgram(
@@ -105,18 +105,13 @@ function checkCluster(): void {
   );
 }
 
-/** Node would resolve relative paths anew, and does not even start in a directory that is gone. */
+/** Node would resolve relative paths anew. */
 function checkDirectory(execArgv: readonly string[], nodeOptions: string | undefined): void {
   const here = workingDirectory();
-  if (here === undefined)
-    throw new KernelError(
-      'ENOENT',
-      'the working directory was removed, and Node does not start there: process.chdir() to one that exists',
-    );
   if (here === STARTED_IN) return;
   const found = relativeOption(execArgv) ?? relativeOption((nodeOptions ?? '').split(/ +/));
   if (found === undefined) return;
-  const why = `Node was started with '${found}' in ${STARTED_IN ?? 'a directory that is gone'}, and would look for it in ${here}`;
+  const why = `Node was started with '${found}' in ${STARTED_IN ?? 'a directory that is gone'}, and would look for it in ${here ?? 'one that is gone'}`;
   throw new KernelError('EINVAL', `${why}: start it with an absolute path, or process.chdir() back first`);
 }
 

@@ -1,5 +1,6 @@
 /** For tests: generations as real Node processes that import the sources. */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ramPath } from './ram-source.ts';
@@ -70,6 +71,27 @@ export class Program implements Disposable {
     });
     const { status, signal, stderr, pid } = ended;
     return { lines: ended.stdout.split('\n').filter((line) => line !== ''), status, signal, stderr, pid };
+  }
+
+  /** Runs it to its end beside others: with a descriptor as its number 3, or another environment. */
+  async runBeside(
+    name: string,
+    { fd, env = {}, shell }: { fd?: number; env?: NodeJS.ProcessEnv; shell?: string } = {},
+  ): Promise<{ lines: string[]; status: number | null; signal: NodeJS.Signals | null; pid: number }> {
+    const [file, args, options] = this.command(name);
+    const command: [string, string[]] =
+      shell === undefined ? [file, args] : ['sh', ['-c', shell, 'sh', file, ...args]];
+    const child = spawn(...command, {
+      cwd: options.cwd,
+      env: { ...options.env, ...env },
+      stdio: ['ignore', 'pipe', 'inherit', fd ?? 'ignore'],
+    });
+    let output = '';
+    child.stdout?.on('data', (data: Buffer) => {
+      output += data.toString();
+    });
+    const [status, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+    return { lines: output.split('\n').filter((line) => line !== ''), status, signal, pid: child.pid ?? 0 };
   }
 
   /** Starts it and resolves with its first line. */
