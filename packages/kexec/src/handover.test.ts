@@ -253,4 +253,20 @@ describe('two at once', () => {
     expect((error as Error).message).toContain(`${names[0]} cannot go along`);
     for (const machine of [first, second]) await expectUsable(machine);
   });
+
+  it('a RAM that this process owns by another copy of this package, or in a worker, is not lost, and named', async () => {
+    const [first, second] = await openTwo([]);
+    vi.resetModules();
+    const copy = await import('./machine.ts');
+    const stranger = await copy.Machine.open({ name: names[1], size: SIZE });
+    onTestFinished(() => {
+      stranger.close();
+    });
+    const error = await thrownBy(first.kexec([], absent));
+    expect(codeOf(error)).toBe('EBUSY');
+    expect((error as Error).message).toContain(names[1]);
+    for (const machine of [first, second]) await expectUsable(machine);
+    await stranger.handOver();
+    expect(codeOf(await thrownBy(first.kexec([], absent)))).toBe('ENOENT');
+  });
 });

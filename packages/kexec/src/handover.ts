@@ -6,6 +6,7 @@
 import { KernelError, withSuppressed } from '@liveupdate/base';
 import { monotonicNow } from '@liveupdate/linux';
 import { claimPassed, waitingRams, type PassedRam } from './inherited-rams.ts';
+import { checkStrangers } from './strangers.ts';
 import type { Tenure } from './tenure.ts';
 
 /** The machines of this process: it is what exec ends. */
@@ -49,7 +50,8 @@ export class Handover {
   /**
    * Seals a machine, and those that go along.
    *
-   * @throws KernelError EBADF: closed. EBUSY: a handover of it, or of one that goes along, is on its way.
+   * @throws KernelError EBADF: closed. EBUSY: a handover of it, or of one that goes along, is on its way; or
+   * this process owns a RAM that we do not know.
    * ENOENT, ENOMEM: as Tenure has them. What a handler's freeze threw. Then everything goes on, and what was
    * thrown on the way back is attached.
    */
@@ -86,9 +88,12 @@ export class Handover {
   /** Begins with each, those too that are opened meanwhile. Until its end everything is still served. */
   async #prepare(): Promise<void> {
     this.#begin(this.#asked);
+    if (this.#isTogether) {
+      this.#joinAll();
+      await checkStrangers(this.#parties.map(({ passed }) => passed.fd));
+    }
     for (let done = 0; ;) {
-      if (this.#isTogether)
-        for (const other of machines) if (!this.#parties.includes(other)) this.#begin(other);
+      if (this.#isTogether) this.#joinAll();
       if (done === this.#parties.length) break;
       for (; done < this.#parties.length; done++) await this.#parties[done].dropPageTables();
     }
@@ -102,6 +107,10 @@ export class Handover {
     } catch (error) {
       if (tenure === this.#asked || !tenure.state.isClosed) throw error; // one that was closed just stays here
     }
+  }
+
+  #joinAll(): void {
+    for (const tenure of machines) if (!this.#parties.includes(tenure)) this.#begin(tenure);
   }
 
   #begin(tenure: Tenure): void {
