@@ -11,7 +11,7 @@
  * undo.keep();
  */
 export class Undo implements Disposable {
-  #steps: (() => void)[] = [];
+  readonly #steps: (() => void)[] = [];
 
   add(step: () => void): void {
     this.#steps.push(step);
@@ -19,7 +19,7 @@ export class Undo implements Disposable {
 
   /** The work is done: nothing is taken back. */
   keep(): void {
-    this.#steps = [];
+    this.#steps.length = 0;
   }
 
   [Symbol.dispose](): void {

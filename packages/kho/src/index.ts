@@ -29,7 +29,11 @@ export {
   EMPTY_VMALLOC,
   readVmallocDescriptor,
   readVmallocPages,
+  vmallocChunks,
+  writeVmallocChunks,
   writeVmallocDescriptor,
+  writeVmallocField,
   type VmallocDescriptor,
   type VmallocPages,
+  type VmallocPieces,
 } from './vmalloc-ser.ts';

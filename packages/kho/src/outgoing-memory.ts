@@ -230,6 +230,31 @@ export class OutgoingMemory extends IncomingMemory {
     return this.block(pfn);
   }
 
+  /**
+   * Preserved single pages whose content is unknown: for records that are written up to where their readers stop, so that nobody pays for zeros
+   * behind that.
+   *
+   * @returns their frames, side by side as far as the free memory allows
+   * @throws KernelError ENOMEM, ENOSPC: no memory; nothing is kept
+   */
+  allocPreservePages(count: number): Uint32Array {
+    const pfns = new Uint32Array(count);
+    this.pages.allocBulk(pfns, 0, count);
+    try {
+      this.preserveFolios(pfns);
+    } catch (error) {
+      this.pages.putBulk(pfns);
+      throw error;
+    }
+    return pfns;
+  }
+
+  /** Takes back what allocPreservePages gave, and frees it. */
+  unpreserveFreePages(pfns: Uint32Array): void {
+    this.unpreserveFolios(pfns);
+    this.pages.putBulk(pfns);
+  }
+
   /** Takes back what allocPreserve gave, and frees it. */
   unpreserveFree(data: bigint | PhysAddr): void {
     const pfn = Number(data) / PAGE_SIZE;

@@ -2,47 +2,42 @@
  * Vmalloc areas across a handover: their pieces are preserved as folios, and listed in chained pages that are preserved too (kernel:
  * kho_preserve_vmalloc, kho_restore_vmalloc).
  */
-import { KernelError, PAGE_SIZE, pfnToPhys, Undo, writeU64 } from '@liveupdate/base';
+import { KernelError, Undo } from '@liveupdate/base';
 import { VmallocArea } from '@liveupdate/mm';
-import { VMALLOC_ALLOC, VMALLOC_CHUNK_ENTRIES, VMALLOC_HUGE } from './abi.ts';
 import type { IncomingMemory } from './incoming-memory.ts';
 import type { OutgoingMemory } from './outgoing-memory.ts';
-import type { PreservedBlock } from './preserved-block.ts';
-import { readVmallocPages, type VmallocDescriptor } from './vmalloc-ser.ts';
+import {
+  readVmallocPages,
+  vmallocChunks,
+  writeVmallocChunks,
+  type VmallocDescriptor,
+} from './vmalloc-ser.ts';
 
 /** See Kho.preserveVmalloc. */
 export function preserveVmalloc(memory: OutgoingMemory, area: VmallocArea): VmallocDescriptor {
   using undo = new Undo();
-  memory.preserveFolios(area.pfns);
+  const { pfns, order } = area;
+  memory.preserveFolios(pfns);
   undo.add(() => {
-    memory.unpreserveFolios(area.pfns);
+    memory.unpreserveFolios(pfns);
   });
-  const chunks: PreservedBlock[] = [];
-  const chunkCount = Math.floor(area.pfns.length / VMALLOC_CHUNK_ENTRIES) + 1;
-  while (chunks.length < chunkCount) {
-    const chunk = memory.allocPreserve(PAGE_SIZE);
+  const chunks = new Uint32Array(vmallocChunks(pfns.length));
+  for (let c = 0; c < chunks.length; c++) {
+    const chunk = memory.allocPreservePages(1);
     undo.add(() => {
-      memory.unpreserveFree(chunk.pa);
+      memory.unpreserveFreePages(chunk);
     });
-    chunks.push(chunk);
-  }
-  for (const [c, chunk] of chunks.entries()) {
-    const first = c * VMALLOC_CHUNK_ENTRIES;
-    const count = Math.min(VMALLOC_CHUNK_ENTRIES, area.pfns.length - first);
-    writeU64(chunk.view, 0, c + 1 < chunkCount ? chunks[c + 1].pa : 0);
-    for (let i = 0; i < count; i++) writeU64(chunk.view, (i + 1) * 8, pfnToPhys(area.pfns[first + i]));
+    [chunks[c]] = chunk;
   }
   undo.keep();
-  const flags = VMALLOC_ALLOC | (area.order > 0 ? VMALLOC_HUGE : 0);
-  return { first: chunks[0].pa, totalPages: area.pageCount, flags, order: area.order };
+  return writeVmallocChunks(memory.ram, { pfns, from: 0, count: pfns.length, order }, chunks, 0);
 }
 
 /** See Kho.unpreserveVmalloc. */
 export function unpreserveVmalloc(memory: OutgoingMemory, descriptor: VmallocDescriptor): void {
   const { pfns, chunks } = readVmallocPages(memory.ram, descriptor);
   memory.unpreserveFolios(pfns);
-  memory.unpreserveFolios(chunks);
-  memory.pages.putBulk(chunks, 0, chunks.length);
+  memory.unpreserveFreePages(chunks);
 }
 
 /** See Kho.restoreVmalloc. */

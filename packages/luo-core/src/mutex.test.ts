@@ -22,3 +22,21 @@ test('work runs one piece after the other, in the order of asking, also after a 
   ).rejects.toThrow('at once');
   await expect(mutex.run(() => 5)).resolves.toBe(5);
 });
+
+test('work begins at once where nothing runs; what is asked for in its midst waits for its end', async () => {
+  const mutex = new Mutex();
+  const log: string[] = [];
+  let inner: Promise<unknown> = Promise.resolve();
+  const outer = mutex.run(async () => {
+    log.push('outer begins');
+    inner = mutex.run(() => log.push('inner'));
+    await Promise.resolve();
+    log.push('outer ends');
+  });
+  log.push('called');
+  await Promise.all([outer, inner]);
+  const many = Array.from({ length: 1000 }, (_, i) => mutex.run(() => i));
+  expect(await Promise.all(many)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
+  await mutex.run(() => log.push('after'));
+  expect(log).toEqual(['outer begins', 'called', 'outer ends', 'inner', 'after']);
+});

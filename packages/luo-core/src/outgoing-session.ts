@@ -10,7 +10,7 @@ import { LuoFileSer, LuoSessionSer } from './abi.ts';
 import { asU64, brokenRule, dataOf, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
 import type { EventStream, FailedEvent, FileEvent } from './events.ts';
 import type { Flb, FlbSet } from './flb-set.ts';
-import type { PreservableFile } from './handler.ts';
+import type { MaybePromise, PreservableFile } from './handler.ts';
 import { hold, unhold } from './holding.ts';
 import type { Mutex } from './mutex.ts';
 import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
@@ -101,10 +101,10 @@ export class OutgoingSession {
 
   /** @internal The same for a file that is looked up when its turn in the order of checks has come: a descriptor that names none is EBADF then. */
   preserveFrom(find: () => PreservableFile, token: bigint | number): Promise<void> {
-    return this.#shared.mutex.run(async () => {
+    return this.#shared.mutex.run(() => {
       const key = checkToken(token);
       this.#checkOpen();
-      await this.#preserve(find, key);
+      return this.#preserve(find, key);
     });
   }
 
@@ -209,7 +209,7 @@ export class OutgoingSession {
 
   /** The checks and steps of a preserve, in the order that callers may rely on. */
   async #preserve(find: () => PreservableFile, token: bigint): Promise<void> {
-    const { flbs, preservedIds, events } = this.#shared;
+    const { preservedIds, events } = this.#shared;
     const start = events.start();
     let handler: RegisteredHandler | undefined;
     using undo = new Undo();
@@ -227,18 +227,18 @@ export class OutgoingSession {
       });
       handler = this.#handlerFor(file);
       const id = idOf(handler, file);
-      if (preservedIds.has(id))
+      const before = preservedIds.size;
+      if (preservedIds.add(id).size === before)
         throw new KernelError(
           'EBUSY',
           'this file is preserved already: a file can be in one session only, once',
         );
-      preservedIds.add(id);
       undo.add(() => {
         preservedIds.delete(id);
       });
       const held = handler.flbs;
-      if (held.length > 0) await flbs.count(held);
-      const data = await this.#save(handler, file, held);
+      const saved = held.length > 0 ? this.#saveWith(held, handler, file) : this.#save(handler, file);
+      const data = typeof saved === 'bigint' ? saved : await saved; // nobody waits for what is there
       this.#files.set(token, { file, handler, flbs: held, id, token, data });
       handler.files += 1;
       undo.keep();
@@ -260,15 +260,22 @@ export class OutgoingSession {
     );
   }
 
-  /** The handler's preserve; where that fails, the FLBs that count the file are put back. */
-  async #save(handler: RegisteredHandler, file: PreservableFile, held: readonly Flb[]): Promise<bigint> {
+  /** The handler's preserve. */
+  #save(handler: RegisteredHandler, file: PreservableFile): MaybePromise<bigint> {
     const { flbs, waiter } = this.#shared;
+    const given: unknown = handler.handler.preserve({ file, flbs });
+    if (!isPromise(given)) return dataOf(handler, 'preserve', given);
+    return waiter.settle(handler, 'preserve', given).then((result) => dataOf(handler, 'preserve', result));
+  }
+
+  /** The same for a file that FLBs count: where it fails, they are put back. */
+  async #saveWith(held: readonly Flb[], handler: RegisteredHandler, file: PreservableFile): Promise<bigint> {
+    const { flbs } = this.#shared;
+    await flbs.count(held);
     try {
-      const given = handler.handler.preserve({ file, flbs });
-      const result = isPromise(given) ? await waiter.settle(handler, 'preserve', given) : given;
-      return dataOf(handler, 'preserve', result);
+      return await this.#save(handler, file);
     } catch (error) {
-      if (held.length > 0) await flbs.putBack(held);
+      await flbs.putBack(held);
       throw error;
     }
   }

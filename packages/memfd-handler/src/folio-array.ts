@@ -36,13 +36,31 @@ function words(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }
 
-/** Writes folios into an area of single pages that has room for them, all of them dirty and up to date, and zeros behind them. */
-export function writeFolioArray(ram: Ram, area: VmallocArea, runs: FolioRuns): void {
-  const capacity = capacityOf(area);
-  assert(area.order === 0 && capacity >= runs.folios, 'the folio array has room for every folio');
+/** Pages of an array of so many folios. */
+export function arrayPages(folios: number): number {
+  return Math.ceil(folios / PER_PAGE);
+}
+
+/**
+ * Writes folios, all of them dirty and up to date, into pages that have room for them, and behind them one of zeros, which ends the array: what
+ * else is in the last page was there before.
+ *
+ * @param pages their frames, `count` from index `from` on
+ */
+export function writeFolioArray(
+  ram: Ram,
+  pages: Uint32Array,
+  from: number,
+  count: number,
+  runs: FolioRuns,
+): void {
+  assert(count * PER_PAGE >= runs.folios, 'the folio array has room for every folio');
   let run = 0;
   let done = 0;
-  forEachPart(ram, area, capacity, (out, length) => {
+  for (let page = 0; page < count;) {
+    const row = pagesInRow(pages, from + page, count - page, 1);
+    const out = words(ram.bytes(pfnToPhys(pages[from + page]), row * PAGE_SIZE));
+    const length = row * PER_PAGE;
     let place = 0;
     while (place < length && run < runs.length) {
       const step = 1 << runs.orders[run];
@@ -54,8 +72,9 @@ export function writeFolioArray(ram: Ram, area: VmallocArea, runs: FolioRuns): v
       run += 1;
       done = 0;
     }
-    out.fill(0, place * FOLIO_WORDS, length * FOLIO_WORDS);
-  });
+    if (place < length) out.fill(0, place * FOLIO_WORDS, (place + 1) * FOLIO_WORDS);
+    page += row;
+  }
 }
 
 function writeRecords(
@@ -111,16 +130,33 @@ function forEachPart(
   visit: (records: Uint32Array, count: number) => void,
 ): void {
   const step = 1 << order;
-  const most = MAX_FOLIO_SIZE / PAGE_SIZE;
   for (let from = 0, piece = 0; from < count;) {
-    const first = pfns[piece++];
-    const border = (Math.floor(first / most) + 1) * most; // every RAM shows so much at once
-    let end = first + step;
-    for (; end < border && pfns[piece] === end; piece++) end += step;
-    const length = Math.min((end - first) * PER_PAGE, count - from);
-    visit(words(ram.bytes(pfnToPhys(first), PAGE_SIZE * (end - first))), length);
+    const first = pfns[piece];
+    const row = pagesInRow(pfns, piece, pfns.length - piece, step);
+    piece += row / step;
+    const length = Math.min(row * PER_PAGE, count - from);
+    visit(words(ram.bytes(pfnToPhys(first), row * PAGE_SIZE)), length);
     from += length;
   }
+}
+
+/** Pages in a row that the list names from index `at` on, `step` in each of at most `count` pieces: no more than every RAM shows at once. */
+function pagesInRow(pfns: Uint32Array, at: number, count: number, step: number): number {
+  const most = MAX_FOLIO_SIZE / PAGE_SIZE;
+  const first = pfns[at];
+  const border = (Math.floor(first / most) + 1) * most;
+  let end = first + step;
+  for (let piece = 1; piece < count && end < border && pfns[at + piece] === end; piece++) end += step;
+  return end - first;
+}
+
+/** Whether record `at` is the one that ends the array: behind it lies what was in the page before. */
+function isEnd(records: Uint32Array, at: number): boolean {
+  return (records[at] | records[at + 1] | records[at + 2] | records[at + 3]) === 0;
+}
+
+function endsEarly(): KernelError {
+  return new KernelError('EINVAL', 'a memfd record counts more folios than its array lists: it is damaged');
 }
 
 /** Throws where a record has a number that no folio can have. */
@@ -133,7 +169,7 @@ function checkRecord(high: number, indexHigh: number): void {
 /**
  * The folios that an array of `count` records lists. Records with pfn 0 are left out.
  *
- * @throws KernelError EINVAL: the array is damaged, too short, or has a number that no file can have
+ * @throws KernelError EINVAL: the array is damaged, too short, ends before its count, or has a number that no file can have
  */
 export function readFolioArray(ram: Ram, descriptor: VmallocDescriptor, count: number): FolioList {
   const pieces = arrayPieces(ram, descriptor);
@@ -145,6 +181,7 @@ export function readFolioArray(ram: Ram, descriptor: VmallocDescriptor, count: n
   forEachPart(ram, pieces, count, (records, length) => {
     for (let at = 0; at < length * FOLIO_WORDS; at += FOLIO_WORDS) {
       checkRecord(records[at + 1], records[at + 3]);
+      if (isEnd(records, at)) throw endsEarly();
       if (records[at] === 0) continue;
       pfns[n] = records[at];
       indices[n] = records[at + 2];
@@ -155,10 +192,15 @@ export function readFolioArray(ram: Ram, descriptor: VmallocDescriptor, count: n
   return { pfns: pfns.subarray(0, n), indices: indices.subarray(0, n), flags: flags.subarray(0, n) };
 }
 
-/** Calls `visit` with every frame that an array names, whatever else is wrong with its records and their number: for giving them back. */
+/**
+ * Calls `visit` with every frame that an array names, whatever else is wrong with its records and their number: for giving them back. Not with what
+ * lies behind the record that ends it.
+ */
 export function forEachListedFrame(ram: Ram, pieces: ArrayPieces, visit: (pfn: Pfn) => void): void {
+  let hasEnded = false;
   forEachPart(ram, pieces, capacityOf(pieces), (records, length) => {
-    for (let at = 0; at < length * FOLIO_WORDS; at += FOLIO_WORDS) {
+    for (let at = 0; at < length * FOLIO_WORDS && !hasEnded; at += FOLIO_WORDS) {
+      hasEnded = isEnd(records, at);
       if (records[at] !== 0 && (records[at + 1] & PFN_HIGH_MASK) === 0) visit(records[at]);
     }
   });
@@ -170,7 +212,7 @@ export function forEachListedFrame(ram: Ram, pieces: ArrayPieces, visit: (pfn: P
  * @param pages pages of the file
  * @param table knows the order of the folio at each frame, as the preserved memory map has it
  * @param unwritten is given the folios that are not up to date: allocated and never written, so that the file has zeros there
- * @throws KernelError EINVAL: the array is too short or has a number that no file can have; or folios that overlap, are out of order, beyond the
+ * @throws KernelError EINVAL: the array is too short, ends before its count, or has a number that no file can have; or folios that overlap, are out of order, beyond the
  * file, or not at a multiple of their size
  */
 export function readFolioRuns(
@@ -207,6 +249,7 @@ function addRecords(
     const high = records[at + 1];
     const index = records[at + 2];
     checkRecord(high, records[at + 3]);
+    if (isEnd(records, at)) throw endsEarly();
     at += FOLIO_WORDS;
     if (pfn === 0) continue;
     const order = pfn < table.frames ? table.orderOf(pfn) : 0;

@@ -4,14 +4,13 @@
  * preserve: freeze the file's size, pin its folios, mark them, list them in an array. The owner goes on reading and overwriting. retrieve: the
  * same pages in a new file. finish without retrieve: all of them freed. Each failure gives back what was taken, in reverse.
  */
-import { KernelError, pagesFor, Undo } from '@liveupdate/base';
-import { EMPTY_VMALLOC, writeVmallocDescriptor, type Kho, type VmallocDescriptor } from '@liveupdate/kho';
+import { KernelError, pagesFor, pfnToPhys, Undo } from '@liveupdate/base';
+import type { Kho } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
-import { vmalloc, type VmallocArea } from '@liveupdate/mm';
 import { MFD_ALLOW_SEALING, SEAL_ALL, ShmemFile, type Shmem, type ShmemInode } from '@liveupdate/shmem';
-import { MEMFD_V1, MEMFD_V2, MemfdFolioSer, MemfdV2Ser } from './abi.ts';
-import { writeFolioArray } from './folio-array.ts';
+import { MEMFD_V1, MEMFD_V2, MemfdV2Ser } from './abi.ts';
 import { discardMemfd, takeMemfd } from './incoming.ts';
+import { recordPages, writeRecord } from './outgoing.ts';
 import { MAX_MEMFD_PAGES } from './read-memfd.ts';
 
 export interface MemfdHandlerInit {
@@ -20,15 +19,10 @@ export interface MemfdHandlerInit {
   readonly shmem: Shmem;
 }
 
-/** The array that preserve made, for unpreserve to give back. */
-interface FolioArray {
-  readonly area: VmallocArea;
-  readonly descriptor: VmallocDescriptor;
-}
-
 /** What is known of a preserved file. The folios need not be kept: those of a frozen file stay the same. */
 interface Preserved {
-  readonly array: FolioArray | undefined;
+  /** Frames of its record and of what that names. */
+  readonly memory: Uint32Array;
   /** As the record has them. */
   seals: number;
 }
@@ -37,26 +31,6 @@ interface Preserved {
 export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<ShmemFile> {
   const { pages } = kho;
   const preserved = new Map<ShmemInode, Preserved>();
-
-  /** Pins and preserves the file's folios and lists them. What was done is added to `undo`. */
-  function preserveFolios(inode: ShmemInode, undo: Undo): { folios: number; array: FolioArray | undefined } {
-    const pinned = inode.pin();
-    const { runs } = pinned;
-    undo.add(() => {
-      inode.undoPin(pinned);
-    });
-    kho.preserveRuns(runs);
-    undo.add(() => {
-      kho.unpreserveRuns(runs);
-    });
-    if (runs.folios === 0) return { folios: 0, array: undefined };
-    const area = vmalloc(pages, runs.folios * MemfdFolioSer.SIZE, 0, false);
-    undo.add(() => {
-      area.free();
-    });
-    writeFolioArray(pages.ram, area, runs);
-    return { folios: runs.folios, array: { area, descriptor: kho.preserveVmalloc(area) } };
-  }
 
   return {
     compatible: MEMFD_V2,
@@ -68,30 +42,30 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
     getId: (file) => file.inode,
 
     preserve({ file }) {
-      using undo = new Undo();
       const { inode } = file;
+      const { seals } = inode;
+      if ((seals & ~SEAL_ALL) !== 0)
+        throw new KernelError('EOPNOTSUPP', `${inode.title} has seals that memfd-v2 cannot keep`);
+      if (pagesFor(inode.size) > MAX_MEMFD_PAGES)
+        throw new KernelError('EFBIG', `${inode.title} has more than 2^32 - 1 pages`);
+      using undo = new Undo();
       inode.freeze();
       undo.add(() => {
         inode.thaw();
       });
-      const block = kho.allocPreserve(MemfdV2Ser.SIZE);
+      const pinned = inode.pin();
       undo.add(() => {
-        kho.unpreserveFree(block.pa);
+        inode.undoPin(pinned);
       });
-      if ((inode.seals & ~SEAL_ALL) !== 0)
-        throw new KernelError('EOPNOTSUPP', `${inode.title} has seals that memfd-v2 cannot keep`);
-      if (pagesFor(inode.size) > MAX_MEMFD_PAGES)
-        throw new KernelError('EFBIG', `${inode.title} has more than 2^32 - 1 pages`);
-      const { folios, array } = preserveFolios(inode, undo);
-      block.setU64(MemfdV2Ser.position, file.position);
-      block.setU64(MemfdV2Ser.size, inode.size);
-      block.setU32(MemfdV2Ser.seals, inode.seals);
-      block.setU32(MemfdV2Ser.flags, 0);
-      block.setU64(MemfdV2Ser.folioCount, folios);
-      writeVmallocDescriptor(block.slice(MemfdV2Ser.folios), array?.descriptor ?? EMPTY_VMALLOC);
-      preserved.set(inode, { array, seals: inode.seals });
+      kho.preserveRuns(pinned.runs);
+      undo.add(() => {
+        kho.unpreserveRuns(pinned.runs);
+      });
+      const memory = kho.allocPreservePages(recordPages(pinned.runs.folios));
       undo.keep();
-      return { data: block.pa };
+      writeRecord(kho.ram, memory, file, pinned.runs);
+      preserved.set(inode, { memory, seals });
+      return { data: pfnToPhys(memory[0]) };
     },
 
     freeze({ file, data }) {
@@ -105,19 +79,15 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
       state.seals = seals;
     },
 
-    unpreserve({ file, data }) {
+    unpreserve({ file }) {
       const { inode } = file;
       const state = preserved.get(inode);
       if (!state) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
       preserved.delete(inode);
-      if (state.array) {
-        kho.unpreserveVmalloc(state.array.descriptor);
-        state.array.area.free();
-      }
+      kho.unpreserveFreePages(state.memory);
       const runs = inode.folioRuns();
       kho.unpreserveRuns(runs);
       inode.unpin({ runs });
-      kho.unpreserveFree(data);
       inode.thaw();
     },
 

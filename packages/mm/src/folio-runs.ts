@@ -7,7 +7,8 @@
 import { log2Ceil, type PageIndex, type Pfn } from '@liveupdate/base';
 import type { PageTable } from './page-table.ts';
 
-const FIRST_CAPACITY = 16;
+/** Files in one piece are many: arrays of a few numbers are made in no time. */
+const FIRST_CAPACITY = 4;
 
 function grown<A extends Uint32Array | Uint16Array>(array: A, larger: A): A {
   larger.set(array);
