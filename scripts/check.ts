@@ -1,22 +1,20 @@
 /**
- * `npm test`: everything that must hold before a change goes in, two checks at a time, and one sum at the end.
- *
- *   npm test                                everything
- *   npm test -- --only unit,lint            some checks
- *   npm test -- --only unit packages/kho    the tests whose path contains a word
+ * `npm test`: everything that must hold before a change goes in, two checks at a time, and one sum
+ * at the end. `npm test -- --help` tells the rest.
  */
 
+import { existsSync, rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { browser } from './check/browser.ts';
 import { command } from './check/command.ts';
 import { components } from './check/components.ts';
-import { install } from './check/install.ts';
+import { install, installSome } from './check/install.ts';
 import { attw, publint } from './check/packages.ts';
 import { readmeExamples } from './check/readme-examples.ts';
-import { single, sum, type Report } from './check/report.ts';
+import { single, skipped, sum, type Report } from './check/report.ts';
 import { sizes } from './check/sizes.ts';
 import { thirdParty } from './check/third-party.ts';
-import { unit } from './check/unit.ts';
+import { quickUnit, unit } from './check/unit.ts';
 
 const AT_ONCE = 2;
 
@@ -25,52 +23,100 @@ interface Check {
   /** Other checks that must have passed, and those that they are after. */
   after?: readonly string[];
   run: () => Promise<Report>;
+  /** With --quick: what is run instead, or why nothing is. Default: the same. */
+  quick?: (() => Promise<Report>) | string;
 }
+
+const HELP = `npm test                                everything: a change goes in when nothing fails
+npm test -- --quick                     the most telling part of everything, in three minutes
+npm test -- --only unit,lint            some checks
+npm test -- --only unit packages/kho    the tests whose path contains a word
+npm test -- --help                      this
+
+--quick runs fewer rounds of random tests, lints what changed since it was linted last, installs a
+few packages only, and leaves out what needs long: each part left out is SKIPPED, with the reason.
+Two checks run at a time. What is not run says SKIPPED and why; the last line is the sum of all.
+
+Checks:`;
 
 const { values, positionals } = parseArgs({
   args: process.argv.slice(2),
   allowPositionals: true,
-  options: { only: { type: 'string' } },
+  options: {
+    only: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
 });
+
+/** Of a check that is a program for each package. */
+const LONG = 'it takes half a minute, and tells little that the others do not';
+
+/** Where checkers keep what they know of files that have not changed. */
+const CACHE = 'node_modules/.cache';
+const LINTED = `${CACHE}/eslint`;
 
 const one = async (name: string, ...args: string[]) =>
   single([name, ...args].join(' '), await command(name, args));
 
 // The long ones first, so that two at a time end together.
 const checks: Record<string, Check> = {
-  components: { title: 'programs of Debian that tests measure ours against', run: components },
+  components: {
+    title: 'programs of Debian that tests measure ours against',
+    run: components,
+    quick: 'it may have to install some; tests whose program is missing are skipped',
+  },
   build: { title: 'bundles and declarations of all packages (turbo, tsup)', run: build },
-  lint: { title: 'ESLint', run: () => one('eslint', '.', '--max-warnings=0') },
-  unit: { title: 'tests of all packages (Vitest)', after: ['components'], run: () => unit(positionals) },
+  lint: { title: 'ESLint', run: lint, quick: lintChanged },
+  unit: {
+    title: 'tests of all packages (Vitest)',
+    after: ['components'],
+    run: () => unit(positionals),
+    quick: () => quickUnit(positionals),
+  },
   examples: { title: 'the code blocks of the READMEs and guides', run: readmeExamples },
   install: {
     title: 'each package installed alone from its tarball: its example runs there, its types resolve',
     after: ['build'],
     run: install,
+    quick: installSome,
   },
   browser: {
     title: 'the core packages bundled for a browser, and a handover in a page of Chromium',
     after: ['build', 'install', 'components'],
     run: browser,
+    quick: 'it starts a browser, on all packages installed',
   },
   'third-party': {
     title: "a third party's handler, outside of the workspace: from tarballs, its types, its suite",
     after: ['build'],
     run: thirdParty,
+    quick: 'it installs a workspace of its own',
   },
-  attw: { title: 'types as users see them (are the types wrong?)', after: ['build'], run: attw },
-  sizes: { title: 'the table of sizes is current (docs/sizes.md)', after: ['build'], run: sizes },
-  publint: { title: 'packages as users get them (publint --strict)', after: ['build'], run: publint },
+  attw: { title: 'types as users see them (are the types wrong?)', after: ['build'], run: attw, quick: LONG },
+  sizes: {
+    title: 'the table of sizes is current (docs/sizes.md)',
+    after: ['build'],
+    run: sizes,
+    quick: LONG,
+  },
+  publint: {
+    title: 'packages as users get them (publint --strict)',
+    after: ['build'],
+    run: publint,
+    quick: LONG,
+  },
   api: {
     title: 'the API reference, without a warning (TypeDoc, into reports/api)',
     run: () => one('typedoc', '--logLevel', 'Warn'),
+    quick: LONG,
   },
   types: { title: 'TypeScript: everything, then the core packages without Node.js', run: types },
   circles: {
     title: 'no circles between files, types included (dependency-cruiser)',
     run: () => one('depcruise', 'packages', 'apps', 'scripts'),
   },
-  format: { title: 'Prettier', run: () => one('prettier', '--check', '--log-level=warn', '.') },
+  format: { title: 'Prettier', run: format },
   knip: { title: 'unused files, exports, dependencies (Knip)', run: () => one('knip') },
 };
 
@@ -87,8 +133,42 @@ function build(): Promise<Report> {
   );
 }
 
+/** The compiler keeps what it knows, and looks again at what a change can touch. */
 async function types(): Promise<Report> {
-  return sum([await one('tsc', '-p', 'tsconfig.json'), await one('tsc', '-p', 'tsconfig.core.json')]);
+  const reports: Report[] = [];
+  for (const project of ['tsconfig', 'tsconfig.core']) {
+    const known = ['--incremental', '--tsBuildInfoFile', `${CACHE}/${project}.tsbuildinfo`];
+    reports.push(await one('tsc', '-p', `${project}.json`, ...known));
+  }
+  return sum(reports);
+}
+
+function format(): Promise<Report> {
+  const known = ['--cache', '--cache-strategy=content'];
+  return one('prettier', '--check', '--log-level=warn', ...known, '.');
+}
+
+/** All files, whatever is known of them: what a file imports decides too. */
+function lint(): Promise<Report> {
+  rmSync(LINTED, { force: true });
+  return eslint();
+}
+
+async function lintChanged(): Promise<Report> {
+  const reason = 'of a file that has not changed, only what it imports can be wrong';
+  const known = existsSync(LINTED) ? [skipped('files that were linted before', reason)] : [];
+  return sum([await eslint(), ...known]);
+}
+
+function eslint(): Promise<Report> {
+  const known = ['--cache', '--cache-strategy=content', `--cache-location=${LINTED}`];
+  return one('eslint', '.', '--max-warnings=0', ...known);
+}
+
+if (values.help) {
+  console.log(HELP);
+  for (const [name, { title }] of Object.entries(checks)) console.log(`  ${name.padEnd(12)}${title}`);
+  process.exit();
 }
 
 const wanted = new Set(values.only?.split(',') ?? Object.keys(checks));
@@ -113,11 +193,14 @@ async function perform(name: string, check: Check): Promise<Report> {
   while (free === 0) await new Promise<void>((resolve) => waiting.push(resolve));
   free--;
   const start = performance.now();
+  const run = (values.quick && check.quick) || check.run;
   let report: Report;
   if (broken) {
-    report = { passed: 0, failed: [], skipped: [{ name, reason: `${broken[0]} failed` }] };
+    report = skipped(name, `${broken[0]} failed`);
+  } else if (typeof run === 'string') {
+    report = skipped(name, `--quick leaves it out: ${run}`);
   } else {
-    report = await check.run().catch((error: unknown) => single(name, { ok: false, output: String(error) }));
+    report = await run().catch((error: unknown) => single(name, { ok: false, output: String(error) }));
   }
   free++;
   waiting.shift()?.();
@@ -125,7 +208,8 @@ async function perform(name: string, check: Check): Promise<Report> {
   return report;
 }
 
-function print(name: string, { title }: Check, { passed, failed, skipped, notes }: Report, ms: number): void {
+function print(name: string, { title }: Check, report: Report, ms: number): void {
+  const { passed, failed, skipped, notes } = report;
   console.log(`\n== ${name}: ${title}`);
   for (const note of notes ?? []) console.log(`   ${note}`);
   for (const { name, reason } of skipped) console.log(`   SKIPPED ${name}\n           because: ${reason}`);

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { command, HANGS, root, type Ended } from './command.ts';
 import { extract, withPromises } from './readme-examples.ts';
-import { single, sum, type Report } from './report.ts';
+import { single, skipped, sum, type Report } from './report.ts';
 import { pack, tarball } from './tarballs.ts';
 import { isCore, isLibrary, workspace, type Package } from './workspace.ts';
 
@@ -23,6 +23,9 @@ const USES: Partial<Record<string, { args: string[]; says: string }>> = {
   },
 };
 
+/** Those that --quick installs: they need almost all others. */
+const QUICK = ['@liveupdate/memfd-handler', '@liveupdate/kexec', '@liveupdate/cli'];
+
 /** Where a package is installed. */
 export const home = (folder: string, { name }: Package) =>
   join(folder, 'installed', name.replace('@liveupdate/', ''));
@@ -30,9 +33,21 @@ export const home = (folder: string, { name }: Package) =>
 /** The module of a package's example where it is installed. */
 const example = (folder: string, each: Package) => join(home(folder, each), 'example.ts');
 
-export async function install(): Promise<Report> {
-  const folder = await pack();
+export function install(): Promise<Report> {
+  return installEach(workspace());
+}
+
+/** A package of the core, one for Node.js and a program. */
+export async function installSome(): Promise<Report> {
   const packages = workspace();
+  const some = packages.filter(({ name }) => QUICK.includes(name));
+  const others = packages.filter((each) => !some.includes(each)).map(({ name }) => name);
+  const reason = '--quick leaves them out: each is installed into a folder of its own';
+  return sum([await installEach(some), skipped(others.join(', '), reason)]);
+}
+
+async function installEach(packages: Package[]): Promise<Report> {
+  const folder = await pack();
   const reports: Report[] = [];
   for (const each of packages) reports.push(await installAlone(folder, each));
   for (const moduleResolution of ['node16', 'bundler'])

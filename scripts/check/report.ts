@@ -13,6 +13,11 @@ export function single(name: string, { ok, output }: { ok: boolean; output: stri
   return ok ? { passed: 1, failed: [], skipped: [] } : { passed: 0, failed: [{ name, output }], skipped: [] };
 }
 
+/** A check, or a part of one, that was not run. */
+export function skipped(name: string, reason: string): Report {
+  return { passed: 0, failed: [], skipped: [{ name, reason }] };
+}
+
 export function sum(reports: Report[]): Report {
   return {
     passed: reports.reduce((total, { passed }) => total + passed, 0),

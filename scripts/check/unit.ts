@@ -4,14 +4,39 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { command } from './command.ts';
-import { single, type Report } from './report.ts';
+import { single, skipped, sum, type Report } from './report.ts';
 import { UNIT_REPORT } from './unit-reporter.ts';
 
+/** What --quick leaves out, and why. */
+const LONG: Record<string, string> = {
+  'apps/bench/src/main.test.ts': 'it measures everything once',
+  'apps/bench/src/html-report.test.ts': 'it opens pages in a browser',
+  'packages/cli/src/demo.test.ts': 'it starts a dozen programs, each for generations',
+  'packages/cli/src/export-import.test.ts': 'it starts a dozen programs',
+  'packages/code-cache/src/code-cache.test.ts': 'it starts some fifty programs',
+  'packages/kexec/src/readme-service.test.ts': 'it starts a service again and again',
+};
+
 /** Runs the tests whose path contains one of `filters`, or all. */
-export async function unit(filters: string[]): Promise<Report> {
+export function unit(filters: string[]): Promise<Report> {
+  return run(filters, {});
+}
+
+/** The same without what takes long, and with a fraction of the rounds of random tests. */
+export async function quickUnit(filters: string[]): Promise<Report> {
+  const without = Object.keys(LONG).map((path) => `--exclude=${path}`);
+  const left = Object.entries(LONG).map(([path, why]) => skipped(path, `--quick leaves it out: ${why}`));
+  const rounds = skipped('most rounds of the random tests', '--quick leaves them out: they take minutes');
+  const report = await run([...without, ...filters], { LIVEUPDATE_QUICK: '1' });
+  return sum([report, ...left, rounds]);
+}
+
+async function run(args: string[], env: Record<string, string>): Promise<Report> {
   const path = join(tmpdir(), `liveupdate-unit-${process.pid}.json`);
   const reporters = ['--reporter=./scripts/check/unit-reporter.ts', '--reporter=default'];
-  const ended = await command('vitest', ['run', ...reporters, ...filters], { env: { [UNIT_REPORT]: path } });
+  const ended = await command('vitest', ['run', ...reporters, ...args], {
+    env: { ...env, [UNIT_REPORT]: path },
+  });
   if (!existsSync(path)) return single('vitest', { ...ended, ok: false });
   const report = JSON.parse(readFileSync(path, 'utf8')) as Report;
   rmSync(path);

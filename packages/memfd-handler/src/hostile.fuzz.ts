@@ -18,6 +18,7 @@ import { CountingRam, readFile, structurePages } from './test-read-all.ts';
 
 const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`hostile.fuzz: LIVEUPDATE_SEED=${seed}`);
+const MUTATIONS = process.env.LIVEUPDATE_QUICK === undefined ? 26_000 : 2600;
 
 interface Image {
   readonly ram: Ram;
@@ -149,10 +150,10 @@ function expectVariety(outcomes: Map<string, number>): void {
     expect([code, outcomes.get(code) ?? 0]).toEqual([code, expect.toSatisfy((count: number) => count > 0)]);
 }
 
-test('26,000 mutations of the handover of Linux', async () => {
-  expectVariety(await fuzz(linuxImage(), 26_000, 60));
+test(`${MUTATIONS} mutations of the handover of Linux`, async () => {
+  expectVariety(await fuzz(linuxImage(), MUTATIONS, 60));
 });
 
-test('26,000 mutations of a handover of ours', async () => {
-  expectVariety(await fuzz(await ourImage(), 26_000, 260));
+test(`${MUTATIONS} mutations of a handover of ours`, async () => {
+  expectVariety(await fuzz(await ourImage(), MUTATIONS, 260));
 });

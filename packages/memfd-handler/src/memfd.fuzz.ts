@@ -11,6 +11,7 @@ import { bootDamaged, handOver, wordAt, writeWord } from './test-records.ts';
 
 const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`memfd.fuzz: LIVEUPDATE_SEED=${seed}`);
+const RUNS = process.env.LIVEUPDATE_QUICK === undefined ? 600 : 60;
 
 const harm = fc.record({
   page: fc.constantFrom<'record' | 'chunk' | 'array'>('record', 'record', 'chunk', 'array', 'array'),
@@ -63,6 +64,6 @@ test('any damage', async () => {
       expect(shmem.used).toBe(0);
     },
   );
-  await fc.assert(property, { seed, numRuns: 600 });
+  await fc.assert(property, { seed, numRuns: RUNS });
   expect(retrieved).toBeGreaterThan(0);
 });

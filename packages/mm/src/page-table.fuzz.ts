@@ -6,11 +6,11 @@ import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { MAX_PINS, MAX_REFS, type Held } from './page-table-entries.ts';
 import { FREE, HEAD, INCOMING_HEAD, KIND, PageTable, PRESERVED, SCRATCH, STALE, TAIL } from './page-table.ts';
-import { seed } from './test-seed.ts';
+import { isQuick, seed } from './test-seed.ts';
 
 /** Blocks of 512, the last a short one; more than a group of 16. */
 const FRAMES = 20 * 512 + 200;
-const STEPS = 4000;
+const STEPS = isQuick ? 800 : 4000;
 
 interface Frame {
   flags: number;
