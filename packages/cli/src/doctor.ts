@@ -4,6 +4,7 @@ import { formatSize } from '@liveupdate/base';
 import { hostFacts, MappedRam } from '@liveupdate/linux';
 import { HUGE_PAGE } from '@liveupdate/mm';
 import { checkHost, type CheckStatus, type Report, type Tried } from './doctor-checks.ts';
+import { printable, printJson } from './output.ts';
 
 const STYLES = { ok: 'green', note: 'yellow', missing: 'red' } as const;
 
@@ -26,8 +27,8 @@ function label(status: CheckStatus, colour: boolean): string {
 export function reportText({ checks, canRun, largestDemo }: Report, colour: boolean): string {
   const lines: string[] = [];
   for (const { status, finding, advice } of checks) {
-    lines.push(`${label(status, colour)}  ${finding}`);
-    if (advice !== '') lines.push(`         → ${advice}`);
+    lines.push(`${label(status, colour)}  ${printable(finding)}`);
+    if (advice !== '') lines.push(`         → ${printable(advice)}`);
   }
   const demo =
     largestDemo > 0
@@ -46,8 +47,7 @@ export function runDoctor({ json }: { json: boolean }): number {
   const facts = hostFacts();
   const report = checkHost(facts, tryMapping());
   const colour = process.stdout.isTTY && (process.env.NO_COLOR ?? '') === '';
-  process.stdout.write(
-    json ? `${JSON.stringify({ ...report, facts }, undefined, 2)}\n` : reportText(report, colour),
-  );
+  if (json) printJson({ ...report, facts });
+  else process.stdout.write(reportText(report, colour));
   return report.canRun ? 0 : 1;
 }

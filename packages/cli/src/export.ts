@@ -15,6 +15,7 @@ import {
   type OpenImage,
 } from './open-image.ts';
 import type { FileName } from './option-values.ts';
+import { printLine } from './output.ts';
 import type { Progress } from './progress.ts';
 import { untilTold } from './until-told.ts';
 
@@ -52,7 +53,7 @@ export async function runExport(
     return 0;
   }
   await untilTold(`nothing is left at '${to}'`, (signal) => writeWhole(image, content, to, signal));
-  process.stdout.write(`${which.session}/${which.token}: ${formatSize(content.size)} written to ${to}\n`);
+  printLine(`${which.session}/${which.token}: ${formatSize(content.size)} written to ${to}`);
   return 0;
 }
 

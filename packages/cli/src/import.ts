@@ -10,6 +10,7 @@ import { Machine, ramPath, type Kernel } from '@liveupdate/kexec';
 import { createWriteStream } from '@liveupdate/streams';
 import { progressOnTerminal } from './open-image.ts';
 import type { FileName } from './option-values.ts';
+import { printLine } from './output.ts';
 import { silent, type Progress } from './progress.ts';
 import { untilTold } from './until-told.ts';
 
@@ -60,7 +61,7 @@ export async function runImport(
   }
   const origin = from === '-' ? 'standard input' : from;
   const told = `${which.session}/${which.token}: ${formatSize(imported)} from ${origin}`;
-  process.stdout.write(`${told}${aboutRam(machine.ram.size, sizeBefore)}\n`);
+  printLine(told + aboutRam(machine.ram.size, sizeBefore));
   return 0;
 }
 

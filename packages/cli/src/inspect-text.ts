@@ -7,6 +7,7 @@ import { formatSize, PAGE_SIZE } from '@liveupdate/base';
 import { sealNames } from '@liveupdate/shmem';
 import type { InspectedFile, InspectedSession, Inspection } from './inspection.ts';
 import type { OpenImage } from './open-image.ts';
+import { printable } from './output.ts';
 import { ramPicture } from './ram-picture.ts';
 
 export interface TextOptions {
@@ -72,14 +73,6 @@ function hex(value: number | bigint): string {
   return `0x${value.toString(16)}`;
 }
 
-/** Text of an image with its control characters made visible. */
-function printable(text: string): string {
-  return text.replace(
-    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
-  );
-}
-
 /** `904 × 4 KiB, 2 × 2 MiB`. */
 function folioText(orders: ReadonlyMap<number, number>): string {
   const parts = [...orders].map(([order, n]) => `${count(n)} × ${formatSize(PAGE_SIZE * 2 ** order)}`);
@@ -124,7 +117,7 @@ function fileCells({ token, compatible, data, memfd }: InspectedFile): string[] 
   const { size, position, seals, folioOrders, sha256 } = memfd;
   return [
     `token ${token}`,
-    compatible,
+    printable(compatible),
     formatSize(size),
     `at ${position}`,
     sealNames(seals).join('+') || 'no seals',

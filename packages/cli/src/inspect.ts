@@ -3,6 +3,7 @@ import { inspectionJson } from './inspect-json.ts';
 import { inspectionText } from './inspect-text.ts';
 import { readInspection } from './inspection.ts';
 import { openImage, progressOnTerminal, resolveImagePath, type ImageHints } from './open-image.ts';
+import { printJson } from './output.ts';
 
 export interface InspectOptions extends ImageHints {
   readonly json: boolean;
@@ -29,10 +30,7 @@ export async function runInspect(file: string, options: InspectOptions): Promise
     image,
     withHashes ? (total) => progressOnTerminal('hash', total) : undefined,
   );
-  process.stdout.write(
-    options.json
-      ? `${JSON.stringify(inspectionJson(inspection), undefined, 2)}\n`
-      : inspectionText(inspection, { colour: mayColour(), all: options.all }),
-  );
+  if (options.json) printJson(inspectionJson(inspection));
+  else process.stdout.write(inspectionText(inspection, { colour: mayColour(), all: options.all }));
   return 0;
 }

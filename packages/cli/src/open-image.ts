@@ -4,7 +4,7 @@
  */
 import * as fs from 'node:fs';
 import { formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
-import { hasBootPage, ramPath, readBootPage, type BootPage } from '@liveupdate/kexec';
+import { hasBootPage, readBootPage, type BootPage } from '@liveupdate/kexec';
 import type { EntryRecord } from '@liveupdate/kho';
 import { isLockedByOther } from '@liveupdate/linux';
 import { ElfCoreRam, isElf, SparseRam, type Ram } from '@liveupdate/mm';
@@ -56,27 +56,42 @@ export async function progressOnTerminal(label: string, total: number): Promise<
  */
 export function resolveImagePath(given: string): string {
   if (given.includes('/') || fs.existsSync(given)) return given;
-  const names = ramNames();
-  if (names.includes(given)) return ramPath(given);
-  const there =
-    names.length === 0 ? `there is no RAM in ${DIRECTORY}` : `RAM in ${DIRECTORY}: ${names.join(', ')}`;
+  const rams = ramFiles();
+  const ram = rams.find(({ name }) => name === given);
+  if (ram) return ram.file.toString();
+  const names = rams.map(({ name }) => name).join(', ');
+  const there = rams.length === 0 ? `there is no RAM in ${DIRECTORY}` : `RAM in ${DIRECTORY}: ${names}`;
   throw new KernelError(
     'ENOENT',
     `there is no file '${given}' and no RAM of that name: give a path or a name (${there})`,
   );
 }
 
-/** Names of the RAMs of this host. */
-export function ramNames(): string[] {
+/** A file that is called like a RAM. */
+export interface RamName {
+  /** What comes behind 'liveupdate.'; bytes that are no text are replaced. */
+  readonly name: string;
+  /** Its path, whatever bytes it has. */
+  readonly file: Buffer;
+}
+
+const PREFIX = Buffer.from('liveupdate.');
+
+/** Files of this host that are called like RAMs, by name. */
+export function ramFiles(): RamName[] {
+  let files: Buffer[];
   try {
-    return fs
-      .readdirSync(DIRECTORY)
-      .filter((file) => file.startsWith('liveupdate.'))
-      .map((file) => file.slice('liveupdate.'.length))
-      .sort();
+    files = fs.readdirSync(DIRECTORY, { encoding: 'buffer' });
   } catch {
     return [];
   }
+  return files
+    .filter((file) => file.subarray(0, PREFIX.length).equals(PREFIX))
+    .map((file) => ({
+      name: file.subarray(PREFIX.length).toString(),
+      file: Buffer.concat([Buffer.from(`${DIRECTORY}/`), file]),
+    }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /**

@@ -5,6 +5,7 @@ import type { HugeChoice } from './demo-files.ts';
 import { DEMO_FILES } from './demo-size.ts';
 import { countValue, entryValue, fileName, sizeValue } from './option-values.ts';
 import type { ImageHints } from './open-image.ts';
+import { printable } from './output.ts';
 import { UsageError } from './usage-error.ts';
 
 interface DemoFlags {
@@ -286,7 +287,7 @@ function dropOutputQuietly(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') return;
     process.stderr.write(
-      `liveupdate: ${error.code ?? 'EIO'}: standard output cannot be written: ${error.message}\n`,
+      `liveupdate: ${error.code ?? 'EIO'}: standard output cannot be written: ${printable(error.message)}\n`,
     );
     process.exit(1);
   });

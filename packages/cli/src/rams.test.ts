@@ -110,6 +110,58 @@ test('one that nobody owns is removed, by name or by path, handed over or dead',
   expect((await listed()).size).toBe(0);
 });
 
+test('no odd name and no odd file in /dev/shm breaks the list, and none reaches the terminal as it is', async () => {
+  const machine = await open('between');
+  await machine.handOver();
+  const prefix = Buffer.from(`/dev/shm/liveupdate.${PREFIX}`);
+  const at = (rest: string | Buffer): Buffer => Buffer.concat([prefix, Buffer.from(rest)]);
+  const made: Buffer[] = [];
+  const make = (rest: string | Buffer, how: (path: Buffer) => void): void => {
+    how(at(rest));
+    made.push(at(rest));
+  };
+  const file = (path: Buffer): void => fs.writeFileSync(path, 'x');
+  try {
+    make('\x1b[2J\x1b]0;title\x07', file);
+    make('new\nline\r', file);
+    make('\x9b31m', file);
+    make('\u202eright to left', file);
+    make(Buffer.of(0xff, 0xfe, 0x80), file);
+    make('with space', file);
+    make('fifo', (path) => spawnSync('mkfifo', [path.toString()]));
+    make('dangling', (path) => fs.symlinkSync('nowhere', path));
+    make('to a device', (path) => fs.symlinkSync('/dev/zero', path));
+    make('directory', (path) => fs.mkdirSync(path));
+    make('unreadable', (path) => fs.writeFileSync(path, 'x', { mode: 0 }));
+    make('another user', (path) => {
+      file(path);
+      if (process.getuid?.() === 0) fs.chownSync(path, 12_345, 12_345);
+    });
+    made.push(Buffer.from('/dev/shm/liveupdate.'));
+    if (!fs.existsSync('/dev/shm/liveupdate.')) fs.writeFileSync('/dev/shm/liveupdate.', '');
+    const { status, stdout, stderr } = await runHere('list');
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);
+    expect(stdout).toContain(`${PREFIX}\\u{1b}[2J\\u{1b}]0;title\\u{7} `);
+    expect(stdout).toMatch(/^'' +0 B/m);
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .filter((line) => line.startsWith(PREFIX));
+    expect(lines.length).toBe(made.length); // and the RAM, but not the one without a name
+    expect(lines.filter((line) => line.includes('handed over by generation 1')).length).toBe(1);
+    const json = await runHere('list', '--json');
+    expect(json.stdout).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);
+    const names = (JSON.parse(json.stdout) as RamFacts[]).map(({ name }) => name);
+    for (const name of ['new\nline\r', '\x9b31m', '\u202eright to left', '\x1b[2J\x1b]0;title\x07'])
+      expect(names).toContain(PREFIX + name);
+    expect((await runHere('inspect', `${PREFIX}with space`)).stderr).toMatch(/^liveupdate: EINVAL: /);
+    expect((await runHere('inspect', 'test-nothing')).stderr).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);
+  } finally {
+    for (const path of made) fs.rmSync(path, { force: true, recursive: true });
+  }
+});
+
 test('what is no RAM is left alone', async () => {
   const path = ramPath(`${PREFIX}file`);
   fs.writeFileSync(path, 'something else');

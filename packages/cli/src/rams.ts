@@ -2,8 +2,9 @@
 import * as fs from 'node:fs';
 import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { hasBootPage, ramPath, readBootPage, type BootPage } from '@liveupdate/kexec';
-import { tryLock } from '@liveupdate/linux';
-import { isOwned, ramNames } from './open-image.ts';
+import { MappedRam, tryLock } from '@liveupdate/linux';
+import { isOwned, ramFiles, type RamName } from './open-image.ts';
+import { printable, printJson, printLine } from './output.ts';
 
 /** What is known of a RAM without reading what is in it. */
 export interface RamFacts {
@@ -41,23 +42,26 @@ function bootPageOf(head: Uint8Array, size: number): BootPage | undefined {
   }
 }
 
-/** Facts about the RAM of this name; undefined where it is gone. */
-function factsOf(name: string): RamFacts | undefined {
-  const path = ramPath(name);
-  const stat = fs.statSync(path, { throwIfNoEntry: false });
+/** Facts about a file that is called like a RAM, whatever it is; undefined where it is gone. */
+function factsOf({ name, file }: RamName): RamFacts | undefined {
+  const stat = fs.lstatSync(file, { throwIfNoEntry: false });
   if (!stat) return undefined;
-  const unknown: RamFacts = { name, path, size: stat.size, taken: stat.blocks * 512, state: 'unknown' };
-  let fd: number;
+  const { size, blocks } = stat;
+  const unknown: RamFacts = { name, path: file.toString(), size, taken: blocks * 512, state: 'unknown' };
+  if (!stat.isFile()) return unknown; // the mere open of a device may do something
   try {
-    fd = fs.openSync(path, fs.constants.O_RDONLY | MAY_FOLLOW_NOTHING);
+    return { ...unknown, ...readFacts(file) };
   } catch {
-    return unknown;
+    return unknown; // not ours to read, or gone by now
   }
+}
+
+function readFacts(file: Buffer): Partial<RamFacts> {
+  const fd = fs.openSync(file, fs.constants.O_RDONLY | MAY_FOLLOW_NOTHING);
   try {
     const head = headOf(fd);
-    const page = head && bootPageOf(head, stat.size);
-    if (!page) return unknown;
-    return { ...unknown, state: stateOf(page, fd), generation: page.generation, pid: page.ownerPid };
+    const page = head && bootPageOf(head, fs.fstatSync(fd).size);
+    return page ? { state: stateOf(page, fd), generation: page.generation, pid: page.ownerPid } : {};
   } finally {
     fs.closeSync(fd);
   }
@@ -92,14 +96,14 @@ function columns(rows: readonly (readonly string[])[]): string {
 
 /** Prints the RAMs of this host. Returns the exit code. */
 export function runList({ json }: { json: boolean }): number {
-  const all = ramNames().flatMap((name) => factsOf(name) ?? []);
+  const all = ramFiles().flatMap((each) => factsOf(each) ?? []);
   if (json) {
-    process.stdout.write(`${JSON.stringify(all, undefined, 2)}\n`);
+    printJson(all);
   } else if (all.length === 0) {
     process.stderr.write('there is no RAM in /dev/shm\n');
   } else {
     const rows = all.map((facts) => [
-      facts.name,
+      printable(facts.name) || "''",
       formatSize(facts.size),
       formatSize(facts.taken),
       inWords(facts),
@@ -109,6 +113,8 @@ export function runList({ json }: { json: boolean }): number {
   return 0;
 }
 
+/** What opening a file that is not there says. */
+const GONE = { code: 'ENOENT' };
 const NO_RAM = 'is no RAM of liveupdate: if it is to go all the same, remove it as any file';
 
 function notOpened(path: string, cause: unknown): KernelError {
@@ -145,8 +151,9 @@ export function runRemove(given: string): number {
       const who = pid === undefined ? 'a process' : `process ${pid}`;
       throw new KernelError('EBUSY', `${who} owns ${path}: end it first (killing it loses what is in it)`);
     }
+    if (!MappedRam.isOpenOn(fd, path)) throw notOpened(path, GONE);
     fs.rmSync(path);
-    process.stdout.write(`removed ${path}: ${formatSize(blocks * 512)} of memory given back\n`);
+    printLine(`removed ${path}: ${formatSize(blocks * 512)} of memory given back`);
     return 0;
   } finally {
     fs.closeSync(fd);
