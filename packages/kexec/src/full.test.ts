@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { Machine } from './machine.ts';
+import { Program } from './test-process.ts';
 
 /** A tmpfs of 16 MiB; undefined where we may not mount one. */
 function smallTmpfs(): string | undefined {
@@ -45,4 +46,29 @@ it('a full file system is ENOSPC, undone whole', async (context) => {
   }
   expect(shmem.used).toBe(2 ** 20);
   machine.remove();
+});
+
+it('a RAM is opened in what is left of a file system, or ENOSPC: nobody dies of it, and nothing is left', (context) => {
+  const directory = smallTmpfs();
+  if (directory === undefined) return context.skip('mounting a small tmpfs needs root');
+  using program = new Program(`
+    import * as fs from 'node:fs';
+    const turn = () => new Promise(setImmediate);
+    for (let left = 0; left < 24; left++) {
+      fs.writeFileSync(NAME + '/fill', new Uint8Array(16 * 2 ** 20 - left * 4096));
+      const path = NAME + '/ram';
+      const machine = await Machine.open({ path, size: '256MiB' }).catch(codeOf);
+      await turn().then(turn); // what the owner makes ready ahead finds no memory either
+      if (machine instanceof Machine) machine.remove();
+      say(left, machine instanceof Machine ? 'open' : machine, fs.readdirSync(NAME));
+      fs.rmSync(NAME + '/fill');
+    }`);
+  const { lines, status, signal, stderr } = program.run(directory);
+  expect([status, signal, stderr]).toEqual([0, null, '']);
+  expect(lines[0]).toBe('0 ENOSPC fill');
+  expect(lines.at(-1)).toBe('23 open fill');
+  expect(
+    lines.map((line) => line.split(' ')[1]).filter((word) => word !== 'ENOSPC' && word !== 'open'),
+  ).toEqual([]);
+  expect(lines.filter((line) => !line.endsWith(' fill'))).toEqual([]);
 });
