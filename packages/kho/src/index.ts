@@ -27,12 +27,12 @@ export {
 export { chooseScratch, type ScratchArea } from './scratch.ts';
 export {
   EMPTY_VMALLOC,
+  putVmallocDescriptor,
   readVmallocDescriptor,
   readVmallocPages,
   vmallocChunks,
   writeVmallocChunks,
   writeVmallocDescriptor,
-  writeVmallocField,
   type VmallocDescriptor,
   type VmallocPages,
   type VmallocPieces,

@@ -18,7 +18,7 @@ import {
   type Pfn,
   type PhysAddr,
 } from '@liveupdate/base';
-import { HEAD, KIND, PRESERVED, type FolioRuns, type PageAllocator } from '@liveupdate/mm';
+import { HEAD, KIND, PRESERVED, RamWords, type FolioRuns, type PageAllocator } from '@liveupdate/mm';
 import { IncomingMemory } from './incoming-memory.ts';
 import { forEachPageRun } from './page-run.ts';
 import type { PreservedBlock } from './preserved-block.ts';
@@ -30,10 +30,13 @@ const ALL = 0xff;
 
 export class OutgoingMemory extends IncomingMemory {
   readonly #map: RadixTree;
+  /** RAM as words, to write records in. */
+  readonly words: RamWords;
 
   /** @throws KernelError ENOMEM: no page for the root of the map */
   constructor(pages: PageAllocator) {
     super(pages);
+    this.words = new RamWords(pages.ram);
     this.#map = new RadixTree(pages);
   }
 

@@ -30,7 +30,7 @@ export function preserveVmalloc(memory: OutgoingMemory, area: VmallocArea): Vmal
     [chunks[c]] = chunk;
   }
   undo.keep();
-  return writeVmallocChunks(memory.ram, { pfns, from: 0, count: pfns.length, order }, chunks, 0);
+  return writeVmallocChunks(memory.words, { pfns, from: 0, count: pfns.length, order }, chunks, 0);
 }
 
 /** See Kho.unpreserveVmalloc. */

@@ -11,12 +11,10 @@ import {
   physToPfn,
   readU64,
   StructView,
-  writeU64,
-  type Field,
   type Pfn,
   type PhysAddr,
 } from '@liveupdate/base';
-import type { Ram } from '@liveupdate/mm';
+import type { Ram, RamWords } from '@liveupdate/mm';
 import { KhoVmallocSer, VMALLOC_ALLOC, VMALLOC_CHUNK_ENTRIES, VMALLOC_HUGE } from './abi.ts';
 
 /** All zero where there is no memory. */
@@ -46,20 +44,22 @@ export function readVmallocDescriptor(bytes: Uint8Array): VmallocDescriptor {
 /** Writes a descriptor into its 16 bytes. */
 export function writeVmallocDescriptor(bytes: Uint8Array, descriptor: VmallocDescriptor): void {
   assert(bytes.length === KhoVmallocSer.SIZE, 'a vmalloc descriptor has 16 bytes');
-  writeVmallocField(new StructView(bytes), { at: 0, bytes: KhoVmallocSer.SIZE }, descriptor);
+  const ser = new StructView(bytes);
+  ser.setU64(KhoVmallocSer.first, descriptor.first);
+  ser.setU32(KhoVmallocSer.totalPages, descriptor.totalPages);
+  ser.setU16(KhoVmallocSer.flags, descriptor.flags);
+  ser.setU16(KhoVmallocSer.order, descriptor.order);
 }
 
-/** Writes a descriptor into a field of a structure. */
-export function writeVmallocField(
-  { view }: StructView,
-  { at, bytes }: Field,
+/** The same into four words. */
+export function putVmallocDescriptor(
+  words: Uint32Array,
+  at: number,
   { first, totalPages, flags, order }: VmallocDescriptor,
 ): void {
-  assert(bytes === KhoVmallocSer.SIZE, 'a vmalloc descriptor has 16 bytes');
-  writeU64(view, at + KhoVmallocSer.first.at, first);
-  view.setUint32(at + KhoVmallocSer.totalPages.at, totalPages, true);
-  view.setUint16(at + KhoVmallocSer.flags.at, flags, true);
-  view.setUint16(at + KhoVmallocSer.order.at, order, true);
+  putAddress(words, at, physToPfn(first)); // a chunk begins a page
+  words[at + 2] = totalPages;
+  words[at + 3] = flags | (order << 16);
 }
 
 /** Chunk pages that list so many pieces: one at the least. */
@@ -81,7 +81,7 @@ export interface VmallocPieces {
  * @param chunks their frames from index `at` on, as many as vmallocChunks says
  */
 export function writeVmallocChunks(
-  ram: Ram,
+  ram: RamWords,
   { pfns, from, count, order }: VmallocPieces,
   chunks: Uint32Array,
   at: number,
@@ -90,20 +90,20 @@ export function writeVmallocChunks(
   for (let c = 0; c < chunkCount; c++) {
     const first = from + c * VMALLOC_CHUNK_ENTRIES;
     const listed = Math.min(VMALLOC_CHUNK_ENTRIES, from + count - first);
-    const bytes = ram.bytes(pfnToPhys(chunks[at + c]), PAGE_SIZE);
-    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4);
-    putAddress(words, 0, c + 1 < chunkCount ? chunks[at + c + 1] : 0);
-    for (let i = 0; i < listed; i++) putAddress(words, i + 1, pfns[first + i]);
-    if (listed < VMALLOC_CHUNK_ENTRIES) putAddress(words, listed + 1, 0);
+    const page = ram.page(chunks[at + c]);
+    const { words } = ram;
+    putAddress(words, page, c + 1 < chunkCount ? chunks[at + c + 1] : 0);
+    for (let i = 0; i < listed; i++) putAddress(words, page + 2 * (i + 1), pfns[first + i]);
+    if (listed < VMALLOC_CHUNK_ENTRIES) putAddress(words, page + 2 * (listed + 1), 0);
   }
   const flags = VMALLOC_ALLOC | (order > 0 ? VMALLOC_HUGE : 0);
   return { first: pfnToPhys(chunks[at]), totalPages: count << order, flags, order };
 }
 
-/** Writes the address of a frame as u64 number `i`; that of frame 0, which is never handed out, ends a list. */
-function putAddress(words: Uint32Array, i: number, pfn: Pfn): void {
-  words[2 * i] = pfn << PAGE_SHIFT;
-  words[2 * i + 1] = pfn >>> (32 - PAGE_SHIFT);
+/** Writes the address of a frame as a u64; that of frame 0, which is never handed out, ends a list. */
+function putAddress(words: Uint32Array, at: number, pfn: Pfn): void {
+  words[at] = pfn << PAGE_SHIFT;
+  words[at + 1] = pfn >>> (32 - PAGE_SHIFT);
 }
 
 /** The pieces and chunk pages that a descriptor names, as frames. */

@@ -212,7 +212,7 @@ export class OutgoingSession {
     const { preservedIds, events } = this.#shared;
     const start = events.start();
     let handler: RegisteredHandler | undefined;
-    using undo = new Undo();
+    const undo = new Undo();
     try {
       if (this.#files.has(token))
         throw new KernelError('EEXIST', `token ${token} is taken in session '${this.name}': choose another`);
@@ -241,8 +241,8 @@ export class OutgoingSession {
       const data = typeof saved === 'bigint' ? saved : await saved; // nobody waits for what is there
       this.#files.set(token, { file, handler, flbs: held, id, token, data });
       handler.files += 1;
-      undo.keep();
     } catch (error) {
+      undo.all();
       this.#tellFailure('preserve', token, handler, start, error);
       throw error;
     }

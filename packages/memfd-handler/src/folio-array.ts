@@ -10,7 +10,7 @@ import {
   type Pfn,
 } from '@liveupdate/base';
 import { readVmallocPages, type VmallocDescriptor } from '@liveupdate/kho';
-import { FolioRuns, type PageTable, type Ram, type VmallocArea } from '@liveupdate/mm';
+import { FolioRuns, type PageTable, type Ram, type RamWords, type VmallocArea } from '@liveupdate/mm';
 import {
   FLAGS_SHIFT,
   FOLIO_DIRTY,
@@ -48,7 +48,7 @@ export function arrayPages(folios: number): number {
  * @param pages their frames, `count` from index `from` on
  */
 export function writeFolioArray(
-  ram: Ram,
+  ram: RamWords,
   pages: Uint32Array,
   from: number,
   count: number,
@@ -57,37 +57,37 @@ export function writeFolioArray(
   assert(count * PER_PAGE >= runs.folios, 'the folio array has room for every folio');
   let run = 0;
   let done = 0;
-  for (let page = 0; page < count;) {
-    const row = pagesInRow(pages, from + page, count - page, 1);
-    const out = words(ram.bytes(pfnToPhys(pages[from + page]), row * PAGE_SIZE));
-    const length = row * PER_PAGE;
+  for (let page = from; page < from + count; page++) {
+    const base = ram.page(pages[page]);
+    const { words } = ram;
     let place = 0;
-    while (place < length && run < runs.length) {
+    while (place < PER_PAGE && run < runs.length) {
       const step = 1 << runs.orders[run];
-      const count = Math.min(length - place, runs.counts[run] - done);
-      writeRecords(out, place, runs.pfns[run] + done * step, runs.indices[run] + done * step, count, step);
+      const count = Math.min(PER_PAGE - place, runs.counts[run] - done);
+      const at = base + place * FOLIO_WORDS;
+      writeRecords(words, at, runs.pfns[run] + done * step, runs.indices[run] + done * step, count, step);
       place += count;
       done += count;
       if (done < runs.counts[run]) continue;
       run += 1;
       done = 0;
     }
-    if (place < length) out.fill(0, place * FOLIO_WORDS, (place + 1) * FOLIO_WORDS);
-    page += row;
+    const end = base + place * FOLIO_WORDS;
+    if (place < PER_PAGE) for (let at = end; at < end + FOLIO_WORDS; at++) words[at] = 0;
   }
 }
 
 function writeRecords(
   out: Uint32Array,
-  place: number,
+  from: number,
   pfn: Pfn,
   index: PageIndex,
   count: number,
   step: number,
 ): void {
   const flags = (FOLIO_DIRTY | FOLIO_UPTODATE) << FLAGS_SHIFT;
-  const end = (place + count) * FOLIO_WORDS;
-  for (let at = place * FOLIO_WORDS, offset = 0; at < end; at += FOLIO_WORDS, offset += step) {
+  const end = from + count * FOLIO_WORDS;
+  for (let at = from, offset = 0; at < end; at += FOLIO_WORDS, offset += step) {
     out[at] = pfn + offset;
     out[at + 1] = flags;
     out[at + 2] = index + offset;
@@ -130,24 +130,16 @@ function forEachPart(
   visit: (records: Uint32Array, count: number) => void,
 ): void {
   const step = 1 << order;
+  const most = MAX_FOLIO_SIZE / PAGE_SIZE;
   for (let from = 0, piece = 0; from < count;) {
-    const first = pfns[piece];
-    const row = pagesInRow(pfns, piece, pfns.length - piece, step);
-    piece += row / step;
-    const length = Math.min(row * PER_PAGE, count - from);
-    visit(words(ram.bytes(pfnToPhys(first), row * PAGE_SIZE)), length);
+    const first = pfns[piece++];
+    const border = (Math.floor(first / most) + 1) * most; // every RAM shows so much at once
+    let end = first + step;
+    for (; end < border && pfns[piece] === end; piece++) end += step;
+    const length = Math.min((end - first) * PER_PAGE, count - from);
+    visit(words(ram.bytes(pfnToPhys(first), PAGE_SIZE * (end - first))), length);
     from += length;
   }
-}
-
-/** Pages in a row that the list names from index `at` on, `step` in each of at most `count` pieces: no more than every RAM shows at once. */
-function pagesInRow(pfns: Uint32Array, at: number, count: number, step: number): number {
-  const most = MAX_FOLIO_SIZE / PAGE_SIZE;
-  const first = pfns[at];
-  const border = (Math.floor(first / most) + 1) * most;
-  let end = first + step;
-  for (let piece = 1; piece < count && end < border && pfns[at + piece] === end; piece++) end += step;
-  return end - first;
 }
 
 /** Whether record `at` is the one that ends the array: behind it lies what was in the page before. */

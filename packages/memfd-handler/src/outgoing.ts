@@ -2,9 +2,15 @@
  * What preserve leaves of a file for the next kernel: a page with its record, pages with the array of its folios, and pages that list those. Each is
  * written up to where its readers stop, and no further: of thousands of small files, zeros would be most of the work.
  */
-import { pfnToPhys, StructView } from '@liveupdate/base';
-import { EMPTY_VMALLOC, vmallocChunks, writeVmallocChunks, writeVmallocField } from '@liveupdate/kho';
-import type { FolioRuns, Ram } from '@liveupdate/mm';
+import { assert, type Field } from '@liveupdate/base';
+import {
+  EMPTY_VMALLOC,
+  putVmallocDescriptor,
+  vmallocChunks,
+  writeVmallocChunks,
+  type VmallocDescriptor,
+} from '@liveupdate/kho';
+import type { FolioRuns, RamWords } from '@liveupdate/mm';
 import type { ShmemFile } from '@liveupdate/shmem';
 import { MemfdV2Ser } from './abi.ts';
 import { arrayPages, writeFolioArray } from './folio-array.ts';
@@ -20,19 +26,32 @@ export function recordPages(folios: number): number {
  *
  * @param memory as many pages as recordPages says: the record, the array, what lists that
  */
-export function writeRecord(ram: Ram, memory: Uint32Array, file: ShmemFile, runs: FolioRuns): void {
-  const record = new StructView(ram.bytes(pfnToPhys(memory[0]), MemfdV2Ser.SIZE));
-  record.setU64(MemfdV2Ser.position, file.position);
-  record.setU64(MemfdV2Ser.size, file.inode.size);
-  record.setU32(MemfdV2Ser.seals, file.inode.seals);
-  record.setU32(MemfdV2Ser.flags, 0);
-  record.setU64(MemfdV2Ser.folioCount, runs.folios);
+export function writeRecord(ram: RamWords, memory: Uint32Array, file: ShmemFile, runs: FolioRuns): void {
+  const array = writeArray(ram, memory, runs);
+  const base = ram.page(memory[0]);
+  const { words } = ram;
+  putU64(words, base, MemfdV2Ser.position, file.position);
+  putU64(words, base, MemfdV2Ser.size, file.inode.size);
+  words[base + wordOf(MemfdV2Ser.seals)] = file.inode.seals;
+  words[base + wordOf(MemfdV2Ser.flags)] = 0;
+  putU64(words, base, MemfdV2Ser.folioCount, runs.folios);
+  putVmallocDescriptor(words, base + wordOf(MemfdV2Ser.folios), array);
+}
+
+function writeArray(ram: RamWords, memory: Uint32Array, runs: FolioRuns): VmallocDescriptor {
   const count = arrayPages(runs.folios);
-  if (count === 0) {
-    writeVmallocField(record, MemfdV2Ser.folios, EMPTY_VMALLOC);
-    return;
-  }
+  if (count === 0) return EMPTY_VMALLOC;
   writeFolioArray(ram, memory, 1, count, runs);
-  const pieces = { pfns: memory, from: 1, count, order: 0 };
-  writeVmallocField(record, MemfdV2Ser.folios, writeVmallocChunks(ram, pieces, memory, 1 + count));
+  return writeVmallocChunks(ram, { pfns: memory, from: 1, count, order: 0 }, memory, 1 + count);
+}
+
+function wordOf({ at }: Field): number {
+  return at >>> 2;
+}
+
+/** @param value at most 53 bits */
+function putU64(words: Uint32Array, base: number, field: Field, value: number): void {
+  assert(field.bytes === 8, 'field is not a u64');
+  words[base + wordOf(field)] = value;
+  words[base + wordOf(field) + 1] = value / 2 ** 32;
 }

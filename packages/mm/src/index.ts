@@ -28,5 +28,6 @@ export {
   type Ram,
   type RamPiece,
 } from './ram.ts';
+export { RamWords } from './ram-words.ts';
 export { overlayRam, SparseRam, type BlockLoader } from './sparse-ram.ts';
 export { vmalloc, VmallocArea } from './vmalloc.ts';
