@@ -377,22 +377,36 @@ export class MappedRam implements Ram {
    * other work can go on. Nothing is lost: the pages stay in the file, and whoever touches one again has it mapped again, for about 1 µs.
    *
    * The end of the process and exec do the same at once, and for 50 ms per GiB of 4 KiB pages nobody is served. Done beforehand, that is
-   * short. The generator ends early where the kernel does not take the advice (locked memory).
+   * short. Costs by what is in the file, however large that is. The generator ends early where the kernel does not take the advice (locked memory).
    *
    * @throws KernelError EBADF: closed, at whatever step
    */
   *dropPageTables(): Generator<undefined, void> {
     for (const mapping of [this.#open(), ...this.#gathered]) {
-      for (let at = 0; at < mapping.length; at += DROP_STEP) {
-        if (mapping !== this.#open() && !this.#gathered.has(mapping)) break; // released between two steps
+      for (let at = 0, to = 0; at < mapping.length; at = to) {
+        const isWhole = mapping === this.#open();
+        if (!isWhole && !this.#gathered.has(mapping)) break; // released between two steps
+        // What the file has not is in no page table: one step, however long it is.
+        to = Math.min(mapping.length, Math.max(at + DROP_STEP, isWhole ? this.#nextData(at) : 0));
         try {
-          madvise(mapping.address + BigInt(at), Math.min(DROP_STEP, mapping.length - at), MADV_DONTNEED);
+          madvise(mapping.address + BigInt(at), to - at, MADV_DONTNEED);
         } catch (error) {
           if (codeOf(error) === 'EINVAL') return;
           throw error;
         }
         yield;
+        this.#open();
       }
+    }
+  }
+
+  /** The first page from `at` on that the file has: what it has not is in no page table. Infinity where none follows. */
+  #nextData(at: number): number {
+    try {
+      return seekTo('data', this.fd, at) ?? Infinity;
+    } catch (error) {
+      if (codeOf(error) === 'EINVAL') return at; // hugetlbfs does not know
+      throw error;
     }
   }
 

@@ -109,6 +109,14 @@ describe('dropPageTables', () => {
     }
   });
 
+  test('costs by what is in the file: a hole is one step, however long', () => {
+    const ram = ramOf(4 * 2 ** 40);
+    for (const pa of [0, 2 ** 40, 3 * 2 ** 40]) ram.bytes(pa, PAGE)[0] = 1;
+    expect(mapped()).toBe(3 * PAGE);
+    expect([...ram.dropPageTables()].length).toBeLessThanOrEqual(6);
+    expect(mapped()).toBe(0);
+  });
+
   test('tells the kernel about whole RAM, also where it is no multiple of a step', () => {
     const ram = ramOf(16 * MiB + PAGE);
     ram.bytes(16 * MiB, 1)[0] = 1;
