@@ -4,7 +4,7 @@
  * none: what fails is called off in reverse.
  */
 import { KernelError, withSuppressed } from '@liveupdate/base';
-import { monotonicNow } from '@liveupdate/linux';
+import { drainOutput, monotonicNow } from '@liveupdate/linux';
 import { claimPassed, waitingRams, type PassedRam } from './inherited-rams.ts';
 import { checkStrangers } from './strangers.ts';
 import type { Tenure } from './tenure.ts';
@@ -91,6 +91,7 @@ export class Handover {
     if (this.#isTogether) {
       this.#joinAll();
       await checkStrangers(this.#parties.map(({ passed }) => passed.fd));
+      await drainOutput(); // a reader that is slow is waited for while all is served
     }
     for (let done = 0; ;) {
       if (this.#isTogether) this.#joinAll();

@@ -139,6 +139,17 @@ describe('a memfd that somebody else keeps', () => {
   });
 });
 
+it('two owners of one open file description there are not', async () => {
+  const { fd } = memfd();
+  const machine = await Machine.open({ fd: fs.openSync(`/proc/self/fd/${fd}`, 'r+') });
+  await machine.handOver();
+  using program = new Program(`
+    const machine = await Machine.open({ fd: 3 });
+    say(machine.origin, await Machine.open({ fd: 4 }).catch(codeOf));`);
+  const { lines } = await program.runBeside(name, { fd, shell: 'exec "$@" 4<&3' });
+  expect(lines).toEqual(['handover EBUSY']);
+});
+
 describe('the variable', () => {
   const notOpen = 9999;
   it.each([

@@ -10,7 +10,11 @@ export interface RamSource {
   readonly name?: string;
   /** RAM in this file, on any file system that can be mapped: tmpfs, hugetlbfs. */
   readonly path?: string;
-  /** RAM on this open descriptor, which then belongs to the machine. */
+  /**
+   * RAM on this open descriptor, which then belongs to the machine: it is opened anew, for a lock that
+   * whoever else has the descriptor does not share, and closed. The next generation of this process opens
+   * it by the same number, whatever that stands for by then.
+   */
   readonly fd?: number;
   /**
    * Bytes, or text such as `'4GiB'`: a multiple of 4096, at most 16 TiB. RAM is sparse: it costs what is used.

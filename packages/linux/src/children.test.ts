@@ -1,6 +1,7 @@
 /** Real children of programs that replace themselves: whose they are, and that none is left a zombie. */
-import { expect, test } from 'vitest';
-import { collectChildren } from './children.ts';
+import { spawn } from 'node:child_process';
+import { expect, onTestFinished, test } from 'vitest';
+import { collectChildren, listed, scanned } from './children.ts';
 import { runChild } from './test-child.ts';
 
 /** A program of three generations: what each does, with `children()` telling pids and states. */
@@ -56,6 +57,18 @@ test('children of the new program are left to it: their exit codes arrive', () =
      say(await none());`,
   );
   expect(lines).toEqual([`1 ${Array.from({ length: 20 }, (_, i) => i).join()}`, '1 0']);
+});
+
+test('where the kernel has no list of children they are found all the same', () => {
+  const pids = Array.from({ length: 3 }, () => {
+    const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    onTestFinished(() => void child.kill());
+    return child.pid;
+  });
+  const found = scanned(process.pid);
+  expect(found).toEqual(expect.arrayContaining(pids));
+  const inList = listed(process.pid);
+  if (inList) expect(found.toSorted()).toEqual(inList.toSorted());
 });
 
 test('it keeps no program alive', () => {

@@ -61,8 +61,8 @@ function childrenOf(parent: number): Child[] {
   return children;
 }
 
-/** As the kernel lists them; undefined where it has no such list (CONFIG_PROC_CHILDREN). */
-function listed(parent: number): number[] | undefined {
+/** @internal As the kernel lists them; undefined where it has no such list (CONFIG_PROC_CHILDREN). */
+export function listed(parent: number): number[] | undefined {
   const tasks = `/proc/${parent}/task`;
   try {
     return fs.readdirSync(tasks).flatMap((task) => {
@@ -74,8 +74,8 @@ function listed(parent: number): number[] | undefined {
   }
 }
 
-/** All processes of the host, asked for their parent. Nothing where there is no /proc. */
-function scanned(parent: number): number[] {
+/** @internal All processes of the host, asked for their parent. Nothing where there is no /proc. */
+export function scanned(parent: number): number[] {
   try {
     const pids = fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name));
     return pids.map(Number).filter((pid) => Number(statOf(pid)?.[PARENT]) === parent);
