@@ -383,17 +383,18 @@ export class MappedRam implements Ram {
    */
   *dropPageTables(): Generator<undefined, void> {
     for (const mapping of [this.#open(), ...this.#gathered]) {
-      for (let at = 0, to = 0; at < mapping.length; at = to) {
+      for (let at = 0; at < mapping.length;) {
         const isWhole = mapping === this.#open();
         if (!isWhole && !this.#gathered.has(mapping)) break; // released between two steps
         // What the file has not is in no page table: one step, however long it is.
-        to = Math.min(mapping.length, Math.max(at + DROP_STEP, isWhole ? this.#nextData(at) : 0));
+        const to = Math.min(mapping.length, Math.max(at + DROP_STEP, isWhole ? this.#nextData(at) : 0));
         try {
           madvise(mapping.address + BigInt(at), to - at, MADV_DONTNEED);
         } catch (error) {
           if (codeOf(error) === 'EINVAL') return;
           throw error;
         }
+        at = to;
         yield;
         this.#open();
       }
