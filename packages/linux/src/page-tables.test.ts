@@ -71,7 +71,7 @@ describe('dropPageTables', () => {
     expect(mapped()).toBe(64 * MiB);
 
     const seen = Array.from(ram.dropPageTables(), mapped);
-    expect(seen).toEqual([48 * MiB, 32 * MiB, 16 * MiB, 0]);
+    expect(seen).toEqual([56, 48, 40, 32, 24, 16, 8, 0].map((left) => left * MiB));
     expect(ram.allocated()).toBe(64 * MiB);
     expect(bytes.every((byte) => byte === 7)).toBe(true);
   });
@@ -84,8 +84,7 @@ describe('dropPageTables', () => {
     released.bytes.fill(8);
     kept.bytes.fill(9);
     const steps = ram.dropPageTables();
-    steps.next();
-    steps.next();
+    for (let i = 0; i < 3; i++) steps.next(); // RAM itself
     steps.next(); // the first part of what is released now
     released.release();
     expect([...steps]).toHaveLength(1);
