@@ -13,7 +13,7 @@ const MOST_TARGET = 2 ** 30;
 /** Memory to copy `size` bytes to, mapped and touched. */
 export function copyTarget(size: number): MappedRam {
   const target = MappedRam.anonymous({ name: 'liveupdate-bench-copy', size: Math.min(size, MOST_TARGET) });
-  target.populate(0, target.size);
+  target.system.populate(0, target.size);
   return target;
 }
 

@@ -125,7 +125,7 @@ export function generations(workload: Workload): Trial['prepare'] {
       name: 'liveupdate-bench-records',
       size: recordsSize(workload, size),
     });
-    records.populate(0, records.size);
+    records.system.populate(0, records.size);
 
     // Tens of thousands of pieces are more than a process may map: as many bytes are copied from another place.
     const scattered = workload.content === 'sparse' ? copyTarget(size) : undefined;

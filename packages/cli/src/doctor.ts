@@ -12,7 +12,7 @@ const STYLES = { ok: 'green', note: 'yellow', missing: 'red' } as const;
 function tryMapping(): Tried {
   try {
     using ram = MappedRam.anonymous({ name: 'liveupdate-doctor', size: HUGE_PAGE });
-    return { mappingFailure: undefined, hugePage: ram.populateHuge(0) };
+    return { mappingFailure: undefined, hugePage: ram.system.populateHuge(0) };
   } catch (error) {
     return { mappingFailure: error instanceof Error ? error.message : String(error), hugePage: false };
   }

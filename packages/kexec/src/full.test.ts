@@ -1,33 +1,13 @@
 /** Memory runs out in the system while RAM, which is sparse, promises more: an error, not the end of the process. */
-import { execFileSync } from 'node:child_process';
-import * as fs from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it } from 'vitest';
 import { Machine } from './machine.ts';
 import { Program } from './test-process.ts';
-
-/** A tmpfs of 16 MiB; undefined where we may not mount one. */
-function smallTmpfs(): string | undefined {
-  const directory = fs.mkdtempSync(join(tmpdir(), 'liveupdate-full-'));
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m,mode=0700', 'liveupdate-test', directory], {
-      stdio: 'ignore',
-    });
-  } catch {
-    fs.rmdirSync(directory);
-    return undefined;
-  }
-  onTestFinished(() => {
-    execFileSync('umount', ['--lazy', directory]);
-    fs.rmdirSync(directory);
-  });
-  return directory;
-}
+import { NO_TMPFS, smallTmpfs } from './test-tmpfs.ts';
 
 it('a full file system is ENOSPC, undone whole', async (context) => {
-  const directory = smallTmpfs();
-  if (directory === undefined) return context.skip('mounting a small tmpfs needs root');
+  const directory = smallTmpfs(16);
+  if (directory === undefined) return context.skip(NO_TMPFS);
   const machine = await Machine.open({ path: join(directory, 'ram'), size: '256MiB' });
   const { shmem, pages } = machine.kernel;
   const kept = shmem.memfdCreate('kept');
@@ -49,8 +29,8 @@ it('a full file system is ENOSPC, undone whole', async (context) => {
 });
 
 it('a RAM is opened in what is left of a file system, or ENOSPC: nobody dies of it, and nothing is left', (context) => {
-  const directory = smallTmpfs();
-  if (directory === undefined) return context.skip('mounting a small tmpfs needs root');
+  const directory = smallTmpfs(16);
+  if (directory === undefined) return context.skip(NO_TMPFS);
   using program = new Program(`
     import * as fs from 'node:fs';
     const turn = () => new Promise(setImmediate);

@@ -51,13 +51,14 @@ const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem
  * EINVAL also: no time limit.
  */
 export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: KernelOptions = {}): Kernel {
-  const handover = entry && readHandover(ram, entry);
-  const kho = handover ? bootHandover(ram, handover, options) : bootCold(ram, options);
+  const own = ram.inner ?? ram; // windows that no handler and no program gets
+  const handover = entry && readHandover(own, entry);
+  const kho = handover ? bootHandover(own, handover, options) : bootCold(own, options);
   const { pages } = kho;
   const shmem = new Shmem({ pages, huge: options.huge ?? 'advise' });
   const parts = { ram, pages, kho, shmem };
   const handlers = (options.handlers ?? memfdOnly)(parts);
-  const missing = handover ? missingHandlers(ram, handover, handlers) : [];
+  const missing = handover ? missingHandlers(own, handover, handlers) : [];
   if (missing.length > 0) {
     const known = handlers.map((handler) => handler.compatible).join(', ') || 'none';
     throw new KernelError(

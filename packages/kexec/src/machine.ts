@@ -6,7 +6,7 @@
  * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. An owner that dies without either
  * leaves its RAM in the state 'running'.
  */
-import { codeOf, KernelError, PAGE_SIZE, pfnToPhys, Undo, withSuppressed } from '@liveupdate/base';
+import { codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
 import { collectChildren, drainOutput, MappedRam, replaceProcess, type RamFile } from '@liveupdate/linux';
 import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
@@ -215,12 +215,8 @@ export class Machine {
         'this RAM has no name by which another process could open it: use kexec()',
       );
     await Handover.seal(this.#tenure, { isTogether: false });
-    const { pages, ram } = { pages: this.kernel.pages, ram: this.ram };
     try {
-      // Nobody may come for long: what is free costs nothing until then.
-      pages.forEachFreeRun((pfn, count) => {
-        ram.discard(pfnToPhys(pfn), count * PAGE_SIZE);
-      });
+      this.kernel.kho.giveBackFree(); // nobody may come for long: what is free costs nothing until then
     } catch {
       // It is handed over all the same, and costs what it costs.
     }

@@ -30,6 +30,8 @@ export interface TenureInit {
 export class Tenure {
   readonly state: MachineState;
   readonly #init: TenureInit;
+  /** Takes back what was recorded last, for a handover that is called off. */
+  #unrecord: (() => void) | undefined;
 
   constructor(init: TenureInit) {
     this.#init = init;
@@ -101,6 +103,7 @@ export class Tenure {
     this.#checkThere();
     kernel.kho.checkRoomForNext();
     await kernel.luo.reboot();
+    this.#unrecord = kernel.kho.recordResidency();
     if (!this.state.isClosed)
       writeBootPage(ram, {
         ...running,
@@ -128,6 +131,8 @@ export class Tenure {
         } catch (error) {
           errors.push(error);
         }
+        this.#unrecord?.();
+        this.#unrecord = undefined;
         try {
           await kernel.luo.cancelReboot();
         } catch (error) {

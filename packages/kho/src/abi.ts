@@ -70,3 +70,14 @@ export const KexecMetadataSer = layout('kho_kexec_metadata', 73, {
   previousRelease: { at: 4, bytes: 65 },
   kexecCount: { at: 69, bytes: 4 },
 });
+
+/** Which memory of a sparse RAM is there: ours, beside what Linux defines, and no part of any file. */
+export const RESIDENCY = 'liveupdate-residency';
+export const RESIDENCY_VERSION = 1;
+export const ResidencySer = layout('liveupdate_residency', 32, {
+  version: { at: 0, bytes: 4 },
+  /** Chunks of 32,768 frames that have a page. */
+  chunks: { at: 4, bytes: 4 },
+  /** The number of each chunk as u32, then 4,096 bytes of bits of each. */
+  bits: { at: 8, bytes: 24 },
+});

@@ -38,7 +38,7 @@ export class BlockSet {
     if (this.#announced === this.#blocks.length * this.#capacity) {
       if (this.#blocks.length === MAX_BLOCKS)
         throw new KernelError('ENOSPC', `a block set holds at most ${MAX_BLOCKS * this.#capacity} entries`);
-      const block = this.#kho.allocPreserve(PAGE_SIZE);
+      const block = this.#kho.allocRecord(PAGE_SIZE);
       this.#blocks.at(-1)?.setU64(BlockHeaderSer.next, block.pa);
       this.#blocks.push(block);
     }

@@ -13,6 +13,7 @@ import {
   type Ram,
 } from '@liveupdate/mm';
 import { Kho } from './kho.ts';
+import { loadResidency } from './residency-record.ts';
 import { readHandover, type EntryRecord, type Handover } from './read-handover.ts';
 import { checkScratch, chooseScratch, type ScratchArea } from './scratch.ts';
 
@@ -84,14 +85,20 @@ function start(
 ): Kho {
   if (freeMemory === 'keep' || freeMemory === 'poison') table.markStale();
   const pages = new PageAllocator(ram, table);
+  const { residency } = pages;
+  const residencyFrames = incoming && loadResidency(pages, incoming);
+  const isKnown = incoming ? residencyFrames !== undefined : freeMemory !== 'keep';
+  if (ram.system && !isKnown)
+    for (const { pa, length } of memoryOf(ram)) residency.look(physToPfn(pa), physToPfn(length));
   if (freeMemory === 'discard') {
     pages.forEachFreeRun((pfn, count) => {
-      ram.discard(pfnToPhys(pfn), count * PAGE_SIZE);
+      residency.giveBack(pfn, count);
     });
   } else if (freeMemory === 'poison') {
     pages.forEachFreeRun((pfn, count) => {
+      residency.take(pfn, count);
       forEachBlock(pfnToPhys(pfn), count * PAGE_SIZE, (pa, length) => ram.bytes(pa, length).fill(POISON));
     });
   }
-  return new Kho({ pages, scratch, incoming, release });
+  return new Kho({ pages, scratch, incoming, residencyFrames, release });
 }

@@ -21,6 +21,8 @@ import {
   scatteredPages,
   snapshot,
   withFailure,
+  refusingSystem,
+  removeSystem,
 } from './test-kho.ts';
 
 /** What an operation needs, made before memory is refused, and the operation. */
@@ -231,11 +233,11 @@ test('a boot: what was handed over is whole, and the next attempt reads the same
 });
 
 test('a cold boot that gets no memory fails, and works on the same RAM when there is some', () => {
-  const { ram } = coldKho();
-  ram.reserve = () => {
+  const { pages, ram } = coldKho();
+  refusingSystem(pages, () => {
     throw Object.assign(new Error('full'), { code: 'ENOSPC' });
-  };
+  });
   expect(() => bootCold(ram)).toThrow('full');
-  delete ram.reserve;
+  removeSystem(ram);
   bootCold(ram).pages.assertConsistent();
 });

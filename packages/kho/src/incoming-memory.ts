@@ -104,18 +104,32 @@ export class IncomingMemory {
   }
 
   /**
-   * A block of memory by the number that a handler keeps: one of ours, or one that the previous kernel handed over.
+   * A block of memory by the number that a handler keeps: one of ours, or one that the previous kernel handed over. Its
+   * bytes are a buffer of their own: whatever detaches it, the memory stays.
    *
    * @throws KernelError EINVAL: no folio begins at this address
    */
   at(data: bigint | PhysAddr): PreservedBlock {
+    return this.block(this.#blockOf(data));
+  }
+
+  /**
+   * The same over a window that others use too: for packages that neither give it away nor detach it.
+   *
+   * @throws KernelError EINVAL: as at
+   */
+  recordAt(data: bigint | PhysAddr): PreservedBlock {
+    return this.record(this.#blockOf(data));
+  }
+
+  #blockOf(data: bigint | PhysAddr): Pfn {
     const pa = Number(data);
     const pfn = physToPfn(pa);
     const { table } = this.pages;
     const known = pa > 0 && pa % PAGE_SIZE === 0 && (this.isIncoming(pfn) || this.pages.isHead(pfn));
     if (!known || table.orderOf(pfn) > MAX_ORDER)
       throw new KernelError('EINVAL', `no preserved block begins at 0x${pa.toString(16)}`);
-    return this.block(pfn);
+    return pfn;
   }
 
   /**
@@ -130,6 +144,13 @@ export class IncomingMemory {
   }
 
   protected block(pfn: Pfn): PreservedBlock {
+    const { ram } = this.pages;
+    const pa = pfnToPhys(pfn);
+    const length = PAGE_SIZE << this.pages.orderOf(pfn);
+    return new PreservedBlock(pa, ram.ownBytes?.(pa, length) ?? ram.bytes(pa, length));
+  }
+
+  protected record(pfn: Pfn): PreservedBlock {
     return new PreservedBlock(pfnToPhys(pfn), this.pages.folioBytes(pfn));
   }
 

@@ -29,6 +29,7 @@ import type { BlobDescriptor } from './blob-ser.ts';
 import { OutgoingMemory } from './outgoing-memory.ts';
 import { OutgoingTree } from './outgoing-tree.ts';
 import type { EntryRecord, Handover, Subtree } from './read-handover.ts';
+import { recordResidency } from './residency-record.ts';
 import type { ScratchArea } from './scratch.ts';
 import { preserveVmalloc, restoreVmalloc, unpreserveVmalloc } from './vmalloc-preserve.ts';
 import type { VmallocDescriptor } from './vmalloc-ser.ts';
@@ -39,6 +40,8 @@ export interface KhoInit {
   readonly scratch: readonly ScratchArea[];
   /** What the previous kernel handed over; absent on a cold boot. */
   readonly incoming?: Handover | undefined;
+  /** Frames that were reserved for what it recorded of residency. */
+  readonly residencyFrames?: Uint32Array | undefined;
   /** Name of this kernel for the next one; at most 64 bytes. */
   readonly release: string;
 }
@@ -58,6 +61,7 @@ export class Kho extends OutgoingMemory {
   readonly incoming: Handover | undefined;
   readonly #tree: OutgoingTree;
   readonly #scratchArray: PhysAddr;
+  readonly #residencyFrames: Uint32Array;
   #committed = false;
 
   /**
@@ -65,13 +69,14 @@ export class Kho extends OutgoingMemory {
    *
    * @throws KernelError ENOMEM: RAM is too small. EINVAL: the release is too long.
    */
-  constructor({ pages, scratch, incoming, release }: KhoInit) {
+  constructor({ pages, scratch, incoming, residencyFrames, release }: KhoInit) {
     super(pages);
     this.scratch = scratch;
     this.incoming = incoming;
+    this.#residencyFrames = residencyFrames ?? new Uint32Array(0);
     this.#tree = new OutgoingTree(pages, this.mapRoot);
     this.#scratchArray = this.#writeScratchArray();
-    const metadata = this.allocPreserve(KexecMetadataSer.SIZE);
+    const metadata = this.allocRecord(KexecMetadataSer.SIZE);
     metadata.setU32(KexecMetadataSer.version, KEXEC_METADATA_VERSION);
     metadata.setString(KexecMetadataSer.previousRelease, release);
     metadata.setU32(KexecMetadataSer.kexecCount, (incoming?.kexecMetadata?.kexecCount ?? 0) + 1);
@@ -141,13 +146,31 @@ export class Kho extends OutgoingMemory {
   }
 
   /**
-   * Makes sure that the next kernel finds enough memory to begin with. Nothing is changed.
+   * Tells the next kernel which memory of a sparse RAM is there, when everything else is written. Without memory for that it
+   * finds out itself.
    *
-   * @throws KernelError ENOMEM: what is preserved leaves it too little
+   * @returns takes it back: the handover is called off
+   */
+  recordResidency(): () => void {
+    return recordResidency(this, this);
+  }
+
+  /**
+   * Makes sure that the next kernel finds enough memory to begin with, and that the system has given it: on one that is
+   * full nobody could boot else.
+   *
+   * @throws KernelError ENOMEM: what is preserved leaves it too little. ENOSPC: the system has no more. Nothing is changed.
    */
   checkRoomForNext(): void {
     // What is free now is free then. Else what it gets must be counted: all that is in use here and not preserved, too.
-    if (this.pages.freePages >= NEXT_KERNEL_PAGES) return;
+    if (this.pages.freePages >= NEXT_KERNEL_PAGES) {
+      if (this.pages.prepare(NEXT_KERNEL_PAGES)) return;
+      this.pages.residency.relieve();
+      throw new KernelError(
+        'ENOSPC',
+        `the system has not the ${NEXT_KERNEL_PAGES} pages that the next kernel needs to begin: free some of the file system, or make it larger`,
+      );
+    }
     const { freePages, heldPages } = this.pages;
     const left = freePages + heldPages + this.#unpreservedPages() - this.mapPages - OWN_PAGES;
     if (left >= NEXT_KERNEL_PAGES) return;
@@ -180,9 +203,9 @@ export class Kho extends OutgoingMemory {
   commit(): void {
     if (!this.incoming || this.#committed) return;
     this.#committed = true;
-    for (const pfn of this.incoming.structure) {
+    for (const pfn of [...this.incoming.structure, ...this.#residencyFrames]) {
       this.pages.releaseReserved(pfn);
-      this.ram.discard(pfnToPhys(pfn), PAGE_SIZE);
+      this.pages.residency.giveBack(pfn, 1);
     }
   }
 
@@ -196,6 +219,11 @@ export class Kho extends OutgoingMemory {
       if (this.pages.freePages < 2 * NEXT_KERNEL_PAGES || !this.prepareMap(folio)) break;
     }
     this.pages.prepare(PREPARED_PAGES);
+  }
+
+  /** Gives the memory of all that is free back to the system, but for what the next kernel needs to begin. */
+  giveBackFree(): void {
+    this.pages.residency.giveBackFree(NEXT_KERNEL_PAGES);
   }
 
   /** Data that the previous kernel named so; undefined where there is none. */

@@ -214,11 +214,25 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   /**
-   * A zeroed, physically contiguous, preserved block of at least `size` bytes: the next power of two in pages.
+   * A zeroed, physically contiguous, preserved block of at least `size` bytes: the next power of two in pages. Its bytes are a
+   * buffer of their own.
    *
-   * @throws KernelError EINVAL: size is 0. E2BIG: above 4 MiB (order 10). ENOMEM: no memory; nothing is kept.
+   * @throws KernelError EINVAL: size is 0. E2BIG: above 4 MiB (order 10). ENOMEM, ENOSPC: no memory; nothing is kept.
    */
   allocPreserve(size: number): PreservedBlock {
+    return this.block(this.#allocPreserved(size));
+  }
+
+  /**
+   * The same over a window that others use too: for packages that neither give it away nor detach it.
+   *
+   * @throws KernelError as allocPreserve
+   */
+  allocRecord(size: number): PreservedBlock {
+    return this.record(this.#allocPreserved(size));
+  }
+
+  #allocPreserved(size: number): Pfn {
     if (!(size > 0)) throw new KernelError('EINVAL', `a preserved block of ${size} bytes`);
     const order = log2Ceil(pagesFor(size));
     if (order > MAX_ORDER)
@@ -230,7 +244,7 @@ export class OutgoingMemory extends IncomingMemory {
       this.pages.put(pfn);
       throw error;
     }
-    return this.block(pfn);
+    return pfn;
   }
 
   /**

@@ -2,6 +2,7 @@ export { collectChildren } from './children.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
 export { eventfd, isMainThread, isOpen, pollNow, setClosesOnExec } from './libc.ts';
 export { isLockedByOther, tryLock, unlock } from './locks.ts';
+export { MappedMemory } from './mapped-memory.ts';
 export { MappedRam } from './mapped-ram.ts';
 export { Memfd, type MemfdMapping } from './memfd.ts';
 export { passedFds } from './passed-fds.ts';
@@ -16,4 +17,5 @@ export {
   type ReplaceOptions,
 } from './process.ts';
 export { RamFile } from './ram-file.ts';
+export { openSharedView, type OpenedView } from './shared-view.ts';
 export { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';

@@ -10,6 +10,7 @@ import { closesOnExec, duplicateFrom, getSeals } from './libc.ts';
 import { MappedRam } from './mapped-ram.ts';
 import { runChild } from './test-child.ts';
 import { codeOfThrown } from './test-thrown.ts';
+import { viewPieces } from './test-view.ts';
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
@@ -118,7 +119,7 @@ describe('a RAM file', () => {
 
   test('is not touched by the garbage collector', () => {
     const ram = create(MiB);
-    ram.gather([{ pa: 8192, length: 4096 }]).bytes[0] = 3; // dropped without release
+    viewPieces(ram, [{ pa: 8192, length: 4096 }]).bytes[0] = 3; // dropped without release
     ram.bytes(0, MiB)[4096] = 5;
     setFlagsFromString('--expose-gc');
     const collect = runInNewContext('gc') as () => void;
@@ -142,7 +143,7 @@ describe('ranges', () => {
   test.each(outside)('bytes(%d, %d) of 1 MiB is EFAULT', (pa, length) => {
     const ram = create(MiB);
     expect(codeOfThrown(() => ram.bytes(pa, length))).toBe('EFAULT');
-    expect(codeOfThrown(() => ram.gather([{ pa, length }]))).toBe('EFAULT');
+    expect(codeOfThrown(() => viewPieces(ram, [{ pa, length }]))).toBe('EFAULT');
   });
 
   test('bytes up to the last one, and none at the very end', () => {
@@ -154,10 +155,10 @@ describe('ranges', () => {
   test('discard, reserve, populate and advice take whole pages inside RAM', () => {
     const ram = create(MiB);
     for (const method of ['discard', 'reserve', 'populate', 'adviseHuge'] as const) {
-      expect(codeOfThrown(() => ram[method](1, 4096))).toBe('EINVAL');
-      expect(codeOfThrown(() => ram[method](0, 100))).toBe('EINVAL');
-      expect(codeOfThrown(() => ram[method](MiB, 4096))).toBe('EFAULT');
-      expect(codeOfThrown(() => ram[method](0, 0))).toBe('nothing thrown');
+      expect(codeOfThrown(() => ram.system[method](1, 4096))).toBe('EINVAL');
+      expect(codeOfThrown(() => ram.system[method](0, 100))).toBe('EINVAL');
+      expect(codeOfThrown(() => ram.system[method](MiB, 4096))).toBe('EFAULT');
+      expect(codeOfThrown(() => ram.system[method](0, 0))).toBe('nothing thrown');
     }
   });
 });
@@ -177,7 +178,7 @@ describe('memory', () => {
   test.each(['reserve', 'populate'] as const)('is there after %s, and what was there stays', (method) => {
     const ram = create(64 * MiB);
     ram.bytes(MiB, 1)[0] = 77;
-    ram[method](0, 2 * MiB);
+    ram.system[method](0, 2 * MiB);
     expect(ram.allocated()).toBe(2 * MiB);
     expect(ram.bytes(MiB, 1)[0]).toBe(77);
   });
@@ -188,19 +189,19 @@ describe('memory', () => {
       const mount = smallTmpfs('1m');
       if ('why' in mount) return context.skip(mount.why);
       const ram = closing(MappedRam.create({ path: join(mount.path, 'x.ram'), size: GiB }));
-      expect(codeOfThrown(() => ram[method](0, 2 * MiB))).toBe('ENOSPC');
+      expect(codeOfThrown(() => ram.system[method](0, 2 * MiB))).toBe('ENOSPC');
       ram.discard(0, 2 * MiB);
-      ram[method](0, 512 * 1024);
+      ram.system[method](0, 512 * 1024);
       expect(ram.allocated()).toBe(512 * 1024);
     },
   );
 
   test('advice for huge pages is taken or declined, never thrown', () => {
-    expect(typeof create(4 * MiB).adviseHuge(0, 4 * MiB)).toBe('boolean');
+    expect(typeof create(4 * MiB).system.adviseHuge(0, 4 * MiB)).toBe('boolean');
   });
 });
 
-describe('gather', () => {
+describe('a view over pieces', () => {
   test('shows scattered pieces as one live view, in their order', () => {
     const ram = create(64 * GiB);
     const pieces = [
@@ -210,7 +211,7 @@ describe('gather', () => {
       { pa: 5 * GiB + 4096, length: 4096 },
     ];
     pieces.forEach(({ pa }, i) => (ram.bytes(pa, 1)[0] = i + 1));
-    const view = ram.gather(pieces);
+    const view = viewPieces(ram, pieces);
     expect(view.bytes.length).toBe(5 * 4096);
     expect([0, 1, 3, 4].map((page) => view.bytes[page * 4096])).toEqual([1, 2, 3, 4]);
     view.bytes.set([9, 9], 4095); // across a seam
@@ -222,7 +223,7 @@ describe('gather', () => {
 
   test('shows one page in two places', () => {
     const ram = create(MiB);
-    const view = ram.gather([
+    const view = viewPieces(ram, [
       { pa: 4096, length: 4096 },
       { pa: 4096, length: 4096 },
     ]);
@@ -232,7 +233,7 @@ describe('gather', () => {
 
   test('is gone after release, which may be called twice', () => {
     const ram = create(MiB);
-    const view = ram.gather([{ pa: 8192, length: 4096 }]);
+    const view = viewPieces(ram, [{ pa: 8192, length: 4096 }]);
     view.bytes[0] = 1;
     view.release();
     view.release();
@@ -247,7 +248,7 @@ describe('gather', () => {
     ['a piece outside', [{ pa: MiB, length: 4096 }], 'EFAULT'],
   ])('of %s is refused', (_what, pieces, code) => {
     const ram = create(MiB);
-    expect(codeOfThrown(() => ram.gather(pieces))).toBe(code);
+    expect(codeOfThrown(() => viewPieces(ram, pieces))).toBe(code);
   });
 
   test('of more pieces than the process may map is ENOMEM, and leaves no mapping behind', (context) => {
@@ -259,10 +260,11 @@ describe('gather', () => {
       const ram = MappedRam.anonymous({ name: 'pieces', size: ${(limit + 10) * 8192} });
       const mappings = () => fs.readFileSync('/proc/self/maps', 'latin1').split('memfd:pieces').length;
       const before = mappings();
+      const whole = (pieces) => ({ size: pieces.length * 4096, populate: false });
       const pieces = Array.from({ length: ${limit + 1} }, (_, i) => ({ pa: i * 8192, length: 4096 }));
       let code;
-      try { ram.gather(pieces); } catch (error) { code = error.code; }
-      console.log(code, mappings() - before, ram.gather(pieces.slice(0, 100)).bytes.length);`;
+      try { ram.view(pieces, whole(pieces)); } catch (error) { code = error.code; }
+      console.log(code, mappings() - before, ram.view(pieces.slice(0, 100), whole(pieces.slice(0, 100))).bytes.length);`;
     expect(runChild(code)).toMatchObject({ stdout: 'ENOMEM 0 409600\n', status: 0 });
   });
 });
@@ -272,7 +274,7 @@ describe('close', () => {
     const ram = create(8 * GiB);
     const all = ram.bytes(0, 8 * GiB);
     const words = new Uint32Array(all.buffer, 4096, 16);
-    const gathered = ram.gather([{ pa: 8192, length: 4096 }]);
+    const gathered = viewPieces(ram, [{ pa: 8192, length: 4096 }]);
     all[6 * GiB] = 1;
     ram.close();
     ram.close();
@@ -283,9 +285,9 @@ describe('close', () => {
     for (const call of [
       () => ram.bytes(0, 1),
       () => ram.discard(0, 4096),
-      () => ram.reserve(0, 4096),
-      () => ram.populate(0, 4096),
-      () => ram.gather([{ pa: 0, length: 4096 }]),
+      () => ram.system.reserve(0, 4096),
+      () => ram.system.populate(0, 4096),
+      () => viewPieces(ram, [{ pa: 0, length: 4096 }]),
       () => ram.allocated(),
       () => ram.dataPieces(),
     ]) {
@@ -297,7 +299,7 @@ describe('close', () => {
     const path = shmPath();
     const ram = MappedRam.create({ path, size: MiB });
     const { fd } = ram;
-    ram.gather([{ pa: 8192, length: 4096 }]);
+    viewPieces(ram, [{ pa: 8192, length: 4096 }]);
     const { ino } = fs.statSync(path);
     const mappings = (): string[] => {
       const lines = fs.readFileSync('/proc/self/maps', 'latin1').split('\n');
@@ -419,12 +421,12 @@ describe('anonymous RAM', () => {
     expect([0, 4096, pageSize, 2 * pageSize, 2 * pageSize + 4096].map((pa) => ram.bytes(pa, 1)[0])).toEqual([
       6, 0, 0, 0, 6,
     ]);
-    const view = ram.gather([
+    const view = viewPieces(ram, [
       { pa: 2 * pageSize, length: pageSize },
       { pa: 0, length: pageSize },
     ]);
     expect([view.bytes[4096], view.bytes[pageSize]]).toEqual([6, 6]);
-    expect(codeOfThrown(() => ram.gather([{ pa: 4096, length: 4096 }]))).toBe('EINVAL');
+    expect(codeOfThrown(() => viewPieces(ram, [{ pa: 4096, length: 4096 }]))).toBe('EINVAL');
   });
 });
 
@@ -452,17 +454,17 @@ describe('RAM on a descriptor', () => {
 test('bytes are copied in by a system call, where they belong and nowhere else', () => {
   using ram = MappedRam.anonymous({ name: 'liveupdate-test', size: 64 * 4096 });
   const bytes = Uint8Array.from({ length: 10_000 }, (_, i) => 1 + (i % 250));
-  ram.write(3 * 4096 + 5, bytes);
+  ram.system.write(3 * 4096 + 5, bytes);
   expect(ram.allocated()).toBe(3 * 4096);
   expect(ram.bytes(3 * 4096 + 5, bytes.length)).toEqual(bytes);
   expect([ram.bytes(3 * 4096 + 4, 1)[0], ram.bytes(3 * 4096 + 10_005, 1)[0]]).toEqual([0, 0]);
-  ram.write(0, new Uint8Array(0));
+  ram.system.write(0, new Uint8Array(0));
   expect(() => {
-    ram.write(64 * 4096 - 5, new Uint8Array(6));
+    ram.system.write(64 * 4096 - 5, new Uint8Array(6));
   }).toThrow('EFAULT');
   ram.close();
   expect(() => {
-    ram.write(0, bytes);
+    ram.system.write(0, bytes);
   }).toThrow('EBADF');
 });
 

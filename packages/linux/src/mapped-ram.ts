@@ -1,44 +1,32 @@
 /**
- * RAM that outlives the process: a file in shared memory, mapped. What is stored is there for whoever maps the file next, at once and
- * without a copy; only a reboot of the host or the last close of a file without a name ends it.
+ * RAM that outlives the process: a file in shared memory, mapped. What is stored is there for whoever maps the file
+ * next, at once and without a copy; only a reboot of the host or the last close of a file without a name ends it.
  *
- * - The file is sparse: RAM of 64 GiB costs what was touched. Touching more than the file system or the machine has ends the process by
- *   SIGBUS, not by an exception. `reserve` and `populate` take the memory beforehand and throw ENOSPC instead.
- * - Views are detached before memory is unmapped, so a view kept too long has length 0 and cannot crash the process.
- * - The garbage collector never unmaps: RAM and gathered views live until they are closed and released.
+ * - The file is sparse: RAM of 64 GiB costs what was touched. Touching more than the file system or the machine has
+ *   ends the process by SIGBUS, not by an exception. `system` takes the memory beforehand and throws ENOSPC instead.
+ * - Buffers are detached before memory is unmapped, so one kept too long has length 0 and cannot crash the process.
+ * - The garbage collector never unmaps: RAM and views live until they are closed and released.
  */
-import { codeOf, KernelError, Undo, PAGE_SIZE, pagesFor } from '@liveupdate/base';
+import { codeOf, KernelError, Undo } from '@liveupdate/base';
 import {
   checkPages,
   checkRange,
-  HUGE_PAGE,
-  type GatheredView,
   type Ram,
   type RamPiece,
+  type RamView,
+  type ViewOptions,
 } from '@liveupdate/mm';
+import { giveBack, retire } from './address-ranges.ts';
 import { callFs } from './call-fs.ts';
-import {
-  FALLOC_KEEP_SIZE,
-  FALLOC_PUNCH_HOLE,
-  fallocate,
-  madvise,
-  MADV_COLLAPSE,
-  MADV_DONTNEED,
-  MADV_HUGEPAGE,
-  MADV_POPULATE_WRITE,
-  seekTo,
-} from './libc.ts';
-import { mapFile, mapRuns, mergeAdjacent, type Mapping } from './mapping.ts';
+import { madvise, MADV_DONTNEED, seekTo, viewOf } from './libc.ts';
+import { MappedMemory } from './mapped-memory.ts';
+import { MappedView } from './mapped-view.ts';
+import { mapRuns, mergeAdjacent, Windows, type Range } from './mapping.ts';
 import { fs } from './node-fs.ts';
 import { isOpenOn, RamFile, reopenRamFile } from './ram-file.ts';
 
-/** Bytes reserved by one system call: a signal makes the kernel take back and redo at most so much. */
-const RESERVE_STEP = 256 * 2 ** 20;
-/** Bytes taken out of the page tables by one system call: 0.5 ms where they are 4 KiB pages. */
+/** Bytes taken out of the page tables by one step: 0.5 ms where they are 4 KiB pages. */
 const DROP_STEP = 8 * 2 ** 20;
-/** How long the system is not asked for huge pages after it had none, or one took so long: where memory is scattered it moves others' to make one. */
-const NO_HUGE_MS = 1000;
-const SLOW_HUGE_MS = 20;
 
 export class MappedRam implements Ram {
   /** Bytes. */
@@ -48,15 +36,20 @@ export class MappedRam implements Ram {
   readonly #file: RamFile;
   /** Where the file was created or opened; undefined for a file without a name or one that came by its descriptor. */
   readonly path: string | undefined;
+  readonly system: MappedMemory;
+  /** The same RAM for a kernel: its windows are buffers that nobody else gets. */
+  readonly inner: Ram;
   /** The descriptor that is mapped; locks are on the other one. */
   readonly #mapFd: number;
   readonly #granule: number;
-  #mapping: Mapping | undefined;
-  readonly #gathered = new Set<Mapping>();
-  /** Which huge pages' worth of RAM were taken in one piece, by their number: 1. */
-  readonly #huge: Uint8Array;
-  /** Until then (performance.now()) the system is not asked for huge pages: it had none. */
-  #noHugeUntil = 0;
+  readonly #range: Range;
+  /** Windows for the kernel, and for everybody else. */
+  readonly #windows: Windows;
+  readonly #outer: Windows;
+  readonly #views = new Set<MappedView>();
+  /** Somebody may hold a buffer over the mapping that we do not know. */
+  #isShown = false;
+  #isOpen = true;
 
   private constructor(file: RamFile, path?: string, size?: number) {
     using undo = new Undo();
@@ -65,13 +58,34 @@ export class MappedRam implements Ram {
     this.fd = file.fd;
     this.path = path;
     this.#granule = file.granule;
-    this.#huge = new Uint8Array(Math.ceil(this.size / HUGE_PAGE));
     this.#mapFd = reopenRamFile(file.fd);
     undo.add(() => {
       fs.closeSync(this.#mapFd);
     });
-    this.#mapping = mapFile(this.#mapFd, this.size, file.granule);
+    this.#range = mapRuns(this.#mapFd, [{ pa: 0, length: this.size }], file.granule);
+    this.#windows = new Windows(this.#range.address, this.size);
+    this.#outer = new Windows(this.#range.address, this.size);
+    const { fd, granule } = file;
+    const checkOpen = this.#checkOpen.bind(this);
+    this.system = new MappedMemory({ fd, size: this.size, granule, windows: this.#windows, checkOpen });
+    this.inner = this.#innerRam();
     undo.keep();
+  }
+
+  #innerRam(): Ram {
+    return {
+      size: this.size,
+      system: this.system,
+      bytes: (pa, length) => {
+        this.#checkOpen();
+        checkRange(this.size, pa, length);
+        return this.#windows.bytes(pa, length);
+      },
+      ownBytes: this.ownBytes.bind(this),
+      discard: this.discard.bind(this),
+      view: this.view.bind(this),
+      close: this.close.bind(this),
+    };
   }
 
   /**
@@ -174,229 +188,112 @@ export class MappedRam implements Ram {
   }
 
   /**
-   * Where RAM is mapped in this process, for system calls that take addresses. It says nothing about gathered views.
+   * Where RAM is mapped in this process, for system calls that take addresses. It says nothing about views.
    *
    * @throws KernelError EBADF: closed
    */
   get address(): bigint {
-    return this.#open().address;
+    this.#checkOpen();
+    return this.#range.address;
   }
 
   /**
-   * A live view, of any length.
+   * A live view, of any length: a window on a buffer that others use too.
    *
    * @throws KernelError EFAULT: not inside RAM. EBADF: closed.
    */
-  bytes(pa: number, length: number): Uint8Array {
-    const mapping = this.#open();
+  bytes(pa: number, length: number): Uint8Array<ArrayBuffer> {
+    this.#checkOpen();
     checkRange(this.size, pa, length);
-    return mapping.bytes(pa, length);
+    return this.#outer.bytes(pa, length);
   }
 
   /**
-   * Gives memory back to the system; it reads as zeros afterwards. 4 KiB cost about 7 µs, 1 GiB about 280 ms. Of
-   * hugetlb memory whole huge pages go back, and the rest of the range is cleared.
+   * A live view over a buffer of its own, of exactly this length. After `close` it is memory of nobody.
    *
-   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed. EPERM: sealed against writing. EOPNOTSUPP: the
-   * file system cannot punch holes.
+   * @throws KernelError EFAULT: not inside RAM. EBADF: closed.
+   */
+  ownBytes(pa: number, length: number): Uint8Array<ArrayBuffer> {
+    this.#checkOpen();
+    checkRange(this.size, pa, length);
+    if (length === 0) return new Uint8Array(0);
+    this.#isShown = true;
+    return new Uint8Array(viewOf(this.#range.address + BigInt(pa), length));
+  }
+
+  /**
+   * Gives memory back to the system; it reads as zeros afterwards. See `system.discard`.
+   *
+   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed. EPERM: sealed against
+   * writing. EOPNOTSUPP: the file system cannot punch holes.
    */
   discard(pa: number, length: number): void {
-    this.#open();
-    checkPages(this.size, pa, length);
-    const first = Math.ceil(pa / this.#granule) * this.#granule;
-    const end = Math.floor((pa + length) / this.#granule) * this.#granule;
-    if (first >= end) {
-      this.#clear(pa, length);
-      return;
-    }
-    this.#huge.fill(0, Math.floor(first / HUGE_PAGE), Math.ceil(end / HUGE_PAGE));
-    fallocate(this.fd, FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE, first, end - first);
-    this.#clear(pa, first - pa);
-    this.#clear(end, pa + length - end);
+    this.system.discard(pa, length);
   }
 
   /**
-   * Takes memory for a range now, so that a full file system is an error here and not a SIGBUS later (fallocate). What is there stays.
-   * About 0.4 s per GiB (0.04 s where it was there); touching the pages first then costs 0.6 s per GiB, without this 1.1 s.
-   * What was taken before a failure stays taken.
+   * One contiguous live view over pieces of RAM, in their order: the pieces of the file are mapped side by side. It
+   * is a buffer of its own. About 7 µs, and 2 µs more per piece that does not continue the one before; every such
+   * piece is one of the process's vm.max_map_count mappings (65530 by default).
    *
-   * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. ENOMEM: the machine or the memory group has
-   * not. EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed. EOPNOTSUPP: not on this file system.
+   * @throws KernelError ENOMEM: no address space, or too many mappings. ENOSPC: no memory for a hole, where it is to
+   * be populated. EFAULT: a piece is not inside RAM. EINVAL: a piece is not made of whole pages (of hugetlb memory:
+   * of whole huge pages), there is none, or they have fewer bytes than are shown. EBADF: closed.
    */
-  reserve(pa: number, length: number): void {
-    this.#open();
-    checkPages(this.size, pa, length);
-    for (let at = pa; at < pa + length; at += RESERVE_STEP) {
-      fallocate(this.fd, FALLOC_KEEP_SIZE, at, Math.min(RESERVE_STEP, pa + length - at));
-    }
-  }
-
-  /**
-   * Takes the memory of a whole huge page in one piece (MADV_COLLAPSE), for which neither privilege nor a setting of the host is needed: 0.1 s per GiB,
-   * where `reserve` takes 0.4 s and the first touch 0.6 s more. What is there stays; where that is much, it is copied, 0.5 s per GiB. Then
-   * RAM lies in page tables of 2 MiB: a first read of 1 GiB takes 60 ms instead of 170 ms, and taking it out of them next to nothing.
-   *
-   * @param pa a multiple of 2 MiB
-   * @returns whether RAM has a huge page there now. False: the file system is full, the system has no huge page, it had none or took more than 20 ms to
-   * find one within the last second (then it is not asked), kernels before 6.1, or less than 2 MiB of RAM there. At most one page was taken then.
-   * @throws KernelError EFAULT: not inside RAM. EINVAL: no multiple of 2 MiB. EBADF: closed.
-   */
-  populateHuge(pa: number): boolean {
-    const { address } = this.#open();
-    checkPages(this.size, pa, 0);
-    if (pa % HUGE_PAGE !== 0) throw new KernelError('EINVAL', `0x${pa.toString(16)} is no multiple of 2 MiB`);
-    if (this.#huge[pa / HUGE_PAGE] === 1) return true;
-    const start = performance.now();
-    if (this.#granule !== PAGE_SIZE || pa + HUGE_PAGE > this.size || start < this.#noHugeUntil) return false;
-    let isDone = false;
-    try {
-      this.reserve(pa, PAGE_SIZE); // where there is nothing at all, there is nothing to be made one
-      madvise(address + BigInt(pa), HUGE_PAGE, MADV_COLLAPSE);
-      this.#huge[pa / HUGE_PAGE] = 1;
-      isDone = true;
-    } catch (error) {
-      if (!(error instanceof KernelError)) throw error;
-    }
-    const end = performance.now();
-    if (!isDone || end - start > SLOW_HUGE_MS) this.#noHugeUntil = end + NO_HUGE_MS;
-    return isDone;
-  }
-
-  /** Whether all of a range was taken in huge pages. */
-  #isHuge(pa: number, length: number): boolean {
-    const end = Math.ceil((pa + length) / HUGE_PAGE);
-    for (let i = Math.floor(pa / HUGE_PAGE); i < end; i++) if (this.#huge[i] === 0) return false;
-    return true;
-  }
-
-  /**
-   * Copies bytes to `pa` by a system call, which takes the memory as it goes: for memory that is not there yet that is quicker than `reserve` and a
-   * store through a view. Memory in huge pages is stored to; hugetlb memory, which has no such call, is reserved and stored to.
-   *
-   * @throws KernelError ENOSPC, ENOMEM: as `reserve`. EFAULT: not inside RAM. EBADF: closed.
-   */
-  write(pa: number, bytes: Uint8Array): void {
-    this.#open();
-    checkRange(this.size, pa, bytes.length);
-    const isHugetlb = this.#granule !== PAGE_SIZE;
-    if (isHugetlb) {
-      const first = Math.floor(pa / PAGE_SIZE) * PAGE_SIZE;
-      this.reserve(first, pagesFor(pa + bytes.length - first) * PAGE_SIZE);
-    }
-    if (isHugetlb || this.#isHuge(pa, bytes.length)) {
-      this.bytes(pa, bytes.length).set(bytes);
-      return;
-    }
-    for (let done = 0; done < bytes.length;)
-      done += callFs('writing to RAM', () =>
-        fs.writeSync(this.fd, bytes, done, bytes.length - done, pa + done),
-      );
-  }
-
-  /**
-   * Takes memory for a range and maps it, so that no later touch faults (MADV_POPULATE_WRITE): 1.0 s per GiB that was not there,
-   * 0.1 s where it was. Takes huge pages where `adviseHuge` has an effect, then 0.14 s per GiB; `reserve` never does.
-   * Kernels before 5.14 only reserve.
-   *
-   * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. Others: as `reserve`.
-   */
-  populate(pa: number, length: number): void {
-    const { address } = this.#open();
-    checkPages(this.size, pa, length);
-    if (length === 0) return;
-    try {
-      madvise(address + BigInt(pa), length, MADV_POPULATE_WRITE);
-    } catch (cause) {
-      if (!(cause instanceof KernelError)) throw cause;
-      if (cause.code === 'EINVAL') {
-        this.reserve(pa, length);
-        return;
-      }
-      if (cause.code !== 'EFAULT') throw cause;
-      // The kernel's answer where a touch would have been a SIGBUS.
-      const why = `no memory for ${length} bytes: the file system or the pool of huge pages is full; free some, or make it larger`;
-      throw new KernelError('ENOSPC', why, { cause });
-    }
-  }
-
-  /**
-   * Asks for transparent huge pages in a range (MADV_HUGEPAGE). Says whether the kernel took the advice; whether it has an effect is
-   * the host's setting: a memfd needs `shmem_enabled` at advise, a file in /dev/shm the mount option huge=advise (see `hostFacts`).
-   *
-   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed.
-   */
-  adviseHuge(pa: number, length: number): boolean {
-    const { address } = this.#open();
-    checkPages(this.size, pa, length);
-    try {
-      madvise(address + BigInt(pa), length, MADV_HUGEPAGE);
-      return true;
-    } catch (error) {
-      if (error instanceof KernelError && error.code === 'EINVAL') return false; // a kernel without them, or hugetlb memory
-      throw error;
-    }
-  }
-
-  /**
-   * One contiguous live view over pieces of RAM, in their order: the pieces of the file are mapped side by side. About 7 µs per piece
-   * that does not continue the one before; every such piece is one of the process's vm.max_map_count mappings (65530 by default).
-   *
-   * @throws KernelError ENOMEM: no address space, or too many mappings. EFAULT: a piece is not inside RAM. EINVAL: a piece is not made
-   * of whole pages (of hugetlb memory: of whole huge pages), or there is none. EBADF: closed.
-   */
-  gather(pieces: readonly RamPiece[]): GatheredView {
-    this.#open();
+  view(pieces: readonly RamPiece[], options: ViewOptions): RamView {
+    this.#checkOpen();
     const runs = mergeAdjacent(pieces);
-    if (runs.length === 0) throw new KernelError('EINVAL', 'nothing to gather: give at least one page');
+    let bytes = 0;
     for (const { pa, length } of runs) {
       checkPages(this.size, pa, length);
-      if (pa % this.#granule !== 0 || length % this.#granule !== 0) {
-        const why = `a piece of ${length} bytes at ${pa} is not made of huge pages of ${this.#granule} bytes`;
-        throw new KernelError('EINVAL', why);
-      }
+      bytes += length;
+      if (pa % this.#granule === 0 && length % this.#granule === 0) continue;
+      const why = `a piece of ${length} bytes at ${pa} is not made of huge pages of ${this.#granule} bytes`;
+      throw new KernelError('EINVAL', why);
     }
-    const mapping = mapRuns(this.#mapFd, runs, this.#granule);
-    let bytes: Uint8Array;
-    try {
-      bytes = mapping.bytes(0, mapping.length);
-    } catch (error) {
-      mapping.unmap();
-      throw error;
-    }
-    this.#gathered.add(mapping);
-    return {
-      bytes,
-      release: () => {
-        if (this.#gathered.delete(mapping)) mapping.unmap();
-      },
+    if (!(options.size > 0 && options.size <= bytes))
+      throw new KernelError('EINVAL', `pieces of ${bytes} bytes cannot show ${options.size}`);
+    const onRelease = (view: MappedView): void => {
+      this.#views.delete(view);
     };
+    const view = new MappedView({ fd: this.#mapFd, runs, granule: this.#granule, onRelease }, options);
+    this.#views.add(view);
+    return view;
   }
 
   /**
-   * Takes all pages out of this process's page tables, some at each step of the generator (0.5 ms where all are there); between the steps
-   * other work can go on. Nothing is lost: the pages stay in the file, and whoever touches one again has it mapped again, for about 1 µs.
+   * Takes all pages out of this process's page tables, some at each step of the generator (0.5 ms where all are
+   * there); between the steps other work can go on. Nothing is lost: the pages stay in the file, and whoever
+   * touches one again has it mapped again, for about 1 µs.
    *
-   * The end of the process and exec do the same at once, and for 50 ms per GiB of 4 KiB pages nobody is served. Done beforehand, that is
-   * short. Costs by what is in the file, however large that is. The generator ends early where the kernel does not take the advice (locked memory).
+   * The end of the process and exec do the same at once, and for 50 ms per GiB of 4 KiB pages nobody is served. Done
+   * beforehand, that is short. Costs by what is in the file, however large that is. The generator ends early where the
+   * kernel does not take the advice (locked memory).
    *
    * @throws KernelError EBADF: closed, at whatever step
    */
   *dropPageTables(): Generator<undefined, void> {
-    for (const mapping of [this.#open(), ...this.#gathered]) {
-      for (let at = 0; at < mapping.length;) {
-        const isWhole = mapping === this.#open();
-        if (!isWhole && !this.#gathered.has(mapping)) break; // released between two steps
+    this.#checkOpen();
+    const views = [...this.#views].flatMap((view) => view.ranges.map((range) => ({ view, range })));
+    let dropped = 0;
+    for (const { view, range } of [{ view: undefined, range: this.#range }, ...views]) {
+      for (let at = 0; at < range.length;) {
+        if (view && !this.#views.has(view)) break; // released between two steps
+        const end = Math.min(range.length, at + DROP_STEP - dropped);
         // What the file has not is in no page table: one step, however long it is.
-        const to = Math.min(mapping.length, Math.max(at + DROP_STEP, isWhole ? this.#nextData(at) : 0));
+        const to = view ? end : Math.min(range.length, Math.max(end, this.#nextData(at)));
         try {
-          madvise(mapping.address + BigInt(at), to - at, MADV_DONTNEED);
+          madvise(range.address + BigInt(at), to - at, MADV_DONTNEED);
         } catch (error) {
           if (codeOf(error) === 'EINVAL') return;
           throw error;
         }
+        dropped += to - at;
         at = to;
+        if (dropped < DROP_STEP) continue; // many small views are one step
+        dropped = 0;
         yield;
-        this.#open();
+        this.#checkOpen();
       }
     }
   }
@@ -417,59 +314,39 @@ export class MappedRam implements Ram {
    * @throws KernelError EBADF: closed
    */
   allocated(): number {
-    this.#open();
+    this.#checkOpen();
     return callFs('looking at RAM', () => fs.fstatSync(this.fd)).blocks * 512;
   }
 
   /**
-   * The ranges that were touched, ascending; all else reads as zeros (what was reserved and never touched too). True at the time of
-   * asking.
+   * The ranges that were touched, ascending; all else reads as zeros. True at the time of asking.
    *
    * @throws KernelError EBADF: closed. EINVAL: the file system does not know (hugetlbfs).
    */
   dataPieces(): RamPiece[] {
-    this.#open();
-    const pieces: RamPiece[] = [];
-    for (let pa = seekTo('data', this.fd, 0); pa !== undefined; pa = seekTo('data', this.fd, pa)) {
-      if (pa >= this.size) break; // the file may be longer than its RAM
-      const end = Math.min(seekTo('hole', this.fd, pa) ?? this.size, this.size);
-      pieces.push({ pa, length: end - pa });
-      pa = end;
-    }
-    return pieces;
+    return this.system.dataPieces(0, this.size);
   }
 
-  /** Detaches every view (gathered ones too), unmaps and closes. The file stays where it has a name. Idempotent. */
+  /** Detaches every buffer, takes every view down, unmaps and closes. The file stays where it has a name. Idempotent. */
   close(): void {
-    const mapping = this.#mapping;
-    if (!mapping) return;
-    this.#mapping = undefined;
-    for (const gathered of this.#gathered) gathered.unmap();
-    this.#gathered.clear();
-    mapping.unmap();
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    for (const view of [...this.#views]) view.release();
+    this.#windows.detach();
+    this.#outer.detach();
+    const { address, length } = this.#range;
+    retire(address, length); // a system call of another thread may be at work on a window of `bytes`
+    if (!this.#isShown) giveBack(address, length);
     fs.closeSync(this.#mapFd);
-    this.#file.close();
+    this.#file.close(); // last: the lock goes with it, and another may own what lies here
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
-  #open(): Mapping {
-    if (!this.#mapping) throw new KernelError('EBADF', 'this RAM is closed');
-    return this.#mapping;
-  }
-
-  /** Zeros part of a huge page. It is brought in first: if that cannot be done it is not there, and there is nothing to clear. */
-  #clear(pa: number, length: number): void {
-    if (length === 0) return;
-    const page = Math.floor(pa / this.#granule) * this.#granule;
-    try {
-      this.populate(page, this.#granule);
-    } catch {
-      return;
-    }
-    this.bytes(pa, length).fill(0);
+  #checkOpen(): void {
+    if (!this.#isOpen) throw new KernelError('EBADF', 'this RAM is closed');
   }
 }
 

@@ -1,13 +1,16 @@
 /**
- * Mappings of a file with ArrayBuffers over them: undone in one step, in the only order that is safe.
+ * Mappings of a file, and ArrayBuffers over them.
  *
- * - Every view is over a buffer of its mapping: detaching the buffers detaches them all.
- * - V8 counts a buffer as external memory, whatever its file really takes: making one above about 2 GiB costs one full collection
- *   (15 to 25 ms in a process that just started). So there is a buffer over the whole only when somebody wants so much at once, and before
- *   that small ones over the windows that are looked at. Later collections do not become more frequent.
+ * V8 counts a buffer as external memory, whatever its file really takes: making one above about 2 GiB costs one
+ * full collection (15 to 25 ms in a process that just started). So there is a buffer over the whole only when
+ * somebody wants so much at once, and before that small ones over the windows that are looked at.
  */
+import { KernelError } from '@liveupdate/base';
 import { HUGE_PAGE, type RamPiece } from '@liveupdate/mm';
+import { giveBack, takeRange } from './address-ranges.ts';
 import {
+  madvise,
+  MADV_POPULATE_WRITE,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_NORESERVE,
@@ -15,7 +18,6 @@ import {
   MAP_SHARED,
   mmap,
   munmap,
-  PROT_NONE,
   PROT_READ_WRITE,
   viewOf,
   type Address,
@@ -24,8 +26,23 @@ import {
 /** Bytes under a small buffer: a view that lies in one window does not need the large one. Any folio lies in one. */
 const WINDOW = 8 * 2 ** 20;
 
-/** Pages of a file, side by side in the address space of this process. */
-export class Mapping {
+/** Taken once: a program may put another in its place. */
+const transfer: unknown = Reflect.get(ArrayBuffer.prototype, 'transfer');
+
+/**
+ * Detaches a buffer, and with it every view of it, without touching the memory (structuredClone refuses a buffer
+ * of ours, `transfer()` alone may copy it).
+ *
+ * @returns whether it was attached
+ */
+export function detach(buffer: ArrayBuffer): boolean {
+  if (buffer.detached) return false;
+  Reflect.apply(transfer as () => ArrayBuffer, buffer, [0]);
+  return true;
+}
+
+/** Buffers over one mapping. Another set over the same address knows nothing of this one. */
+export class Windows {
   /** Where it begins. */
   readonly address: Address;
   /** Bytes. */
@@ -39,67 +56,68 @@ export class Mapping {
     this.length = length;
   }
 
-  /** A live view of a range that lies inside. */
-  bytes(at: number, length: number): Uint8Array {
+  /** A live view of a range that lies inside. Where somebody detached the buffer, there is a new one. */
+  bytes(at: number, length: number): Uint8Array<ArrayBuffer> {
     if (length === 0) return new Uint8Array(0);
     const window = Math.floor(at / WINDOW);
     const inWindow = at - window * WINDOW;
-    if (this.#whole || inWindow + length > WINDOW || length === 0)
-      return new Uint8Array(this.buffer, at, length);
-    return new Uint8Array((this.#windows[window] ??= this.#view(window)), inWindow, length);
+    if (this.#whole || inWindow + length > WINDOW) return new Uint8Array(this.buffer, at, length);
+    let buffer = this.#windows[window];
+    if (buffer === undefined || buffer.detached) {
+      const from = window * WINDOW;
+      buffer = viewOf(this.address + BigInt(from), Math.min(WINDOW, this.length - from));
+      this.#windows[window] = buffer;
+    }
+    return new Uint8Array(buffer, inWindow, length);
   }
 
   /** One buffer over everything. */
   get buffer(): ArrayBuffer {
-    return (this.#whole ??= viewOf(this.address, this.length));
+    if (this.#whole === undefined || this.#whole.detached) this.#whole = viewOf(this.address, this.length);
+    return this.#whole;
   }
 
-  #view(window: number): ArrayBuffer {
-    const from = window * WINDOW;
-    return viewOf(this.address + BigInt(from), Math.min(WINDOW, this.length - from));
-  }
-
-  /**
-   * Detaches, then unmaps. `transfer(0)` takes a buffer from every view without touching the memory (structuredClone refuses such a
-   * buffer, `transfer()` would copy it). The buffers have no finalizer, so this order is all there is to safety.
-   */
-  unmap(): void {
-    this.#whole?.transfer(0);
-    for (const window of this.#windows) window?.transfer(0);
-    munmap(this.address, this.length);
+  /** Every view has length 0 from now on. */
+  detach(): void {
+    if (this.#whole) detach(this.#whole);
+    for (const window of this.#windows) if (window) detach(window);
   }
 }
 
-/** Maps `length` bytes of a file from its start. */
-export function mapFile(fd: number, length: number, granule: number): Mapping {
-  return mapRuns(fd, [{ pa: 0, length }], granule);
+/** A stretch of this process's address space, in bytes. */
+export interface Range {
+  readonly address: Address;
+  readonly length: number;
 }
 
-/**
- * Maps runs of a file side by side. Address space in one piece comes first and the runs over it, so that nothing else can come between
- * them. All runs are whole granules.
- */
-export function mapRuns(fd: number, runs: readonly RamPiece[], granule: number): Mapping {
+/** Maps runs of a file side by side in a range of address space. All are whole granules. */
+export function mapRuns(
+  fd: number,
+  runs: readonly RamPiece[],
+  granule: number,
+  sharing: typeof MAP_SHARED | typeof MAP_PRIVATE = MAP_SHARED,
+): Range {
   let length = 0;
   for (const run of runs) length += run.length;
-  const address = reserveSpace(length, Math.max(granule, HUGE_PAGE), placeOf(runs));
+  const address = takeRange(length, Math.max(granule, HUGE_PAGE), placeOf(runs));
   try {
     let at = address;
     for (const run of runs) {
-      mmap(at, run.length, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, run.pa);
+      mmap(at, run.length, PROT_READ_WRITE, sharing | MAP_FIXED | MAP_NORESERVE, fd, run.pa);
       at += BigInt(run.length);
     }
   } catch (error) {
-    munmap(address, length);
+    mmap(address, length, PROT_READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    giveBack(address, length);
     throw error;
   }
-  return new Mapping(address, length);
+  return { address, length };
 }
 
 /**
- * Where runs should begin in the address space, in bytes behind a multiple of a huge page: a huge page of the file is one entry of the page tables
- * only where its address is such a multiple, so the first run with room for one lies there as it does in the file. (hugetlb memory, of which all runs
- * are huge pages, knows no other place.)
+ * Where runs should begin in the address space, in bytes behind a multiple of a huge page: a huge page of the file
+ * is one entry of the page tables only where its address is such a multiple, so the first run with room for one
+ * lies there as it does in the file. (hugetlb memory, of which all runs are huge pages, knows no other place.)
  */
 function placeOf(runs: readonly RamPiece[]): number {
   let before = 0;
@@ -110,20 +128,23 @@ function placeOf(runs: readonly RamPiece[]): number {
   return 0;
 }
 
-/** Address space of ours that nothing lies in, `place` bytes behind a multiple of `step`. */
-function reserveSpace(length: number, step: number, place: number): Address {
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  const start = mmap(null, length + step, PROT_NONE, flags, -1, 0);
-  const lead = (step + place - Number(start % BigInt(step))) % step;
-  const address = start + BigInt(lead);
-  if (lead > 0) munmap(start, lead);
-  munmap(address + BigInt(length), step - lead);
-  return address;
-}
-
 /** Private memory, zeroed, for system calls that read and write structures by address. */
-export function mapPrivate(length: number): Mapping {
-  return new Mapping(mmap(null, length, PROT_READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), length);
+export class PrivateMemory {
+  readonly address: Address;
+  readonly buffer: ArrayBuffer;
+  readonly #length: number;
+
+  constructor(length: number) {
+    this.#length = length;
+    this.address = mmap(null, length, PROT_READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    this.buffer = viewOf(this.address, length);
+  }
+
+  /** Detaches, then unmaps. */
+  unmap(): void {
+    detach(this.buffer);
+    munmap(this.address, this.#length);
+  }
 }
 
 /** Pieces that continue the one before are joined to it; empty ones are left out. */
@@ -140,4 +161,24 @@ export function mergeAdjacent(pieces: readonly RamPiece[]): RamPiece[] {
     }
   }
   return runs;
+}
+
+/**
+ * Takes memory for a range of a mapping and maps it, so that no later touch faults. False on kernels before 5.14:
+ * nothing was done.
+ *
+ * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. ENOMEM: the machine has not.
+ */
+export function populateRange(address: Address, length: number): boolean {
+  try {
+    madvise(address, length, MADV_POPULATE_WRITE);
+    return true;
+  } catch (cause) {
+    if (!(cause instanceof KernelError)) throw cause;
+    if (cause.code === 'EINVAL') return false;
+    if (cause.code !== 'EFAULT') throw cause;
+    // The kernel's answer where a touch would have been a SIGBUS.
+    const why = `no memory for ${length} bytes: the file system or the pool of huge pages is full; free some, or make it larger`;
+    throw new KernelError('ENOSPC', why, { cause });
+  }
 }

@@ -1,19 +1,8 @@
 /** A memfd of this machine: the file in memory that the system itself has, to hand to it and to compare ours with. */
 import * as fs from 'node:fs';
-import { KernelError } from '@liveupdate/base';
-import {
-  addSeals,
-  fallocate,
-  getSeals,
-  lseek,
-  madvise,
-  MADV_POPULATE_WRITE,
-  MAP_SHARED,
-  memfdCreate,
-  mmap,
-  PROT_READ_WRITE,
-} from './libc.ts';
-import { Mapping } from './mapping.ts';
+import { KernelError, PAGE_SIZE, pagesFor } from '@liveupdate/base';
+import { addSeals, fallocate, getSeals, lseek, memfdCreate } from './libc.ts';
+import { MappedView } from './mapped-view.ts';
 import { callFs } from './call-fs.ts';
 
 /** A view of a memfd, live until it is unmapped. */
@@ -93,26 +82,22 @@ export class Memfd implements Disposable {
   }
 
   /**
-   * Maps the file whole, shared and writable, with every page there. Touching what is cut off from the file later ends the process by SIGBUS.
+   * Maps the file whole, shared and writable, with its pages there (the first 256 MiB of them): a buffer of its own. Touching what is cut off from the file later ends the process by SIGBUS.
    *
-   * @throws KernelError EPERM: sealed against writing. EINVAL: the file is empty. ENOMEM: no address space, or no memory.
+   * @throws KernelError EPERM: sealed against writing. EINVAL: the file is empty. ENOMEM: no address space, or no memory. ENOSPC: no memory for a hole.
    */
   map(): MemfdMapping {
     const { size } = this.stat();
     if (size === 0) throw new KernelError('EINVAL', 'an empty file cannot be mapped');
-    const mapping = new Mapping(mmap(null, size, PROT_READ_WRITE, MAP_SHARED, this.fd, 0), size);
-    try {
-      madvise(mapping.address, size, MADV_POPULATE_WRITE);
-      return {
-        bytes: mapping.bytes(0, size),
-        unmap: () => {
-          mapping.unmap();
-        },
-      };
-    } catch (error) {
-      mapping.unmap();
-      throw error;
-    }
+    const runs = [{ pa: 0, length: pagesFor(size) * PAGE_SIZE }];
+    const source = { fd: this.fd, runs, granule: PAGE_SIZE, onRelease: () => undefined };
+    const view = new MappedView(source, { size, populate: true });
+    return {
+      bytes: view.bytes,
+      unmap: () => {
+        view.release();
+      },
+    };
   }
 
   /** Closes the descriptor. @throws KernelError EBADF: closed already */

@@ -7,7 +7,7 @@
  */
 import { KernelError, Undo } from '@liveupdate/base';
 import { ioctl, userfaultfd, type Address } from './libc.ts';
-import { mapPrivate } from './mapping.ts';
+import { PrivateMemory } from './mapping.ts';
 import { fs } from './node-fs.ts';
 
 const UFFD_API = 0xaan;
@@ -62,7 +62,7 @@ export interface WriteWatch {
  */
 export function watchWrites(address: Address, length: number): WriteWatch {
   using undo = new Undo();
-  const exchange = mapPrivate(EXCHANGE);
+  const exchange = new PrivateMemory(EXCHANGE);
   undo.add(() => {
     exchange.unmap();
   });

@@ -5,6 +5,7 @@ import { MappedRam } from './mapped-ram.ts';
 import { nodeArgs, PACKAGE } from './test-child.ts';
 import { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';
 import { codeOfThrown } from './test-thrown.ts';
+import { viewPieces } from './test-view.ts';
 
 const PAGE = 4096;
 const MiB = 2 ** 20;
@@ -121,10 +122,10 @@ describe.runIf(method === 'page tables')('by page tables', () => {
     expect(tracker.parts().ram).toBe(3 * PAGE);
   });
 
-  test('writes through a gathered view or the descriptor are not seen, and arrive', () => {
+  test('writes through a view or the descriptor are not seen, and arrive', () => {
     const ram = populated(MiB);
     const tracker = tracked(ram);
-    const view = ram.gather([{ pa: 8 * PAGE, length: PAGE }]);
+    const view = viewPieces(ram, [{ pa: 8 * PAGE, length: PAGE }]);
     view.bytes[0] = 7;
     fs.writeSync(ram.fd, new Uint8Array([8]), 0, 1, 9 * PAGE);
     expect([ram.bytes(8 * PAGE, 1)[0], ram.bytes(9 * PAGE, 1)[0]]).toEqual([7, 8]);
@@ -222,10 +223,10 @@ describe('by growth', () => {
     expect(tracker.parts().ram).toBe(0);
   });
 
-  test('a gathered view writes the same memory', () => {
+  test('a view writes the same memory', () => {
     const ram = ramOf(MiB);
     const tracker = tracked(ram, { method: 'growth' });
-    const view = ram.gather([{ pa: 8 * PAGE, length: 2 * PAGE }]);
+    const view = viewPieces(ram, [{ pa: 8 * PAGE, length: 2 * PAGE }]);
     view.bytes.fill(7);
     expect(tracker.parts().ram).toBe(2 * PAGE);
     view.release();

@@ -189,7 +189,7 @@ export class FlbSet implements FlbObjects {
 
   async #preserve(flb: Flb): Promise<void> {
     const { kho, waiter } = this.#init;
-    this.#block ??= kho.allocPreserve(PAGE_SIZE);
+    this.#block ??= kho.allocRecord(PAGE_SIZE);
     const start = this.#init.events.start();
     try {
       const given = flb.flb.preserve();

@@ -118,7 +118,7 @@ export class LiveUpdateOrchestrator {
     if (!enabled) return;
     for (const handler of handlers) this.#register(handler);
     using undo = new Undo();
-    const record = kho.allocPreserve(LuoSer.SIZE);
+    const record = kho.allocRecord(LuoSer.SIZE);
     undo.add(() => {
       kho.unpreserveFree(record.pa);
     });

@@ -213,6 +213,9 @@ export class OutgoingSession {
     const start = events.start();
     let handler: RegisteredHandler | undefined;
     const undo = new Undo();
+    undo.add(() => {
+      this.#shared.kho.pages.residency.relieve(); // last: what was undone is free then
+    });
     try {
       if (this.#files.has(token))
         throw new KernelError('EEXIST', `token ${token} is taken in session '${this.name}': choose another`);

@@ -91,7 +91,7 @@ function discard(kho: Kho, block: PreservedBlock, area?: VmallocArea, record?: M
 
 /** The block at `data`, if the previous kernel left one there that nobody has restored. */
 function incomingBlock(kho: Kho, data: bigint): PreservedBlock | undefined {
-  const block = ifReadable(() => kho.at(data));
+  const block = ifReadable(() => kho.recordAt(data));
   return block && kho.isIncoming(physToPfn(block.pa)) ? block : undefined;
 }
 

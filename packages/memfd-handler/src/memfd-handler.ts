@@ -76,7 +76,7 @@ export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<Shme
     freeze({ file, data }) {
       const { seals } = file.inode;
       const state = preserved.get(file.inode);
-      const record = kho.at(data);
+      const record = kho.recordAt(data);
       // Both may have changed since; Linux 7.3 looks at the position alone. Contents are in place, size and pages are frozen.
       record.setU64(MemfdV2Ser.position, file.position);
       if (!state || state.seals === seals) return;

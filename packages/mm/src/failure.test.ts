@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
 import { PageTable, SCRATCH, STALE } from './page-table.ts';
+import { refusingSystem } from './test-allocator.ts';
 import { vmalloc } from './vmalloc.ts';
 
 const FRAMES = 2048;
@@ -52,7 +53,7 @@ test.for<[what: string, asks: number, operation: (pages: PageAllocator) => unkno
       if (left-- === 0) throw new KernelError('ENOSPC', 'injected');
     };
     pages.beforeAllocation = refuse;
-    pages.ram.reserve = refuse;
+    refusingSystem(pages, refuse);
     try {
       operation(pages);
       expect(n).toBeGreaterThanOrEqual(asks);

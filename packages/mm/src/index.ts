@@ -2,7 +2,7 @@ export { ElfCoreRam, isElf, rawImageRam } from './elf-core-ram.ts';
 export { FolioRuns } from './folio-runs.ts';
 export { HeapRam } from './heap-ram.ts';
 export { memoryOf, usableMemory, withMemoryMap, type MemoryMapEntry } from './memory-map.ts';
-export { PageAllocator, type AllocOptions, type Taking } from './page-allocator.ts';
+export { PageAllocator, type AllocOptions } from './page-allocator.ts';
 export type { Held } from './page-table-entries.ts';
 export {
   FREE,
@@ -24,10 +24,14 @@ export {
   forEachBlock,
   HUGE_PAGE,
   MAX_RAM_SIZE,
-  type GatheredView,
   type Ram,
   type RamPiece,
+  type RamView,
+  type SharedView,
+  type SystemMemory,
+  type ViewOptions,
 } from './ram.ts';
 export { RamWords } from './ram-words.ts';
+export { CHUNK_FRAMES, Residency, type Taking } from './residency.ts';
 export { overlayRam, SparseRam, type BlockLoader } from './sparse-ram.ts';
 export { vmalloc, VmallocArea } from './vmalloc.ts';

@@ -124,17 +124,55 @@ test('an allocator gives out all memory and no hole, at a high base', () => {
   pages.assertConsistent();
 });
 
-test('a RAM that reserves and gathers does so under a map too, for memory only', () => {
-  const asked: number[] = [];
-  const under = Object.assign(new SparseRam(MiB), {
-    reserve: (pa: number) => asked.push(pa),
-    gather: () => ({ bytes: new Uint8Array(1), release: () => undefined }),
+test('what a RAM can do beyond bytes it can do under a map too, for memory only', () => {
+  const asked: [string, number][] = [];
+  const noting = (name: string) => (pa: number) => {
+    asked.push([name, pa]);
+    return [];
+  };
+  const system = {
+    reserve: noting('reserve'),
+    populate: noting('populate'),
+    populateHuge: (pa: number) => noting('populateHuge')(pa).length === 0,
+    read: noting('read'),
+    write: noting('write'),
+    dataPieces: noting('dataPieces'),
+  };
+  const view = {
+    bytes: new Uint8Array(1),
+    populate: () => Promise.resolve(),
+    share: () => ({ address: 0n, length: 1, live: new SharedArrayBuffer(4) }),
+    release: () => undefined,
+  };
+  const under: Ram = Object.assign(new SparseRam(4 * MiB), {
+    system,
+    view: () => view,
+    ownBytes: () => new Uint8Array(2),
   });
-  const ram = withMemoryMap(under, lines([[4096, MiB]]));
-  ram.reserve?.(4096, 4096);
-  expect(asked).toEqual([4096]);
-  expect(() => ram.reserve?.(0, 4096)).toThrow(withCode('EFAULT'));
-  expect(ram.gather?.([{ pa: 4096, length: 4096 }]).bytes).toHaveLength(1);
-  expect(() => ram.gather?.([{ pa: 0, length: 4096 }])).toThrow(withCode('EFAULT'));
-  expect(withMemoryMap(new SparseRam(MiB), lines([[0, MiB]]))).toHaveProperty('gather', undefined);
+  const ram = withMemoryMap(under, lines([[2 * MiB - 4096, 4 * MiB]]));
+  const calls = [
+    (pa: number) => ram.system?.reserve(pa, 4096),
+    (pa: number) => ram.system?.populate(pa, 4096),
+    (pa: number) => ram.system?.read(pa, new Uint8Array(4096)),
+    (pa: number) => ram.system?.write(pa, new Uint8Array(4096)),
+    (pa: number) => ram.system?.dataPieces(pa, 4096),
+    (pa: number) => ram.view?.([{ pa, length: 4096 }], { size: 4096, populate: true }),
+    (pa: number) => ram.ownBytes?.(pa, 4096),
+  ];
+  for (const call of calls) {
+    call(2 * MiB - 4096);
+    expect(() => call(2 * MiB - 8192)).toThrow(withCode('EFAULT'));
+  }
+  expect(ram.system?.populateHuge(2 * MiB)).toBe(true);
+  expect(ram.system?.populateHuge(0)).toBe(false);
+  const at = 2 * MiB - 4096;
+  expect(asked).toEqual([
+    ['reserve', at],
+    ['populate', at],
+    ['read', at],
+    ['write', at],
+    ['dataPieces', at],
+    ['populateHuge', 2 * MiB],
+  ]);
+  expect(withMemoryMap(new SparseRam(MiB), lines([[0, MiB]]))).toHaveProperty('system', undefined);
 });

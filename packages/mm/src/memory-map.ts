@@ -3,7 +3,16 @@
  * and have holes; what lies outside the map is never touched.
  */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
-import { checkPages, checkRange, type GatheredView, type Ram, type RamPiece } from './ram.ts';
+import {
+  checkPages,
+  checkRange,
+  HUGE_PAGE,
+  type Ram,
+  type RamPiece,
+  type RamView,
+  type SystemMemory,
+  type ViewOptions,
+} from './ram.ts';
 
 /** One line of a memory map, in bytes; it need not be made of whole pages. */
 export interface MemoryMapEntry extends RamPiece {
@@ -49,27 +58,61 @@ class MapRam implements Ram {
   readonly size: number;
   readonly memory: readonly RamPiece[];
   readonly #under: Ram;
-  readonly reserve?: (pa: number, length: number) => void;
-  readonly gather?: (pieces: readonly RamPiece[]) => GatheredView;
+  readonly inner?: Ram;
+  readonly system?: SystemMemory;
+  readonly view?: (pieces: readonly RamPiece[], options: ViewOptions) => RamView;
+  readonly ownBytes?: (pa: number, length: number) => Uint8Array;
 
   constructor(under: Ram, memory: readonly RamPiece[]) {
     this.#under = under;
     this.memory = memory;
     const last = memory[memory.length - 1];
     this.size = last.pa + last.length;
-    if (under.reserve) {
-      this.reserve = (pa, length) => {
-        this.#check(pa, length);
-        under.reserve?.(pa, length);
-      };
-    }
-    const gather = under.gather?.bind(under);
-    if (gather) {
-      this.gather = (pieces) => {
+    const { inner, system } = under;
+    if (inner) this.inner = new MapRam(inner, memory);
+    if (system) this.system = this.#checked(system);
+    const view = under.view?.bind(under);
+    if (view) {
+      this.view = (pieces, options) => {
         for (const { pa, length } of pieces) this.#check(pa, length);
-        return gather(pieces);
+        return view(pieces, options);
       };
     }
+    const ownBytes = under.ownBytes?.bind(under);
+    if (ownBytes) {
+      this.ownBytes = (pa, length) => {
+        this.#check(pa, length);
+        return ownBytes(pa, length);
+      };
+    }
+  }
+
+  /** The system as far as memory goes: a huge page that reaches into a hole is none. */
+  #checked(system: SystemMemory): SystemMemory {
+    const inside =
+      <T>(call: (pa: number, length: number) => T) =>
+      (pa: number, length: number): T => {
+        this.#check(pa, length);
+        return call(pa, length);
+      };
+    return {
+      reserve: inside((pa, length) => {
+        system.reserve(pa, length);
+      }),
+      populate: inside((pa, length) => {
+        system.populate(pa, length);
+      }),
+      populateHuge: (pa) => this.#isMemory(pa, HUGE_PAGE) && system.populateHuge(pa),
+      read: (pa, target) => {
+        this.#check(pa, target.length);
+        system.read(pa, target);
+      },
+      write: (pa, bytes) => {
+        this.#check(pa, bytes.length);
+        system.write(pa, bytes);
+      },
+      dataPieces: inside((pa, length) => system.dataPieces(pa, length)),
+    };
   }
 
   bytes(pa: number, length: number): Uint8Array {
@@ -87,11 +130,14 @@ class MapRam implements Ram {
     this.#under.close();
   }
 
+  #isMemory(pa: number, length: number): boolean {
+    return this.memory.some((range) => pa >= range.pa && pa + length <= range.pa + range.length);
+  }
+
   /** Throws EFAULT unless the range lies in one range of memory. */
   #check(pa: number, length: number): void {
     checkRange(this.size, pa, length);
-    const isThere = this.memory.some((range) => pa >= range.pa && pa + length <= range.pa + range.length);
-    if (!isThere) {
+    if (!this.#isMemory(pa, length)) {
       throw new KernelError(
         'EFAULT',
         `0x${pa.toString(16)} + ${length} bytes lies in a hole of the memory map`,

@@ -7,13 +7,11 @@
  */
 import {
   AssertionError,
-  findBit,
   KernelError,
   log2Floor,
   MAX_ORDER,
   PAGE_SIZE,
   pfnToPhys,
-  setBits,
   type Pfn,
 } from '@liveupdate/base';
 import { assertWhole } from './allocator-check.ts';
@@ -29,15 +27,9 @@ import {
   STALE,
   type PageTable,
 } from './page-table.ts';
-import { forEachBlock, HUGE_PAGE, type Ram } from './ram.ts';
+import { forEachBlock, type Ram } from './ram.ts';
+import { Residency, type Taking } from './residency.ts';
 import { Zone } from './zone.ts';
-
-/**
- * When memory is taken from the system. `'now'`: before it is handed out. `'when touched'`: a hole that may never be written costs nothing; a system that
- * is full then ends the process. `'by write'`: it is about to be written by `Ram.write`, which takes it; what can be had in huge pages is taken now,
- * because that is quicker.
- */
-export type Taking = 'now' | 'when touched' | 'by write';
 
 export interface AllocOptions {
   /** The memory is a file's: it may lie in a scratch area, and may be moved. */
@@ -59,23 +51,16 @@ interface Held {
   readonly beside: number;
 }
 
-/** Pages whose memory is taken together at most, but for huge pages. */
-const MOST_TOGETHER = 64;
-/** Frames in a huge page of the system. */
-const HUGE = HUGE_PAGE / PAGE_SIZE;
-
 export class PageAllocator extends FolioCounts {
   readonly ram: Ram;
+  /** Which memory is there, and how it is taken from the system. */
+  readonly residency: Residency;
   /** Called before every allocation; throws to make it fail. For failure injection in tests. */
   beforeAllocation: (() => void) | undefined;
   readonly #normal: Zone;
   readonly #scratch: Zone;
-  /** A bit for each frame whose memory was taken from the system; nobody gives it back after boot. */
-  readonly #taken: Uint32Array;
   /** Freed frames that are not handed out again. Undefined: they are handed out. */
   #held: Held | undefined;
-  /** Pages whose memory is taken together when one's is: twice as many each time, so that who wants thousands seldom asks. */
-  #together = 1;
 
   /** @param table frames that are neither reserved nor incoming become free memory */
   constructor(ram: Ram, table: PageTable) {
@@ -83,7 +68,7 @@ export class PageAllocator extends FolioCounts {
     this.ram = ram;
     this.#normal = new Zone(table.frames);
     this.#scratch = new Zone(table.frames);
-    this.#taken = new Uint32Array(Math.ceil(table.frames / 32));
+    this.residency = new Residency(ram, table);
     table.forEachFreeRun((pfn, count) => {
       this.#zoneOf(pfn).putRange(pfn, count);
     });
@@ -111,8 +96,7 @@ export class PageAllocator extends FolioCounts {
     if (pfn < 0 && !options.optional && this.#getHeldBack(1 << order, options))
       pfn = this.#take(order, options);
     if (pfn < 0) throw this.#outOfMemory(1 << order);
-    this.#takeMemory(pfn, order, options);
-    if (options.zero) this.#clear(pfn, 1 << order);
+    this.#makeReady(pfn, order, options);
     this.#own(pfn, 1, order);
     return pfn;
   }
@@ -148,8 +132,7 @@ export class PageAllocator extends FolioCounts {
       const zone = this.#normal.freePages > 0 ? this.#normal : this.#scratch;
       const { pfn, order } = zone.takeNear(Math.min(MAX_ORDER, log2Floor(left)));
       const taken = 1 << order;
-      this.#takeMemory(pfn, order, options);
-      if (options.zero) this.#clear(pfn, taken);
+      this.#makeReady(pfn, order, options);
       this.#own(pfn, taken, 0);
       visit(pfn, taken);
       left -= taken;
@@ -157,34 +140,22 @@ export class PageAllocator extends FolioCounts {
   }
 
   /**
-   * Takes the memory of so many free pages from the system, of those that are handed out next: for when nobody waits, so that who asks for
-   * them does not wait for that. Where the system has none, nothing happens.
+   * Takes the memory of so many free pages from the system, of those that are handed out next: for when nobody waits,
+   * so that who asks for them does not wait for that.
+   *
+   * @returns whether the system had it; false also where fewer pages are free
    */
-  prepare(count: number): void {
+  prepare(count: number): boolean {
     let left = count;
     for (let order = 0; order <= MAX_ORDER && left > 0; order++) {
       const blocks = this.#normal.blocks[order];
       for (let i = blocks.first(); i >= 0 && left > 0; i = blocks.next(i + 1)) {
-        const pfn = i * (1 << order);
         const pages = Math.min(left, 1 << order);
-        try {
-          this.#populate(pfn, pages);
-        } catch (error) {
-          if (error instanceof KernelError) return;
-          throw error;
-        }
+        if (!this.residency.takeAhead(i * (1 << order), pages)) return false;
         left -= pages;
       }
     }
-    this.#together = 1;
-  }
-
-  /** Takes the memory of pages from the system, so that the first touch finds it. */
-  #populate(pfn: Pfn, count: number): void {
-    const { ram } = this;
-    if (ram.populate) ram.populate(pfnToPhys(pfn), count * PAGE_SIZE);
-    else ram.reserve?.(pfnToPhys(pfn), count * PAGE_SIZE);
-    setBits(this.#taken, pfn, count);
+    return left === 0;
   }
 
   /**
@@ -287,55 +258,13 @@ export class PageAllocator extends FolioCounts {
     assertWhole(this.table, this.#normal, this.#scratch);
   }
 
-  /** Takes the memory of a block that was just taken out from the system, as the options want it, or puts the block back. */
-  #takeMemory(pfn: Pfn, order: number, { taken = 'now' }: AllocOptions): void {
-    if (taken === 'when touched' || !this.ram.reserve) return;
-    const end = pfn + (1 << order);
-    if (findBit(this.#taken, pfn, end, false) === end) return;
-    const together = this.#together;
-    this.#together = Math.min(Math.max(2 * together, end - pfn), MOST_TOGETHER);
+  /** Clears a block that was just taken out and takes its memory, as the options want it; or puts it back. */
+  #makeReady(pfn: Pfn, order: number, { taken = 'now', zero = false }: AllocOptions): void {
     try {
-      if (this.#takeHuge(pfn, end, together) || taken === 'by write') return;
-      if (this.#takeTogether(pfn, end, together)) return;
-      this.ram.reserve(pfnToPhys(pfn), PAGE_SIZE << order);
-      setBits(this.#taken, pfn, 1 << order);
+      if (zero) this.#clear(pfn, 1 << order); // before: what is taken now is zeros
+      this.residency.takeBlock(pfn, 1 << order, taken);
     } catch (error) {
       this.#zoneOf(pfn).put(pfn, order);
-      throw error;
-    }
-  }
-
-  /**
-   * Takes the memory of those huge pages that a block lies in, where half of one is wanted now, or many pages were wanted lately. Only of those that nobody
-   * used since boot: in others is memory that would have to be copied. Whether all of the block's memory is there now.
-   */
-  #takeHuge(pfn: Pfn, end: Pfn, together: number): boolean {
-    const { ram, table } = this;
-    if (!ram.populateHuge) return false;
-    const taken = this.#taken;
-    for (let at = pfn - (pfn % HUGE); at < end; at += HUGE) {
-      const to = at + HUGE;
-      const wanted = Math.min(end, to) - Math.max(pfn, at);
-      if (wanted < HUGE / 2 && together < MOST_TOGETHER) continue;
-      if (to > table.frames || table.flagsEnd(KIND | STALE, FREE, at, to) < to) continue;
-      if (findBit(taken, at, to, true) < to) continue;
-      if (!ram.populateHuge(pfnToPhys(at))) return false;
-      setBits(taken, at, HUGE);
-    }
-    return findBit(taken, pfn, end, false) === end;
-  }
-
-  /** Takes the memory of a small block that was just taken out together with that of the free pages behind it. Whether that went well. */
-  #takeTogether(pfn: Pfn, end: Pfn, together: number): boolean {
-    if (!this.ram.populate) return false;
-    const most = Math.min(pfn + together, this.table.frames);
-    if (most <= end) return false;
-    try {
-      this.#populate(pfn, this.table.flagsEnd(KIND, FREE, pfn, most) - pfn);
-      return true;
-    } catch (error) {
-      this.#together = 1;
-      if (error instanceof KernelError) return false; // perhaps there is as much as is wanted
       throw error;
     }
   }
@@ -378,7 +307,9 @@ export class PageAllocator extends FolioCounts {
     let at = table.flagsEnd(STALE, 0, pfn, end);
     while (at < end) {
       const to = table.flagsEnd(STALE, STALE, at, end);
-      forEachBlock(pfnToPhys(at), (to - at) * PAGE_SIZE, (pa, length) => this.ram.bytes(pa, length).fill(0));
+      forEachBlock(pfnToPhys(at), (to - at) * PAGE_SIZE, (pa, length) => {
+        this.residency.zero(pa, length);
+      });
       at = table.flagsEnd(STALE, 0, to, end);
     }
   }

@@ -19,11 +19,77 @@ export interface RamPiece {
   readonly length: number;
 }
 
-/** One contiguous live view over memory that lies in pieces. */
-export interface GatheredView {
-  readonly bytes: Uint8Array;
-  /** Takes the view down: afterwards `bytes` has length 0. */
+/** What a worker thread is sent of a view: plain data for `postMessage`. Who opens it is told there. */
+export interface SharedView {
+  /** Where the bytes lie in the address space of this process. */
+  readonly address: bigint;
+  /** Bytes. */
+  readonly length: number;
+  /** One shared word, an Int32: 1 while the view is live, 0 when its memory was retired. */
+  readonly live: SharedArrayBuffer;
+}
+
+/** One contiguous live view over memory that lies in pieces: a buffer of its own. */
+export interface RamView {
+  /** `byteOffset` 0, in a buffer of exactly so many bytes. Whatever detaches it ends this view alone. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /**
+   * Brings all pages in ahead of the first touch, some at a time; between them other work goes on.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: the system has no memory for a hole. EBADF: released.
+   */
+  populate(): Promise<void>;
+  /**
+   * The same bytes for worker threads. Retired when the view is released.
+   *
+   * @param readOnly what is stored there reaches nobody
+   * @throws KernelError ENOMEM: no address space. EBADF: released.
+   */
+  share(readOnly: boolean): SharedView;
+  /**
+   * Takes the view down: `bytes` has length 0 afterwards. Who still has the address, a thread of the pool or
+   * a worker, meets memory of nobody. A second call does nothing.
+   */
   release(): void;
+}
+
+export interface ViewOptions {
+  /** Bytes that are shown: less than the pieces have where a file ends in the midst of a page. */
+  readonly size: number;
+  /** All of it is in memory: it is mapped at once, up to some size, so that the first touch takes no time. */
+  readonly populate: boolean;
+}
+
+/**
+ * The system under a sparse RAM, which gives memory page by page. Only `Residency` calls it: it knows what was
+ * given already. Ranges are whole pages inside RAM; EBADF: closed.
+ */
+export interface SystemMemory {
+  /**
+   * Takes the memory of a range now; what is there stays. All or nothing for 256 MiB at most.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: the system has not so much
+   */
+  reserve(pa: number, length: number): void;
+  /** As `reserve`, and the first touch takes no time either. Some may be taken where it throws. */
+  populate(pa: number, length: number): void;
+  /**
+   * Takes the memory of a whole huge page (`HUGE_PAGE` bytes, `pa` a multiple of that) in one piece: what is
+   * there stays, all else is zeros. Each of its pages then costs a fraction of what it costs alone, to take
+   * and to touch. Whether that was done: the system may not give huge pages, or have none left.
+   */
+  populateHuge(pa: number): boolean;
+  /** Copies bytes out of RAM by a system call, for any range: a hole reads as zeros and takes nothing. */
+  read(pa: number, target: Uint8Array): void;
+  /**
+   * Copies bytes to RAM by a system call, for any range, which takes memory that is not there on the way. Some
+   * may be written where it throws.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: the system has not so much
+   */
+  write(pa: number, bytes: Uint8Array): void;
+  /** The parts of a range that were written, ascending; all else reads as zeros. */
+  dataPieces(pa: number, length: number): RamPiece[];
 }
 
 export interface Ram {
@@ -34,7 +100,8 @@ export interface Ram {
   readonly memory?: readonly RamPiece[];
 
   /**
-   * A live view: no copy, writes are in RAM at once. A range within one aligned block of 4 MiB (any folio) can be viewed in every
+   * A live view: no copy, writes are in RAM at once. It is a window on a buffer that others use too: do not
+   * detach it, and give none away. A range within one aligned block of 4 MiB (any folio) can be viewed in every
    * backend, larger ranges in those that are contiguous themselves.
    *
    * @throws KernelError EFAULT: not inside RAM. ERANGE: the backend cannot show so large a range in one piece. EBADF: closed.
@@ -49,37 +116,27 @@ export interface Ram {
   discard(pa: number, length: number): void;
 
   /**
-   * Takes the memory of a page-aligned range from the system now, so that a system that has no more is an error here and not the end of the
-   * process at the first write. Only where the backend is sparse; elsewhere the memory is there.
-   *
-   * @throws KernelError ENOSPC, ENOMEM: the system has not so much
+   * The same RAM over buffers that nobody else gets, for a kernel: whatever a program detaches, it goes on.
+   * Absent where memory has one buffer.
    */
-  reserve?(pa: number, length: number): void;
+  readonly inner?: Ram;
 
-  /** As `reserve`, and in such a way that the first touch takes no time either. Only where a touch of new memory does. */
-  populate?(pa: number, length: number): void;
+  /** How memory is taken from the system, where RAM is sparse; absent where all of it is there. */
+  readonly system?: SystemMemory;
 
   /**
-   * Takes the memory of a whole huge page (`HUGE_PAGE` bytes, `pa` a multiple of that) in one piece: what is there stays, all else is zeros. Each of
-   * its pages then costs a fraction of what it costs alone, to take and to touch. Says whether that was done; the system may not give huge pages, or
-   * have none left. Only where the backend is sparse.
+   * A live view over scattered pieces, in their order, that may be given away; only where the backend can map
+   * memory.
+   *
+   * @throws KernelError ENOMEM: no address space or too many mappings. ENOSPC: no memory for a hole.
    */
-  populateHuge?(pa: number): boolean;
+  view?(pieces: readonly RamPiece[], options: ViewOptions): RamView;
 
   /**
-   * Copies bytes to `pa`, taking memory that is not there yet from the system on the way: a system that has no more is an error here. For memory
-   * that is new this is quicker than a store through a view, which is interrupted at every page. Only where the backend is sparse.
-   *
-   * @throws KernelError ENOSPC, ENOMEM: the system has not so much. EFAULT: not inside RAM. EBADF: closed.
+   * As `bytes`, over a buffer of its own of exactly this length: for those who may detach or copy it. Absent
+   * where memory has one buffer.
    */
-  write?(pa: number, bytes: Uint8Array): void;
-
-  /**
-   * One contiguous live view over scattered pieces, in their order; only where the backend can map memory.
-   *
-   * @throws KernelError ENOMEM: no address space or too many mappings
-   */
-  gather?(pieces: readonly RamPiece[]): GatheredView;
+  ownBytes?(pa: number, length: number): Uint8Array;
 
   /** Lets go of the memory. Idempotent; views taken before have length 0 afterwards. */
   close(): void;

@@ -4,14 +4,17 @@ import { describe, expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
 import { FREE, KIND, PageTable } from './page-table.ts';
-import { HUGE_PAGE } from './ram.ts';
+import { HUGE_PAGE, type RamPiece } from './ram.ts';
 
 const FRAMES = 4096;
 
+type How = 'reserve' | 'populate' | 'huge' | 'write';
+
 /** A RAM of a system that has only so many pages, and says which ones it was asked for. */
 class MeteredRam extends HeapRam {
+  readonly system = this;
   readonly taken = new Set<number>();
-  readonly asked: { how: 'reserve' | 'populate' | 'huge'; pages: number }[] = [];
+  readonly asked: { how: How; pages: number }[] = [];
   left = FRAMES;
   /** Looks at every frame that is asked for. */
   watch: (pfn: number) => void = () => undefined;
@@ -24,7 +27,35 @@ class MeteredRam extends HeapRam {
     this.take('populate', pa, length);
   }
 
-  protected take(how: 'reserve' | 'populate' | 'huge', pa: number, length: number): void {
+  populateHuge(pa: number): boolean {
+    expect(pa % HUGE_PAGE).toBe(0);
+    return false;
+  }
+
+  read(pa: number, target: Uint8Array): void {
+    target.set(this.bytes(pa, target.length));
+  }
+
+  write(pa: number, bytes: Uint8Array): void {
+    const first = Math.floor(pa / PAGE_SIZE) * PAGE_SIZE;
+    this.take('write', first, Math.ceil((pa + bytes.length) / PAGE_SIZE) * PAGE_SIZE - first);
+    this.bytes(pa, bytes.length).set(bytes);
+  }
+
+  dataPieces(pa: number, length: number): RamPiece[] {
+    const pieces: RamPiece[] = [];
+    for (let at = pa; at < pa + length; at += PAGE_SIZE)
+      if (this.taken.has(at / PAGE_SIZE)) pieces.push({ pa: at, length: PAGE_SIZE });
+    return pieces;
+  }
+
+  override discard(pa: number, length: number): void {
+    super.discard(pa, length);
+    for (let pfn = pa / PAGE_SIZE; pfn < (pa + length) / PAGE_SIZE; pfn++)
+      if (this.taken.delete(pfn)) this.left += 1;
+  }
+
+  protected take(how: How, pa: number, length: number): void {
     this.asked.push({ how, pages: length / PAGE_SIZE });
     for (let pfn = pa / PAGE_SIZE; pfn < (pa + length) / PAGE_SIZE; pfn++) {
       this.watch(pfn);
@@ -40,7 +71,7 @@ class MeteredRam extends HeapRam {
 class HugeRam extends MeteredRam {
   hugeLeft = FRAMES;
 
-  populateHuge(pa: number): boolean {
+  override populateHuge(pa: number): boolean {
     expect(pa % HUGE_PAGE).toBe(0);
     expect(pa + HUGE_PAGE).toBeLessThanOrEqual(this.size);
     if (this.hugeLeft === 0) return false;
@@ -52,7 +83,7 @@ class HugeRam extends MeteredRam {
   /** Numbers of the huge pages that were taken, in order. */
   readonly huge: number[] = [];
 
-  protected override take(how: 'reserve' | 'populate' | 'huge', pa: number, length: number): void {
+  protected override take(how: How, pa: number, length: number): void {
     super.take(how, pa, length);
     if (how === 'huge') this.huge.push(pa / HUGE_PAGE);
   }

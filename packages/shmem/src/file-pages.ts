@@ -45,10 +45,51 @@ export class FilePages {
     });
   }
 
+  /** The parts of a byte range whose pages are in memory, and of those that are not: from and to in turn, ascending. */
+  residentParts(position: number, length: number): { readonly there: number[]; readonly missing: number[] } {
+    const there: number[] = [];
+    const missing: number[] = [];
+    const { residency } = this.shmem.pages;
+    this.eachPart(position, length, (at, bytes, pa) => {
+      residency.eachPart(pa, bytes, (partPa, partBytes, isThere) => {
+        const list = isThere ? there : missing;
+        const from = at + (partPa - pa);
+        if (list.length > 0 && list[list.length - 1] === from) list[list.length - 1] = from + partBytes;
+        else list.push(from, from + partBytes);
+      });
+    });
+    return { there, missing };
+  }
+
+  /**
+   * Takes the memory of the pages that are there in the first `count` from `first` on.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: the system has not so much; nothing is taken
+   */
+  take(first: PageIndex, count: number): void {
+    const { residency } = this.shmem.pages;
+    residency.attempt(() => {
+      this.cache.forEachRun(first, count, (_, length, pfn) => {
+        if (pfn !== 0) residency.take(pfn, length);
+      });
+    });
+  }
+
+  /** Asks the system which pages were written: a view of holes may have stored to them. */
+  look(): void {
+    const { residency } = this.shmem.pages;
+    for (const { index, count } of this.cache.stretches(0, Infinity)) {
+      this.cache.forEachRun(index, count, (_, length, pfn) => {
+        if (pfn !== 0 && !residency.has(pfn, length)) residency.look(pfn, length);
+      });
+    }
+  }
+
   /** Zeroes a byte range where it has pages. */
   zero(position: number, length: number): void {
+    const { residency } = this.shmem.pages;
     this.eachPart(position, length, (_, bytes, pa) => {
-      if (pa !== 0) this.shmem.ram.bytes(pa, bytes).fill(0);
+      if (pa !== 0) residency.zero(pa, bytes);
     });
   }
 

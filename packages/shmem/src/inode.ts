@@ -10,7 +10,7 @@ import { copyIn } from './copy-in.ts';
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, punchHole } from './fallocate.ts';
 import { FilePages } from './file-pages.ts';
 import { fillHoles, type FillOptions } from './fill.ts';
-import { viewPages, type FolioView, type ShmemMapping } from './mapping.ts';
+import { viewPages, type ShmemMapping } from './mapping.ts';
 import type { PageCache, PageRange } from './page-cache.ts';
 import { leaveScratch, type PinnedFolios } from './pin.ts';
 import {
@@ -40,6 +40,8 @@ export class ShmemInode {
   #writable = 0;
   /** A view may have written beyond the end since that was zeroed last: the file shrank under it. */
   #tailWritten = false;
+  /** Live mappings with holes: what is stored through them is known only when the system is asked. */
+  #sparse = 0;
   /** Open descriptions, mappings, names, and references of whoever else holds the file. */
   #references = 0;
 
@@ -81,11 +83,12 @@ export class ShmemInode {
 
   /** Copies up to `target.length` bytes from `position` on; holes read as zeros. Returns how many, 0 at the end. */
   read(target: Uint8Array, position: number): number {
+    const { residency } = this.shmem.pages;
     const length = Math.max(0, Math.min(target.length, this.size - position));
     this.#pages.eachPart(position, length, (at, bytes, pa) => {
       const part = target.subarray(at - position, at - position + bytes);
       if (pa === 0) part.fill(0);
-      else part.set(this.shmem.ram.bytes(pa, bytes));
+      else residency.read(pa, part);
     });
     return length;
   }
@@ -109,17 +112,18 @@ export class ShmemInode {
     }
     const first = Math.floor(position / PAGE_SIZE);
     const count = pagesFor(end) - first;
-    // A RAM that copies without a view takes its memory in doing so.
-    const taken = this.shmem.ram.write ? 'by write' : 'now';
-    const overwritten = { from: position, to: end };
-    const filled = this.#fill(first, count, pagesFor(Math.max(end, this.size)), { overwritten, taken });
-    if (position > this.size) this.#zeroTail();
-    try {
-      copyIn(this.#pages, sources, position, end - position, filled);
-    } catch (error) {
-      this.#dropAll(filled);
-      throw error;
-    }
+    this.#learnWritten();
+    this.#attempt(() => {
+      const options = { overwritten: { from: position, to: end }, taken: 'by write' } as const;
+      const filled = this.#fill(first, count, pagesFor(Math.max(end, this.size)), options);
+      if (position > this.size) this.#zeroTail();
+      try {
+        copyIn(this.#pages, sources, position, end - position);
+      } catch (error) {
+        this.#dropAll(filled);
+        throw error;
+      }
+    });
     this.#pages.markWritten(first, count);
     this.size = Math.max(this.size, end);
     return end - position;
@@ -133,6 +137,7 @@ export class ShmemInode {
     if (size > this.size) this.#checkGrow();
     if (size < this.size && (this.seals & SEAL_SHRINK) !== 0)
       throw new KernelError('EPERM', `${this.title} is sealed against shrinking`);
+    this.#learnWritten();
     if (size > this.size) {
       this.#zeroTail();
     } else {
@@ -158,13 +163,24 @@ export class ShmemInode {
     this.#checkNotFrozen();
     if (punch) {
       this.#checkWritable();
+      this.#learnWritten();
       punchHole(this.#pages, position, length, this.#mappings > 0);
       return;
     }
     if (end > this.size) this.#checkGrow();
     const size = mode === FALLOC_KEEP_SIZE ? this.size : Math.max(this.size, end);
     const first = Math.floor(position / PAGE_SIZE);
-    const filled = this.#fill(first, pagesFor(end) - first, pagesFor(size));
+    this.#learnWritten();
+    const filled = this.#attempt(() => {
+      const holes = this.#fill(first, pagesFor(end) - first, pagesFor(size));
+      try {
+        this.#pages.take(first, pagesFor(end) - first); // of those that were no holes, too
+        return holes;
+      } catch (error) {
+        this.#dropAll(holes);
+        throw error;
+      }
+    });
     this.#pages.markWritten(first, pagesFor(end) - first); // what is allocated a second time is zeroed, and data from then on
     for (const { index, count } of filled) this.cache.markUnwritten(index, count);
     if (size > this.size) this.#zeroTail();
@@ -181,18 +197,24 @@ export class ShmemInode {
     this.seals |= added;
   }
 
-  /** One live view of the whole file; holes are given pages first. It keeps the file, as a description does. */
-  map(readOnly: boolean): ShmemMapping {
+  /**
+   * One live view of the whole file; holes are given pages first, and those memory unless the view may have holes. It
+   * keeps the file, as a description does.
+   */
+  map(readOnly: boolean, isSparse: boolean): ShmemMapping {
     if (!readOnly) this.#checkWritable();
     const pages = pagesFor(this.size);
-    const filled = this.#fill(0, pages, pages, { taken: 'when touched' });
-    let view: FolioView;
-    try {
-      view = viewPages(this.#pages, pages, this.size);
-    } catch (error) {
-      this.#dropAll(filled);
-      throw error;
-    }
+    this.#learnWritten();
+    const view = this.#attempt(() => {
+      const filled = this.#fill(0, pages, pages, { taken: 'when touched' });
+      try {
+        if (!isSparse) this.#pages.take(0, pages);
+        return viewPages(this.#pages, pages, this.size, isSparse);
+      } catch (error) {
+        this.#dropAll(filled);
+        throw error;
+      }
+    });
     this.#pages.markWritten(0, pages);
     this.get();
     // As of a descriptor open for writing, a view for reading alone could be made writable until the file is sealed.
@@ -200,6 +222,7 @@ export class ShmemInode {
     this.#mappings += 1;
     this.#tailWritten = true;
     this.#writable += counts;
+    if (isSparse) this.#sparse += 1;
     let live = true;
     const unmap = (): void => {
       if (!live) return;
@@ -207,9 +230,16 @@ export class ShmemInode {
       view.release();
       this.#mappings -= 1;
       this.#writable -= counts;
+      if (isSparse) this.#sparse -= 1;
       this.put();
     };
-    return { bytes: view.bytes, unmap, [Symbol.dispose]: unmap };
+    return {
+      bytes: view.bytes,
+      populate: () => view.populate(),
+      share: ({ readOnly = false } = {}) => view.share(readOnly),
+      unmap,
+      [Symbol.dispose]: unmap,
+    };
   }
 
   // ---- For the handler ---------------------------------------------------------------------------------------------------------
@@ -236,6 +266,11 @@ export class ShmemInode {
    */
   pin(): PinnedFolios {
     const pages = pagesFor(this.size);
+    this.#learnWritten();
+    return this.#attempt(() => this.#pinPages(pages));
+  }
+
+  #pinPages(pages: number): PinnedFolios {
     const found = this.#pages.runs(pages);
     const filled = found.holes > 0 ? this.#fill(0, pages, pages, { taken: 'when touched' }) : [];
     try {
@@ -292,6 +327,16 @@ export class ShmemInode {
     const isAsked = huge === 'always' || (huge !== 'never' && this.advisedHuge);
     const maxOrder = isAsked || huge === 'within_size' ? HUGE_ORDER : 0;
     return fillHoles(this.#pages, first, count, { maxOrder, end: isAsked ? Infinity : end }, options);
+  }
+
+  /** Does `work`; what it took from the system is given back where that throws. */
+  #attempt<T>(work: () => T): T {
+    return this.shmem.pages.residency.attempt(work);
+  }
+
+  /** Before anything changes: which holes were written through a view. */
+  #learnWritten(): void {
+    if (this.#sparse > 0) this.#pages.look();
   }
 
   /**

@@ -1,5 +1,5 @@
 import { PAGE_SIZE } from '@liveupdate/base';
-import { HeapRam, SparseRam, type GatheredView, type RamPiece } from '@liveupdate/mm';
+import { HeapRam, SparseRam, type RamPiece, type RamView, type ViewOptions } from '@liveupdate/mm';
 import { describe, expect, test } from 'vitest';
 import type { ShmemFile } from './shmem-file.ts';
 import { contents, layoutOf, mount, outcome, pattern, RAMS, snapshot } from './test-mount.ts';
@@ -8,7 +8,7 @@ import { contents, layoutOf, mount, outcome, pattern, RAMS, snapshot } from './t
 class GatheringRam extends HeapRam {
   readonly live: RamPiece[][] = [];
 
-  gather(pieces: readonly RamPiece[]): GatheredView {
+  view(pieces: readonly RamPiece[], { size }: ViewOptions): RamView {
     const mapped = [...pieces];
     this.live.push(mapped);
     const parts = mapped.map(({ pa, length }) => this.bytes(pa, length));
@@ -19,7 +19,9 @@ class GatheringRam extends HeapRam {
       at += part.length;
     }
     return {
-      bytes,
+      bytes: bytes.subarray(0, size),
+      populate: () => Promise.resolve(),
+      share: () => ({ address: 1n, length: size, live: new SharedArrayBuffer(4) }),
       release: () => {
         let from = 0;
         for (const part of parts) {

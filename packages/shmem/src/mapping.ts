@@ -1,44 +1,84 @@
 /** One contiguous live view over a whole file, and the references that keep its folios while it is up. */
 import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
-import { HEAD, KIND, type FolioRuns, type PageAllocator, type Ram, type RamPiece } from '@liveupdate/mm';
+import {
+  HEAD,
+  KIND,
+  type FolioRuns,
+  type PageAllocator,
+  type Ram,
+  type RamPiece,
+  type RamView,
+  type SharedView,
+  type ViewOptions,
+} from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
 
 /** A live view of a whole file. */
 export interface ShmemMapping extends Disposable {
-  /** `size` bytes; writes are in the file at once. */
-  readonly bytes: Uint8Array;
-  /** Takes the view down. A second call does nothing. */
+  /**
+   * `size` bytes; writes are in the file at once. It is a buffer of its own with nothing before or behind it, and
+   * whatever detaches it ends this view alone. (Over a HeapRam, whose memory is one buffer, it is a window on that.)
+   */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /**
+   * Brings all pages in ahead of the first touch, 16 MiB between two turns of the event loop. `map` does that at
+   * once for the first 256 MiB.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: the system has no memory for a hole of a sparse view. EBADF: unmapped.
+   */
+  populate(): Promise<void>;
+  /**
+   * The same bytes for worker threads: send it by `postMessage`, and open it there (openSharedView of
+   * `@liveupdate/linux`). It ends with this view.
+   *
+   * @param options.readOnly what a worker stores reaches nobody. A page that it stored to no longer follows the
+   * file, for all who share it so
+   * @throws KernelError EOPNOTSUPP: this RAM lies in no memory that threads share. ENOMEM: no address space. EBADF:
+   * unmapped.
+   */
+  share(options?: { readonly readOnly?: boolean }): SharedView;
+  /**
+   * Takes the view down: `bytes` has length 0. Whoever still has its address meets memory of nobody. A second call
+   * does nothing.
+   */
   unmap(): void;
 }
 
-/** A view and what ends it, once. */
-export interface FolioView {
-  readonly bytes: Uint8Array;
-  release(): void;
-}
-
 /**
- * A view of the first `size` bytes of a file without holes in its first `count` pages. Its folios stay until it is released, whatever becomes
- * of the file.
+ * A view of the first `size` bytes of a file without holes in its first `count` pages. Its folios stay until it is
+ * released, whatever becomes of the file.
  *
- * @throws KernelError EOPNOTSUPP: the folios are scattered and this RAM cannot map them. ENOMEM: no address space for the view.
+ * @param isSparse not all of its pages are in memory
+ * @throws KernelError EOPNOTSUPP: the folios are scattered and this RAM cannot map them. ENOMEM: no address space for
+ * the view. ENOSPC: no memory for it.
  */
-export function viewPages(file: FilePages, count: number, size: number): FolioView {
+export function viewPages(file: FilePages, count: number, size: number, isSparse: boolean): RamView {
   const { pages } = file.shmem;
   const pieces: RamPiece[] = [];
   file.cache.forEachRun(0, count, (_, length, pfn) => {
     pieces.push({ pa: pfnToPhys(pfn), length: length * PAGE_SIZE });
   });
-  const view = viewPieces(pages.ram, pieces, size);
+  const view = viewPieces(pages.ram, pieces, { size, populate: !isSparse });
   const { runs } = file.runs(count);
   for (let i = 0; i < runs.length; i++) pages.getRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
   return {
     bytes: view.bytes,
+    populate: () => view.populate(),
+    share: (readOnly) => view.share(readOnly),
     release: () => {
       view.release();
+      // What was stored to holes is known before a page of them can be used again.
+      if (isSparse) lookAt(pages, runs);
       releaseFolios(pages, runs);
     },
   };
+}
+
+function lookAt({ residency }: PageAllocator, runs: FolioRuns): void {
+  for (let i = 0; i < runs.length; i++) {
+    const count = runs.counts[i] << runs.orders[i];
+    if (!residency.has(runs.pfns[i], count)) residency.look(runs.pfns[i], count);
+  }
 }
 
 /** Drops a reference of each folio: of each of its pages, where it was split since (truncate does so), as each of them has its own then. */
@@ -56,31 +96,29 @@ function releaseFolios(pages: PageAllocator, runs: FolioRuns): void {
   }
 }
 
-/** A window on RAM where the pieces are one, mapped side by side else. */
-function viewPieces(ram: Ram, pieces: readonly RamPiece[], size: number): FolioView {
-  if (pieces.length === 0) return { bytes: new Uint8Array(0), release: () => undefined };
-  const whole = pieces.length === 1 ? wholeView(ram, pieces[0].pa, size) : undefined;
-  if (whole) return { bytes: whole, release: () => undefined };
-  if (!ram.gather)
+/** A view of the pieces where this RAM can map them; a window on it else, where they are one. */
+function viewPieces(ram: Ram, pieces: readonly RamPiece[], options: ViewOptions): RamView {
+  if (pieces.length === 0) return unmapped(new Uint8Array(0));
+  if (ram.view) return ram.view(pieces, options);
+  if (pieces.length > 1)
     throw new KernelError(
       'EOPNOTSUPP',
       `the file lies in pieces (${pieces.length}) that this RAM cannot show as one: use read()`,
     );
-  const gathered = ram.gather(pieces);
-  return {
-    bytes: gathered.bytes.subarray(0, size),
-    release: () => {
-      gathered.release();
-    },
-  };
+  return unmapped(ram.bytes(pieces[0].pa, options.size));
 }
 
-/** The range as one view; undefined where it is too large for this RAM to show in one piece. */
-function wholeView(ram: Ram, pa: number, size: number): Uint8Array | undefined {
-  try {
-    return ram.bytes(pa, size);
-  } catch (error) {
-    if (error instanceof KernelError && error.code === 'ERANGE') return undefined;
-    throw error;
-  }
+/** Bytes that are there without a mapping. */
+function unmapped(bytes: Uint8Array): RamView {
+  return {
+    bytes: bytes as Uint8Array<ArrayBuffer>,
+    populate: () => Promise.resolve(),
+    share: () => {
+      throw new KernelError(
+        'EOPNOTSUPP',
+        'there is no memory here that threads could share: use a mapped RAM',
+      );
+    },
+    release: () => undefined,
+  };
 }

@@ -1,5 +1,5 @@
 /** Pinning a file's folios: what a handler needs before it hands them to the next kernel (kernel: memfd_pin_folios). */
-import { KernelError } from '@liveupdate/base';
+import { KernelError, pfnToPhys } from '@liveupdate/base';
 import { FolioRuns, SCRATCH } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
 import type { PageRange } from './page-cache.ts';
@@ -17,7 +17,7 @@ export interface PinnedFolios {
  *
  * @param isMapped a live view shows the folios where they are, so none can be moved
  * @returns the folios where they are now
- * @throws KernelError EBUSY: a folio lies in scratch and is mapped. ENOMEM: no memory outside scratch.
+ * @throws KernelError EBUSY: a folio lies in scratch and is mapped. ENOMEM, ENOSPC: no memory outside scratch.
  */
 export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean): FolioRuns {
   if (!touchesScratch(file, runs)) return runs;
@@ -32,7 +32,13 @@ export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean
   const targets = new Uint32Array(moving.length);
   let n = 0;
   try {
-    for (; n < moving.length; n++) targets[n] = pages.alloc(pages.orderOf(moving[n]));
+    // A page that nobody wrote is not taken from the system for being moved.
+    for (; n < moving.length; n++)
+      targets[n] = pages.alloc(pages.orderOf(moving[n]), { zero: true, taken: 'when touched' });
+    for (let i = 0; i < moving.length; i++) {
+      const count = 1 << pages.orderOf(moving[i]);
+      if (pages.residency.hasAny(moving[i], count)) pages.residency.take(targets[i], count);
+    }
   } catch (error) {
     pages.putBulk(targets, 0, n);
     throw error;
@@ -43,7 +49,8 @@ export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean
     let pfn = pfns[i];
     if (pages.isScratch(pfn)) {
       const to = targets[n++];
-      pages.folioBytes(to).set(pages.folioBytes(pfn));
+      if (pages.residency.hasAny(pfn, 1 << pages.orderOf(pfn)))
+        pages.residency.read(pfnToPhys(pfn), pages.folioBytes(to));
       file.replace(indices[i], pfn, to);
       pfn = to;
     }

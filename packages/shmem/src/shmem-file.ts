@@ -216,22 +216,28 @@ export class ShmemFile extends OpenFile {
   }
 
   /**
-   * The whole file as one live Uint8Array: no copy. Its size is the file's at this moment; later growth needs a new mapping. Holes are
-   * given (zeroed) pages, which cost the system nothing until written, and count as data.
+   * The whole file as one live Uint8Array: no copy, and a buffer of its own (`byteOffset` 0, exactly the file's bytes). Its
+   * size is the file's at this moment; later growth needs a new mapping. Holes are given zeroed pages, which count as data,
+   * and all memory that the view shows is taken now: a full system is ENOSPC here, and no store through the view can end
+   * the process.
    *
-   * With `readOnly` a file that is sealed against writing can be looked at too. Nothing keeps you from writing through that view but the promise
-   * not to; on a file that is not sealed it counts as one that may write.
+   * With `sparse` holes take no memory until they are touched. Then **a load or store in one may end the process** (SIGBUS)
+   * where the system is full.
    *
-   * The view keeps the file as an open description does, until it is unmapped. What truncate takes out of the file stays in the view.
+   * With `readOnly` a file that is sealed against writing can be looked at too. Nothing keeps you from writing through that view
+   * but the promise not to; on a file that is not sealed it counts as one that may write.
    *
-   * @throws KernelError EPERM: sealed against writing, and not readOnly. ENOMEM, ENOSPC: no memory for holes. EOPNOTSUPP: scattered, on a RAM that cannot
-   * map. EBADF: closed. EINVAL: unknown options. After each of them the holes are as before.
+   * The view keeps the file as an open description does, until it is unmapped. What truncate takes out of the file stays in the
+   * view. Work of the thread pool may go on over it while it is unmapped. O_DIRECT and io_uring may not: they pin pages.
+   *
+   * @throws KernelError EPERM: sealed against writing, and not readOnly. ENOMEM, ENOSPC: no memory for holes, or no address space.
+   * EOPNOTSUPP: scattered, on a RAM that cannot map. EBADF: closed. EINVAL: unknown options. After each of them the holes are as before.
    */
-  map(options: { readonly readOnly?: boolean } = {}): ShmemMapping {
+  map(options: { readonly readOnly?: boolean; readonly sparse?: boolean } = {}): ShmemMapping {
     this.checkOpen();
-    checkOptions(options, 'map', ['readOnly']);
-    const { readOnly = false } = options;
-    return this.inode.map(checkFlag(readOnly, 'readOnly'));
+    checkOptions(options, 'map', ['readOnly', 'sparse']);
+    const { readOnly = false, sparse = false } = options;
+    return this.inode.map(checkFlag(readOnly, 'readOnly'), checkFlag(sparse, 'sparse'));
   }
 }
 

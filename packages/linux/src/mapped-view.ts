@@ -1,0 +1,126 @@
+/**
+ * A view of a file's pages that may be given to anybody: a buffer of its own over a mapping of its own.
+ *
+ * - Taking it down maps memory of nobody over it at once. So who still has the address (a thread of the pool, a
+ *   buffer that the memory was transferred to, a worker) meets that, and neither a fault nor a page of the file.
+ * - The address is used again only where the buffer was detached by us and then collected. Where somebody else
+ *   detached it, its memory may live on in another buffer; where it was shared, in a worker. Then it stays mapped
+ *   over for the life of the process: address space, and no memory.
+ */
+import { KernelError } from '@liveupdate/base';
+import type { RamPiece, RamView, SharedView, ViewOptions } from '@liveupdate/mm';
+import { countMappings, giveBack, retire } from './address-ranges.ts';
+import { MAP_PRIVATE, viewOf } from './libc.ts';
+import { detach, mapRuns, populateRange, type Range } from './mapping.ts';
+import { becomeEmpty } from './retired-bytes.ts';
+
+/** Bytes that are brought in when a view is made: 20 ms. */
+const POPULATE_AT_ONCE = 256 * 2 ** 20;
+/** Bytes that `populate` brings in between two turns of the event loop. */
+const POPULATE_STEP = 16 * 2 ** 20;
+
+/** Gives an address back once its buffer, which we detached, was collected. */
+const collected = new FinalizationRegistry<Range>(({ address, length }) => {
+  giveBack(address, length);
+});
+
+/** What a view is made of. */
+export interface ViewSource {
+  readonly fd: number;
+  /** Whole granules, none continuing the one before. */
+  readonly runs: readonly RamPiece[];
+  readonly granule: number;
+  /** Called once, when the view is released. */
+  readonly onRelease: (view: MappedView) => void;
+}
+
+export class MappedView implements RamView {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly #source: ViewSource;
+  readonly #range: Range;
+  /** The word that tells workers whether it is live. */
+  #live: SharedArrayBuffer | undefined;
+  /** What workers may store to without reaching the file. */
+  #copy: Range | undefined;
+  #isReleased = false;
+
+  /**
+   * @throws KernelError ENOMEM: no address space, or too many mappings. ENOSPC: no memory for a hole, where it is
+   * to be populated
+   */
+  constructor(source: ViewSource, { size, populate }: ViewOptions) {
+    this.#source = source;
+    const mappings = source.runs.length + 1;
+    countMappings(mappings);
+    let range: Range | undefined;
+    try {
+      range = mapRuns(source.fd, source.runs, source.granule);
+      if (populate) populateRange(range.address, Math.min(range.length, POPULATE_AT_ONCE));
+      this.bytes = new Uint8Array(viewOf(range.address, size));
+      this.#range = range;
+    } catch (error) {
+      if (range) {
+        retire(range.address, range.length);
+        giveBack(range.address, range.length);
+      }
+      countMappings(-mappings);
+      throw error;
+    }
+  }
+
+  async populate(): Promise<void> {
+    const { address, length } = this.#range;
+    for (let at = 0; at < length; at += POPULATE_STEP) {
+      this.#checkLive();
+      populateRange(address + BigInt(at), Math.min(POPULATE_STEP, length - at));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  share(readOnly: boolean): SharedView {
+    this.#checkLive();
+    let { address } = this.#range;
+    if (readOnly) {
+      const { fd, runs, granule } = this.#source;
+      if (!this.#copy) {
+        countMappings(runs.length + 1);
+        try {
+          this.#copy = mapRuns(fd, runs, granule, MAP_PRIVATE);
+        } catch (error) {
+          countMappings(-runs.length - 1);
+          throw error;
+        }
+      }
+      address = this.#copy.address;
+    }
+    if (!this.#live) {
+      this.#live = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+      Atomics.store(new Int32Array(this.#live), 0, 1);
+    }
+    return { address, length: this.bytes.length, live: this.#live };
+  }
+
+  release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    if (this.#live) Atomics.store(new Int32Array(this.#live), 0, 0);
+    const { address, length } = this.#range;
+    const { buffer } = this.bytes;
+    const isOurs = detach(buffer) && this.#live === undefined;
+    retire(address, length);
+    becomeEmpty(this.bytes);
+    if (isOurs) collected.register(buffer, this.#range);
+    if (this.#copy) retire(this.#copy.address, this.#copy.length);
+    countMappings(-(this.#source.runs.length + 1) * (this.#copy ? 2 : 1));
+    this.#source.onRelease(this);
+  }
+
+  /** Where it lies in the address space, for taking it out of the page tables. */
+  get ranges(): readonly Range[] {
+    return this.#copy ? [this.#range, this.#copy] : [this.#range];
+  }
+
+  #checkLive(): void {
+    if (this.#isReleased) throw new KernelError('EBADF', 'this view is unmapped: map the file again');
+  }
+}

@@ -1,0 +1,410 @@
+/**
+ * Which pages of a sparse RAM the system has given, and taking them before anything of ours touches one: so a
+ * full system is ENOSPC from a call, and never a SIGBUS.
+ *
+ * Always: a frame without a bit reads as zeros and costs nothing, unless a live view shows holes (then see
+ * `look`). A bit is set after the page was taken, and cleared before it is given back. Where all memory is
+ * there (`Ram.system` is absent) every frame counts as resident, and nothing is kept here.
+ */
+import { clearBits, findBit, KernelError, PAGE_SIZE, pfnToPhys, setBits, type Pfn } from '@liveupdate/base';
+import { FREE, KIND, STALE, type PageTable } from './page-table.ts';
+import { HUGE_PAGE, type Ram, type RamPiece, type SystemMemory } from './ram.ts';
+
+/**
+ * When the memory of what is handed out is taken. `'now'`: before that. `'when touched'`: a hole that may
+ * never be written costs nothing. `'by write'`: `Residency.write` takes it; what can be had in huge pages is
+ * taken now, because that is quicker.
+ */
+export type Taking = 'now' | 'when touched' | 'by write';
+
+/** Frames in a chunk: its bits are a page. */
+export const CHUNK_FRAMES = 32768;
+const CHUNK_SHIFT = 15;
+const CHUNK_WORDS = CHUNK_FRAMES / 32;
+/** Pages whose memory is taken together at most, but for huge pages. */
+const MOST_TOGETHER = 64;
+/** Frames in a huge page of the system. */
+const HUGE = HUGE_PAGE / PAGE_SIZE;
+/** Pages that one call to the system takes: a signal makes it take back and redo at most so much. */
+const STEP = (256 * 2 ** 20) / PAGE_SIZE;
+
+export class Residency {
+  readonly #ram: Ram;
+  readonly #table: PageTable;
+  /** A bit for each frame, by chunk; a chunk without any is absent, so that RAM of any size costs what is used. */
+  readonly #chunks: (Uint32Array | undefined)[];
+  /** What was taken by the attempts under way: first frame and number in turn. */
+  readonly #taken: number[] = [];
+  #attempts = 0;
+  /** The system had no memory when it was asked. */
+  #isRefused = false;
+  /** Pages taken together when one is: twice as many each time, so that who wants thousands seldom asks. */
+  #together = 1;
+
+  constructor(ram: Ram, table: PageTable) {
+    this.#ram = ram;
+    this.#table = table;
+    this.#chunks = new Array<undefined>(Math.ceil(table.frames / CHUNK_FRAMES)).fill(undefined);
+  }
+
+  // ---- What is there -----------------------------------------------------------------------------------
+
+  /** Whether all these frames are there. */
+  has(pfn: Pfn, count: number): boolean {
+    return !this.#ram.system || this.#end(pfn, pfn + count, true) === pfn + count;
+  }
+
+  /** Whether one of these frames is there. */
+  hasAny(pfn: Pfn, count: number): boolean {
+    return !this.#ram.system || this.#end(pfn, pfn + count, false) < pfn + count;
+  }
+
+  /** Pages that are there. */
+  get pages(): number {
+    if (!this.#ram.system) return this.#table.frames;
+    let pages = 0;
+    this.#eachResident(0, this.#table.frames, (_, count) => (pages += count));
+    return pages;
+  }
+
+  /** Calls `visit` with the bits of each 32,768 frames among which one is there. */
+  forEachChunk(visit: (number: number, bits: Uint32Array) => void): void {
+    this.#chunks.forEach((bits, number) => {
+      if (bits && findBit(bits, 0, CHUNK_FRAMES, true) < CHUNK_FRAMES) visit(number, bits);
+    });
+  }
+
+  /** Takes over what another generation knew of these frames. */
+  load(number: number, bits: Uint32Array): void {
+    this.#chunks[number] = bits.slice();
+  }
+
+  /** Notes that these frames are there, as somebody knows who wrote them. */
+  note(pfn: Pfn, count: number): void {
+    this.#mark(pfn, count);
+  }
+
+  /** Asks the system which of these frames were written: what a view of holes stored is known from then on. */
+  look(pfn: Pfn, count: number): void {
+    for (const { pa, length } of this.#dataPieces(pfnToPhys(pfn), count * PAGE_SIZE)) {
+      const first = Math.floor(pa / PAGE_SIZE);
+      this.#mark(first, Math.ceil((pa + length) / PAGE_SIZE) - first);
+    }
+  }
+
+  // ---- Taking and giving back ----------------------------------------------------------------------------
+
+  /**
+   * Does `work`; where that throws, what it took from the system is given back. The frames must read as zeros
+   * then, as before: free, or holes of files. Where the system is full, all that is free here is given back to it,
+   * and the work, which must have undone what it did, is tried once more.
+   */
+  attempt<T>(work: () => T): T {
+    if (this.#attempts > 0) return this.#once(work);
+    try {
+      return this.#once(work);
+    } catch (error) {
+      if (this.relieve() === 0) throw error;
+    }
+    return this.#once(work);
+  }
+
+  /**
+   * Gives all that is free back to the system, where that has refused memory since the last time.
+   *
+   * @returns how many pages
+   */
+  relieve(): number {
+    if (!this.#isRefused) return 0;
+    this.#isRefused = false;
+    return this.giveBackFree();
+  }
+
+  /** Calls the system, and notes whether it had no memory. */
+  #ask(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#isRefused ||= isFull(error);
+      throw error;
+    }
+  }
+
+  #once<T>(work: () => T): T {
+    const from = this.#taken.length;
+    this.#attempts += 1;
+    try {
+      return work();
+    } catch (error) {
+      this.#takeBack(from);
+      throw error;
+    } finally {
+      this.#attempts -= 1;
+      if (this.#attempts === 0) this.#taken.length = 0;
+    }
+  }
+
+  /**
+   * Takes the memory of frames in use that is not there.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: the system has not so much; nothing is taken
+   */
+  take(pfn: Pfn, count: number): void {
+    const { system } = this.#ram;
+    if (!system || this.has(pfn, count)) return;
+    this.attempt(() => {
+      this.#eachMissing(pfn, pfn + count, (first, missing) => {
+        for (let at = first, left = missing; left > 0;) {
+          const pages = Math.min(left, STEP);
+          this.#expect(at, pages);
+          const pa = pfnToPhys(at);
+          this.#ask(() => {
+            system.reserve(pa, pages * PAGE_SIZE);
+          });
+          this.#mark(at, pages);
+          at += pages;
+          left -= pages;
+        }
+      });
+    });
+  }
+
+  /**
+   * Takes the memory of a block that was just taken out of the free memory, and where many are wanted that of
+   * free frames behind it.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: as take
+   */
+  takeBlock(pfn: Pfn, count: number, taken: Taking): void {
+    if (taken === 'when touched' || !this.#ram.system || this.has(pfn, count)) return;
+    const end = pfn + count;
+    const together = this.#together;
+    this.#together = Math.min(Math.max(2 * together, count), MOST_TOGETHER);
+    if (this.#takeHuge(pfn, end, together) || taken === 'by write') return;
+    if (!this.#takeTogether(pfn, end, together)) this.take(pfn, count);
+  }
+
+  /** Takes the memory of free frames for when it is wanted. Whether the system had it. */
+  takeAhead(pfn: Pfn, count: number): boolean {
+    const { system } = this.#ram;
+    this.#together = 1;
+    if (!system) return true;
+    try {
+      this.#once(() => {
+        this.#populate(system, pfn, count);
+      });
+      return true;
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      this.#isRefused ||= isFull(error);
+      return false;
+    }
+  }
+
+  /** Gives the memory of frames back: they read as zeros. */
+  giveBack(pfn: Pfn, count: number): void {
+    this.#unmark(pfn, count);
+    this.#ram.discard(pfnToPhys(pfn), count * PAGE_SIZE);
+  }
+
+  /**
+   * Gives the memory of all that is free back, as far as it is there.
+   *
+   * @param keep so many pages of it stay
+   * @returns how many pages were given back
+   */
+  giveBackFree(keep = 0): number {
+    const table = this.#table;
+    if (!this.#ram.system) return 0;
+    let pages = -keep;
+    this.#eachResident(0, table.frames, (first, count) => {
+      const end = first + count;
+      for (let at = first; at < end;) {
+        const to = table.flagsEnd(KIND, FREE, at, end);
+        const kept = Math.min(to - at, Math.max(0, -pages));
+        if (to > at + kept) this.giveBack(at + kept, to - at - kept);
+        pages += to - at;
+        at = Math.max(to, at + 1);
+      }
+    });
+    return Math.max(0, pages);
+  }
+
+  // ---- Contents ------------------------------------------------------------------------------------------
+
+  /** Calls `visit` with the parts of a byte range that are there, and those that are not, in order. */
+  eachPart(pa: number, length: number, visit: (pa: number, length: number, isThere: boolean) => void): void {
+    const end = pa + length;
+    const lastFrame = Math.ceil(end / PAGE_SIZE);
+    if (!this.#ram.system) {
+      if (length > 0) visit(pa, length, true);
+      return;
+    }
+    for (let at = pa; at < end;) {
+      const pfn = Math.floor(at / PAGE_SIZE);
+      const isThere = this.#isThere(pfn);
+      const to = Math.min(end, pfnToPhys(this.#end(pfn, lastFrame, isThere)));
+      visit(at, to - at, isThere);
+      at = to;
+    }
+  }
+
+  /** Copies bytes out of frames. What is not there is read by the system, which takes nothing for it. */
+  read(pa: number, target: Uint8Array): void {
+    const { system } = this.#ram;
+    this.eachPart(pa, target.length, (at, length, isThere) => {
+      const part = target.subarray(at - pa, at - pa + length);
+      if (isThere || !system) part.set(this.#ram.bytes(at, length));
+      else system.read(at, part);
+    });
+  }
+
+  /**
+   * Copies bytes into frames in use that are not there.
+   *
+   * @throws KernelError ENOSPC, ENOMEM: the system has not so much; nothing is taken or written
+   */
+  write(pa: number, bytes: Uint8Array): void {
+    const { system } = this.#ram;
+    const first = Math.floor(pa / PAGE_SIZE);
+    const count = Math.ceil((pa + bytes.length) / PAGE_SIZE) - first;
+    this.attempt(() => {
+      this.#expect(first, count);
+      this.#ask(() => system?.write(pa, bytes));
+      this.#mark(first, count);
+    });
+  }
+
+  /** Makes bytes zeros. What is not there is zeros already. */
+  zero(pa: number, length: number): void {
+    this.eachPart(pa, length, (at, bytes, isThere) => {
+      if (isThere) this.#ram.bytes(at, bytes).fill(0);
+    });
+  }
+
+  // ---- Inside --------------------------------------------------------------------------------------------
+
+  /** Where the system does not know (hugetlbfs), all of it counts as there. */
+  #dataPieces(pa: number, length: number): readonly RamPiece[] {
+    try {
+      return this.#ram.system?.dataPieces(pa, length) ?? [];
+    } catch (error) {
+      if (error instanceof KernelError && error.code === 'EINVAL') return [{ pa, length }];
+      throw error;
+    }
+  }
+
+  #isThere(pfn: Pfn): boolean {
+    const bits = this.#chunks[pfn >>> CHUNK_SHIFT];
+    return bits !== undefined && (bits[(pfn & (CHUNK_FRAMES - 1)) >>> 5] & (1 << (pfn & 31))) !== 0;
+  }
+
+  /** First frame in [pfn, end) that is not as said; `end` where all are. */
+  #end(pfn: Pfn, end: Pfn, isThere: boolean): Pfn {
+    for (let at = pfn; at < end;) {
+      const base = at - (at & (CHUNK_FRAMES - 1));
+      const to = Math.min(end, base + CHUNK_FRAMES);
+      const bits = this.#chunks[at >>> CHUNK_SHIFT];
+      const found = bits ? base + findBit(bits, at - base, to - base, !isThere) : isThere ? at : to;
+      if (found < to) return found;
+      at = to;
+    }
+    return end;
+  }
+
+  #eachMissing(pfn: Pfn, end: Pfn, visit: (pfn: Pfn, count: number) => void): void {
+    for (let at = this.#end(pfn, end, true); at < end;) {
+      const to = this.#end(at, end, false);
+      visit(at, to - at);
+      at = this.#end(to, end, true);
+    }
+  }
+
+  #eachResident(pfn: Pfn, end: Pfn, visit: (pfn: Pfn, count: number) => void): void {
+    for (let at = this.#end(pfn, end, false); at < end;) {
+      const to = this.#end(at, end, true);
+      visit(at, to - at);
+      at = this.#end(to, end, false);
+    }
+  }
+
+  #mark(pfn: Pfn, count: number): void {
+    for (let at = pfn, end = pfn + count; at < end;) {
+      const base = at - (at & (CHUNK_FRAMES - 1));
+      const to = Math.min(end, base + CHUNK_FRAMES);
+      setBits((this.#chunks[at >>> CHUNK_SHIFT] ??= new Uint32Array(CHUNK_WORDS)), at - base, to - at);
+      at = to;
+    }
+  }
+
+  #unmark(pfn: Pfn, count: number): void {
+    for (let at = pfn, end = pfn + count; at < end;) {
+      const base = at - (at & (CHUNK_FRAMES - 1));
+      const to = Math.min(end, base + CHUNK_FRAMES);
+      const bits = this.#chunks[at >>> CHUNK_SHIFT];
+      if (bits) clearBits(bits, at - base, to - at);
+      at = to;
+    }
+  }
+
+  /** Notes those of these frames that are not there: the system may have given some when it fails. */
+  #expect(pfn: Pfn, count: number): void {
+    if (this.#attempts === 0) return;
+    this.#eachMissing(pfn, pfn + count, (first, missing) => this.#taken.push(first, missing));
+  }
+
+  #takeBack(from: number): void {
+    for (let i = from; i < this.#taken.length; i += 2) this.giveBack(this.#taken[i], this.#taken[i + 1]);
+    this.#taken.length = from;
+  }
+
+  #populate(system: SystemMemory, pfn: Pfn, count: number): void {
+    this.#expect(pfn, count);
+    system.populate(pfnToPhys(pfn), count * PAGE_SIZE);
+    this.#mark(pfn, count);
+  }
+
+  /**
+   * Takes the memory of those huge pages that a block lies in, where half of one is wanted now, or many pages
+   * were wanted lately. Only of those that nobody used since boot: in others is memory that would have to be
+   * copied. Whether all of the block's memory is there now.
+   */
+  #takeHuge(pfn: Pfn, end: Pfn, together: number): boolean {
+    const { system } = this.#ram;
+    const table = this.#table;
+    if (!system) return true;
+    for (let at = pfn - (pfn % HUGE); at < end; at += HUGE) {
+      const to = at + HUGE;
+      const wanted = Math.min(end, to) - Math.max(pfn, at);
+      if (wanted < HUGE / 2 && together < MOST_TOGETHER) continue;
+      if (to > table.frames || table.flagsEnd(KIND | STALE, FREE, at, to) < to) continue;
+      if (this.#end(at, to, false) < to) continue;
+      this.#expect(at, HUGE);
+      if (!system.populateHuge(pfnToPhys(at))) return false;
+      this.#mark(at, HUGE);
+    }
+    return this.has(pfn, end - pfn);
+  }
+
+  /** Takes the memory of a small block together with that of the free frames behind it. Whether that went well. */
+  #takeTogether(pfn: Pfn, end: Pfn, together: number): boolean {
+    const { system } = this.#ram;
+    const most = Math.min(pfn + together, this.#table.frames);
+    if (!system || most <= end) return false;
+    try {
+      this.#once(() => {
+        this.#populate(system, pfn, this.#table.flagsEnd(KIND, FREE, pfn, most) - pfn);
+      });
+      return true;
+    } catch (error) {
+      this.#together = 1;
+      if (error instanceof KernelError) return false; // perhaps there is as much as is wanted
+      throw error;
+    }
+  }
+}
+
+/** Whether the system has no more memory. */
+function isFull(error: unknown): boolean {
+  return error instanceof KernelError && (error.code === 'ENOSPC' || error.code === 'ENOMEM');
+}
