@@ -241,7 +241,11 @@ describe('many first openers at once', () => {
 it('killed at any moment of the first open: the name is not there, or it opens', async () => {
   using program = new Program(`
     say('ready');
-    for (;;) (await Machine.open({ path: NAME, size: ${SIZE}, onCrash: 'cold' })).remove();`);
+    for (;;) {
+      const machine = await Machine.open({ path: NAME, size: ${SIZE}, onCrash: 'cold' });
+      await new Promise((resolve) => setTimeout(resolve, 3)); // or it would hardly ever be there
+      machine.remove();
+    }`);
   const killed = async (n: number): Promise<'absent' | 'there'> => {
     const at = `${path}-${n}`;
     const child = await program.start(at);
