@@ -159,6 +159,27 @@ describe('export', () => {
     );
   });
 
+  test('holes stay holes: in the RAM, in the file that is written, and back in a RAM', async () => {
+    using directory = new Directory();
+    const [ram, to, back] = ['ram', 'to', 'back'].map((name) => join(directory.path, name));
+    const machine = await newMachine(ram, 96 * MIB);
+    const file = machine.kernel.shmem.memfdCreate('sparse');
+    file.truncate(64 * MIB);
+    file.pwrite(randomBytes(5000, 7), 40 * MIB - 100);
+    await machine.kernel.luo.createSession('a').preserve(file, 1);
+    await machine.handOver();
+    const blocks = (path: string): number => fs.statSync(path).blocks * 512;
+    const before = blocks(ram);
+    expect(await runHere('export', ram, 'a/1', to)).toMatchObject({ status: 0 });
+    expect([blocks(ram), fs.statSync(to).size]).toEqual([before, 64 * MIB]);
+    expect(blocks(to)).toBeLessThan(MIB);
+    expect(await runHere('import', back, 'b/2', to, '--size', '96MiB')).toMatchObject({ status: 0 });
+    expect(blocks(back)).toBeLessThan(2 * MIB);
+    const again = join(directory.path, 'again');
+    await runHere('export', back, 'b/2', again);
+    expect(fs.readFileSync(again).equals(fs.readFileSync(to))).toBe(true);
+  });
+
   test('to a full disk: a sentence', async () => {
     using directory = new Directory();
     const ram = join(directory.path, 'ram');

@@ -5,6 +5,7 @@ import { formatSize, KernelError } from '@liveupdate/base';
 import { readHandover } from '@liveupdate/kho';
 import { readLuo, type FileRecord } from '@liveupdate/luo-core';
 import { readMemfdFolios, readMemfdRecord } from '@liveupdate/memfd-handler';
+import { forEachDataRun } from './data-runs.ts';
 import { forEachPart, type FileContent } from './file-content.ts';
 import { isMemfd, preservedOrder, recordAddress } from './inspection.ts';
 import {
@@ -128,7 +129,7 @@ function listTokens(files: readonly FileRecord[]): string {
   return shown.length === 0 ? 'none' : `${shown.join(', ')}${files.length > shown.length ? ', …' : ''}`;
 }
 
-/** Writes the parts at their places: what lies between them stays a hole. */
+/** Writes the parts at their places: what lies between them, and pages of zeros in them, stay holes. */
 async function writeContent(
   fd: number,
   content: FileContent,
@@ -138,7 +139,9 @@ async function writeContent(
   let done = 0;
   await forEachPart(content, (part, position) => {
     signal.throwIfAborted();
-    for (let at = 0; at < part.length;) at += fs.writeSync(fd, part, at, part.length - at, position + at);
+    forEachDataRun(part, position, (from, to) => {
+      for (let at = from; at < to;) at += fs.writeSync(fd, part, at, to - at, position + at);
+    });
     progress.add(position + part.length - done); // with the hole before it
     done = position + part.length;
   });

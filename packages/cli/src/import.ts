@@ -3,11 +3,12 @@
  * along all that is in it, adds the file, and hands over again. Whatever happens before that, be it kill -9, the RAM is as it was.
  */
 import * as fs from 'node:fs';
-import { Transform, type Readable } from 'node:stream';
+import { Transform, Writable, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { Machine, ramPath, type Kernel } from '@liveupdate/kexec';
-import { createWriteStream } from '@liveupdate/streams';
+import type { ShmemFile } from '@liveupdate/shmem';
+import { forEachDataRun } from './data-runs.ts';
 import { progressOnTerminal } from './open-image.ts';
 import type { FileName } from './option-values.ts';
 import { printLine } from './output.ts';
@@ -134,7 +135,7 @@ async function importInto(
     if (huge) file.adviseHuge();
     const progress = source.size === undefined ? silent : await progressOnTerminal('import', source.size);
     try {
-      await pipeline(source.stream, counting(progress), createWriteStream(file), { signal });
+      await pipeline(source.stream, counting(progress), sparseWriter(file, huge), { signal });
     } finally {
       progress.stop();
     }
@@ -147,6 +148,36 @@ async function importInto(
   } finally {
     file.close(); // the session has a reference of its own
   }
+}
+
+/** Writes what it is given into the file, and leaves pages of zeros holes. */
+function sparseWriter(file: ShmemFile, huge: boolean): Writable {
+  let position = 0;
+  const write = (chunk: Uint8Array, from: number, to: number): void => {
+    for (let at = from; at < to;) at += file.pwrite(chunk.subarray(at, to), position + at);
+  };
+  return new Writable({
+    highWaterMark: CHUNK,
+    write(chunk: Uint8Array, _encoding, done) {
+      try {
+        let isData = false;
+        forEachDataRun(chunk, position, (from, to) => {
+          isData = true;
+          if (!huge) write(chunk, from, to);
+        });
+        if (huge && isData) write(chunk, 0, chunk.length); // a large folio is written whole
+        position += chunk.length;
+      } catch (error) {
+        done(error as Error);
+        return;
+      }
+      setImmediate(done); // signals and the display of progress get their turn
+    },
+    final(done) {
+      if (file.size < position) file.truncate(position);
+      done();
+    },
+  });
 }
 
 function counting(progress: Progress): Transform {
