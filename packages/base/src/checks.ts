@@ -87,8 +87,18 @@ export function checkInstance<T>(value: T, what: string, type: abstract new (...
   throw new KernelError('EINVAL', `${shown(value)} is not ${what}: a ${type.name} is expected`);
 }
 
+/**
+ * A function.
+ *
+ * @throws KernelError EINVAL: anything else
+ */
+export function checkFunction<T>(value: T, what: string): T {
+  if (typeof value === 'function') return value;
+  throw new KernelError('EINVAL', `${shown(value)} is not ${what}: a function is expected`);
+}
+
 /** A value, for a message: short, and never a failure of its own. */
-function shown(value: unknown): string {
+export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}...` : value}'`;
   if (value === null || value === undefined || typeof value === 'number' || typeof value === 'boolean')
     return String(value);

@@ -54,8 +54,9 @@ const NAMES = new Map<number, ErrnoCode>(
   Object.entries(ERRNO).map(([name, number]) => [number, name as ErrnoCode]),
 );
 
-/** Positive Linux errno number of a code. */
+/** Positive Linux errno number of a code. @throws KernelError EINVAL: no code that is known */
 export function errnoNumber(code: ErrnoCode): number {
+  if (!Object.hasOwn(ERRNO, code)) throw new KernelError('EINVAL', 'there is no such error code');
   return ERRNO[code];
 }
 

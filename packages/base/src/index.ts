@@ -2,11 +2,13 @@ export { assert, AssertionError } from './assert.ts';
 export { bytesOf, type Bytes } from './bytes-of.ts';
 export {
   checkFlag,
+  checkFunction,
   checkInstance,
   checkOneOf,
   checkOptions,
   checkText,
   checkWhole,
+  shown,
   type Bounds,
 } from './checks.ts';
 export {

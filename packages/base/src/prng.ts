@@ -1,4 +1,5 @@
 /** A seeded pseudo-random source for tests, demos and benchmarks: xorshift32, never for secrets. */
+import { checkWhole } from './checks.ts';
 
 /** The state after `state`: one step of xorshift32 (13, 17, 5). Never returns 0 for a non-zero state. */
 export function xorshift32(state: number): number {
@@ -25,12 +26,19 @@ export function fillRandom(words: Uint32Array, seed: number): number {
 export class Prng {
   #state: number;
 
+  /** @throws KernelError EINVAL: no whole number */
   constructor(seed: number) {
+    checkWhole(seed, 'a seed', { min: Number.MIN_SAFE_INTEGER });
     this.#state = seed >>> 0 || 0x9e37_79b9;
   }
 
-  /** A whole number from 0 to `bound` - 1. */
+  /**
+   * A whole number from 0 to `bound` - 1.
+   *
+   * @throws KernelError EINVAL: no bound from 1 to 2^32
+   */
   below(bound: number): number {
+    if (!(bound >= 1 && bound <= 0x1_0000_0000)) checkWhole(bound, 'a bound', { min: 1, max: 0x1_0000_0000 });
     this.#state = xorshift32(this.#state);
     return this.#state % bound;
   }

@@ -3,12 +3,17 @@
  * in RAM at once.
  */
 import { assert, AssertionError } from './assert.ts';
+import { bytesOf, type Bytes } from './bytes-of.ts';
+import { checkText, checkWhole, shown } from './checks.ts';
 import { KernelError } from './errors.ts';
 import type { Field } from './layout.ts';
 
 const encoder = new TextEncoder();
 // A byte order mark is text like any other here: a name must come back as it was written.
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+const S32 = { min: -(2 ** 31), max: 2 ** 31 - 1 };
+const MAX_U64 = 2n ** 64n - 1n;
 
 /** Two to the 32nd: the weight of a u64's upper half. */
 const HIGH = 0x1_0000_0000;
@@ -36,10 +41,14 @@ export class StructView {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 
-  /** A record over `bytes`, which are not copied. */
-  constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  /**
+   * A record over `bytes`, which are not copied.
+   *
+   * @throws KernelError EINVAL: nothing that has bytes
+   */
+  constructor(bytes: Bytes) {
+    this.bytes = bytesOf(bytes);
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
   }
 
   getU16(field: Field): number {
@@ -49,7 +58,7 @@ export class StructView {
 
   setU16(field: Field, value: number): void {
     assert(field.bytes === 2, 'field is not a u16');
-    this.view.setUint16(field.at, value, true);
+    this.view.setUint16(field.at, checkWhole(value, 'a u16', { max: 0xffff }), true);
   }
 
   getU32(field: Field): number {
@@ -59,7 +68,7 @@ export class StructView {
 
   setU32(field: Field, value: number): void {
     assert(field.bytes === 4, 'field is not a u32');
-    this.view.setUint32(field.at, value, true);
+    this.view.setUint32(field.at, checkWhole(value, 'a u32', { max: 0xffff_ffff }), true);
   }
 
   getI32(field: Field): number {
@@ -69,7 +78,7 @@ export class StructView {
 
   setI32(field: Field, value: number): void {
     assert(field.bytes === 4, 'field is not an s32');
-    this.view.setInt32(field.at, value, true);
+    this.view.setInt32(field.at, checkWhole(value, 'an s32', S32), true);
   }
 
   getU64(field: Field): bigint {
@@ -77,11 +86,19 @@ export class StructView {
     return this.view.getBigUint64(field.at, true);
   }
 
-  /** @param value a number is of at most 53 bits; a bigint of 64 */
+  /**
+   * @param value a number is of at most 53 bits (another one is a bug of the program: AssertionError); a bigint of 64
+   * @throws KernelError EINVAL: neither, or a bigint of more bits
+   */
   setU64(field: Field, value: bigint | number): void {
     assert(field.bytes === 8, 'field is not a u64');
-    if (typeof value === 'bigint') this.view.setBigUint64(field.at, value, true);
-    else writeU64(this.view, field.at, value);
+    if (typeof value === 'number') {
+      writeU64(this.view, field.at, value);
+      return;
+    }
+    if (!(typeof value === 'bigint' && value >= 0n && value <= MAX_U64))
+      throw new KernelError('EINVAL', `${shown(value)} is no u64`);
+    this.view.setBigUint64(field.at, value, true);
   }
 
   /**
@@ -117,7 +134,7 @@ export class StructView {
    * @throws KernelError EINVAL: longer than the field without its NUL, or with a NUL in it; nothing is written
    */
   setString(field: Field, text: string): void {
-    if (text.includes('\0'))
+    if (checkText(text, 'a text').includes('\0'))
       throw new KernelError('EINVAL', 'a text with a NUL in it would be cut short there: leave it out');
     const encoded = encoder.encode(text);
     if (encoded.length >= field.bytes) {
@@ -137,7 +154,7 @@ export class StructView {
   }
 }
 
-/** Bytes that a string takes in UTF-8, without a NUL. */
+/** Bytes that a string takes in UTF-8, without a NUL. @throws KernelError EINVAL: no string */
 export function byteLength(text: string): number {
-  return text === '' ? 0 : encoder.encode(text).length;
+  return checkText(text, 'a text') === '' ? 0 : encoder.encode(text).length;
 }

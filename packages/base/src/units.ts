@@ -2,6 +2,7 @@
  * Branded numbers, so that an address is never taken for a frame number. All are plain JavaScript numbers at run time and exact up
  * to 2^53: 8 PiB of physical address space.
  */
+import { shown } from './checks.ts';
 import { KernelError } from './errors.ts';
 
 declare const unit: unique symbol;
@@ -53,6 +54,11 @@ const SUFFIX = new Map<string, number>([
  * @throws KernelError EINVAL: not a size, negative, not a whole number of bytes, or above 2^53
  */
 export function parseSize(text: string | number): number {
+  if (typeof text !== 'string' && typeof text !== 'number')
+    throw new KernelError(
+      'EINVAL',
+      `${shown(text)} is not a size: write a number of bytes, or a text such as 2GiB`,
+    );
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/i.exec(String(text));
   const suffix = match?.[2]?.toLowerCase().replace(/^([kmgt])(?:i?b)?$/, '$1');
   const factor = suffix === undefined ? undefined : SUFFIX.get(suffix);
@@ -66,8 +72,13 @@ export function parseSize(text: string | number): number {
   return bytes;
 }
 
-/** A size for people: `2 GiB`, `1.5 GiB`, `12 KiB`, `0 B`. */
+/**
+ * A size for people: `2 GiB`, `1.5 GiB`, `12 KiB`, `0 B`.
+ *
+ * @throws KernelError EINVAL: no number
+ */
 export function formatSize(bytes: number): string {
+  if (!Number.isFinite(bytes)) throw new KernelError('EINVAL', `${shown(bytes)} is no number of bytes`);
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let value = bytes;
   let at = 0;

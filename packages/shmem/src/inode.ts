@@ -4,7 +4,15 @@
  * Always: folios are freed when they leave the file and nobody else holds them; bytes of the last page beyond the size are zero; while the file is
  * frozen its size and its set of pages do not change.
  */
-import { assert, HUGE_ORDER, KernelError, PAGE_SIZE, pagesFor, type PageIndex } from '@liveupdate/base';
+import {
+  assert,
+  checkWhole,
+  HUGE_ORDER,
+  KernelError,
+  PAGE_SIZE,
+  pagesFor,
+  type PageIndex,
+} from '@liveupdate/base';
 import type { FolioRuns } from '@liveupdate/mm';
 import { copyIn } from './copy-in.ts';
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, punchHole } from './fallocate.ts';
@@ -130,8 +138,7 @@ export class ShmemInode {
   }
 
   truncate(size: number): void {
-    if (!Number.isSafeInteger(size) || size < 0)
-      throw new KernelError('EINVAL', `${size} is no size of a file`);
+    checkWhole(size, 'a size of a file');
     if (size === this.size && this.#frozen) return;
     this.#checkNotFrozen();
     if (size > this.size) this.#checkGrow();
@@ -152,8 +159,9 @@ export class ShmemInode {
 
   /** fallocate(2). Nothing is kept on failure. */
   fallocate(mode: number, position: number, length: number): void {
-    if (!(Number.isSafeInteger(position) && position >= 0 && Number.isSafeInteger(length) && length > 0))
-      throw new KernelError('EINVAL', `${position} + ${length} is no range of a file`);
+    checkWhole(mode, 'a mode of fallocate');
+    checkWhole(position, 'a position in a file');
+    checkWhole(length, 'a length', { min: 1 });
     const punch = mode === (FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE);
     if (!punch && mode !== 0 && mode !== FALLOC_KEEP_SIZE)
       throw new KernelError('EOPNOTSUPP', `a file in memory cannot do fallocate of mode ${mode}`);

@@ -1,5 +1,7 @@
 /** File seals and memfd_create flags, with the numbers that Linux uses (uapi: linux/fcntl.h, linux/memfd.h). */
 
+import { checkWhole } from '@liveupdate/base';
+
 export const SEAL_SEAL = 1;
 export const SEAL_SHRINK = 2;
 export const SEAL_GROW = 4;
@@ -30,7 +32,12 @@ const NAMES = [
   [SEAL_EXEC, 'exec'],
 ] as const;
 
-/** Names of the seals in a mask, such as `['shrink', 'grow']`. */
+/**
+ * Names of the seals in a mask, such as `['shrink', 'grow']`.
+ *
+ * @throws KernelError EINVAL: no mask of 32 bits
+ */
 export function sealNames(seals: number): string[] {
+  checkWhole(seals, 'a mask of seals', { max: 0xffff_ffff });
   return NAMES.filter(([bit]) => (seals & bit) !== 0).map(([, name]) => name);
 }

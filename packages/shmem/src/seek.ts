@@ -1,5 +1,5 @@
 /** lseek(2): where a file position goes (kernel: shmem_file_llseek). */
-import { KernelError, PAGE_SIZE, pagesFor } from '@liveupdate/base';
+import { checkWhole, KernelError, PAGE_SIZE, pagesFor, shown } from '@liveupdate/base';
 import type { ShmemInode } from './inode.ts';
 
 export const SEEK_SET = 0;
@@ -16,7 +16,7 @@ export const SEEK_HOLE = 4;
  * start or from the end on, or no data follows
  */
 export function seekTarget(inode: ShmemInode, position: number, offset: number, whence: number): number {
-  if (!Number.isSafeInteger(offset)) throw noPosition(offset);
+  checkWhole(offset, 'a position in a file', { min: Number.MIN_SAFE_INTEGER });
   switch (whence) {
     case SEEK_SET:
       return checked(offset);
@@ -28,7 +28,7 @@ export function seekTarget(inode: ShmemInode, position: number, offset: number, 
     case SEEK_HOLE:
       return seekContent(inode, offset, whence);
     default:
-      throw new KernelError('EINVAL', `there is no way of seeking ${whence}`);
+      throw new KernelError('EINVAL', `there is no way of seeking ${shown(whence)}`);
   }
 }
 

@@ -2,13 +2,14 @@
 import {
   bytesOf,
   checkFlag,
+  checkInstance,
   checkOptions,
   checkWhole,
   KernelError,
   OpenFile,
   type Bytes,
 } from '@liveupdate/base';
-import type { ShmemInode } from './inode.ts';
+import { ShmemInode } from './inode.ts';
 import type { ShmemMapping } from './mapping.ts';
 import { SEAL_ALL } from './seals.ts';
 import { SEEK_SET, seekTarget } from './seek.ts';
@@ -29,7 +30,7 @@ export class ShmemFile extends OpenFile {
 
   constructor(inode: ShmemInode) {
     super();
-    this.inode = inode;
+    this.inode = checkInstance(inode, 'a file', ShmemInode);
     inode.get();
   }
 

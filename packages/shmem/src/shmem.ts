@@ -1,7 +1,17 @@
 /**
  * A shmem mount: it makes in-memory files, accounts for their pages and holds the policy for large folios (kernel: a tmpfs mount).
  */
-import { AssertionError, byteLength, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import {
+  AssertionError,
+  byteLength,
+  checkInstance,
+  checkOneOf,
+  checkOptions,
+  checkText,
+  checkWhole,
+  KernelError,
+  PAGE_SIZE,
+} from '@liveupdate/base';
 import type { PageAllocator, Ram } from '@liveupdate/mm';
 import { ShmemInode } from './inode.ts';
 import {
@@ -18,6 +28,8 @@ import { ShmemFile } from './shmem-file.ts';
 
 /** Policy for large folios, as the tmpfs mount option `huge=` names it. */
 export type HugePolicy = 'never' | 'always' | 'within_size' | 'advise';
+
+const HUGE_POLICIES = ['never', 'always', 'within_size', 'advise'] as const;
 
 export interface ShmemOptions {
   readonly pages: PageAllocator;
@@ -43,9 +55,14 @@ export class Shmem {
   #used = 0;
   readonly #names = new Map<string, ShmemInode>();
 
-  constructor({ pages, huge = 'advise', blockLimit = Infinity, memoryLimit = Infinity }: ShmemOptions) {
+  /** @throws KernelError EINVAL: no such policy or limit, or an option that is not known */
+  constructor(options: ShmemOptions) {
+    checkOptions(options, 'a mount', ['pages', 'huge', 'blockLimit', 'memoryLimit']);
+    const { pages, huge = 'advise', blockLimit = Infinity, memoryLimit = Infinity } = options;
+    checkInstance<object>(pages, 'a page allocator', Object);
     this.pages = pages;
-    this.huge = huge;
+    this.huge = checkOneOf(huge, 'a policy for large folios', HUGE_POLICIES);
+    for (const limit of [blockLimit, memoryLimit]) if (limit !== Infinity) checkWhole(limit, 'a limit');
     this.#blockLimit = Math.floor(blockLimit / PAGE_SIZE);
     this.#memoryLimit = Math.floor(memoryLimit / PAGE_SIZE);
   }
@@ -64,11 +81,12 @@ export class Shmem {
    *
    * @param name for people: at most 249 bytes, need not be unique
    * @param flags MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL, MFD_EXEC
-   * @throws KernelError EINVAL: name too long, unknown flags, or NOEXEC_SEAL together with EXEC. EOPNOTSUPP: MFD_HUGETLB.
+   * @throws KernelError EINVAL: no name, or one too long, unknown flags, or NOEXEC_SEAL together with EXEC. EOPNOTSUPP: MFD_HUGETLB.
    */
   memfdCreate(name: string, flags = MFD_CLOEXEC): ShmemFile {
-    if (byteLength(name) > MAX_MEMFD_NAME)
+    if (byteLength(checkText(name, 'a name')) > MAX_MEMFD_NAME)
       throw new KernelError('EINVAL', `a memfd's name has at most ${MAX_MEMFD_NAME} bytes`);
+    checkWhole(flags, 'flags of a memfd');
     const known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_NOEXEC_SEAL | MFD_EXEC;
     if ((flags & known) !== flags)
       throw new KernelError('EINVAL', `unknown memfd flags in 0x${flags.toString(16)}`);
@@ -103,7 +121,7 @@ export class Shmem {
   /**
    * Opens a file by its name: a description of its own.
    *
-   * @throws KernelError ENOENT: no such name
+   * @throws KernelError ENOENT: no such name. EINVAL: no text
    */
   open(name: string): ShmemFile {
     return new ShmemFile(this.#named(name));
@@ -123,7 +141,7 @@ export class Shmem {
   /**
    * Takes a name away. Whoever has the file open keeps it; nobody, and it is freed.
    *
-   * @throws KernelError ENOENT: no such name
+   * @throws KernelError ENOENT: no such name. EINVAL: no text
    */
   unlink(name: string): void {
     const inode = this.#named(name);
@@ -144,12 +162,13 @@ export class Shmem {
   }
 
   #named(name: string): ShmemInode {
-    const inode = this.#names.get(name);
+    const inode = this.#names.get(checkText(name, 'a name of a file'));
     if (!inode) throw new KernelError('ENOENT', `there is no file '${name}'`);
     return inode;
   }
 
   #checkName(name: string): void {
+    checkText(name, 'a name of a file');
     if (name === '' || name === '.' || name === '..' || /[\0/]/.test(name))
       throw new KernelError('EINVAL', `'${name}' is no name of a file`);
     if (byteLength(name) > MAX_NAME)
