@@ -34,7 +34,7 @@ export const home = (folder: string, { name }: Package) =>
 const example = (folder: string, each: Package) => join(home(folder, each), 'example.ts');
 
 export function install(): Promise<Report> {
-  return installEach(workspace());
+  return installEach(workspace(), ['node16', 'bundler']);
 }
 
 /** A package of the core, one for Node.js and a program. */
@@ -43,14 +43,14 @@ export async function installSome(): Promise<Report> {
   const some = packages.filter(({ name }) => QUICK.includes(name));
   const others = packages.filter((each) => !some.includes(each)).map(({ name }) => name);
   const reason = '--quick leaves them out: each is installed into a folder of its own';
-  return sum([await installEach(some), skipped(others.join(', '), reason)]);
+  return sum([await installEach(some, ['node16']), skipped(others.join(', '), reason)]);
 }
 
-async function installEach(packages: Package[]): Promise<Report> {
+async function installEach(packages: Package[], resolutions: string[]): Promise<Report> {
   const folder = await pack();
   const reports: Report[] = [];
   for (const each of packages) reports.push(await installAlone(folder, each));
-  for (const moduleResolution of ['node16', 'bundler'])
+  for (const moduleResolution of resolutions)
     reports.push(await resolveTypes(folder, packages.filter(isLibrary), moduleResolution));
   return sum(reports);
 }

@@ -7,12 +7,17 @@ import { command } from './command.ts';
 import { single, skipped, sum, type Report } from './report.ts';
 import { UNIT_REPORT } from './unit-reporter.ts';
 
+const LARGE = 'it reads large images, again and again';
+
 /** What --quick leaves out, and why. */
 const LONG: Record<string, string> = {
   'apps/bench/src/main.test.ts': 'it measures everything once',
   'apps/bench/src/html-report.test.ts': 'it opens pages in a browser',
   'packages/cli/src/demo.test.ts': 'it starts a dozen programs, each for generations',
   'packages/cli/src/export-import.test.ts': 'it starts a dozen programs',
+  'packages/cli/src/find-entry.test.ts': LARGE,
+  'packages/cli/src/inspect.test.ts': LARGE,
+  'packages/cli/src/inspect-damage.test.ts': LARGE,
   'packages/code-cache/src/code-cache.test.ts': 'it starts some fifty programs',
   'packages/kexec/src/readme-service.test.ts': 'it starts a service again and again',
 };
