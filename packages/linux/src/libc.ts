@@ -31,6 +31,9 @@ export const F_SEAL_SHRINK = 2;
 export const F_SEAL_GROW = 4;
 export const F_SEAL_WRITE = 8;
 
+const SIGPROF = 27;
+/** struct sigaction of glibc and musl: the handler's address first. */
+const SIGACTION_SIZE = 152;
 const F_GETFD = 1;
 const F_SETFD = 2;
 const F_GETFL = 3;
@@ -115,8 +118,9 @@ export function madvise(address: Address, length: number, advice: number): void 
  * @returns why it was refused, as errno has it; most of them are told in `replaceProcess`
  */
 export function execve(file: string, args: readonly string[], env: readonly string[]): KernelError {
+  const restore = ignoreProfiler();
   c('execve')(file, [...args, null], [...env, null]);
-  return failed(`replacing this process by '${file}'`, {
+  const error = failed(`replacing this process by '${file}'`, {
     E2BIG: 'arguments and environment are longer than the kernel takes: pass less, or pass it in RAM',
     EACCES: 'it is no regular file, not executable for us, or on a file system that is mounted noexec',
     EAGAIN: 'the user has more processes than RLIMIT_NPROC allows',
@@ -127,6 +131,27 @@ export function execve(file: string, args: readonly string[], env: readonly stri
     ENOEXEC: 'it is no program for this machine',
     ETXTBSY: 'it is open for writing: let whoever writes it finish, and put it in place by a rename',
   });
+  restore();
+  return error;
+}
+
+/**
+ * A profiler interrupts this thread by a signal, thousands of times a second. One that comes as exec
+ * begins would end the new program, which has no profiler yet: none may be on its way then.
+ *
+ * @returns has it go on
+ */
+function ignoreProfiler(): () => void {
+  const handled = new Uint8Array(SIGACTION_SIZE);
+  c('sigaction')(SIGPROF, null, handled);
+  const isHandled = handled.subarray(0, 8).some((byte) => byte !== 0);
+  if (!isHandled) return () => undefined;
+  const ignored = new Uint8Array(SIGACTION_SIZE);
+  ignored[0] = 1; // SIG_IGN
+  c('sigaction')(SIGPROF, ignored, null);
+  return () => {
+    c('sigaction')(SIGPROF, handled, null);
+  };
 }
 
 /** Whether the thread that calls is the one that the process began with. */

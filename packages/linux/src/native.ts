@@ -106,6 +106,7 @@ interface Libc {
   munmap: (address: Address, length: number) => number;
   madvise: (address: Address, length: number, advice: number) => number;
   execve: (file: string, args: readonly (string | null)[], env: readonly (string | null)[]) => number;
+  sigaction: (signal: number, action: Uint8Array | null, before: Uint8Array | null) => number;
   clock_gettime: (clock: number, time: BigInt64Array) => number;
   waitpid: (pid: number, status: null, options: number) => number;
   fallocate: (fd: number, mode: number, at: number, length: number) => number;
@@ -126,6 +127,7 @@ const PROTOTYPES: Record<keyof Libc, string> = {
   munmap: 'int munmap(void *, size_t)',
   madvise: 'int madvise(void *, size_t, int)',
   execve: 'int execve(const char *, const char **, const char **)',
+  sigaction: 'int sigaction(int, void *, void *)',
   clock_gettime: 'int clock_gettime(int, void *)',
   waitpid: 'int waitpid(int, void *, int)',
   fallocate: 'int fallocate(int, int, int64_t, int64_t)',

@@ -69,6 +69,31 @@ test('a service that replaces itself in a signal handler gets its signals in eve
   expect(await service.line()).toBe('generation 5');
 });
 
+test('a profiler that interrupts the old program does not end the new one, and goes on where there is none', () => {
+  const code = `${IMPORTS}
+    import { Session } from 'node:inspector/promises';
+    const generation = Number(process.env.GENERATION ?? 1);
+    const session = new Session();
+    session.connect();
+    await session.post('Profiler.enable');
+    await session.post('Profiler.setSamplingInterval', { interval: 10 });
+    await session.post('Profiler.start');
+    const env = { ...process.env, GENERATION: String(generation + 1) };
+    if (generation === 1) {
+      try { replaceProcess({ file: '/etc/passwd', args: ['x'], env }); } catch (error) { console.log(error.code); }
+      for (const end = Date.now() + 50; Date.now() < end;);
+      const { profile } = await session.post('Profiler.stop');
+      console.log(profile.samples.length > 10);
+      await session.post('Profiler.start');
+      await drainOutput();
+    }
+    if (generation < 8) replaceProcess({ args: [process.execPath, ...nodeArgs(process.env.CHILD_CODE)], env });
+    console.log('generation', generation);`;
+  const { stdout, stderr, signal } = runChild(code, { CHILD_CODE: code });
+  const good = { stdout: 'EACCES\ntrue\ngeneration 8\n', stderr: '', signal: null };
+  expect({ stdout, stderr, signal }).toEqual(good);
+});
+
 test('a signal before the new generation handles it ends the process; the RAM is whole, and free for whoever comes next', async () => {
   const path = `/dev/shm/liveupdate-test-process-${process.pid}.ram`;
   const code = `${IMPORTS}
