@@ -160,12 +160,11 @@ function sparseWriter(file: ShmemFile, huge: boolean): Writable {
     highWaterMark: CHUNK,
     write(chunk: Uint8Array, _encoding, done) {
       try {
-        let isData = false;
-        forEachDataRun(chunk, position, (from, to) => {
-          isData = true;
-          if (!huge) write(chunk, from, to);
-        });
-        if (huge && isData) write(chunk, 0, chunk.length); // a large folio is written whole
+        const runs: [from: number, to: number][] = [];
+        forEachDataRun(chunk, position, (from, to) => runs.push([from, to]));
+        // A large folio is written whole.
+        if (huge && runs.length > 0) write(chunk, 0, chunk.length);
+        else for (const [from, to] of runs) write(chunk, from, to);
         position += chunk.length;
       } catch (error) {
         done(error as Error);

@@ -5,7 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PAGE_SIZE } from '@liveupdate/base';
 import { MappedRam } from '@liveupdate/linux';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Machine, type MachineOptions } from './machine.ts';
+import { Machine } from './machine.ts';
+import type { MachineOptions } from './machine-options.ts';
 import { Program } from './test-process.ts';
 
 const SIZE = 16 * 2 ** 20;

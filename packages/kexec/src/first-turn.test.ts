@@ -3,7 +3,8 @@ import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { setImmediate as turn } from 'node:timers/promises';
 import { codeOf, PAGE_SIZE } from '@liveupdate/base';
 import { ShmemFile } from '@liveupdate/shmem';
-import { Machine, type MachineOptions } from './machine.ts';
+import { Machine } from './machine.ts';
+import type { MachineOptions } from './machine-options.ts';
 import { Program, removeRam, testName } from './test-process.ts';
 
 const SIZE = 8 * 2 ** 20;

@@ -5,7 +5,8 @@ import { RamFile } from '@liveupdate/linux';
 import { ShmemFile } from '@liveupdate/shmem';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readBootPage } from './boot-page.ts';
-import { Machine, type MachineOptions } from './machine.ts';
+import { Machine } from './machine.ts';
+import type { MachineOptions } from './machine-options.ts';
 import { ramPath } from './ram-source.ts';
 import { Program, removeRam, testName } from './test-process.ts';
 

@@ -6,7 +6,8 @@ export {
   type KernelOptions,
   type KernelParts,
 } from './kernel.ts';
-export { Machine, type MachineOptions } from './machine.ts';
+export { Machine } from './machine.ts';
+export type { MachineOptions } from './machine-options.ts';
 export { RAM_FD_VARIABLE } from './inherited-rams.ts';
 export { type KexecOptions } from './next-program.ts';
 export { ramPath, type RamSource } from './ram-source.ts';

@@ -11,25 +11,11 @@ import { collectChildren, drainOutput, MappedRam, replaceProcess, type RamFile }
 import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { adoptPassedRams, passedVariable } from './inherited-rams.ts';
-import { bootKernel, type Kernel, type KernelOptions } from './kernel.ts';
-import { checkOptions } from './machine-options.ts';
+import { bootKernel, type Kernel } from './kernel.ts';
+import { checkOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
 import { claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
-import type { RamSource } from './ram-source.ts';
 import { Tenure } from './tenure.ts';
-
-export interface MachineOptions extends RamSource, KernelOptions {
-  /**
-   * What to do with a RAM whose owner died without handing over: `'refuse'` (default, EIO), or `'cold'`: everything in it is given up.
-   */
-  readonly onCrash?: 'refuse' | 'cold';
-  /**
-   * Whether what was handed over stays whole until this generation hands over itself: for programs that only add to a RAM. Where they fail, call
-   * abandon(), or die, the next owner finds everything as if they had not been there, but for what they wrote into files that they retrieved.
-   * Memory that they free is not used again. Handlers that write into memory that they were handed spoil it; memfd's does not. Default false.
-   */
-  readonly keepHandover?: boolean;
-}
 
 /** How often a RAM that others make and remove at the same time is tried. */
 const MOST_TRIES = 1000;

@@ -1,6 +1,7 @@
 /** File descriptors, as the device needs them: a small interface that an emulator or a driver implements, and a plain implementation of it. */
 import { KernelError } from '@liveupdate/base';
-import type { MaybePromise, PreservableFile } from './handler.ts';
+import type { MaybePromise } from './callback-types.ts';
+import type { PreservableFile } from './handler.ts';
 
 /** A file whose last descriptor does more than drop a reference when it is closed. */
 export interface ReleasableFile extends PreservableFile {

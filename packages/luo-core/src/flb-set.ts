@@ -8,48 +8,15 @@
 import { assert, KernelError, PAGE_SIZE, StructView, type PhysAddr } from '@liveupdate/base';
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
 import { LuoFlbHeaderSer, LuoFlbSer, MAX_FLBS } from './abi.ts';
-import { dataOf, isPromise, type CallbackOwner, type CallbackWaiter } from './callbacks.ts';
+import { dataOf, isPromise, type CallbackWaiter } from './callbacks.ts';
 import type { EventStream, FailedEvent, FlbEvent } from './events.ts';
 import type { FileLifecycleBound, FlbObjects } from './flb.ts';
-import type { MaybePromise } from './handler.ts';
+import type { MaybePromise } from './callback-types.ts';
 import type { FlbRecord } from './read-luo.ts';
+import { Flb } from './registered-flb.ts';
 import { checkCallbacks, checkStrings, type RegisteredHandler } from './registry.ts';
 
 const CALLBACKS = ['preserve', 'unpreserve', 'retrieve', 'finish'] as const;
-
-/** What preserve gave. */
-interface Preserved {
-  readonly data: bigint;
-  readonly object: unknown;
-}
-
-/** A registered FLB. */
-export class Flb implements CallbackOwner {
-  readonly flb: FileLifecycleBound;
-  /** How many handlers it is registered with. */
-  handlers = 0;
-  /** Preserved files that hold it. */
-  files = 0;
-  /** Without a file only after an unpreserve that threw. */
-  preserved: Preserved | undefined;
-
-  constructor(flb: FileLifecycleBound) {
-    this.flb = flb;
-  }
-
-  get compatible(): string {
-    return this.flb.compatible;
-  }
-
-  get title(): string {
-    return `FLB '${this.flb.compatible}'`;
-  }
-
-  /** The strings of records that are its own. */
-  get strings(): string[] {
-    return [this.flb.compatible, ...(this.flb.alsoReads ?? [])];
-  }
-}
 
 type FlbRetrieval =
   | { readonly state: 'untried' }

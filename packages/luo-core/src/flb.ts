@@ -16,7 +16,7 @@
  * drops it. Register an FLB before the first of its files is finished: files that were finished earlier are not counted, and it would stay too.
  */
 import { KernelError } from '@liveupdate/base';
-import type { HandlerData, MaybePromise } from './handler.ts';
+import type { HandlerData, MaybePromise } from './callback-types.ts';
 
 export interface FlbOutgoingContext<T> {
   /** What preserve gave. */

@@ -25,6 +25,7 @@
  * - A wrong result gets a KernelError (EINVAL; EIO from retrieve) that names the handler, the callback and the rule, and counts as if the
  *   callback had thrown it.
  */
+import type { HandlerData, MaybePromise } from './callback-types.ts';
 import type { FileLifecycleBound, FlbObjects } from './flb.ts';
 
 /**
@@ -48,12 +49,6 @@ export type PreservableFile = object & Counted;
 
 /** What became of retrieving a file: kernel `retrieve_status` 0, 1 and negative. */
 export type Retrieval = 'untried' | 'done' | 'failed';
-
-/** A value, or a promise of it. Values are not waited for. */
-export type MaybePromise<T> = T | Promise<T>;
-
-/** The handler's own number for a file: mostly the physical address of a preserved record. At the API a bigint; numbers are accepted. */
-export type HandlerData = bigint | number;
 
 /** What every callback gets. */
 interface Context {

@@ -1,3 +1,4 @@
+export type { HandlerData, MaybePromise } from './callback-types.ts';
 export { LUO_COMPATIBLE, MAX_COMPATIBLE, MAX_SESSION_NAME } from './abi.ts';
 export { ProcessDescriptors, type DescriptorTable, type ReleasableFile } from './descriptors.ts';
 export { LiveUpdateDevice } from './device.ts';
@@ -26,8 +27,6 @@ export type {
   Counted,
   FileHandler,
   FinishContext,
-  HandlerData,
-  MaybePromise,
   OutgoingContext,
   PreservableFile,
   PreserveContext,

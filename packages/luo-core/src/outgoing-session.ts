@@ -9,10 +9,12 @@ import { BlockSet, type Kho } from '@liveupdate/kho';
 import { LuoFileSer, LuoSessionSer } from './abi.ts';
 import { asU64, brokenRule, dataOf, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
 import type { EventStream, FailedEvent, FileEvent } from './events.ts';
-import type { Flb, FlbSet } from './flb-set.ts';
-import type { MaybePromise, PreservableFile } from './handler.ts';
+import type { FlbSet } from './flb-set.ts';
+import type { MaybePromise } from './callback-types.ts';
+import type { PreservableFile } from './handler.ts';
 import { hold, unhold } from './holding.ts';
 import type { Mutex } from './mutex.ts';
+import type { Flb } from './registered-flb.ts';
 import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
 
 /** What all outgoing sessions share. */

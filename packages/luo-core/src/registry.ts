@@ -2,8 +2,8 @@
 import { byteLength, KernelError } from '@liveupdate/base';
 import { MAX_COMPATIBLE } from './abi.ts';
 import { answerOf, kindOf, type CallbackOwner } from './callbacks.ts';
-import type { Flb } from './flb-set.ts';
 import type { FileHandler, PreservableFile } from './handler.ts';
+import type { Flb } from './registered-flb.ts';
 
 const REQUIRED = ['canPreserve', 'preserve', 'unpreserve', 'retrieve', 'finish'] as const;
 const OPTIONAL = ['getId', 'freeze', 'unfreeze', 'canFinish'] as const;

@@ -2,7 +2,8 @@
 import { KernelError, layout } from '@liveupdate/base';
 import { boot, bootCold, readFdt, walkRadixTree, type Kho } from '@liveupdate/kho';
 import { FREE, HEAD, HeapRam, KIND, STALE, type Ram } from '@liveupdate/mm';
-import type { FileHandler, MaybePromise, PreservableFile } from './handler.ts';
+import type { MaybePromise } from './callback-types.ts';
+import type { FileHandler, PreservableFile } from './handler.ts';
 import { LiveUpdateOrchestrator } from './orchestrator.ts';
 
 /** A file that holds a number. */

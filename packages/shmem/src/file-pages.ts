@@ -16,13 +16,13 @@ import {
 } from '@liveupdate/base';
 import { FolioRuns, forEachBlock, TAIL } from '@liveupdate/mm';
 import { PageCache } from './page-cache.ts';
-import type { Shmem } from './shmem.ts';
+import type { ShmemMount } from './mount.ts';
 
 export class FilePages {
-  readonly shmem: Shmem;
+  readonly shmem: ShmemMount;
   readonly cache = new PageCache();
 
-  constructor(shmem: Shmem) {
+  constructor(shmem: ShmemMount) {
     this.shmem = shmem;
   }
 

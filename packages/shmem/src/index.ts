@@ -1,6 +1,7 @@
 export { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE } from './fallocate.ts';
 export { ShmemInode } from './inode.ts';
 export type { ShmemMapping } from './mapping.ts';
+export { ShmemMount, type HugePolicy, type ShmemOptions } from './mount.ts';
 export type { PageCache, PageRange, PageRunVisitor } from './page-cache.ts';
 export type { PinnedFolios } from './pin.ts';
 export {
@@ -21,4 +22,4 @@ export {
 } from './seals.ts';
 export { SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET } from './seek.ts';
 export { ShmemFile, type ShmemStat } from './shmem-file.ts';
-export { Shmem, type HugePolicy, type ShmemOptions } from './shmem.ts';
+export { Shmem } from './shmem.ts';

@@ -30,10 +30,10 @@ import {
   SEAL_WRITE,
   SEALS_WITH_EXEC,
 } from './seals.ts';
-import type { Shmem } from './shmem.ts';
+import type { ShmemMount } from './mount.ts';
 
 export class ShmemInode {
-  readonly shmem: Shmem;
+  readonly shmem: ShmemMount;
   readonly name: string;
   size = 0;
   seals: number;
@@ -53,7 +53,7 @@ export class ShmemInode {
   /** Open descriptions, mappings, names, and references of whoever else holds the file. */
   #references = 0;
 
-  constructor(shmem: Shmem, name: string, seals: number) {
+  constructor(shmem: ShmemMount, name: string, seals: number) {
     this.shmem = shmem;
     this.name = name;
     this.seals = seals;

@@ -14,7 +14,8 @@ import {
   type Ram,
 } from '@liveupdate/mm';
 import type { ShmemFile } from './shmem-file.ts';
-import { Shmem, type ShmemOptions } from './shmem.ts';
+import type { ShmemOptions } from './mount.ts';
+import { Shmem } from './shmem.ts';
 
 /** RAMs that every behaviour must hold on: one in one piece, one in blocks over another. */
 export const RAMS: readonly { name: string; make: (size: number) => Ram }[] = [
