@@ -3,7 +3,8 @@ import { KernelError, PAGE_SIZE, type Bytes } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { MFD_ALLOW_SEALING, sealNames } from './seals.ts';
 import { ShmemFile } from './shmem-file.ts';
-import { Shmem, type ShmemOptions } from './shmem.ts';
+import type { ShmemOptions } from './mount.ts';
+import { Shmem } from './shmem.ts';
 import { contents, mount, pattern, snapshot } from './test-mount.ts';
 
 const NO_WHOLE = [
