@@ -23,6 +23,7 @@ export class IncomingMemory {
     this.pages = pages;
   }
 
+  /** RAM as the packages see it: its windows are theirs, and are not given away. */
   get ram(): Ram {
     return this.pages.ram;
   }
@@ -144,14 +145,11 @@ export class IncomingMemory {
   }
 
   protected block(pfn: Pfn): PreservedBlock {
-    const { ram } = this.pages;
-    const pa = pfnToPhys(pfn);
-    const length = PAGE_SIZE << this.pages.orderOf(pfn);
-    return new PreservedBlock(pa, ram.ownBytes?.(pa, length) ?? ram.bytes(pa, length));
+    return new PreservedBlock(pfnToPhys(pfn), this.pages.folioBytes(pfn));
   }
 
   protected record(pfn: Pfn): PreservedBlock {
-    return new PreservedBlock(pfnToPhys(pfn), this.pages.folioBytes(pfn));
+    return new PreservedBlock(pfnToPhys(pfn), this.pages.folioWindow(pfn));
   }
 
   #notIncoming(pfn: Pfn): KernelError {

@@ -177,7 +177,7 @@ export class RadixTree {
     }
     const slot = tableIndex(leaf, level);
     table[slot] = BigInt(pfnToPhys(made[made.length - 1]));
-    const bytes = this.#pages.folioBytes(made[0]);
+    const bytes = this.#pages.folioWindow(made[0]);
     leaves[key] = new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4);
     return () => {
       table[slot] = 0n;

@@ -2,7 +2,15 @@
  * Memfds that the previous kernel handed over: what a record names, taken or freed. Whatever is wrong with a record, what it names and can be
  * found is not left behind without an owner, and no folio ever gets two.
  */
-import { KernelError, MAX_ORDER, pagesFor, physToPfn, type Pfn } from '@liveupdate/base';
+import {
+  KernelError,
+  MAX_ORDER,
+  PAGE_SIZE,
+  pagesFor,
+  pfnToPhys,
+  physToPfn,
+  type Pfn,
+} from '@liveupdate/base';
 import type { Kho, PreservedBlock, VmallocDescriptor } from '@liveupdate/kho';
 import type { FolioRuns, VmallocArea } from '@liveupdate/mm';
 import { SEAL_ALL } from '@liveupdate/shmem';
@@ -45,7 +53,8 @@ export function takeMemfd(kho: Kho, data: bigint, compatible: string): TakenMemf
   area?.free();
   kho.restoreFree(block.pa);
   restoreAll(kho, runs);
-  for (const pfn of unwritten) kho.pages.folioBytes(pfn).fill(0);
+  const { pages } = kho;
+  for (const pfn of unwritten) pages.residency.zero(pfnToPhys(pfn), PAGE_SIZE << pages.orderOf(pfn));
   return { record, runs };
 }
 

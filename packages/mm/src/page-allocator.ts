@@ -205,8 +205,15 @@ export class PageAllocator extends FolioCounts {
     return this.#held !== held;
   }
 
-  /** A live view of a folio's memory. */
+  /** A live view of a folio's memory, over a buffer of its own where RAM can map one: whatever detaches it, the memory stays. */
   folioBytes(pfn: Pfn): Uint8Array {
+    const { ram } = this;
+    const [pa, length] = [pfnToPhys(pfn), PAGE_SIZE << this.table.orderOf(pfn)];
+    return ram.ownBytes?.(pa, length) ?? ram.bytes(pa, length);
+  }
+
+  /** The same over a window that others use too: for packages that neither give it away nor detach it. */
+  folioWindow(pfn: Pfn): Uint8Array {
     return this.ram.bytes(pfnToPhys(pfn), PAGE_SIZE << this.table.orderOf(pfn));
   }
 

@@ -34,9 +34,9 @@ export class VmallocArea {
     return this.pfns.length << this.order;
   }
 
-  /** A live view of piece `i`. */
+  /** A live view of piece `i`, over a buffer of its own where RAM can map one. */
   piece(i: number): Uint8Array {
-    return this.#pages.ram.bytes(pfnToPhys(this.pfns[i]), this.pieceSize);
+    return this.#pages.folioBytes(this.pfns[i]);
   }
 
   /**
@@ -78,7 +78,8 @@ export class VmallocArea {
       const position = offset + at;
       const inPiece = position % this.pieceSize;
       const bytes = Math.min(this.pieceSize - inPiece, length - at);
-      visit(this.piece(Math.floor(position / this.pieceSize)).subarray(inPiece, inPiece + bytes), at);
+      const pa = pfnToPhys(this.pfns[Math.floor(position / this.pieceSize)]) + inPiece;
+      visit(this.#pages.ram.bytes(pa, bytes), at);
       at += bytes;
     }
   }

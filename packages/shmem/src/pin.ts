@@ -50,7 +50,7 @@ export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean
     if (pages.isScratch(pfn)) {
       const to = targets[n++];
       if (pages.residency.hasAny(pfn, 1 << pages.orderOf(pfn)))
-        pages.residency.read(pfnToPhys(pfn), pages.folioBytes(to));
+        pages.residency.read(pfnToPhys(pfn), pages.folioWindow(to));
       file.replace(indices[i], pfn, to);
       pfn = to;
     }
