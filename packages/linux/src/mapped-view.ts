@@ -103,7 +103,11 @@ export class MappedView implements RamView {
   release(): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    if (this.#live) Atomics.store(new Int32Array(this.#live), 0, 0);
+    if (this.#live) {
+      const word = new Int32Array(this.#live);
+      Atomics.store(word, 0, 0);
+      Atomics.notify(word, 0); // who waits for the end of it
+    }
     const isOurs = detach(this.#buffer) && this.#live === undefined;
     retire(this.#range);
     becomeEmpty(this.bytes);
