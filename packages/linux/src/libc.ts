@@ -10,7 +10,6 @@ import { c, failed, lastError, MAP_FAILED, native, type Address } from './native
 export type { Address } from './native.ts';
 
 export const PROT_NONE = 0;
-export const PROT_READ = 1;
 export const PROT_READ_WRITE = 3;
 export const MAP_SHARED = 0x01;
 export const MAP_PRIVATE = 0x02;
@@ -19,7 +18,8 @@ export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
 export const MADV_DONTNEED = 4;
 export const MADV_HUGEPAGE = 14;
-/** Since Linux 5.14. */
+/** Both since Linux 5.14. */
+export const MADV_POPULATE_READ = 22;
 export const MADV_POPULATE_WRITE = 23;
 export const MADV_COLLAPSE = 25;
 export const FALLOC_KEEP_SIZE = 1;
@@ -102,7 +102,7 @@ export function munmap(address: Address, length: number): void {
 /**
  * madvise(2); goes on after a signal.
  *
- * @throws KernelError EINVAL: advice this kernel or memory does not know. EFAULT: MADV_POPULATE_WRITE where the file system is full.
+ * @throws KernelError EINVAL: advice this kernel or memory does not know. EFAULT: MADV_POPULATE_READ or _WRITE where the file system is full.
  * ENOMEM: no memory, or the range is not mapped.
  */
 export function madvise(address: Address, length: number, advice: number): void {

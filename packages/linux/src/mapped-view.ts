@@ -9,15 +9,20 @@
  */
 import { KernelError } from '@liveupdate/base';
 import type { RamPiece, RamView, SharedView, ViewOptions } from '@liveupdate/mm';
-import { countMappings, giveBack, giveBackOnceCollected, retire, type Range } from './address-ranges.ts';
+import { countMappings, giveBack, retire } from './address-ranges.ts';
 import { MAP_PRIVATE, viewOf } from './libc.ts';
-import { detach, mapRuns, populateRange } from './mapping.ts';
+import { bringIn, detach, mapRuns, type Range } from './mapping.ts';
 import { becomeEmpty } from './retired-bytes.ts';
 
 /** Bytes that are brought in when a view is made: 20 ms. */
 const POPULATE_AT_ONCE = 256 * 2 ** 20;
 /** Bytes that `populate` brings in between two turns of the event loop. */
 const POPULATE_STEP = 16 * 2 ** 20;
+
+/** Gives an address back once its buffer, which we detached, was collected. */
+const collected = new FinalizationRegistry<Range>(({ address, length }) => {
+  giveBack(address, length);
+});
 
 /** What a view is made of. */
 export interface ViewSource {
@@ -31,9 +36,6 @@ export interface ViewSource {
 
 export class MappedView implements RamView {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** As it was made, whatever its user did to `bytes`. */
-  readonly #buffer: ArrayBuffer;
-  readonly #size: number;
   readonly #source: ViewSource;
   readonly #range: Range;
   /** The word that tells workers whether it is live. */
@@ -41,6 +43,8 @@ export class MappedView implements RamView {
   /** What workers may store to without reaching the file. */
   #copy: Range | undefined;
   #isReleased = false;
+  /** So many bytes from its start on are in the page tables. */
+  #broughtIn = 0;
 
   /**
    * @throws KernelError ENOMEM: no address space, or too many mappings. ENOSPC: no memory for a hole, where it is
@@ -48,20 +52,21 @@ export class MappedView implements RamView {
    */
   constructor(source: ViewSource, { size, populate }: ViewOptions) {
     this.#source = source;
-    this.#size = size;
     const mappings = source.runs.length + 1;
     countMappings(mappings);
     let range: Range | undefined;
     try {
       range = mapRuns(source.fd, source.runs, source.granule);
-      if (populate) populateRange(range.address, Math.min(range.length, POPULATE_AT_ONCE));
-      this.#buffer = viewOf(range.address, size);
-      this.bytes = new Uint8Array(this.#buffer);
+      if (populate) {
+        this.#broughtIn = Math.min(range.length, POPULATE_AT_ONCE);
+        bringIn(range.address, this.#broughtIn);
+      }
+      this.bytes = new Uint8Array(viewOf(range.address, size));
       this.#range = range;
     } catch (error) {
       if (range) {
-        retire(range);
-        giveBack(range);
+        retire(range.address, range.length);
+        giveBack(range.address, range.length);
       }
       countMappings(-mappings);
       throw error;
@@ -70,9 +75,12 @@ export class MappedView implements RamView {
 
   async populate(): Promise<void> {
     const { address, length } = this.#range;
-    for (let at = 0; at < length; at += POPULATE_STEP) {
+    this.#checkLive();
+    while (this.#broughtIn < length) {
       this.#checkLive();
-      populateRange(address + BigInt(at), Math.min(POPULATE_STEP, length - at));
+      const step = Math.min(POPULATE_STEP, length - this.#broughtIn);
+      bringIn(address + BigInt(this.#broughtIn), step);
+      this.#broughtIn += step;
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
@@ -97,28 +105,27 @@ export class MappedView implements RamView {
       this.#live = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
       Atomics.store(new Int32Array(this.#live), 0, 1);
     }
-    return { address, length: this.#size, live: this.#live };
+    return { address, length: this.bytes.length, live: this.#live };
   }
 
   release(): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    if (this.#live) {
-      const word = new Int32Array(this.#live);
-      Atomics.store(word, 0, 0);
-      Atomics.notify(word, 0); // who waits for the end of it
-    }
-    const isOurs = detach(this.#buffer) && this.#live === undefined;
-    retire(this.#range);
+    if (this.#live) Atomics.store(new Int32Array(this.#live), 0, 0);
+    const { address, length } = this.#range;
+    const { buffer } = this.bytes;
+    const isOurs = detach(buffer) && this.#live === undefined;
+    retire(address, length);
     becomeEmpty(this.bytes);
-    if (isOurs) giveBackOnceCollected(this.#range, [this.#buffer]);
-    if (this.#copy) retire(this.#copy);
+    if (isOurs) collected.register(buffer, this.#range);
+    if (this.#copy) retire(this.#copy.address, this.#copy.length);
     countMappings(-(this.#source.runs.length + 1) * (this.#copy ? 2 : 1));
     this.#source.onRelease(this);
   }
 
-  /** Where it lies in the address space, for taking it out of the page tables. */
-  get ranges(): readonly Range[] {
+  /** Where it lies in the address space, for taking it out of the page tables: `populate` begins anew then. */
+  toDrop(): readonly Range[] {
+    this.#broughtIn = 0;
     return this.#copy ? [this.#range, this.#copy] : [this.#range];
   }
 

@@ -93,6 +93,25 @@ describe('dropPageTables', () => {
     expect([kept.bytes[0], ram.bytes(0, 1)[0], ram.bytes(19 * MiB, 1)[0]]).toEqual([9, 8, 7]);
   });
 
+  test('a view is brought in when it is made, and again by populate: a store faults no more', async () => {
+    const size = 20 * MiB;
+    const ram = ramOf(size);
+    ram.system.reserve(0, size);
+    const view = ram.view([{ pa: 0, length: size }], { size, populate: true });
+    const faultsOfStores = (): number => {
+      const before = process.resourceUsage().minorPageFault;
+      for (let at = 0; at < size; at += PAGE) view.bytes[at] = 7;
+      return process.resourceUsage().minorPageFault - before;
+    };
+    expect(mapped()).toBe(size);
+    expect(faultsOfStores()).toBeLessThan(size / PAGE / 10);
+    Array.from(ram.dropPageTables());
+    expect(mapped()).toBe(0);
+    await view.populate();
+    expect(mapped()).toBe(size);
+    expect(faultsOfStores()).toBeLessThan(size / PAGE / 10);
+  });
+
   test('of RAM that is closed, before or meanwhile, is EBADF', () => {
     const ram = ramOf(32 * MiB);
     const steps = ram.dropPageTables();

@@ -20,7 +20,7 @@ for (const prototype of [Object.getPrototypeOf(Uint8Array.prototype) as object, 
   }
 }
 
-/** Makes a detached array one whose methods do what those of an empty array do; not one that may not be changed. */
+/** Makes a detached array one whose methods do what those of an empty array do. */
 export function becomeEmpty(bytes: Uint8Array): void {
-  Reflect.setPrototypeOf(bytes, asEmpty);
+  Object.setPrototypeOf(bytes, asEmpty);
 }
