@@ -1,6 +1,19 @@
 /** Copying what is written into a file's pages, from one array or several. */
 import type { FilePages } from './file-pages.ts';
 
+/** Writes `length` bytes of the arrays at `position`, where all pages are there, and in memory. */
+export function copyOver(
+  file: FilePages,
+  sources: readonly Uint8Array[],
+  position: number,
+  length: number,
+): void {
+  const { ram } = file.shmem;
+  copyRange(file, sources, position, position, position + length, (pa, bytes) => {
+    ram.bytes(pa, bytes.length).set(bytes);
+  });
+}
+
 /**
  * Writes `length` bytes of the arrays at `position`, where there are pages. Those that are not in memory yet come
  * first: the system may have none for them, and then nothing else was changed.

@@ -45,6 +45,16 @@ export class FilePages {
     });
   }
 
+  /** Whether these pages are all there, and in memory. */
+  areThere(first: PageIndex, count: number): boolean {
+    const { residency } = this.shmem.pages;
+    let all = true;
+    this.cache.forEachRun(first, count, (_, length, pfn) => {
+      all &&= pfn !== 0 && residency.has(pfn, length);
+    });
+    return all;
+  }
+
   /** The parts of a byte range whose pages are in memory, and of those that are not: from and to in turn, ascending. */
   residentParts(position: number, length: number): { readonly there: number[]; readonly missing: number[] } {
     const there: number[] = [];

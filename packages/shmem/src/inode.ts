@@ -14,7 +14,7 @@ import {
   type PageIndex,
 } from '@liveupdate/base';
 import type { FolioRuns } from '@liveupdate/mm';
-import { copyIn } from './copy-in.ts';
+import { copyIn, copyOver } from './copy-in.ts';
 import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, punchHole } from './fallocate.ts';
 import { FilePages } from './file-pages.ts';
 import { fillHoles, type FillOptions } from './fill.ts';
@@ -121,6 +121,21 @@ export class ShmemInode {
     const first = Math.floor(position / PAGE_SIZE);
     const count = pagesFor(end) - first;
     this.#learnWritten();
+    if (this.#pages.areThere(first, count)) {
+      if (position > this.size) this.#zeroTail();
+      copyOver(this.#pages, sources, position, end - position);
+    } else {
+      this.#writeNew(sources, position, end);
+    }
+    this.#pages.markWritten(first, count);
+    this.size = Math.max(this.size, end);
+    return end - position;
+  }
+
+  /** Writes where pages have to be taken, or memory for them. */
+  #writeNew(sources: readonly Uint8Array[], position: number, end: number): void {
+    const first = Math.floor(position / PAGE_SIZE);
+    const count = pagesFor(end) - first;
     this.#attempt(() => {
       const options = { overwritten: { from: position, to: end }, taken: 'by write' } as const;
       const filled = this.#fill(first, count, pagesFor(Math.max(end, this.size)), options);
@@ -132,9 +147,6 @@ export class ShmemInode {
         throw error;
       }
     });
-    this.#pages.markWritten(first, count);
-    this.size = Math.max(this.size, end);
-    return end - position;
   }
 
   truncate(size: number): void {
