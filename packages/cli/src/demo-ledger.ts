@@ -10,10 +10,10 @@ import type { FilePlan } from './demo-files.ts';
 export interface UpdateFigures {
   /** Preserving all files. */
   preserve: number;
-  /** From the call of kexec to the first byte read in the new generation. */
+  /** From the call of kexec to the freeze: RAM leaves the page tables, and everything is still served. */
+  callToFreeze: number;
+  /** From the freeze, where serving ends, to the first byte read in the new generation. */
   blackout: number;
-  /** The part of it, from the freeze on, in which nothing could be served. */
-  unserved: number;
   /** Retrieving all files. */
   retrieve: number;
   /** Hashing all files. */

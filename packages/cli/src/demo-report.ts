@@ -4,8 +4,8 @@ import type { Ledger, UpdateFigures } from './demo-ledger.ts';
 
 const ROWS: readonly (readonly [string, (figures: UpdateFigures) => string])[] = [
   ['preserve', ({ preserve }) => time(preserve)],
+  ['call to freeze, all still served', ({ callToFreeze }) => time(callToFreeze)],
   ['blackout', ({ blackout }) => time(blackout)],
-  ['  of which nothing was served', ({ unserved }) => time(unserved)],
   ['  of which retrieve', ({ retrieve }) => time(retrieve)],
   ['verify (SHA-256 of all bytes)', ({ verify }) => time(verify)],
   ['finish', ({ finish }) => time(finish)],

@@ -42,8 +42,10 @@ describe('demo', () => {
     expect(report.folios['9']).toBe(16);
     expect(report.preservedBytes).toBeGreaterThan(64 * 2 ** 20);
     expect(report.updatesInMilliseconds).toHaveLength(2);
-    for (const update of report.updatesInMilliseconds)
+    for (const update of report.updatesInMilliseconds) {
       expect(update.blackout).toBeGreaterThan(update.retrieve);
+      expect(update.callToFreeze).toBeGreaterThan(0);
+    }
     // Records of 16 bytes a folio and the pages of maps: far from the bytes themselves, and not nothing.
     expect(report.writtenWhilePreserving.ram).toBeGreaterThan(0);
     expect(report.writtenWhilePreserving.ram).toBeLessThan(report.preservedBytes / 64);

@@ -146,13 +146,14 @@ export async function resumeDemo(): Promise<number> {
     const files = await retrieveAll(session);
     const retrieve = milliseconds(start);
     readFirstByte(files);
-    const blackout = milliseconds(machine.kexecStart);
-    const unserved = milliseconds(machine.kexecFrozen);
+    const blackout = milliseconds(machine.kexecFrozen); // from where serving ended
+    const callToFreeze = Number(machine.kexecFrozen - machine.kexecStart) / 1e6;
     const ledger = readLedger(fileAt(files, LEDGER_TOKEN));
     const figures = ledger.updates.at(-1);
     assert(figures !== undefined, 'the generation before noted no handover');
-    Object.assign(figures, { retrieve, blackout, unserved });
+    Object.assign(figures, { retrieve, callToFreeze, blackout });
     say(`generation ${machine.generation} (the same process ${process.pid}), blackout ${seconds(blackout)}`);
+    say(`  kexec     ${seconds(callToFreeze)} from the call to the freeze, while all was served`);
     say(`  retrieve  ${ledger.files.length} files in ${seconds(retrieve)}`);
     await verify(ledger, files, figures);
     const finish = process.hrtime.bigint();
@@ -223,8 +224,8 @@ async function handOn(machine: Machine, name: string, files: Files, ledger: Ledg
   const preserve = milliseconds(start);
   ledger.updates.push({
     preserve,
+    callToFreeze: 0,
     blackout: 0,
-    unserved: 0,
     retrieve: 0,
     verify: 0,
     finish: 0,
