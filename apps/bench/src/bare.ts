@@ -43,7 +43,7 @@ async function main(): Promise<void> {
   say({});
   if (await awaitGo()) {
     Array.from(ram.dropPageTables());
-    noteExec({});
+    noteExec(() => ({}));
     const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
     replaceProcess({ args, env: { ...process.env, [FD]: String(ram.fd) }, keepFds: [ram.fd] });
   }

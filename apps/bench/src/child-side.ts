@@ -37,11 +37,22 @@ export function statusBytes(field: string, pid: number | 'self' = 'self'): numbe
 /** Environment variable by which a generation learns when the one before called execve, and what else that one has to tell. */
 const BEFORE = 'LIVEUPDATE_BENCH_BEFORE';
 
-/** Adds the moment right before execve, and `numbers`, to the environment of the next program: what is before it is ours, what is after it is the kernel's. */
-export function noteExec(numbers: Readonly<Record<string, number>>): void {
-  (process as NodeJS.EventEmitter).on('liveupdate:beforeReplace', (env: Record<string, string>) => {
-    env[BEFORE] = JSON.stringify({ ...numbers, execAt: Number(process.hrtime.bigint()) / 1e6 });
+/**
+ * Adds the moment right before execve, and what `numbers` gives then, to the environment of the next
+ * program: what is before it is ours, what is after it is the kernel's.
+ */
+export function noteExec(numbers: () => Readonly<Record<string, number>>): void {
+  onReplace((env) => {
+    env[BEFORE] = JSON.stringify({ ...numbers(), execAt: now() });
   });
+}
+
+/** BEFORE_REPLACE_EVENT of the linux package, which not every program here loads. */
+const BEFORE_REPLACE = 'liveupdate:beforeReplace';
+
+/** Calls back right before execve, in the order of asking, with the environment of the next program. */
+export function onReplace(callback: (env: Record<string, string>) => void): void {
+  (process as NodeJS.EventEmitter).on(BEFORE_REPLACE, callback);
 }
 
 /** What the generation before noted; undefined in the first one. */

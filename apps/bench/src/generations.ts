@@ -87,6 +87,9 @@ export class Generations implements Disposable {
   }
 }
 
+/** Milliseconds that preserving a small file may take. */
+const MOST_PER_FILE = 0.002;
+
 /** Milliseconds of work in a round, and passes at most: a phase that takes a fraction of a millisecond once says more about what came before it. */
 const LEAST_WORK = 120;
 const MOST_PASSES = 100;
@@ -149,6 +152,7 @@ export function generations(workload: Workload): Trial['prepare'] {
       return milliseconds;
     };
     const againsts = async (): Promise<Record<string, number>> => ({
+      'most preserve': MOST_PER_FILE * workload.files,
       copy: await copy(),
       records: await timed(() => {
         writeRecords(records, size / workload.folio, workload.folio);

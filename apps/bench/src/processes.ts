@@ -10,7 +10,7 @@ import { inTurn, type Trial } from './runner.ts';
 import type { Replacement, ServiceArgument } from './service.ts';
 import { makeRam, type Workload } from './workload.ts';
 
-/** Phases of a blackout, in their order: from the call of kexec to the first byte read. */
+/** Phases of a blackout, in their order: from the freeze, where serving ends, to the first byte read. */
 export const BLACKOUT_PHASES = {
   seal: 'files frozen, records written, boot page sealed',
   exec: 'old program taken down, Node loaded by the kernel',
@@ -20,6 +20,9 @@ export const BLACKOUT_PHASES = {
   retrieve: 'retrieve',
   read: 'first byte read',
 } as const;
+
+/** Milliseconds that taking a GiB out of the page tables may need, and that nothing else may have a turn in it. */
+const MOST = { callToFreeze: 60, stall: 2 } as const;
 
 /** A service on RAM that is ours too. */
 export class Service implements AsyncDisposable {
@@ -32,8 +35,12 @@ export class Service implements AsyncDisposable {
   }
 
   /** Starts one; its file is filled then. */
-  static async start(workload: Workload, size: number, reads = false): Promise<Service> {
-    const service = new Service({ size, workload, reads });
+  static async start(
+    workload: Workload,
+    size: number,
+    options: Partial<Pick<ServiceArgument, 'reads' | 'touchesAgain'>> = {},
+  ): Promise<Service> {
+    const service = new Service({ size, workload, reads: false, ...options });
     try {
       await service.#child.line();
       return service;
@@ -48,7 +55,9 @@ export class Service implements AsyncDisposable {
   }
 
   /**
-   * Replaces it once. Beside the phases: `blackout`, their sum, and `handover`, from the call of preserve on.
+   * Replaces it once. Beside the phases: `blackout`, their sum; `handover`, that and preserve; `elapsed`, from the
+   * call of preserve on, with the time from the call of kexec to the freeze; and the most that this may take, and a
+   * stall in it.
    */
   async replace(): Promise<Record<string, number>> {
     this.#child.go();
@@ -57,7 +66,15 @@ export class Service implements AsyncDisposable {
     let blackout = 0;
     for (const phase of Object.keys(BLACKOUT_PHASES) as (keyof typeof BLACKOUT_PHASES)[])
       blackout += phases[phase];
-    return { blackout, handover: phases.preserve + blackout, ...phases };
+    const { preserve, callToFreeze, inTables } = phases;
+    return {
+      blackout,
+      handover: preserve + blackout,
+      elapsed: preserve + callToFreeze + blackout,
+      'most callToFreeze': (MOST.callToFreeze * inTables) / 2 ** 30,
+      'most stall': MOST.stall,
+      ...phases,
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -89,7 +106,7 @@ export class Bare implements AsyncDisposable {
 /** A service that is replaced in each round; in between a program that does nothing but map the same memory, and an empty one. */
 export function replacement(workload: Workload, reads: boolean): Trial['prepare'] {
   return async ({ size }) => {
-    const service = await Service.start(workload, size, reads);
+    const service = await Service.start(workload, size, { reads });
     const bare = new Bare(service.ram, { size, reads });
     const sides = [
       () => service.replace(),
@@ -128,6 +145,29 @@ export function growth(workload: Workload): Trial['prepare'] {
       end: async () => {
         await large[Symbol.asyncDispose]();
         await small[Symbol.asyncDispose]();
+      },
+    };
+  };
+}
+
+/**
+ * Services that touch nothing, half or all of their memory again after it left the page tables: what exec then
+ * has to take down.
+ */
+export function touchedAgain(workload: Workload): Trial['prepare'] {
+  return async ({ size }) => {
+    const none = await Service.start(workload, size);
+    const half = await Service.start(workload, size, { touchesAgain: 0.5 });
+    const all = await Service.start(workload, size, { touchesAgain: 1 });
+    const sides = [
+      async () => ({ none: (await none.replace()).exec }),
+      async () => ({ half: (await half.replace()).exec }),
+      async () => ({ all: (await all.replace()).exec }),
+    ];
+    return {
+      run: (round) => inTurn(sides, round),
+      end: async () => {
+        for (const service of [none, half, all]) await service[Symbol.asyncDispose]();
       },
     };
   };

@@ -20,6 +20,9 @@ const AGAINST: Readonly<Record<string, string>> = {
   tmpfs: 'tmpfs',
   serialize: 'v8.serialize',
   redis: 'Redis',
+  none: 'nothing touched',
+  bareBuffer: 'mmap and a buffer',
+  bareMap: 'bare mmap',
 };
 
 const FIGURE_HEAD = ['', 'measured', 'against', 'result', 'half of all between', 'goal', ''] as const;

@@ -4,7 +4,8 @@ import type { Figure } from './figure.ts';
 import { generations } from './generations.ts';
 import { KHO_FIGURES, KHO_TRIALS } from './kho-trials.ts';
 import { LUO_FIGURES, LUO_TRIALS } from './luo-trials.ts';
-import { firstUse, growth, memory, replacement } from './processes.ts';
+import { MAP_FIGURES, MAP_TRIALS } from './map-trials.ts';
+import { firstUse, growth, memory, replacement, touchedAgain } from './processes.ts';
 import type { Trial } from './runner.ts';
 import { SHMEM_FIGURES, SHMEM_TRIALS } from './shmem-trials.ts';
 import { HUGE, MEDIUM, missingRam, SMALL, type Workload } from './workload.ts';
@@ -93,6 +94,12 @@ export const TRIALS: readonly Trial[] = [
     prepare: alternatives(HUGE, ['tmpfs']),
   },
   {
+    name: 'touched-again',
+    title: 'a service that touches its memory again after that left the page tables, 4 KiB folios',
+    memory: (size) => 3.2 * size,
+    prepare: touchedAgain(SMALL),
+  },
+  {
     name: 'memory',
     title: 'private memory of a service that is replaced, 4 KiB folios',
     prepare: memory(SMALL),
@@ -100,10 +107,20 @@ export const TRIALS: readonly Trial[] = [
   ...KHO_TRIALS,
   ...LUO_TRIALS,
   ...SHMEM_TRIALS,
+  ...MAP_TRIALS,
 ];
 
 const COPIED = { against: 'copy', kind: 'faster' } as const;
 const HANDOVER = { trial: 'alternatives', measured: 'handover', kind: 'faster' } as const;
+/** The same, and the time before the freeze in which RAM leaves the page tables and everything is served. */
+const ELAPSED = { trial: 'alternatives', measured: 'elapsed', kind: 'faster' } as const;
+const FREEZE = {
+  measured: 'callToFreeze',
+  against: 'most callToFreeze',
+  kind: 'longer',
+  goal: 1,
+} as const;
+const STALL = { measured: 'stall', against: 'most stall', kind: 'longer', goal: 1 } as const;
 const START = { measured: 'blackout', against: 'bare', kind: 'longer' } as const;
 /** An empty Node.js program, started and ended. */
 const EMPTY = { measured: 'blackout', against: 'empty', kind: 'longer', goal: 3 } as const;
@@ -179,9 +196,24 @@ export const FIGURES: readonly Figure[] = [
   },
   { trial: 'huge', title: 'unpreserve, 2 MiB folios', measured: 'unpreserve', ...COPIED, sane: 1 },
   { trial: 'huge', title: 'retrieve, 2 MiB folios', measured: 'retrieve', ...COPIED },
+  {
+    trial: 'files',
+    title: 'preserve, 4096 files, against 2 µs a file',
+    measured: 'preserve',
+    against: 'most preserve',
+    kind: 'longer',
+    goal: 1,
+  },
   { trial: 'files', title: 'preserve, 4096 files', measured: 'preserve', ...COPIED, headline: true },
   { trial: 'files', title: 'retrieve, 4096 files', measured: 'retrieve', ...COPIED },
-  { trial: 'sparse', title: 'preserve, sparse', measured: 'preserve', ...COPIED, headline: true },
+  {
+    trial: 'sparse',
+    title: 'preserve, sparse',
+    measured: 'preserve',
+    ...COPIED,
+    goal: 20,
+    headline: true,
+  },
   { trial: 'replace', title: 'blackout, 4 KiB folios', ...START },
   { trial: 'replace-huge', title: 'blackout, 2 MiB folios', ...START },
   { trial: 'replace', title: 'blackout, 4 KiB folios, beside an empty program', ...EMPTY },
@@ -215,6 +247,32 @@ export const FIGURES: readonly Figure[] = [
     goalSize: 16 * GiB,
     headline: true,
   },
+  {
+    trial: 'replace',
+    title: 'call to freeze, 4 KiB folios, against 60 ms per GiB in page tables',
+    ...FREEZE,
+  },
+  {
+    trial: 'replace-huge',
+    title: 'call to freeze, 2 MiB folios, against 60 ms per GiB in page tables',
+    ...FREEZE,
+  },
+  { trial: 'replace', title: 'longest stall from call to freeze, 4 KiB folios, against 2 ms', ...STALL },
+  { trial: 'replace-huge', title: 'longest stall from call to freeze, 2 MiB folios, against 2 ms', ...STALL },
+  {
+    trial: 'touched-again',
+    title: 'exec, all touched again since page tables were dropped',
+    measured: 'all',
+    against: 'none',
+    kind: 'longer',
+  },
+  {
+    trial: 'touched-again',
+    title: 'exec, half touched again since page tables were dropped',
+    measured: 'half',
+    against: 'none',
+    kind: 'longer',
+  },
   { trial: 'replace', title: 'first read of all bytes, 4 KiB folios', ...READ, sane: 20 },
   {
     trial: 'replace-huge',
@@ -222,6 +280,13 @@ export const FIGURES: readonly Figure[] = [
     ...READ,
     sane: 20,
     headline: true,
+  },
+  { ...ELAPSED, title: 'whole handover and call to freeze against a copy', against: 'copy', headline: true },
+  {
+    ...ELAPSED,
+    trial: 'tmpfs-4g',
+    title: 'whole handover and call to freeze against a tmpfs file, 4 GiB in 2 MiB folios',
+    against: 'tmpfs',
   },
   { ...HANDOVER, title: 'whole handover against a copy', against: 'copy', headline: true },
   { ...HANDOVER, title: 'whole handover against a tmpfs file', against: 'tmpfs' },
@@ -248,4 +313,5 @@ export const FIGURES: readonly Figure[] = [
   ...KHO_FIGURES,
   ...LUO_FIGURES,
   ...SHMEM_FIGURES,
+  ...MAP_FIGURES,
 ];

@@ -116,9 +116,8 @@ export class Residency {
    */
   relieve(): number {
     if (!this.#isRefused) return 0;
-    const pages = this.giveBackFree();
-    if (pages > 0) this.#isRefused = false; // else who undoes what failed may come with some
-    return pages;
+    this.#isRefused = false;
+    return this.giveBackFree();
   }
 
   /** Calls the system, and notes whether it had no memory. */
