@@ -6,8 +6,9 @@ import { viewOf } from './libc.ts';
 /** A file's bytes in a worker thread. */
 export interface OpenedView {
   /**
-   * The bytes themselves, not a copy. `Atomics` adds, exchanges and compares on an integer array over
-   * `bytes.buffer` as between any threads; to wait and to notify it needs a SharedArrayBuffer (see `live`).
+   * The bytes themselves, not a copy. `Atomics` loads, stores, adds, exchanges and compares on an integer
+   * array over `bytes.buffer` as between any threads. To wait it needs a SharedArrayBuffer: `live` of what was
+   * sent is one, and is notified when the view is taken down.
    */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** False from the moment in which the main thread took the view down: `bytes` is memory of nobody then. */
