@@ -1,3 +1,4 @@
+export { viewSpace, type ViewSpace } from './address-ranges.ts';
 export { collectChildren } from './children.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
 export { eventfd, isMainThread, isOpen, pollNow, setClosesOnExec } from './libc.ts';

@@ -10,6 +10,7 @@ import { c, failed, lastError, MAP_FAILED, native, type Address } from './native
 export type { Address } from './native.ts';
 
 export const PROT_NONE = 0;
+export const PROT_READ = 1;
 export const PROT_READ_WRITE = 3;
 export const MAP_SHARED = 0x01;
 export const MAP_PRIVATE = 0x02;

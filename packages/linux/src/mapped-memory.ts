@@ -46,6 +46,7 @@ export class MappedMemory implements SystemMemory {
   /** Until then (performance.now()) the system is not asked for huge pages: it had none. */
   #noHugeUntil = 0;
 
+  /** @internal Made by MappedRam. */
   constructor(file: MappedFile) {
     this.#file = file;
   }

@@ -16,12 +16,12 @@ import {
   type RamView,
   type ViewOptions,
 } from '@liveupdate/mm';
-import { giveBack, retire } from './address-ranges.ts';
+import { giveBackOnceCollected, retire, type Range } from './address-ranges.ts';
 import { callFs } from './call-fs.ts';
 import { madvise, MADV_DONTNEED, seekTo, viewOf } from './libc.ts';
 import { MappedMemory } from './mapped-memory.ts';
 import { MappedView } from './mapped-view.ts';
-import { mapRuns, mergeAdjacent, Windows, type Range } from './mapping.ts';
+import { mapRuns, mergeAdjacent, Windows } from './mapping.ts';
 import { fs } from './node-fs.ts';
 import { isOpenOn, RamFile, reopenRamFile } from './ram-file.ts';
 
@@ -274,7 +274,8 @@ export class MappedRam implements Ram {
    */
   *dropPageTables(): Generator<undefined, void> {
     this.#checkOpen();
-    const views = [...this.#views].flatMap((view) => view.toDrop().map((range) => ({ view, range })));
+    const views = [...this.#views].flatMap((view) => view.ranges.map((range) => ({ view, range })));
+    for (const view of this.#views) view.noteDropped();
     let dropped = 0;
     for (const { view, range } of [{ view: undefined, range: this.#range }, ...views]) {
       for (let at = 0; at < range.length;) {
@@ -332,11 +333,9 @@ export class MappedRam implements Ram {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     for (const view of [...this.#views]) view.release();
-    this.#windows.detach();
-    this.#outer.detach();
-    const { address, length } = this.#range;
-    retire(address, length); // a system call of another thread may be at work on a window of `bytes`
-    if (!this.#isShown) giveBack(address, length);
+    const [inner, outer] = [this.#windows.detach(), this.#outer.detach()];
+    retire(this.#range); // a thread of the pool may be at work on a window of `bytes`
+    if (inner && outer && !this.#isShown) giveBackOnceCollected(this.#range, [...inner, ...outer]);
     fs.closeSync(this.#mapFd);
     this.#file.close(); // last: the lock goes with it, and another may own what lies here
   }

@@ -9,20 +9,15 @@
  */
 import { KernelError } from '@liveupdate/base';
 import type { RamPiece, RamView, SharedView, ViewOptions } from '@liveupdate/mm';
-import { countMappings, giveBack, retire } from './address-ranges.ts';
+import { countMappings, giveBack, giveBackOnceCollected, retire, type Range } from './address-ranges.ts';
 import { MAP_PRIVATE, viewOf } from './libc.ts';
-import { bringIn, detach, mapRuns, type Range } from './mapping.ts';
+import { bringIn, detach, mapRuns } from './mapping.ts';
 import { becomeEmpty } from './retired-bytes.ts';
 
 /** Bytes that are brought in when a view is made: 20 ms. */
 const POPULATE_AT_ONCE = 256 * 2 ** 20;
 /** Bytes that `populate` brings in between two turns of the event loop. */
 const POPULATE_STEP = 16 * 2 ** 20;
-
-/** Gives an address back once its buffer, which we detached, was collected. */
-const collected = new FinalizationRegistry<Range>(({ address, length }) => {
-  giveBack(address, length);
-});
 
 /** What a view is made of. */
 export interface ViewSource {
@@ -36,6 +31,9 @@ export interface ViewSource {
 
 export class MappedView implements RamView {
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** As it was made, whatever its user did to `bytes`. */
+  readonly #buffer: ArrayBuffer;
+  readonly #size: number;
   readonly #source: ViewSource;
   readonly #range: Range;
   /** The word that tells workers whether it is live. */
@@ -52,6 +50,7 @@ export class MappedView implements RamView {
    */
   constructor(source: ViewSource, { size, populate }: ViewOptions) {
     this.#source = source;
+    this.#size = size;
     const mappings = source.runs.length + 1;
     countMappings(mappings);
     let range: Range | undefined;
@@ -61,12 +60,13 @@ export class MappedView implements RamView {
         this.#broughtIn = Math.min(range.length, POPULATE_AT_ONCE);
         bringIn(range.address, this.#broughtIn);
       }
-      this.bytes = new Uint8Array(viewOf(range.address, size));
+      this.#buffer = viewOf(range.address, size);
+      this.bytes = new Uint8Array(this.#buffer);
       this.#range = range;
     } catch (error) {
       if (range) {
-        retire(range.address, range.length);
-        giveBack(range.address, range.length);
+        retire(range);
+        giveBack(range);
       }
       countMappings(-mappings);
       throw error;
@@ -105,27 +105,33 @@ export class MappedView implements RamView {
       this.#live = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
       Atomics.store(new Int32Array(this.#live), 0, 1);
     }
-    return { address, length: this.bytes.length, live: this.#live };
+    return { address, length: this.#size, live: this.#live };
   }
 
   release(): void {
     if (this.#isReleased) return;
     this.#isReleased = true;
-    if (this.#live) Atomics.store(new Int32Array(this.#live), 0, 0);
-    const { address, length } = this.#range;
-    const { buffer } = this.bytes;
-    const isOurs = detach(buffer) && this.#live === undefined;
-    retire(address, length);
+    if (this.#live) {
+      const word = new Int32Array(this.#live);
+      Atomics.store(word, 0, 0);
+      Atomics.notify(word, 0); // who waits for the end of it
+    }
+    const isOurs = detach(this.#buffer) && this.#live === undefined;
+    retire(this.#range);
     becomeEmpty(this.bytes);
-    if (isOurs) collected.register(buffer, this.#range);
-    if (this.#copy) retire(this.#copy.address, this.#copy.length);
+    if (isOurs) giveBackOnceCollected(this.#range, [this.#buffer]);
+    if (this.#copy) retire(this.#copy);
     countMappings(-(this.#source.runs.length + 1) * (this.#copy ? 2 : 1));
     this.#source.onRelease(this);
   }
 
-  /** Where it lies in the address space, for taking it out of the page tables: `populate` begins anew then. */
-  toDrop(): readonly Range[] {
+  /** It leaves the page tables: `populate` begins anew. */
+  noteDropped(): void {
     this.#broughtIn = 0;
+  }
+
+  /** Where it lies in the address space, for taking it out of the page tables. */
+  get ranges(): readonly Range[] {
     return this.#copy ? [this.#range, this.#copy] : [this.#range];
   }
 

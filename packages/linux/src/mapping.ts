@@ -7,7 +7,7 @@
  */
 import { KernelError } from '@liveupdate/base';
 import { HUGE_PAGE, type RamPiece } from '@liveupdate/mm';
-import { giveBack, takeRange } from './address-ranges.ts';
+import { giveBack, retire, takeRange, type Range } from './address-ranges.ts';
 import {
   madvise,
   MADV_POPULATE_READ,
@@ -51,6 +51,8 @@ export class Windows {
   /** By the number of their window. */
   readonly #windows: (ArrayBuffer | undefined)[] = [];
   #whole: ArrayBuffer | undefined;
+  /** Somebody else detached a buffer, so its memory may live on in another. */
+  #wasTaken = false;
 
   constructor(address: Address, length: number) {
     this.address = address;
@@ -65,6 +67,7 @@ export class Windows {
     if (this.#whole || inWindow + length > WINDOW) return new Uint8Array(this.buffer, at, length);
     let buffer = this.#windows[window];
     if (buffer === undefined || buffer.detached) {
+      this.#wasTaken ||= buffer !== undefined;
       const from = window * WINDOW;
       buffer = viewOf(this.address + BigInt(from), Math.min(WINDOW, this.length - from));
       this.#windows[window] = buffer;
@@ -74,21 +77,23 @@ export class Windows {
 
   /** One buffer over everything. */
   get buffer(): ArrayBuffer {
-    if (this.#whole === undefined || this.#whole.detached) this.#whole = viewOf(this.address, this.length);
+    if (this.#whole === undefined || this.#whole.detached) {
+      this.#wasTaken ||= this.#whole !== undefined;
+      this.#whole = viewOf(this.address, this.length);
+    }
     return this.#whole;
   }
 
-  /** Every view has length 0 from now on. */
-  detach(): void {
-    if (this.#whole) detach(this.#whole);
-    for (const window of this.#windows) if (window) detach(window);
+  /**
+   * Every view has length 0 from now on.
+   *
+   * @returns the buffers that may still be at work somewhere; undefined where others may, that nobody knows
+   */
+  detach(): ArrayBuffer[] | undefined {
+    const buffers = [this.#whole, ...this.#windows].filter((buffer) => buffer !== undefined);
+    for (const buffer of buffers) if (!detach(buffer)) this.#wasTaken = true;
+    return this.#wasTaken ? undefined : buffers;
   }
-}
-
-/** A stretch of this process's address space, in bytes. */
-export interface Range {
-  readonly address: Address;
-  readonly length: number;
 }
 
 /** Maps runs of a file side by side in a range of address space. All are whole granules. */
@@ -100,19 +105,19 @@ export function mapRuns(
 ): Range {
   let length = 0;
   for (const run of runs) length += run.length;
-  const address = takeRange(length, Math.max(granule, HUGE_PAGE), placeOf(runs));
+  const range = takeRange(length, Math.max(granule, HUGE_PAGE), placeOf(runs));
   try {
-    let at = address;
+    let at = range.address;
     for (const run of runs) {
       mmap(at, run.length, PROT_READ_WRITE, sharing | MAP_FIXED | MAP_NORESERVE, fd, run.pa);
       at += BigInt(run.length);
     }
   } catch (error) {
-    mmap(address, length, PROT_READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    giveBack(address, length);
+    retire(range);
+    giveBack(range);
     throw error;
   }
-  return { address, length };
+  return range;
 }
 
 /**

@@ -20,7 +20,7 @@ for (const prototype of [Object.getPrototypeOf(Uint8Array.prototype) as object, 
   }
 }
 
-/** Makes a detached array one whose methods do what those of an empty array do. */
+/** Makes a detached array one whose methods do what those of an empty array do; not one that may not be changed. */
 export function becomeEmpty(bytes: Uint8Array): void {
-  Object.setPrototypeOf(bytes, asEmpty);
+  Reflect.setPrototypeOf(bytes, asEmpty);
 }

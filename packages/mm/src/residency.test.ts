@@ -124,8 +124,17 @@ describe('a system that is full', () => {
     expect([pages.residency.has(wanted, 8), pages.residency.hasAny(freed, 8)]).toEqual([true, false]);
   });
 
-  test('is not asked twice where nothing is free here; another failure gives nothing back', () => {
+  test('gets back what was undone after a call failed, where nothing was free before', () => {
     const { system, pages } = sparse(64, 2);
+    const taken = pages.alloc(0);
+    expect(() => pages.allocBulk(new Uint32Array(8), 0, 8)).toThrow(ENOSPC);
+    pages.put(taken); // as an undo does
+    expect(pages.residency.relieve()).toBe(1);
+    expect(system.taken.size).toBe(0);
+  });
+
+  test('is not asked twice where nothing is free here', () => {
+    const { pages } = sparse(64, 2);
     const pfn = untouched(pages, 8);
     let tries = 0;
     expect(() => {
@@ -135,6 +144,10 @@ describe('a system that is full', () => {
       });
     }).toThrow(ENOSPC);
     expect(tries).toBe(1);
+  });
+
+  test('gets nothing back for a failure of another kind', () => {
+    const { system, pages } = sparse(64);
     const kept = pages.alloc(0);
     pages.put(kept);
     expect(() => {

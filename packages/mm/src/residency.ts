@@ -116,8 +116,9 @@ export class Residency {
    */
   relieve(): number {
     if (!this.#isRefused) return 0;
-    this.#isRefused = false;
-    return this.giveBackFree();
+    const pages = this.giveBackFree();
+    if (pages > 0) this.#isRefused = false; // else who undoes what failed may come with some
+    return pages;
   }
 
   /** Calls the system, and notes whether it had no memory. */
