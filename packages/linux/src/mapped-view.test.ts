@@ -130,7 +130,7 @@ describe.each([PAGE, HUGE, 3 * HUGE + PAGE])('a view of %i bytes', (length) => {
       spy.mockRestore();
     }
     const spy = vi.spyOn(libc, 'madvise').mockImplementation((...args) => {
-      if (args[2] === libc.MADV_POPULATE_WRITE) throw new KernelError('EFAULT', 'no memory');
+      if (args[2] === libc.MADV_POPULATE_READ) throw new KernelError('EFAULT', 'no memory');
       madvise(...args);
     });
     expect(make()).toBe('ENOSPC');
