@@ -124,6 +124,20 @@ describe('what is there goes over', () => {
     after.remove();
   });
 
+  test('so does what is there whole, in a word for each 128 MiB', async () => {
+    const path = newPath();
+    const { machine } = await withHole(path);
+    const full = machine.kernel.shmem.memfdCreate('full');
+    full.allocate(0, HOLE + 128 * MIB);
+    const before = machine.kernel.pages.residency.pages;
+    await machine.handOver();
+    const asked = vi.spyOn(MappedMemory.prototype, 'dataPieces');
+    const after = await Machine.open({ path, freeMemory: 'keep' });
+    expect(asked).not.toHaveBeenCalled();
+    expect(after.kernel.pages.residency.pages).toBeGreaterThan(before - 4096);
+    after.remove();
+  });
+
   test('and where the record is none that we know, the system is asked', async () => {
     const path = newPath();
     const { machine } = await withHole(path);

@@ -78,6 +78,9 @@ export const ResidencySer = layout('liveupdate_residency', 32, {
   version: { at: 0, bytes: 4 },
   /** Chunks of 32,768 frames that have a page. */
   chunks: { at: 4, bytes: 4 },
-  /** The number of each chunk as u32, then 4,096 bytes of bits of each. */
+  /**
+   * The number of each chunk as u32, bit 31 set where all its frames are there; then 4,096 bytes of bits of each of
+   * the others.
+   */
   bits: { at: 8, bytes: 24 },
 });

@@ -3,7 +3,7 @@
  * It is a subtree of its own that other kernels ignore, and one that is missing or cannot be read costs no more
  * than asking the system for all of RAM.
  */
-import { KernelError, PAGE_SIZE, physToPfn } from '@liveupdate/base';
+import { findBit, KernelError, PAGE_SIZE, physToPfn } from '@liveupdate/base';
 import { CHUNK_FRAMES, INCOMING_HEAD, RESERVED, type PageAllocator, type PageTable } from '@liveupdate/mm';
 import { RESIDENCY, RESIDENCY_VERSION, ResidencySer } from './abi.ts';
 import { preserveBlob, unpreserveBlob } from './blob.ts';
@@ -23,6 +23,8 @@ export interface SubtreeList {
 const CHUNK_BYTES = CHUNK_FRAMES / 8;
 /** Bytes of a chunk's number. */
 const NUMBER_BYTES = 4;
+/** In the number of a chunk: all its frames are there, and it has no bits. So a full RAM has a short record. */
+const WHOLE = 2 ** 31;
 /** Pages that are left to the next kernel, at the least: without them it is asked for less. */
 const LEAST_FREE = 256;
 
@@ -33,14 +35,18 @@ const LEAST_FREE = 256;
  */
 export function recordResidency(memory: OutgoingMemory, tree: SubtreeList): () => void {
   const { pages, ram } = memory;
-  const chunks: { number: number; bits: Uint32Array }[] = [];
-  pages.residency.forEachChunk((number, bits) => chunks.push({ number, bits }));
-  if (!ram.system || pages.freePages < chunks.length + LEAST_FREE) return () => undefined;
-  const bytes = new Uint8Array(chunks.length * (NUMBER_BYTES + CHUNK_BYTES));
-  const numbers = new Uint32Array(bytes.buffer, 0, chunks.length);
-  chunks.forEach(({ number, bits }, i) => {
-    numbers[i] = number;
-    bytes.set(new Uint8Array(bits.buffer), chunks.length * NUMBER_BYTES + i * CHUNK_BYTES);
+  const numbers: number[] = [];
+  const parts: Uint32Array[] = [];
+  pages.residency.forEachChunk((number, bits) => {
+    const isWhole = findBit(bits, 0, CHUNK_FRAMES, false) === CHUNK_FRAMES;
+    numbers.push(isWhole ? number + WHOLE : number);
+    if (!isWhole) parts.push(bits);
+  });
+  if (!ram.system || pages.freePages < parts.length + LEAST_FREE) return () => undefined;
+  const words = new Uint32Array(recordLength(numbers.length, parts.length) / Uint32Array.BYTES_PER_ELEMENT);
+  words.set(numbers);
+  parts.forEach((bits, i) => {
+    words.set(bits, numbers.length + i * bits.length);
   });
   let record: PreservedBlock | undefined;
   let blob: BlobDescriptor | undefined;
@@ -50,9 +56,9 @@ export function recordResidency(memory: OutgoingMemory, tree: SubtreeList): () =
   };
   try {
     record = memory.allocRecord(ResidencySer.SIZE);
-    blob = preserveBlob(memory, bytes);
+    blob = preserveBlob(memory, new Uint8Array(words.buffer));
     record.setU32(ResidencySer.version, RESIDENCY_VERSION);
-    record.setU32(ResidencySer.chunks, chunks.length);
+    record.setU32(ResidencySer.chunks, numbers.length);
     writeBlobDescriptor(record.slice(ResidencySer.bits), blob);
     tree.addSubtree(RESIDENCY, record.pa, ResidencySer.SIZE);
   } catch (error) {
@@ -79,20 +85,37 @@ export function loadResidency(pages: PageAllocator, handover: Handover): Uint32A
   if (!found) return undefined;
   const { pa, blob, chunks } = found;
   const read = readBlob(pages, blob);
-  if (read?.bytes.length !== chunks * (NUMBER_BYTES + CHUNK_BYTES)) return undefined;
+  if (!read || read.bytes.length < recordLength(chunks, 0)) return undefined;
   const { buffer } = read.bytes;
   const numbers = new Uint32Array(buffer, 0, chunks);
-  if (numbers.some((number) => number * CHUNK_FRAMES >= table.frames)) return undefined;
-  numbers.forEach((number, i) => {
-    const at = chunks * NUMBER_BYTES + i * CHUNK_BYTES;
-    residency.load(number, new Uint32Array(buffer, at, CHUNK_BYTES / 4));
-  });
+  const parts = numbers.filter((number) => number < WHOLE).length;
+  if (read.bytes.length !== recordLength(chunks, parts)) return undefined;
+  if (numbers.some((number) => !isInside(number, table.frames))) return undefined;
+  let at = recordLength(chunks, 0);
+  for (const number of numbers) {
+    if (number >= WHOLE) {
+      residency.note((number - WHOLE) * CHUNK_FRAMES, CHUNK_FRAMES);
+    } else {
+      residency.load(number, new Uint32Array(buffer, at, CHUNK_BYTES / Uint32Array.BYTES_PER_ELEMENT));
+      at += CHUNK_BYTES;
+    }
+  }
   const own = Uint32Array.of(physToPfn(pa), ...read.frames);
   for (const pfn of own) {
     residency.note(pfn, 1); // it was taken after the record was drawn up
     table.setFolios(pfn, 1, 0, RESERVED, 0);
   }
   return own;
+}
+
+/** Bytes of a record of so many chunks, of which `parts` have bits. */
+function recordLength(chunks: number, parts: number): number {
+  return chunks * NUMBER_BYTES + parts * CHUNK_BYTES;
+}
+
+/** Whether a chunk lies in RAM: all of it, where all its frames are there. */
+function isInside(number: number, frames: number): boolean {
+  return number < WHOLE ? number * CHUNK_FRAMES < frames : (number - WHOLE + 1) * CHUNK_FRAMES <= frames;
 }
 
 /** The record, where there is one of a version that is known. */
