@@ -3,7 +3,7 @@
  *
  * Always: the counter is at most 2^64 - 2; nobody waits for what could be done now.
  */
-import { checkFlag, checkWhole, KernelError, OpenFile } from '@liveupdate/base';
+import { checkFlag, checkWhole, KernelError, OpenFile, shown } from '@liveupdate/base';
 
 /** A read takes one and leaves the rest. */
 export const EFD_SEMAPHORE = 0o1;
@@ -150,5 +150,5 @@ function ready(waiter: Waiter): boolean {
 function checkCount(given: bigint | number): bigint {
   const value = typeof given === 'number' && Number.isSafeInteger(given) ? BigInt(given) : given;
   if (typeof value === 'bigint' && value >= 0n && value <= MAX_COUNT) return value;
-  throw new KernelError('EINVAL', `an eventfd counts from 0 to 2^64 - 2, not ${String(given)}`);
+  throw new KernelError('EINVAL', `an eventfd counts from 0 to 2^64 - 2, not ${shown(given)}`);
 }

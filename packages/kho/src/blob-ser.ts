@@ -1,7 +1,13 @@
 /** Where a blob lies, as a structure that a handler puts into its own records. */
-import { assert, StructView } from '@liveupdate/base';
+import { checkInstance, checkWhole } from '@liveupdate/base';
 import { BlobSer } from './abi.ts';
-import { readVmallocDescriptor, writeVmallocDescriptor, type VmallocDescriptor } from './vmalloc-ser.ts';
+import {
+  checkVmalloc,
+  readVmallocDescriptor,
+  recordOf,
+  writeVmallocDescriptor,
+  type VmallocDescriptor,
+} from './vmalloc-ser.ts';
 
 /** Bytes of any number in preserved memory. */
 export interface BlobDescriptor {
@@ -17,17 +23,20 @@ export const BLOB_DESCRIPTOR_SIZE = BlobSer.SIZE;
 /**
  * Reads a descriptor from its 24 bytes.
  *
- * @throws KernelError EOVERFLOW: a 64-bit field is beyond 2^53
+ * @throws KernelError EINVAL: not so many bytes. EOVERFLOW: a 64-bit field is beyond 2^53
  */
 export function readBlobDescriptor(bytes: Uint8Array): BlobDescriptor {
-  const ser = new StructView(bytes);
+  const ser = recordOf(bytes, BlobSer);
   return { length: ser.getNumber(BlobSer.length), memory: readVmallocDescriptor(ser.slice(BlobSer.memory)) };
 }
 
-/** Writes a descriptor into its 24 bytes. */
-export function writeBlobDescriptor(bytes: Uint8Array, { length, memory }: BlobDescriptor): void {
-  assert(bytes.length === BlobSer.SIZE, 'a blob descriptor has 24 bytes');
-  const ser = new StructView(bytes);
+/** Writes a descriptor into its 24 bytes. @throws KernelError EINVAL: not so many bytes, or no descriptor */
+export function writeBlobDescriptor(bytes: Uint8Array, blob: BlobDescriptor): void {
+  checkInstance<object>(blob, 'a descriptor of a blob', Object);
+  const { length, memory } = blob;
+  checkVmalloc(memory);
+  checkWhole(length, 'a length of a blob');
+  const ser = recordOf(bytes, BlobSer);
   ser.setU64(BlobSer.length, length);
   writeVmallocDescriptor(ser.slice(BlobSer.memory), memory);
 }

@@ -1,11 +1,11 @@
 /** Bytes of any length across a handover: copied into vmalloc memory on one side, and out of it on the other. */
-import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { checkInstance, checkWhole, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { vmalloc } from '@liveupdate/mm';
 import type { BlobDescriptor } from './blob-ser.ts';
 import type { IncomingMemory } from './incoming-memory.ts';
 import type { OutgoingMemory } from './outgoing-memory.ts';
 import { preserveVmalloc, restoreVmalloc, unpreserveVmalloc } from './vmalloc-preserve.ts';
-import { EMPTY_VMALLOC, readVmallocPages } from './vmalloc-ser.ts';
+import { checkVmalloc, EMPTY_VMALLOC, readVmallocPages } from './vmalloc-ser.ts';
 
 /** See Kho.preserveBlob. */
 export function preserveBlob(memory: OutgoingMemory, bytes: Uint8Array): BlobDescriptor {
@@ -22,6 +22,7 @@ export function preserveBlob(memory: OutgoingMemory, bytes: Uint8Array): BlobDes
 
 /** See Kho.unpreserveBlob. */
 export function unpreserveBlob(memory: OutgoingMemory, blob: BlobDescriptor): void {
+  checkBlob(blob);
   if (blob.length === 0) return;
   const { pfns } = readVmallocPages(memory.ram, blob.memory);
   unpreserveVmalloc(memory, blob.memory);
@@ -30,6 +31,7 @@ export function unpreserveBlob(memory: OutgoingMemory, blob: BlobDescriptor): vo
 
 /** See Kho.restoreBlob. */
 export function restoreBlob(memory: IncomingMemory, blob: BlobDescriptor): Uint8Array {
+  checkBlob(blob);
   const { totalPages, first } = blob.memory;
   const fits = blob.length === 0 ? first === 0 && totalPages === 0 : blob.length <= totalPages * PAGE_SIZE;
   if (!fits) {
@@ -45,6 +47,13 @@ export function restoreBlob(memory: IncomingMemory, blob: BlobDescriptor): Uint8
   area.read(bytes);
   area.free();
   return bytes;
+}
+
+/** @throws KernelError EINVAL: no descriptor of a blob */
+function checkBlob(blob: BlobDescriptor): void {
+  checkInstance<object>(blob, 'a descriptor of a blob', Object);
+  checkWhole(blob.length, 'a length of a blob');
+  checkVmalloc(blob.memory);
 }
 
 function bytesFor(length: number): Uint8Array {

@@ -2,7 +2,7 @@
  * Block sets: a list of fixed-size entries in linked, preserved pages (kernel: struct kho_block). Room is made when an entry is announced,
  * entries are written at serialisation, so that nothing can fail for lack of memory at the handover.
  */
-import { assert, KernelError, PAGE_SIZE, StructView, type PhysAddr } from '@liveupdate/base';
+import { assert, checkWhole, KernelError, PAGE_SIZE, type PhysAddr, StructView } from '@liveupdate/base';
 import type { Ram } from '@liveupdate/mm';
 import { blockCapacity, BlockHeaderSer, MAX_BLOCKS } from './abi.ts';
 import type { Kho } from './kho.ts';
@@ -18,6 +18,7 @@ export class BlockSet {
 
   /** @param entrySize bytes of each entry */
   constructor(kho: Kho, entrySize: number) {
+    checkWhole(entrySize, 'bytes of an entry', { min: 1 });
     this.#kho = kho;
     this.#entrySize = entrySize;
     this.#capacity = blockCapacity(entrySize);
@@ -88,6 +89,8 @@ export interface IncomingBlockSet {
  * 64-bit field is beyond 2^53.
  */
 export function readBlockSet(ram: Ram, pa: PhysAddr, entrySize: number): IncomingBlockSet {
+  checkWhole(pa, 'an address of a block');
+  checkWhole(entrySize, 'bytes of an entry', { min: 1 });
   const entries: StructView[] = [];
   const blocks: PhysAddr[] = [];
   const seen = new Set<PhysAddr>();

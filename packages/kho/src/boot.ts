@@ -2,7 +2,15 @@
  * Boot of one kernel generation on a RAM: cold, or from what the previous one handed over. Nothing in RAM is written before the handover
  * was read and found good.
  */
-import { PAGE_SIZE, pfnToPhys, physToPfn } from '@liveupdate/base';
+import {
+  checkInstance,
+  checkOneOf,
+  checkText,
+  KernelError,
+  PAGE_SIZE,
+  pfnToPhys,
+  physToPfn,
+} from '@liveupdate/base';
 import {
   checkRamSize,
   forEachBlock,
@@ -40,6 +48,17 @@ export interface BootOptions {
   readonly scratch?: readonly ScratchArea[];
 }
 
+/** @throws KernelError EINVAL: an option of a wrong kind. Others than these are somebody else's: a kernel has more */
+function checkBootOptions(options: BootOptions): void {
+  checkInstance<object>(options, 'options of a boot', Object);
+  const { freeMemory, release, scratch } = options;
+  if (freeMemory !== undefined)
+    checkOneOf(freeMemory, 'what becomes of free memory', ['discard', 'zero', 'keep', 'poison']);
+  if (release !== undefined) checkText(release, 'a release');
+  if (scratch !== undefined && !Array.isArray(scratch))
+    throw new KernelError('EINVAL', 'scratch is a list of areas');
+}
+
 /** Pages that the smallest RAM needs: with fewer, what the first kernel hands over leaves no room for the second. */
 const LEAST_PAGES = 32;
 
@@ -50,6 +69,7 @@ const LEAST_PAGES = 32;
  * leaves no page for this kernel.
  */
 export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
+  checkBootOptions(options);
   checkRamSize(
     memoryOf(ram).reduce((sum, { length }) => sum + length, 0),
     LEAST_PAGES,
@@ -68,11 +88,13 @@ export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
  * @throws KernelError ENOMEM: preserved memory leaves no page for this kernel. EINVAL: a release that is too long.
  */
 export function bootHandover(ram: Ram, handover: Handover, options: BootOptions = {}): Kho {
+  checkBootOptions(options);
   return start(ram, handover.table, handover.scratch, handover, options);
 }
 
 /** Reads a handover and boots from it. For the errors see readHandover and bootHandover. */
 export function boot(ram: Ram, entry: EntryRecord, options: BootOptions = {}): Kho {
+  checkBootOptions(options);
   return bootHandover(ram, readHandover(ram, entry), options);
 }
 

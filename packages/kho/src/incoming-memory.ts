@@ -4,13 +4,15 @@
  * Always: what cannot be restored is refused before anything is changed.
  */
 import {
+  checkWhole,
   KernelError,
   MAX_ORDER,
   PAGE_SIZE,
-  pfnToPhys,
-  physToPfn,
   type Pfn,
+  pfnToPhys,
   type PhysAddr,
+  physToPfn,
+  shown,
 } from '@liveupdate/base';
 import { INCOMING_HEAD, KIND, type FolioRuns, type PageAllocator, type Ram } from '@liveupdate/mm';
 import { forEachPageRun } from './page-run.ts';
@@ -94,6 +96,8 @@ export class IncomingMemory {
    * @throws KernelError ENOENT: not such pages; nothing is changed
    */
   restorePages(pfn: Pfn, count: number): void {
+    checkWhole(pfn, 'a frame');
+    checkWhole(count, 'a number of pages');
     const { table } = this.pages;
     forEachPageRun(pfn, count, (first, order) => {
       if (!this.isIncoming(first) || table.orderOf(first) !== order) throw this.#notIncoming(first);
@@ -124,7 +128,7 @@ export class IncomingMemory {
   }
 
   #blockOf(data: bigint | PhysAddr): Pfn {
-    const pa = Number(data);
+    const pa = addressOf(data);
     const pfn = physToPfn(pa);
     const { table } = this.pages;
     const known = pa > 0 && pa % PAGE_SIZE === 0 && (this.isIncoming(pfn) || this.pages.isHead(pfn));
@@ -139,7 +143,7 @@ export class IncomingMemory {
    * @throws KernelError ENOENT: no such block, or restored already
    */
   restoreFree(data: bigint | PhysAddr): void {
-    const pfn = Number(data) / PAGE_SIZE; // a fraction where no page begins: no folio does
+    const pfn = addressOf(data) / PAGE_SIZE; // a fraction where no page begins: no folio does
     this.restoreFolio(pfn);
     this.pages.put(pfn);
   }
@@ -158,4 +162,14 @@ export class IncomingMemory {
       `frame ${pfn} is ${this.pages.table.kindName(pfn)}: no preserved folio begins there that is not restored yet`,
     );
   }
+}
+
+/**
+ * The number that a handler keeps, as an address.
+ *
+ * @throws KernelError EINVAL: neither a number nor a bigint
+ */
+export function addressOf(data: bigint | PhysAddr): number {
+  if (typeof data === 'bigint' || typeof data === 'number') return Number(data);
+  throw new KernelError('EINVAL', `${shown(data)} is no address of a block`);
 }

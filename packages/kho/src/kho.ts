@@ -7,12 +7,16 @@
  */
 import {
   assert,
+  type Bytes,
+  bytesOf,
+  checkText,
   formatSize,
   KernelError,
   PAGE_SIZE,
   pfnToPhys,
-  StructView,
   type PhysAddr,
+  StructView,
+  shown,
 } from '@liveupdate/base';
 import {
   HEAD,
@@ -112,10 +116,11 @@ export class Kho extends OutgoingMemory {
   /**
    * Hands a copy of `bytes` over, of any length. Put the descriptor into your record (writeBlobDescriptor).
    *
-   * @throws KernelError ENOMEM: no memory for it; nothing is kept
+   * @param bytes any typed array, a DataView or a buffer: its bytes, whatever its elements
+   * @throws KernelError ENOMEM: no memory for it; nothing is kept. EINVAL: it has no bytes, or was detached
    */
-  preserveBlob(bytes: Uint8Array): BlobDescriptor {
-    return preserveBlob(this, bytes);
+  preserveBlob(bytes: Bytes): BlobDescriptor {
+    return preserveBlob(this, bytesOf(bytes));
   }
 
   /** Takes a blob back and frees its memory. */
@@ -131,18 +136,22 @@ export class Kho extends OutgoingMemory {
    * page).
    */
   addSubtree(name: string, pa: PhysAddr, size: number): void {
+    checkText(name, 'a name of a subtree');
     if (!this.isPreservedRange(pa, size))
-      throw new KernelError('EINVAL', `the data of subtree '${name}' (${size} bytes) is not preserved`);
+      throw new KernelError(
+        'EINVAL',
+        `the data of subtree '${name}' (${shown(size)} bytes) is not preserved`,
+      );
     this.#tree.add({ name, pa, size });
   }
 
   /**
    * Takes a name out of the device tree.
    *
-   * @throws KernelError ENOENT: no such name
+   * @throws KernelError ENOENT: no such name. EINVAL: no text
    */
   removeSubtree(name: string): void {
-    this.#tree.remove(name);
+    this.#tree.remove(checkText(name, 'a name of a subtree'));
   }
 
   /**
@@ -228,6 +237,7 @@ export class Kho extends OutgoingMemory {
 
   /** Data that the previous kernel named so; undefined where there is none. */
   retrieveSubtree(name: string): Subtree | undefined {
+    checkText(name, 'a name of a subtree');
     return this.incoming?.subtrees.get(name);
   }
 

@@ -7,19 +7,22 @@
  */
 import {
   AssertionError,
+  checkInstance,
+  checkWhole,
   KernelError,
   log2Ceil,
   MAX_ORDER,
   PAGE_SIZE,
   pagesFor,
-  pfnToPhys,
-  physToPfn,
-  Undo,
   type Pfn,
+  pfnToPhys,
   type PhysAddr,
+  physToPfn,
+  shown,
+  Undo,
 } from '@liveupdate/base';
 import { HEAD, KIND, PRESERVED, RamWords, type FolioRuns, type PageAllocator } from '@liveupdate/mm';
-import { IncomingMemory } from './incoming-memory.ts';
+import { addressOf, IncomingMemory } from './incoming-memory.ts';
 import { forEachPageRun } from './page-run.ts';
 import type { PreservedBlock } from './preserved-block.ts';
 import { RadixTree } from './radix-tree.ts';
@@ -67,6 +70,7 @@ export class OutgoingMemory extends IncomingMemory {
    * @throws KernelError EINVAL: not the head of a folio in use, or in a scratch area. EEXIST: preserved already. ENOMEM: no page for the map.
    */
   preserveFolio(pfn: Pfn): void {
+    checkWhole(pfn, 'a frame');
     this.preserveRun(pfn, 1, this.#checkPreservable(pfn));
   }
 
@@ -82,6 +86,9 @@ export class OutgoingMemory extends IncomingMemory {
    */
   preserveRun(pfn: Pfn, count: number, order: number): void {
     const { table } = this.pages;
+    checkWhole(pfn, 'a frame');
+    checkWhole(count, 'a number of folios');
+    checkWhole(order, 'an order of folios');
     const alike = table.foliosAlike(ALL, HEAD, order, pfn, count);
     if (alike < count) {
       const other = pfn + alike * (1 << order);
@@ -127,6 +134,7 @@ export class OutgoingMemory extends IncomingMemory {
    */
   preserveFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): void {
     const { table } = this.pages;
+    checkList(pfns, from, count);
     const end = from + count;
     let at = from;
     try {
@@ -187,6 +195,8 @@ export class OutgoingMemory extends IncomingMemory {
    * @throws KernelError as preserveFolio
    */
   preservePages(pfn: Pfn, count: number): void {
+    checkWhole(pfn, 'a frame');
+    checkWhole(count, 'a number of pages');
     const alike = this.pages.table.foliosAlike(ALL, HEAD, 0, pfn, count);
     if (alike < count) {
       this.#checkPreservable(pfn + alike);
@@ -233,7 +243,8 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   #allocPreserved(size: number): Pfn {
-    if (!(size > 0)) throw new KernelError('EINVAL', `a preserved block of ${size} bytes`);
+    if (!(typeof size === 'number' && size > 0))
+      throw new KernelError('EINVAL', `a preserved block of ${shown(size)} bytes`);
     const order = log2Ceil(pagesFor(size));
     if (order > MAX_ORDER)
       throw new KernelError('E2BIG', `${size} bytes do not fit in one folio of 4 MiB: use vmalloc memory`);
@@ -255,6 +266,7 @@ export class OutgoingMemory extends IncomingMemory {
    * @throws KernelError ENOMEM, ENOSPC: no memory; nothing is kept
    */
   allocPreservePages(count: number): Uint32Array {
+    checkWhole(count, 'a number of pages', { max: this.pages.table.frames });
     const pfns = new Uint32Array(count);
     this.pages.allocBulk(pfns, 0, count);
     try {
@@ -274,7 +286,7 @@ export class OutgoingMemory extends IncomingMemory {
 
   /** Takes back what allocPreserve gave, and frees it. */
   unpreserveFree(data: bigint | PhysAddr): void {
-    const pfn = Number(data) / PAGE_SIZE;
+    const pfn = addressOf(data) / PAGE_SIZE;
     this.unpreserveFolio(pfn);
     this.pages.put(pfn);
   }
@@ -296,7 +308,7 @@ export class OutgoingMemory extends IncomingMemory {
     const flags = table.has(pfn) ? table.flagsOf(pfn) : 0;
     if (flags === HEAD) return table.orderOf(pfn);
     if ((flags & KIND) !== HEAD)
-      throw new KernelError('EINVAL', `frame ${pfn} is ${table.kindName(pfn)}, not a folio in use`);
+      throw new KernelError('EINVAL', `frame ${shown(pfn)} is ${table.kindName(pfn)}, not a folio in use`);
     if ((flags & PRESERVED) !== 0) throw new KernelError('EEXIST', `frame ${pfn} is preserved already`);
     throw new KernelError(
       'EINVAL',
@@ -309,6 +321,13 @@ export class OutgoingMemory extends IncomingMemory {
       throw new AssertionError(`frame ${pfn} is not preserved`);
     return this.pages.orderOf(pfn);
   }
+}
+
+/** @throws KernelError EINVAL: no list of frames, or no part of it */
+function checkList(pfns: Uint32Array, from: number, count: number): void {
+  checkInstance(pfns, 'a list of frames', Uint32Array);
+  checkWhole(from, 'a place in a list', { max: pfns.length });
+  checkWhole(count, 'a number of frames', { max: pfns.length - from });
 }
 
 /** How many folios in a row, `step` frames apart, the list names from index `at` on. */

@@ -3,13 +3,15 @@
  * map. For boot and for tools alike; everything is checked here, so that what comes after may rely on it.
  */
 import {
+  checkInstance,
+  checkWhole,
   KernelError,
   PAGE_SIZE,
+  type Pfn,
   pfnToPhys,
+  type PhysAddr,
   physToPfn,
   StructView,
-  type Pfn,
-  type PhysAddr,
 } from '@liveupdate/base';
 import {
   forEachBlock,
@@ -40,6 +42,7 @@ import { readFdt } from './fdt-reader.ts';
 import { leafOfOrder, MAX_RUN_ORDER } from './radix-key.ts';
 import { walkRadixTree } from './radix-walk.ts';
 import { checkScratch, type ScratchArea } from './scratch.ts';
+import { recordOf } from './vmalloc-ser.ts';
 
 /** Where a handover begins. Addresses and sizes in bytes. */
 export interface EntryRecord {
@@ -87,9 +90,13 @@ export interface Handover {
   readonly kexecMetadata: KexecMetadata | undefined;
 }
 
-/** Reads an entry record from its 32 bytes. */
+/**
+ * Reads an entry record from its 32 bytes.
+ *
+ * @throws KernelError EINVAL: not so many bytes. EOVERFLOW: a 64-bit field is beyond 2^53
+ */
 export function readEntry(bytes: Uint8Array): EntryRecord {
-  const ser = new StructView(bytes);
+  const ser = recordOf(bytes, EntrySer);
   return {
     fdtAddr: ser.getNumber(EntrySer.fdtAddr),
     fdtSize: ser.getNumber(EntrySer.fdtSize),
@@ -98,13 +105,20 @@ export function readEntry(bytes: Uint8Array): EntryRecord {
   };
 }
 
-/** Writes an entry record into 32 bytes. */
+/** Writes an entry record into 32 bytes. @throws KernelError EINVAL: not so many bytes, or no entry */
 export function writeEntry(bytes: Uint8Array, entry: EntryRecord): void {
-  const ser = new StructView(bytes);
+  checkEntry(entry);
+  const ser = recordOf(bytes, EntrySer);
   ser.setU64(EntrySer.fdtAddr, entry.fdtAddr);
   ser.setU64(EntrySer.fdtSize, entry.fdtSize);
   ser.setU64(EntrySer.scratchAddr, entry.scratchAddr);
   ser.setU64(EntrySer.scratchSize, entry.scratchSize);
+}
+
+function checkEntry(entry: EntryRecord): void {
+  checkInstance<object>(entry, 'an entry record', Object);
+  for (const name of ['fdtAddr', 'fdtSize', 'scratchAddr', 'scratchSize'] as const)
+    checkWhole(entry[name], name);
 }
 
 function u64Property(node: FdtNode, name: string): number {
@@ -214,6 +228,7 @@ function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>): Uint32Array
  * EOVERFLOW: a 64-bit field is beyond 2^53.
  */
 export function readHandover(ram: Ram, entry: EntryRecord): Handover {
+  checkEntry(entry);
   if (entry.fdtSize !== KHO_FDT_SIZE || entry.fdtAddr % PAGE_SIZE !== 0 || entry.fdtAddr === 0) {
     throw new KernelError(
       'EINVAL',

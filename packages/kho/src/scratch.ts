@@ -1,5 +1,12 @@
 /** Where scratch areas lie in a RAM that boots for the first time. Every later generation keeps them. */
-import { KernelError, MAX_FOLIO_SIZE, PAGE_SIZE, type PhysAddr } from '@liveupdate/base';
+import {
+  checkInstance,
+  checkWhole,
+  KernelError,
+  MAX_FOLIO_SIZE,
+  PAGE_SIZE,
+  type PhysAddr,
+} from '@liveupdate/base';
 import { memoryOf, type Ram } from '@liveupdate/mm';
 import { ScratchSer } from './abi.ts';
 
@@ -25,7 +32,11 @@ export function checkScratch(areas: readonly ScratchArea[], ram: Pick<Ram, 'size
   if (areas.length > MAX_AREAS)
     throw new KernelError('EINVAL', `${areas.length} scratch areas, at most ${MAX_AREAS} can be handed over`);
   const memory = memoryOf(ram);
-  for (const { addr, size } of areas) {
+  for (const area of areas) {
+    checkInstance<object>(area, 'a scratch area', Object);
+    const { addr, size } = area;
+    checkWhole(addr, 'an address of a scratch area');
+    checkWhole(size, 'a size of a scratch area');
     // Written so that NaN and fractions fail too.
     const isWhole = addr >= 0 && size >= 0 && addr % PAGE_SIZE === 0 && size % PAGE_SIZE === 0;
     const isMemory = memory.some(({ pa, length }) => addr >= pa && addr + size <= pa + length);

@@ -2,20 +2,36 @@
  * Vmalloc descriptors: 16 bytes that name memory in scattered pages, through chained pages of addresses (kernel: struct kho_vmalloc).
  */
 import {
-  assert,
+  checkInstance,
+  checkWhole,
   KernelError,
   MAX_ORDER,
   PAGE_SHIFT,
   PAGE_SIZE,
+  type Pfn,
   pfnToPhys,
+  type PhysAddr,
   physToPfn,
   readU64,
   StructView,
-  type Pfn,
-  type PhysAddr,
 } from '@liveupdate/base';
 import type { Ram, RamWords } from '@liveupdate/mm';
 import { KhoVmallocSer, VMALLOC_ALLOC, VMALLOC_CHUNK_ENTRIES, VMALLOC_HUGE } from './abi.ts';
+
+/**
+ * A structure over the bytes of one record.
+ *
+ * @throws KernelError EINVAL: fewer bytes than it has
+ */
+export function recordOf(
+  bytes: Uint8Array,
+  { NAME, SIZE }: { readonly NAME: string; readonly SIZE: number },
+): StructView {
+  const ser = new StructView(bytes);
+  if (ser.bytes.length < SIZE)
+    throw new KernelError('EINVAL', `${NAME} has ${SIZE} bytes, here are ${ser.bytes.length}`);
+  return ser;
+}
 
 /** All zero where there is no memory. */
 export interface VmallocDescriptor {
@@ -30,9 +46,22 @@ export interface VmallocDescriptor {
 
 export const EMPTY_VMALLOC: VmallocDescriptor = { first: 0, totalPages: 0, flags: 0, order: 0 };
 
-/** Reads a descriptor from its 16 bytes. */
+/** Throws EINVAL for what is no descriptor at all; a damaged one may pass. */
+export function checkVmalloc(descriptor: VmallocDescriptor): void {
+  checkInstance<object>(descriptor, 'a vmalloc descriptor', Object);
+  checkWhole(descriptor.first, 'an address of a chunk');
+  checkWhole(descriptor.totalPages, 'a number of pages');
+  checkWhole(descriptor.flags, 'flags of vmalloc memory');
+  checkWhole(descriptor.order, 'an order of pieces');
+}
+
+/**
+ * Reads a descriptor from its 16 bytes.
+ *
+ * @throws KernelError EINVAL: not so many bytes. EOVERFLOW: a 64-bit field is beyond 2^53
+ */
 export function readVmallocDescriptor(bytes: Uint8Array): VmallocDescriptor {
-  const ser = new StructView(bytes);
+  const ser = recordOf(bytes, KhoVmallocSer);
   return {
     first: ser.getNumber(KhoVmallocSer.first),
     totalPages: ser.getU32(KhoVmallocSer.totalPages),
@@ -41,10 +70,10 @@ export function readVmallocDescriptor(bytes: Uint8Array): VmallocDescriptor {
   };
 }
 
-/** Writes a descriptor into its 16 bytes. */
+/** Writes a descriptor into its 16 bytes. @throws KernelError EINVAL: not so many bytes, or no descriptor */
 export function writeVmallocDescriptor(bytes: Uint8Array, descriptor: VmallocDescriptor): void {
-  assert(bytes.length === KhoVmallocSer.SIZE, 'a vmalloc descriptor has 16 bytes');
-  const ser = new StructView(bytes);
+  checkVmalloc(descriptor);
+  const ser = recordOf(bytes, KhoVmallocSer);
   ser.setU64(KhoVmallocSer.first, descriptor.first);
   ser.setU32(KhoVmallocSer.totalPages, descriptor.totalPages);
   ser.setU16(KhoVmallocSer.flags, descriptor.flags);
@@ -118,6 +147,7 @@ export interface VmallocPages {
  * @throws KernelError EINVAL: an address outside RAM, pieces larger than any folio, or another number of pages than the descriptor says
  */
 export function readVmallocPages(ram: Ram, descriptor: VmallocDescriptor): VmallocPages {
+  checkVmalloc(descriptor);
   const pieces = descriptor.totalPages / 2 ** descriptor.order;
   const pieceBytes = PAGE_SIZE * 2 ** descriptor.order;
   if (

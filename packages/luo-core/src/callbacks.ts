@@ -1,5 +1,5 @@
 /** Calling handlers: what they return is checked against the rules on the interface, and promises may have a time limit. */
-import { KernelError, type ErrnoCode } from '@liveupdate/base';
+import { type ErrnoCode, KernelError, shown } from '@liveupdate/base';
 
 /** Largest u64. */
 const MAX_U64 = 0xffff_ffff_ffff_ffffn;
@@ -82,8 +82,8 @@ export class CallbackWaiter {
    * @throws KernelError EINVAL: no time from 1 ms to 24 days
    */
   constructor(limit: number | undefined) {
-    if (limit !== undefined && !(limit >= 1 && limit <= MAX_TIME_LIMIT))
-      throw new KernelError('EINVAL', `${limit} is no time limit: 1 to ${MAX_TIME_LIMIT} ms, or none`);
+    if (limit !== undefined && !(typeof limit === 'number' && limit >= 1 && limit <= MAX_TIME_LIMIT))
+      throw new KernelError('EINVAL', `${shown(limit)} is no time limit: 1 to ${MAX_TIME_LIMIT} ms, or none`);
     this.#limit = limit;
   }
 

@@ -1,5 +1,5 @@
 /** File descriptors, as the device needs them: a small interface that an emulator or a driver implements, and a plain implementation of it. */
-import { KernelError } from '@liveupdate/base';
+import { checkFlag, checkInstance, checkOptions, checkWhole, KernelError, shown } from '@liveupdate/base';
 import type { MaybePromise } from './callback-types.ts';
 import type { PreservableFile } from './handler.ts';
 
@@ -44,9 +44,12 @@ export class ProcessDescriptors implements DescriptorTable {
   /** No number below it is free. */
   #lowest = FIRST_FD;
 
-  /** @param limit numbers are below this (RLIMIT_NOFILE) */
+  /**
+   * @param limit numbers are below this (RLIMIT_NOFILE)
+   * @throws KernelError EINVAL: no such limit
+   */
   constructor(limit = DEFAULT_LIMIT) {
-    this.#limit = limit;
+    this.#limit = checkWhole(limit, 'a number of descriptors');
   }
 
   /** The numbers in use. */
@@ -54,7 +57,10 @@ export class ProcessDescriptors implements DescriptorTable {
     return [...this.#files.keys()].sort((a, b) => a - b);
   }
 
-  install(file: PreservableFile, { closeOnExec }: { readonly closeOnExec: boolean }): number {
+  install(file: PreservableFile, options: { readonly closeOnExec: boolean }): number {
+    checkInstance<object>(file, 'a file', Object);
+    checkOptions(options, 'install', ['closeOnExec']);
+    const closeOnExec = checkFlag(options.closeOnExec, 'closeOnExec');
     let fd = this.#lowest;
     while (this.#files.has(fd)) fd += 1;
     this.#lowest = fd;
@@ -101,7 +107,7 @@ export class ProcessDescriptors implements DescriptorTable {
 
   #entry(fd: number): { file: PreservableFile; closeOnExec: boolean } {
     const entry = this.#files.get(fd);
-    if (!entry) throw new KernelError('EBADF', `${fd} is no open file`);
+    if (!entry) throw new KernelError('EBADF', `${shown(fd)} is no open file`);
     return entry;
   }
 }

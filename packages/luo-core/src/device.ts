@@ -6,7 +6,14 @@
  *
  * Whoever makes a system call passes the descriptor table of its process. Arguments are the caller's memory: results are written into them.
  */
-import { KernelError, type StructView } from '@liveupdate/base';
+import {
+  type Bytes,
+  bytesOf,
+  checkInstance,
+  checkWhole,
+  KernelError,
+  type StructView,
+} from '@liveupdate/base';
 import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
 import type { IncomingSession } from './incoming-session.ts';
 import { callCommand, type Command } from './ioctl.ts';
@@ -102,9 +109,10 @@ export class LiveUpdateDevice {
    *
    * @returns a descriptor in `descriptors`
    * @throws KernelError ENODEV: live update is off. EBUSY: it is open. EIO: what the previous kernel left cannot be read; so it will be for every
-   * later open. EMFILE: no number is free.
+   * later open. EMFILE: no number is free. EINVAL: no table.
    */
   open(descriptors: DescriptorTable): number {
+    checkInstance<object>(descriptors, 'a table of descriptors', Object);
     if (!this.#luo.isEnabled) throw new KernelError('ENODEV', 'live update is off');
     if (this.#state === 'open')
       throw new KernelError('EBUSY', 'the device is open: one program at a time has it');
@@ -125,15 +133,12 @@ export class LiveUpdateDevice {
    * a structure that is too small, a reserved field that is not 0, or a command for the other kind of session. E2BIG: more in the structure than is known. EFAULT: it
    * ends before its size. EMFILE: no number is free. What the orchestrator's and the sessions' methods throw.
    */
-  async ioctl(
-    descriptors: DescriptorTable,
-    fd: number,
-    request: number,
-    argument: Uint8Array,
-  ): Promise<void> {
+  async ioctl(descriptors: DescriptorTable, fd: number, request: number, argument: Bytes): Promise<void> {
+    checkInstance<object>(descriptors, 'a table of descriptors', Object);
     const file = descriptors.get(fd);
     if (!(file instanceof DeviceFile || file instanceof SessionFile))
       throw new KernelError('ENOTTY', `descriptor ${fd} is neither the device nor a session`);
-    await file.ioctl(descriptors, request, argument);
+    checkWhole(request, 'a request', { max: 0xffff_ffff });
+    await file.ioctl(descriptors, request, bytesOf(argument));
   }
 }

@@ -1,6 +1,7 @@
 /**
  * What LUO does, told as it happens: for logs, for metrics, for a progress bar. While nobody listens no event is made and no clock is read.
  */
+import { checkFunction } from '@liveupdate/base';
 import type { Retrieval } from './handler.ts';
 
 /** How long it took, in milliseconds; 0 where it had begun before anybody listened. */
@@ -90,8 +91,10 @@ export class EventStream {
    * Calls a listener for every event from now on.
    *
    * @returns ends it
+   * @throws KernelError EINVAL: no function
    */
   subscribe(listener: LuoListener): () => void {
+    checkFunction(listener, 'a listener');
     const own: LuoListener = (event) => {
       listener(event);
     };

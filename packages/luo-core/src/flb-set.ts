@@ -5,7 +5,7 @@
  * An outgoing FLB has a state to hand over from the first file's preserve to the last file's unpreserve. Its page of records is there as long as
  * any FLB has, so that nothing can fail for lack of memory at the handover.
  */
-import { assert, KernelError, PAGE_SIZE, StructView, type PhysAddr } from '@liveupdate/base';
+import { assert, KernelError, PAGE_SIZE, type PhysAddr, StructView } from '@liveupdate/base';
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
 import { LuoFlbHeaderSer, LuoFlbSer, MAX_FLBS } from './abi.ts';
 import { dataOf, isPromise, type CallbackWaiter } from './callbacks.ts';
@@ -261,7 +261,7 @@ export class FlbSet implements FlbObjects {
 
   #find<T>(flb: FileLifecycleBound<T>): Flb {
     const registered = this.#flbs.get(flb);
-    if (!registered) throw new KernelError('EINVAL', `FLB '${flb.compatible}' is not registered`);
+    if (!registered) throw new KernelError('EINVAL', 'an FLB is asked for that is not registered');
     return registered;
   }
 

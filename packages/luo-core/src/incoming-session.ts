@@ -4,7 +4,7 @@
  * Happy: retrieve each file, in any order, then finish. A file never retrieved is discarded by finish. Success and failure of a retrieval
  * are remembered; finish is all or nothing in its asking.
  */
-import { KernelError } from '@liveupdate/base';
+import { checkFunction, KernelError } from '@liveupdate/base';
 import { answerOf, brokenRule, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
 import type { EventStream, FailedEvent } from './events.ts';
 import type { FlbSet } from './flb-set.ts';
@@ -104,6 +104,7 @@ export class IncomingSession {
   ): Promise<PreservableFile> {
     return this.#shared.mutex.run(async () => {
       const key = checkToken(token);
+      if (type !== undefined) checkFunction(type, 'a class of files');
       this.#checkOpen();
       const entry = this.#files.get(key);
       if (!entry) throw new KernelError('ENOENT', `session '${this.name}' has no file under token ${key}`);

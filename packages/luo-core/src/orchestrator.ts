@@ -5,7 +5,17 @@
  * nothing may change, until the next kernel takes over or the reboot is called off. What the previous kernel left is read when first
  * asked for, all of it or none.
  */
-import { byteLength, KernelError, Undo, withSuppressed } from '@liveupdate/base';
+import {
+  byteLength,
+  checkFlag,
+  checkFunction,
+  checkInstance,
+  checkOptions,
+  checkText,
+  KernelError,
+  Undo,
+  withSuppressed,
+} from '@liveupdate/base';
 import { BlockSet, type Handover, type Kho, type PreservedBlock } from '@liveupdate/kho';
 import type { Ram } from '@liveupdate/mm';
 import { LUO_COMPATIBLE, LUO_SUBTREE, LuoSer, LuoSessionSer, MAX_SESSION_NAME } from './abi.ts';
@@ -48,7 +58,7 @@ type Incoming =
   | { readonly state: 'failed'; readonly error: KernelError };
 
 function checkName(name: string): void {
-  const bytes = byteLength(name);
+  const bytes = byteLength(checkText(name, 'a name of a session'));
   // Half a surrogate pair has no bytes of its own: two such names would be one name in the record.
   if (bytes < 1 || bytes > MAX_SESSION_NAME || name.includes('\0') || !name.isWellFormed()) {
     throw new KernelError(
@@ -83,7 +93,14 @@ export class LiveUpdateOrchestrator {
    * @throws KernelError ENOMEM: no page for the record. EINVAL, EEXIST, ENOSPC: a handler or an FLB of it that cannot be registered, or no time
    * limit. EEXIST also: this KHO has an orchestrator already.
    */
-  constructor({ kho, handlers = [], enabled = true, callbackTimeLimit, clock }: OrchestratorInit) {
+  constructor(init: OrchestratorInit) {
+    checkOptions(init, 'LUO', ['kho', 'handlers', 'enabled', 'callbackTimeLimit', 'clock']);
+    const { kho, handlers = [], enabled = true, callbackTimeLimit, clock } = init;
+    checkInstance<object>(kho, 'a KHO', Object);
+    checkFlag(enabled, 'enabled');
+    if (clock !== undefined) checkFunction(clock, 'a clock');
+    const list: unknown = handlers;
+    if (!Array.isArray(list)) throw new KernelError('EINVAL', 'handlers is a list of them');
     this.#kho = kho;
     this.events = new EventStream(clock);
     const waiter = new CallbackWaiter(callbackTimeLimit);
@@ -187,6 +204,7 @@ export class LiveUpdateOrchestrator {
    */
   unregisterFlb<T>(handler: FileHandler, flb: FileLifecycleBound<T>): Promise<void> {
     return this.#mutex.run(() => {
+      checkInstance<object>(flb, 'an FLB', Object);
       this.#flbs.unregister(this.#findUnused(handler), flb);
     });
   }

@@ -4,7 +4,7 @@
  * Happy: preserve files, freeze them all at the handover, write their records. Unhappy: unpreserve one or all; a failing preserve leaves
  * nothing; a failing freeze unfreezes those before it.
  */
-import { assert, KernelError, Undo, type StructView } from '@liveupdate/base';
+import { assert, KernelError, shown, type StructView, Undo } from '@liveupdate/base';
 import { BlockSet, type Kho } from '@liveupdate/kho';
 import { LuoFileSer, LuoSessionSer } from './abi.ts';
 import { asU64, brokenRule, dataOf, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
@@ -338,7 +338,7 @@ export function checkToken(token: bigint | number): bigint {
   if (value === undefined)
     throw new KernelError(
       'EINVAL',
-      `${token} is no token: use a whole number or a bigint of at most 64 bits`,
+      `${shown(token)} is no token: use a whole number or a bigint of at most 64 bits`,
     );
   return value;
 }

@@ -1,5 +1,5 @@
 /** The registered handlers: which takes a file, and which reads a record. */
-import { byteLength, KernelError } from '@liveupdate/base';
+import { byteLength, checkInstance, KernelError, shown } from '@liveupdate/base';
 import { MAX_COMPATIBLE } from './abi.ts';
 import { answerOf, kindOf, type CallbackOwner } from './callbacks.ts';
 import type { FileHandler, PreservableFile } from './handler.ts';
@@ -98,10 +98,12 @@ export class HandlerRegistry {
     return registered;
   }
 
-  /** @throws KernelError ENOENT: not registered */
+  /** @throws KernelError ENOENT: not registered. EINVAL: no object */
   find(handler: FileHandler): RegisteredHandler {
+    checkInstance<object>(handler, 'a handler', Object);
     const registered = this.#handlers.find((other) => other.handler === handler);
-    if (!registered) throw new KernelError('ENOENT', `handler '${handler.compatible}' is not registered`);
+    if (!registered)
+      throw new KernelError('ENOENT', `handler ${shown(handler.compatible)} is not registered`);
     return registered;
   }
 

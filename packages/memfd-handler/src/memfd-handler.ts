@@ -4,7 +4,7 @@
  * preserve: freeze the file's size, pin its folios, mark them, list them in an array. The owner goes on reading and overwriting. retrieve: the
  * same pages in a new file. finish without retrieve: all of them freed. Each failure gives back what was taken, in reverse.
  */
-import { KernelError, pagesFor, pfnToPhys, Undo } from '@liveupdate/base';
+import { checkInstance, KernelError, pagesFor, pfnToPhys, Undo } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
 import { MFD_ALLOW_SEALING, SEAL_ALL, ShmemFile, type Shmem, type ShmemInode } from '@liveupdate/shmem';
@@ -28,7 +28,11 @@ interface Preserved {
 }
 
 /** The handler for memfd-v2, which also reads memfd-v1. */
-export function memfdHandler({ kho, shmem }: MemfdHandlerInit): FileHandler<ShmemFile> {
+export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
+  checkInstance<object>(init, 'what a memfd handler needs', Object);
+  const { kho, shmem } = init;
+  checkInstance<object>(kho, 'a KHO', Object);
+  checkInstance<object>(shmem, 'a mount', Object);
   const { pages } = kho;
   const preserved = new Map<ShmemInode, Preserved>();
 

@@ -1,5 +1,14 @@
 /** Reads a memfd's record and changes nothing: for retrieve, and for tools that only look. */
-import { KernelError, PAGE_SIZE, pagesFor, StructView, type Pfn, type PhysAddr } from '@liveupdate/base';
+import {
+  checkWhole,
+  KernelError,
+  PAGE_SIZE,
+  pagesFor,
+  type Pfn,
+  type PhysAddr,
+  shown,
+  StructView,
+} from '@liveupdate/base';
 import { readVmallocDescriptor, type VmallocDescriptor } from '@liveupdate/kho';
 import type { FolioRuns, PageTable, Ram } from '@liveupdate/mm';
 import { MEMFD_V1, MEMFD_V2, MemfdV1Ser, MemfdV2Ser } from './abi.ts';
@@ -22,7 +31,8 @@ export const MAX_MEMFD_PAGES = 2 ** 32 - 1;
 
 function locate(ram: Ram, pa: PhysAddr, compatible: string) {
   if (compatible !== MEMFD_V1 && compatible !== MEMFD_V2)
-    throw new KernelError('EINVAL', `'${compatible}' is no version of a memfd record`);
+    throw new KernelError('EINVAL', `${shown(compatible)} is no version of a memfd record`);
+  checkWhole(pa, 'an address of a memfd record');
   if (pa % PAGE_SIZE !== 0)
     throw new KernelError('EINVAL', `a memfd record at 0x${pa.toString(16)}: records begin a page`);
   const layout = compatible === MEMFD_V2 ? MemfdV2Ser : MemfdV1Ser;

@@ -5,8 +5,8 @@
  * Bytes are copied once, between the file and the stream's chunks, and a turn of the event loop lies between two chunks.
  */
 import { Readable, Writable } from 'node:stream';
-import { KernelError } from '@liveupdate/base';
-import type { ShmemFile } from '@liveupdate/shmem';
+import { checkInstance, checkOptions, checkWhole } from '@liveupdate/base';
+import { ShmemFile } from '@liveupdate/shmem';
 
 /** Bytes in a chunk unless said otherwise: a copy of 0.1 ms or so. */
 const CHUNK = 2 ** 20;
@@ -33,11 +33,14 @@ export interface WriteStreamOptions {
  * @example
  * await pipeline(createReadStream(file), createGzip(), fs.createWriteStream('file.gz'));
  *
- * @throws KernelError EBADF: the file is closed. EINVAL: no such positions. Later failures come as 'error'.
+ * @throws KernelError EBADF: the file is closed. EINVAL: no such positions, or another option of a wrong kind. Later failures come as 'error'.
  */
 export function createReadStream(file: ShmemFile, options: ReadStreamOptions = {}): Readable {
+  checkInstance(file, 'a file', ShmemFile);
+  checkOptions(options, 'createReadStream', ['start', 'end', 'highWaterMark']);
   const { start = 0, end = Infinity, highWaterMark = CHUNK } = options;
   checkPosition(start);
+  checkWhole(highWaterMark, 'bytes of a chunk', { min: 1 });
   if (end !== Infinity) checkPosition(end);
   const hold = new Hold(file);
   let position = start;
@@ -63,12 +66,15 @@ export function createReadStream(file: ShmemFile, options: ReadStreamOptions = {
 /**
  * A stream that writes into a file, which grows as needed.
  *
- * @throws KernelError EBADF: the file is closed. EINVAL: no such position. Later failures (ENOMEM, ENOSPC, EPERM, EFBIG: see ShmemFile.write) come as
+ * @throws KernelError EBADF: the file is closed. EINVAL: no such position, or another option of a wrong kind. Later failures (ENOMEM, ENOSPC, EPERM, EFBIG: see ShmemFile.write) come as
  * 'error'; what was written before stays.
  */
 export function createWriteStream(file: ShmemFile, options: WriteStreamOptions = {}): Writable {
+  checkInstance(file, 'a file', ShmemFile);
+  checkOptions(options, 'createWriteStream', ['start', 'highWaterMark']);
   const { start = 0, highWaterMark = CHUNK } = options;
   checkPosition(start);
+  checkWhole(highWaterMark, 'bytes that wait', { min: 1 });
   const hold = new Hold(file);
   let position = start;
   const writeAll = (chunks: readonly Uint8Array[]): void => {
@@ -130,6 +136,5 @@ function answer(work: () => void, done: (error?: Error | null) => void): void {
 }
 
 function checkPosition(position: number): void {
-  if (!Number.isSafeInteger(position) || position < 0)
-    throw new KernelError('EINVAL', `${position} is no position in a file`);
+  checkWhole(position, 'a position in a file');
 }
