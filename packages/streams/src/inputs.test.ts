@@ -45,7 +45,9 @@ const rows = Object.entries(CALLS).flatMap(([name, [call, wrong]]) =>
   wrong.map((given, i) => ({ title: `${name}, wrong kind ${i + 1} (${typeof given})`, call, given })),
 );
 
-const pages = new PageAllocator(new HeapRam(2 ** 20), new PageTable(2 ** 20));
+const table = new PageTable(2 ** 20);
+table.reserve(0, 1);
+const pages = new PageAllocator(new HeapRam(2 ** 20), table);
 
 test.each(rows)('$title', ({ call, given }) => {
   const shmem = new Shmem({ pages });
