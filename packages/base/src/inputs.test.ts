@@ -73,7 +73,7 @@ const CALLS: Record<string, [call: (given: never) => unknown, wrong: readonly un
   'new Prng': [(given: number) => new Prng(given), NO_WHOLE],
   'Prng.below': [
     (given: number) => new Prng(1).below(given),
-    [0, -1, 2 ** 33, Number.NaN, undefined, null, {}],
+    [-1, 0.5, 2 ** 33, Number.NaN, undefined, null, {}, '5'],
   ],
   'new StructView': [(given: Bytes) => new StructView(given), NO_BYTES],
   setU16: [

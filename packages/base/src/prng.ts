@@ -33,12 +33,12 @@ export class Prng {
   }
 
   /**
-   * A whole number from 0 to `bound` - 1.
+   * A whole number from 0 to `bound` - 1; NaN where there is none, below 0.
    *
-   * @throws KernelError EINVAL: no bound from 1 to 2^32
+   * @throws KernelError EINVAL: no bound from 0 to 2^32
    */
   below(bound: number): number {
-    if (!(bound >= 1 && bound <= 0x1_0000_0000)) checkWhole(bound, 'a bound', { min: 1, max: 0x1_0000_0000 });
+    checkWhole(bound, 'a bound', { max: 0x1_0000_0000 });
     this.#state = xorshift32(this.#state);
     return this.#state % bound;
   }

@@ -41,6 +41,13 @@ test.for([1, 31, 32, 33, 1024, 1025, 40_000])('members below %i', (length) => {
   );
 });
 
+test('the next member is found at once, however far it is', () => {
+  const set = new FreeSet(2 ** 32);
+  for (const member of [5, 2 ** 31 + 7, 2 ** 32 - 1]) set.add(member);
+  for (let i = 0; i < 100; i++)
+    expect([set.next(6), set.next(2 ** 31 + 8), set.next(2 ** 32)]).toEqual([2 ** 31 + 7, 2 ** 32 - 1, -1]);
+});
+
 test('questions beyond the end are answered with no', () => {
   const set = new FreeSet(40);
   set.add(39);

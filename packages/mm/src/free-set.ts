@@ -6,7 +6,8 @@
  */
 import { lowestBit, setBits } from '@liveupdate/base';
 
-/** Of fewer than 2^32 members. */
+/** Of at most 2^32 members. */
+const MOST_MEMBERS = 2 ** 32;
 const MOST_LEVELS = 7;
 
 export class FreeSet {
@@ -82,24 +83,28 @@ export class FreeSet {
   /** The lowest member, -1 where there is none. */
   first(): number {
     if (this.#count === 0) return -1;
-    let at = 0;
-    for (let level = this.#levels.length - 1; level >= 0; level--) {
-      at = at * 32 + lowestBit(this.#levels[level][at]);
-    }
-    return at;
+    return this.#firstBelow(0, this.#levels.length);
   }
 
-  /** The lowest member at or above `from`, -1 where there is none. */
+  /** The lowest member at or above `from`, -1 where there is none. What is empty in between is passed by the summaries. */
   next(from: number): number {
-    const words = this.#levels[0];
-    let word = from >>> 5;
-    if (word >= words.length) return -1;
-    let bits = words[word] & (-1 << (from & 31));
-    while (bits === 0) {
-      word += 1;
+    let at = from;
+    for (let level = 0; level < this.#levels.length && at < MOST_MEMBERS; level++) {
+      const words = this.#levels[level];
+      const word = at >>> 5;
       if (word >= words.length) return -1;
-      bits = words[word];
+      const bits = words[word] & (-1 << (at & 31));
+      if (bits !== 0) return this.#firstBelow(word * 32 + lowestBit(bits), level);
+      at = word + 1;
     }
-    return word * 32 + lowestBit(bits);
+    return -1;
+  }
+
+  /** The lowest member under bit `at` of a level. */
+  #firstBelow(at: number, level: number): number {
+    let found = at;
+    for (let below = level - 1; below >= 0; below--)
+      found = found * 32 + lowestBit(this.#levels[below][found]);
+    return found;
   }
 }
