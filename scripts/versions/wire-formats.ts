@@ -15,7 +15,9 @@ export interface Row {
 }
 
 const WIRE_FORMATS: Readonly<Record<string, readonly Row[]>> = {
-  '@liveupdate/kho': [{ since: '0.1.0', writes: { KHO_COMPATIBLE: 'kho-v4', KEXEC_METADATA_VERSION: 1 } }],
+  '@liveupdate/kho': [
+    { since: '0.1.0', writes: { KHO_COMPATIBLE: 'kho-v4', KEXEC_METADATA_VERSION: 1, RESIDENCY_VERSION: 1 } },
+  ],
   '@liveupdate/luo-core': [{ since: '0.1.0', writes: { LUO_COMPATIBLE: 'luo-v5' } }],
   '@liveupdate/memfd-handler': [{ since: '0.1.0', writes: { MEMFD_V2: 'memfd-v2' } }],
   '@liveupdate/eventfd-handler': [{ since: '0.1.0', writes: { EVENTFD_V1: 'eventfd-v1' } }],
