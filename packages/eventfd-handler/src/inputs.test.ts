@@ -1,38 +1,30 @@
 /** Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and nothing is changed. */
-import { KernelError } from '@liveupdate/base';
+import {
+  NO_FLAG,
+  NO_OBJECT,
+  NO_WHOLE,
+  except,
+  expectRefused,
+  inputRows,
+  optional,
+  type InputCall,
+} from '@liveupdate/base/test-inputs';
 import { expect, test } from 'vitest';
 import { EventFd } from './event-fd.ts';
 import { eventfdHandler, type EventFdHandlerInit } from './eventfd-handler.ts';
 
-const NO_COUNT = [
-  Number.NaN,
-  Infinity,
-  0.5,
-  -1,
-  2 ** 53,
-  -1n,
-  2n ** 64n - 1n,
-  null,
-  '5',
-  true,
-  {},
-  [5],
-  Symbol('5'),
-  () => 5,
-  Object.create(null) as unknown,
-];
-const NO_FLAGS = [Number.NaN, Infinity, 0.5, -1, 2, 5n, null, '1', true, {}, Symbol('1')];
-const NO_OBJECT = [undefined, null, 5, 'a', 5n, true, Symbol('a')];
+const NO_COUNT = [...except(NO_WHOLE, 5n), -1n, 2n ** 64n - 1n, Object.create(null) as unknown];
+const NO_FLAGS = [...optional(NO_WHOLE), 2];
 
-const CALLS: Record<string, [call: (file: EventFd, given: never) => unknown, wrong: readonly unknown[]]> = {
-  'new EventFd count': [(_, given: number) => new EventFd(given), NO_COUNT],
+const CALLS: Record<string, InputCall<EventFd>> = {
+  'new EventFd count': [(_, given: number) => new EventFd(given), optional(NO_COUNT)],
   'new EventFd flags': [(_, given: number) => new EventFd(0, given), NO_FLAGS],
-  write: [(file, given: number) => file.write(given), [undefined, ...NO_COUNT]],
+  write: [(file, given: number) => file.write(given), NO_COUNT],
   isNonBlocking: [
     (file, given: boolean) => {
       file.isNonBlocking = given;
     },
-    [undefined, null, 0, 1, 'yes', {}],
+    NO_FLAG,
   ],
   eventfdHandler: [
     (_, given: EventFdHandlerInit) => eventfdHandler(given),
@@ -40,19 +32,8 @@ const CALLS: Record<string, [call: (file: EventFd, given: never) => unknown, wro
   ],
 };
 
-const rows = Object.entries(CALLS).flatMap(([name, [call, wrong]]) =>
-  wrong.map((given, i) => ({ title: `${name}, wrong kind ${i + 1} (${typeof given})`, call, given })),
-);
-
-test.each(rows)('$title', async ({ call, given }) => {
+test.each(inputRows(CALLS))('$title', async ({ call }) => {
   const file = new EventFd(7);
-  let thrown: unknown;
-  try {
-    await call(file, given as never);
-  } catch (error) {
-    thrown = error;
-  }
-  expect(thrown).toBeInstanceOf(KernelError);
-  expect((thrown as KernelError).code).toBe('EINVAL');
+  await expectRefused(() => call(file));
   expect([file.count, file.flags]).toEqual([7n, 0]);
 });
