@@ -48,7 +48,7 @@ const rows = {
 };
 const orders = (file) => {
   const counts = {};
-  const runs = file.inode.folioRuns();
+  const { runs } = file.inode.folios();
   for (let i = 0; i < runs.length; i++) counts[runs.orders[i]] = (counts[runs.orders[i]] ?? 0) + runs.counts[i];
   return counts;
 };

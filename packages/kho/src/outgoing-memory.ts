@@ -21,7 +21,7 @@ import {
   shown,
   Undo,
 } from '@liveupdate/base';
-import { HEAD, KIND, PRESERVED, RamWords, type FolioRuns, type PageAllocator } from '@liveupdate/mm';
+import { HEAD, KIND, PRESERVED, RamWords, type FolioRows, type PageAllocator } from '@liveupdate/mm';
 import { addressOf, IncomingMemory } from './incoming-memory.ts';
 import { forEachPageRun } from './page-run.ts';
 import type { PreservedBlock } from './preserved-block.ts';
@@ -112,7 +112,7 @@ export class OutgoingMemory extends IncomingMemory {
    *
    * @throws KernelError as preserveFolio
    */
-  preserveRuns({ length, pfns, counts, orders }: FolioRuns): void {
+  preserveRuns({ length, pfns, counts, orders }: FolioRows): void {
     let done = 0;
     try {
       for (; done < length; done++) this.preserveRun(pfns[done], counts[done], orders[done]);
@@ -123,7 +123,7 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   /** Takes folios back, run by run. All must be preserved. */
-  unpreserveRuns({ length, pfns, counts, orders }: FolioRuns): void {
+  unpreserveRuns({ length, pfns, counts, orders }: FolioRows): void {
     for (let i = length - 1; i >= 0; i--) this.unpreserveRun(pfns[i], counts[i], orders[i]);
   }
 

@@ -62,10 +62,10 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
         undo.add(() => {
           inode.undoPin(pinned);
         });
-        const { runs } = pinned;
-        kho.preserveRuns(runs);
+        const { runs, rows } = pinned;
+        kho.preserveRuns(rows);
         undo.add(() => {
-          kho.unpreserveRuns(runs);
+          kho.unpreserveRuns(rows);
         });
         const memory = kho.allocPreservePages(recordPages(runs.folios));
         writeRecord(kho.words, memory, file, runs);
@@ -94,9 +94,9 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
       if (!state) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
       preserved.delete(inode);
       kho.unpreserveFreePages(state.memory);
-      const runs = inode.folioRuns();
-      kho.unpreserveRuns(runs);
-      inode.unpin({ runs });
+      const folios = inode.folios();
+      kho.unpreserveRuns(folios.rows);
+      inode.unpin(folios);
       inode.thaw();
     },
 
@@ -107,7 +107,7 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
         file.inode.adopt(runs);
       } catch (error) {
         file.close();
-        pages.putRuns(runs);
+        pages.putRuns(runs.rows());
         throw error;
       }
       file.inode.restoreState(record.size, record.seals);

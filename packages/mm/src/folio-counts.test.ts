@@ -1,5 +1,6 @@
 import { AssertionError } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
+import { FolioRuns } from './folio-runs.ts';
 import { type PageAllocator } from './page-allocator.ts';
 import { MAX_PINS, MAX_REFS } from './page-table-entries.ts';
 import { HEAD, PRESERVED, SCRATCH } from './page-table.ts';
@@ -53,6 +54,24 @@ describe('pins', () => {
         [1, 0],
       ],
     );
+    pages.assertConsistent();
+  });
+
+  test('pinRuns and unpinRuns are of all rows, or pinRuns of none', () => {
+    const pages = setup();
+    const runs = new FolioRuns();
+    const pfns = [pages.alloc(2), pages.alloc(0), pages.alloc(0)];
+    runs.push(0, pfns[0], 1, 2);
+    runs.push(4, pfns[1], 1, 0);
+    runs.push(9, pfns[2], 1, 0);
+    const pins = (): number[] => pfns.map((pfn) => pages.table.pinsOf(pfn));
+    pages.pinRuns(runs);
+    expect(pins()).toEqual([1, 1, 1]);
+    pages.unpinRuns(runs);
+    expect(pins()).toEqual([0, 0, 0]);
+    pages.put(pfns[2]);
+    expect(() => pages.pinRuns(runs)).toThrow(AssertionError);
+    expect(pins()).toEqual([0, 0, 0]);
     pages.assertConsistent();
   });
 

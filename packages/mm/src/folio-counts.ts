@@ -5,7 +5,7 @@
  * over typed arrays, and work on folios side by side is done per run where it can be.
  */
 import { AssertionError, type Pfn } from '@liveupdate/base';
-import type { FolioRuns } from './folio-runs.ts';
+import type { FolioRows } from './folio-runs.ts';
 import { MAX_PINS, MAX_REFS, type Held } from './page-table-entries.ts';
 import { HEAD, KIND, PRESERVED, SCRATCH, STALE, type PageTable } from './page-table.ts';
 
@@ -83,8 +83,8 @@ export abstract class FolioCounts {
     }
   }
 
-  /** Drops a reference of every folio of these runs. */
-  putRuns({ length, pfns, counts, orders }: FolioRuns): void {
+  /** Drops a reference of every folio of these rows. */
+  putRuns({ length, pfns, counts, orders }: FolioRows): void {
     for (let i = 0; i < length; i++) this.putRun(pfns[i], counts[i], orders[i]);
   }
 
@@ -92,6 +92,22 @@ export abstract class FolioCounts {
   pinRun(pfn: Pfn, count: number, order: number): void {
     this.#checkHeads(pfn, count, order);
     this.#count(PINNABLE, pfn, count, order, 1);
+  }
+
+  /** Pins every folio of these rows. All or none. */
+  pinRuns({ length, pfns, counts, orders }: FolioRows): void {
+    let done = 0;
+    try {
+      for (; done < length; done++) this.pinRun(pfns[done], counts[done], orders[done]);
+    } catch (error) {
+      while (--done >= 0) this.unpinRun(pfns[done], counts[done], orders[done]);
+      throw error;
+    }
+  }
+
+  /** Takes back a pin of every folio of these rows. */
+  unpinRuns({ length, pfns, counts, orders }: FolioRows): void {
+    for (let i = 0; i < length; i++) this.unpinRun(pfns[i], counts[i], orders[i]);
   }
 
   /** Takes back a pin of each folio, with its reference; where the owner has let go of a folio already, that frees it. */

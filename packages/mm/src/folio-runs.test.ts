@@ -117,4 +117,60 @@ describe('FolioRuns', () => {
       expect(runs.folios).toBe(12);
     }
   });
+
+  describe('rows', () => {
+    const rowsOf = (runs: FolioRuns): number[][] => {
+      const { length, pfns, counts, orders } = runs.rows();
+      return Array.from({ length }, (_, i) => [pfns[i], counts[i], orders[i]]);
+    };
+
+    test('pages of two streams that take turns in a file are two', () => {
+      const runs = new FolioRuns();
+      for (let i = 0; i < 1000; i++) {
+        runs.push(16 * i, 5000 + i, 1, 0);
+        runs.push(16 * i + 1, 100_000 + 15 * i, 15, 0);
+      }
+      expect(runs.length).toBe(2000);
+      expect(rowsOf(runs)).toEqual([
+        [5000, 1000, 0],
+        [100_000, 15_000, 0],
+      ]);
+    });
+
+    test('another order is another row, and one run is itself', () => {
+      const runs = new FolioRuns();
+      runs.push(0, 8, 1, 0);
+      expect(runs.rows()).toBe(runs);
+      runs.push(8, 16, 1, 3);
+      runs.push(1, 9, 1, 0);
+      expect(rowsOf(runs)).toEqual([
+        [8, 2, 0],
+        [16, 1, 3],
+      ]);
+      expect(list(runs)).toHaveLength(3); // as they were
+    });
+
+    test('hold each folio once, wherever the runs lie', () => {
+      const random = new Prng(seed);
+      for (let round = 0; round < 100; round++) {
+        const runs = new FolioRuns();
+        const ends = Array.from({ length: 1 + random.below(6) }, (_, i) => i * 10_000);
+        const expected = new Set<string>();
+        for (let i = 0; i < 200; i++) {
+          const stream = random.below(ends.length);
+          const order = random.below(3);
+          const count = 1 + random.below(4);
+          const pfn = Math.ceil(ends[stream] / 4) * 4;
+          ends[stream] = pfn + count * 2 ** order;
+          runs.push(100 * i, pfn, count, order);
+          for (let f = 0; f < count; f++) expected.add(`${pfn + f * 2 ** order}:${order}`);
+        }
+        const { length, pfns, counts, orders } = runs.rows();
+        const found: string[] = [];
+        for (let i = 0; i < length; i++)
+          for (let f = 0; f < counts[i]; f++) found.push(`${pfns[i] + f * 2 ** orders[i]}:${orders[i]}`);
+        expect(found.sort()).toEqual([...expected].sort());
+      }
+    });
+  });
 });

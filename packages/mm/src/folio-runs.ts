@@ -15,7 +15,22 @@ function grown<A extends Uint32Array | Uint16Array>(array: A, larger: A): A {
   return larger;
 }
 
-export class FolioRuns {
+/** Rows that are looked at for one that goes on: files are written in a few streams at a time, if in more than one. */
+const OPEN_ROWS = 4;
+
+/** Folios by where they lie in RAM alone, in rows side by side of one order: for work that the file does not matter to. */
+export interface FolioRows {
+  /** Number of rows; entries of the arrays beyond it mean nothing. */
+  readonly length: number;
+  /** First frame of each row. */
+  readonly pfns: Uint32Array;
+  /** Folios in each row. */
+  readonly counts: Uint32Array;
+  /** Order of the folios of each row. */
+  readonly orders: Uint16Array;
+}
+
+export class FolioRuns implements FolioRows {
   /** Number of runs; entries of the arrays beyond it mean nothing. */
   length = 0;
   /** Folios in all runs. */
@@ -40,12 +55,7 @@ export class FolioRuns {
         return;
       }
     }
-    if (this.length === this.pfns.length) this.#grow();
-    this.pfns[this.length] = pfn;
-    this.indices[this.length] = index;
-    this.counts[this.length] = count;
-    this.orders[this.length] = order;
-    this.length += 1;
+    this.#append(index, pfn, count, order);
   }
 
   /** Adds the folios that `count` pages in a row belong to: frames from `pfn` on, of whole folios in use whose orders the table knows. */
@@ -79,6 +89,37 @@ export class FolioRuns {
       }
     }
     return { pfns, indices };
+  }
+
+  /**
+   * The same folios as rows in RAM. A sparse file whose holes were filled has thousands of runs, for its pages lie
+   * in RAM as they came: those that were written in one row, the others in another.
+   */
+  rows(): FolioRows {
+    if (this.length < 2) return this;
+    const rows = new FolioRuns();
+    for (let i = 0; i < this.length; i++) rows.#pushRow(this.pfns[i], this.counts[i], this.orders[i]);
+    return rows;
+  }
+
+  /** Adds folios to a row that they go on, or as a new one. Page indices mean nothing then. */
+  #pushRow(pfn: Pfn, count: number, order: number): void {
+    const { pfns, counts, orders } = this;
+    for (let i = this.length - 1, end = Math.max(0, this.length - OPEN_ROWS); i >= end; i--) {
+      if (pfns[i] + counts[i] * (1 << order) !== pfn || orders[i] !== order) continue;
+      counts[i] += count;
+      return;
+    }
+    this.#append(0, pfn, count, order);
+  }
+
+  #append(index: PageIndex, pfn: Pfn, count: number, order: number): void {
+    if (this.length === this.pfns.length) this.#grow();
+    this.pfns[this.length] = pfn;
+    this.indices[this.length] = index;
+    this.counts[this.length] = count;
+    this.orders[this.length] = order;
+    this.length += 1;
   }
 
   #grow(): void {

@@ -14,7 +14,7 @@ import {
   type PageIndex,
   type Pfn,
 } from '@liveupdate/base';
-import { FolioRuns, forEachBlock, TAIL } from '@liveupdate/mm';
+import { FolioRuns, forEachBlock, TAIL, type FolioRows, type PageTable } from '@liveupdate/mm';
 import { PageCache } from './page-cache.ts';
 import type { ShmemMount } from './mount.ts';
 
@@ -112,15 +112,28 @@ export class FilePages {
   }
 
   /** All folios in the first `count` pages, and how many of those are holes. A folio may reach past them. */
-  runs(count: number): { readonly runs: FolioRuns; readonly holes: number } {
-    const runs = new FolioRuns();
+  runs(count: number): { readonly runs: FolioRuns; readonly rows: FolioRows; readonly holes: number } {
+    return this.#runsIn(0, count);
+  }
+
+  #runsIn(
+    first: PageIndex,
+    count: number,
+  ): { readonly runs: FolioRuns; readonly rows: FolioRows; readonly holes: number } {
     const { table } = this.shmem.pages;
+    const singles = new FolioRuns();
     let holes = 0;
-    this.cache.forEachRun(0, count, (index, length, pfn) => {
+    this.cache.forEachRun(first, count, (index, length, pfn) => {
       if (pfn === 0) holes += length;
-      else runs.pushPages(index, pfn, length, table);
+      else singles.push(index, pfn, length, 0);
     });
-    return { runs, holes };
+    // Most files have single pages only, and the table tells so row by row.
+    const rows = singles.rows();
+    if (areSingles(table, rows)) return { runs: singles, rows, holes };
+    const runs = new FolioRuns();
+    for (let i = 0; i < singles.length; i++)
+      runs.pushPages(singles.indices[i], singles.pfns[i], singles.counts[i], table);
+    return { runs, rows: runs.rows(), holes };
   }
 
   /** Takes pages out of the file, frees them and gives their charge back. Folios must lie whole in the range. */
@@ -136,12 +149,8 @@ export class FilePages {
   /** Takes pages out of the file and frees them. Returns how many there were: their charge is the caller's to give back. */
   free(index: PageIndex, count: number): number {
     if (count <= 0) return 0;
-    const { pages } = this.shmem;
-    const runs = new FolioRuns();
-    this.cache.forEachRun(index, count, (at, length, pfn) => {
-      if (pfn !== 0) runs.pushPages(at, pfn, length, pages.table);
-    });
-    pages.putRuns(runs);
+    const { rows, runs } = this.#runsIn(index, count);
+    this.shmem.pages.putRuns(rows);
     this.cache.remove(index, count);
     return runs.pages;
   }
@@ -198,4 +207,11 @@ export class FilePages {
     for (let page = 0; page < 1 << pages.orderOf(from); page++) this.cache.replace(index + page, to + page);
     pages.put(from);
   }
+}
+
+/** Whether all frames of these rows, of whole folios in use, are folios of order 0. */
+function areSingles(table: PageTable, { length, pfns, counts }: FolioRows): boolean {
+  for (let i = 0; i < length; i++)
+    if (table.foliosAlike(0, 0, 0, pfns[i], counts[i]) < counts[i]) return false;
+  return true;
 }

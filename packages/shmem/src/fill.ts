@@ -40,7 +40,8 @@ export function fillHoles(
   let pages = 0;
   cache.forEachRun(first, count, (index, length, pfn) => {
     if (pfn !== 0) return;
-    parts.push(...splitHole(index, length, overwritten));
+    if (overwritten) parts.push(...splitHole(index, length, overwritten));
+    else parts.push({ index, count: length, zero: true });
     pages += length;
   });
   shmem.charge(pages);
@@ -172,8 +173,11 @@ interface HolePart extends PageRange {
 }
 
 /** Cuts a hole into the pages that are about to be overwritten whole, and those that must be zeroed. */
-function splitHole(index: PageIndex, count: number, overwritten: FillOptions['overwritten']): HolePart[] {
-  if (!overwritten) return [{ index, count, zero: true }];
+function splitHole(
+  index: PageIndex,
+  count: number,
+  overwritten: NonNullable<FillOptions['overwritten']>,
+): HolePart[] {
   const end = index + count;
   const from = Math.min(end, Math.max(index, Math.ceil(overwritten.from / PAGE_SIZE)));
   const to = Math.max(from, Math.min(end, Math.floor(overwritten.to / PAGE_SIZE)));

@@ -20,7 +20,7 @@ import { FilePages } from './file-pages.ts';
 import { fillHoles, type FillOptions } from './fill.ts';
 import { viewPages, type ShmemMapping } from './mapping.ts';
 import type { PageCache, PageRange } from './page-cache.ts';
-import { leaveScratch, type PinnedFolios } from './pin.ts';
+import { leaveScratch, type Folios, type PinnedFolios } from './pin.ts';
 import {
   SEAL_EXEC,
   SEAL_FUTURE_WRITE,
@@ -291,14 +291,14 @@ export class ShmemInode {
   }
 
   #pinPages(pages: number): PinnedFolios {
-    const found = this.#pages.runs(pages);
-    const filled = found.holes > 0 ? this.#fill(0, pages, pages, { taken: 'when touched' }) : [];
+    // A file with fewer pages than its size takes has holes: their places are looked for once, in #fill.
+    const found = this.cache.count < pages ? undefined : this.#pages.runs(pages);
+    const filled = found?.holes === 0 ? [] : this.#fill(0, pages, pages, { taken: 'when touched' });
     try {
-      const whole = filled.length > 0 ? this.#pages.runs(pages) : found;
-      const runs = leaveScratch(this.#pages, whole.runs, this.#mappings > 0);
-      for (let i = 0; i < runs.length; i++)
-        this.shmem.pages.pinRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
-      return { runs, filled };
+      const whole = found?.holes === 0 ? found : this.#pages.runs(pages);
+      const { runs, rows } = leaveScratch(this.#pages, whole, this.#mappings > 0);
+      this.shmem.pages.pinRuns(rows);
+      return { runs, rows, filled };
     } catch (error) {
       this.#dropAll(filled);
       throw error;
@@ -306,14 +306,13 @@ export class ShmemInode {
   }
 
   /** The folios of the file: all of them, of one that is pinned. */
-  folioRuns(): FolioRuns {
-    return this.#pages.runs(pagesFor(this.size)).runs;
+  folios(): Folios {
+    return this.#pages.runs(pagesFor(this.size));
   }
 
   /** Takes the pins back. Holes that were filled for them stay filled: their pages may have been written. */
-  unpin({ runs }: Pick<PinnedFolios, 'runs'>): void {
-    for (let i = 0; i < runs.length; i++)
-      this.shmem.pages.unpinRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
+  unpin({ rows }: Pick<PinnedFolios, 'rows'>): void {
+    this.shmem.pages.unpinRuns(rows);
   }
 
   /** Takes back a pin that came to nothing: the pins, and the pages that holes were given for it. What left scratch stays where it went. */

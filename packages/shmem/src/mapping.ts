@@ -3,7 +3,7 @@ import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
 import {
   HEAD,
   KIND,
-  type FolioRuns,
+  type FolioRows,
   type PageAllocator,
   type Ram,
   type RamPiece,
@@ -59,8 +59,8 @@ export function viewPages(file: FilePages, count: number, size: number, isSparse
     pieces.push({ pa: pfnToPhys(pfn), length: length * PAGE_SIZE });
   });
   const view = viewPieces(pages.ram, pieces, { size, populate: !isSparse });
-  const { runs } = file.runs(count);
-  for (let i = 0; i < runs.length; i++) pages.getRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
+  const { rows } = file.runs(count);
+  for (let i = 0; i < rows.length; i++) pages.getRun(rows.pfns[i], rows.counts[i], rows.orders[i]);
   return {
     bytes: view.bytes,
     populate: () => view.populate(),
@@ -68,25 +68,25 @@ export function viewPages(file: FilePages, count: number, size: number, isSparse
     release: () => {
       view.release();
       // What was stored to holes is known before a page of them can be used again.
-      if (isSparse) lookAt(pages, runs);
-      releaseFolios(pages, runs);
+      if (isSparse) lookAt(pages, rows);
+      releaseFolios(pages, rows);
     },
   };
 }
 
-function lookAt({ residency }: PageAllocator, runs: FolioRuns): void {
-  for (let i = 0; i < runs.length; i++) {
-    const count = runs.counts[i] << runs.orders[i];
-    if (!residency.has(runs.pfns[i], count)) residency.look(runs.pfns[i], count);
+function lookAt({ residency }: PageAllocator, rows: FolioRows): void {
+  for (let i = 0; i < rows.length; i++) {
+    const count = rows.counts[i] << rows.orders[i];
+    if (!residency.has(rows.pfns[i], count)) residency.look(rows.pfns[i], count);
   }
 }
 
 /** Drops a reference of each folio: of each of its pages, where it was split since (truncate does so), as each of them has its own then. */
-function releaseFolios(pages: PageAllocator, runs: FolioRuns): void {
-  for (let i = 0; i < runs.length; i++) {
-    const order = runs.orders[i];
+function releaseFolios(pages: PageAllocator, rows: FolioRows): void {
+  for (let i = 0; i < rows.length; i++) {
+    const order = rows.orders[i];
     const step = 1 << order;
-    for (let pfn = runs.pfns[i], left = runs.counts[i]; left > 0;) {
+    for (let pfn = rows.pfns[i], left = rows.counts[i]; left > 0;) {
       const whole = pages.table.foliosAlike(KIND, HEAD, order, pfn, left);
       if (whole > 0) pages.putRun(pfn, whole, order);
       else pages.putRun(pfn, step, 0);

@@ -74,10 +74,14 @@ export class NumberRow {
 
   /** The first place of [from, to) that does not go on what the numbers from `number` on, in step, begin; 0: that has a number. `to` where all do. */
   runEnd(from: number, to: number, number: number): number {
-    if (number === 0) return Math.min(to, this.nextThere(from));
-    if (!this.#numbers) return this.get(from) === number ? Math.min(to, this.#to) : from;
+    const numbers = this.#numbers;
+    if (!numbers) {
+      if (number === 0) return Math.min(to, this.nextThere(from));
+      return this.get(from) === number ? Math.min(to, this.#to) : from;
+    }
+    const step = number === 0 ? 0 : this.#step;
     let place = from;
-    for (let next = number; place < to && this.#numbers[place] === next; place++) next += this.#step;
+    for (let next = number; place < to && numbers[place] === next; place++) next += step;
     return place;
   }
 

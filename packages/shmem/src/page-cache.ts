@@ -51,11 +51,12 @@ export class PageCache {
   insert(index: PageIndex, pfn: Pfn, count: number): void {
     for (let at = index, end = index + count; at < end;) {
       const number = Math.floor(at / BLOCK);
-      const whole = at % BLOCK === 0 ? Math.floor(end / BLOCK) : number;
-      const filled = this.#blocks.fill(number, whole, pfn + (at - index));
-      if (filled > number) {
-        at = filled * BLOCK;
-        continue;
+      if (at % BLOCK === 0 && end - at >= BLOCK) {
+        const filled = this.#blocks.fill(number, Math.floor(end / BLOCK), pfn + (at - index));
+        if (filled > number) {
+          at = filled * BLOCK;
+          continue;
+        }
       }
       const to = Math.min(end, (number + 1) * BLOCK);
       const block = this.#open(number);
@@ -127,29 +128,34 @@ export class PageCache {
     let runLength = 0;
     for (let at = index; at < end;) {
       const number = Math.floor(at / BLOCK);
+      const base = number * BLOCK;
       const first = this.#blocks.get(number);
-      let pfn = 0;
-      let length = Math.min(end, (number + 1) * BLOCK) - at;
+      const block = first === PARTED ? this.#parted.get(number) : undefined;
+      let to = Math.min(end, base + BLOCK);
       if (first === 0) {
-        if (at + length < end) length = Math.min(end, this.#blocks.next(number + 1) * BLOCK) - at;
-      } else if (first === PARTED) {
-        const block = this.#parted.get(number)!;
-        const i = at % BLOCK;
-        pfn = block.get(i);
-        length = block.runEnd(i, Math.min(BLOCK, end - number * BLOCK), pfn) - i;
-      } else {
-        pfn = first + (at % BLOCK);
-        length = Math.min(end, this.#blocks.rowEnd(number, Math.ceil(end / BLOCK)) * BLOCK) - at;
+        if (to < end) to = Math.min(end, this.#blocks.next(number + 1) * BLOCK);
+      } else if (!block) {
+        to = Math.min(end, this.#blocks.rowEnd(number, Math.ceil(end / BLOCK)) * BLOCK);
       }
-      if (runLength > 0 && (pfn === 0 ? runPfn === 0 : runPfn !== 0 && pfn === runPfn + runLength)) {
-        runLength += length;
-      } else {
-        if (runLength > 0) visit(runAt, runLength, runPfn);
-        runAt = at;
-        runPfn = pfn;
-        runLength = length;
+      while (at < to) {
+        let pfn = 0;
+        let stop = to;
+        if (block) {
+          pfn = block.get(at - base);
+          stop = base + block.runEnd(at - base, to - base, pfn);
+        } else if (first !== 0) {
+          pfn = first + (at - base);
+        }
+        if (runLength > 0 && (pfn === 0 ? runPfn === 0 : runPfn !== 0 && pfn === runPfn + runLength)) {
+          runLength += stop - at;
+        } else {
+          if (runLength > 0) visit(runAt, runLength, runPfn);
+          runAt = at;
+          runPfn = pfn;
+          runLength = stop - at;
+        }
+        at = stop;
       }
-      at += length;
     }
     if (runLength > 0) visit(runAt, runLength, runPfn);
   }

@@ -1,13 +1,19 @@
 /** Pinning a file's folios: what a handler needs before it hands them to the next kernel (kernel: memfd_pin_folios). */
 import { KernelError, pfnToPhys } from '@liveupdate/base';
-import { FolioRuns, SCRATCH } from '@liveupdate/mm';
+import { FolioRuns, SCRATCH, type FolioRows } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
 import type { PageRange } from './page-cache.ts';
 
-/** The pinned folios of a file. */
-export interface PinnedFolios {
-  /** All folios, in file order. */
+/** The folios of a file. */
+export interface Folios {
+  /** In file order. */
   readonly runs: FolioRuns;
+  /** As they lie in RAM. */
+  readonly rows: FolioRows;
+}
+
+/** The pinned folios of a file. */
+export interface PinnedFolios extends Folios {
   /** Holes that were given pages for this. */
   readonly filled: readonly PageRange[];
 }
@@ -19,8 +25,9 @@ export interface PinnedFolios {
  * @returns the folios where they are now
  * @throws KernelError EBUSY: a folio lies in scratch and is mapped. ENOMEM, ENOSPC: no memory outside scratch.
  */
-export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean): FolioRuns {
-  if (!touchesScratch(file, runs)) return runs;
+export function leaveScratch(file: FilePages, found: Folios, isMapped: boolean): Folios {
+  const { runs, rows } = found;
+  if (!touchesScratch(file, rows)) return found;
   if (isMapped)
     throw new KernelError(
       'EBUSY',
@@ -56,10 +63,10 @@ export function leaveScratch(file: FilePages, runs: FolioRuns, isMapped: boolean
     }
     moved.push(indices[i], pfn, 1, pages.orderOf(pfn));
   }
-  return moved;
+  return { runs: moved, rows: moved.rows() };
 }
 
-function touchesScratch(file: FilePages, { length, pfns, counts, orders }: FolioRuns): boolean {
+function touchesScratch(file: FilePages, { length, pfns, counts, orders }: FolioRows): boolean {
   const { table } = file.shmem.pages;
   // A folio lies in scratch whole or not at all: its head says it.
   for (let i = 0; i < length; i++)
