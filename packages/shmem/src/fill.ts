@@ -2,7 +2,7 @@
 import { KernelError, log2Floor, PAGE_SIZE, trailingZeros, type PageIndex, type Pfn } from '@liveupdate/base';
 import type { AllocOptions, PageAllocator, Taking } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
-import type { PageRange } from './page-cache.ts';
+import type { PageRange } from './page-range.ts';
 
 /** What the pages are for. */
 export interface FillOptions {

@@ -2,7 +2,8 @@ export { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE } from './fallocate.ts';
 export { ShmemInode } from './inode.ts';
 export type { ShmemMapping } from './mapping.ts';
 export { ShmemMount, type HugePolicy, type ShmemOptions } from './mount.ts';
-export type { PageCache, PageRange, PageRunVisitor } from './page-cache.ts';
+export type { PageCache } from './page-cache.ts';
+export type { PageRange, PageRunVisitor } from './page-range.ts';
 export type { PinnedFolios } from './pin.ts';
 export {
   MAX_MEMFD_NAME,

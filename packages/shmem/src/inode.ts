@@ -19,7 +19,8 @@ import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, punchHole } from './fallocate.ts';
 import { FilePages } from './file-pages.ts';
 import { fillHoles, type FillOptions } from './fill.ts';
 import { viewPages, type ShmemMapping } from './mapping.ts';
-import type { PageCache, PageRange } from './page-cache.ts';
+import type { PageCache } from './page-cache.ts';
+import type { PageRange } from './page-range.ts';
 import { leaveScratch, type Folios, type PinnedFolios } from './pin.ts';
 import {
   SEAL_EXEC,

@@ -1,5 +1,7 @@
+import { Prng } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { PageCache } from './page-cache.ts';
+import { seed } from './test-seed.ts';
 
 function runs(cache: PageCache, index: number, count: number): number[][] {
   const seen: number[][] = [];
@@ -124,4 +126,70 @@ test.each([
   expect(() => work(cache)).toThrow('liveupdate bug');
   cache.replace(6, 200);
   expect(cache.at(6)).toBe(200);
+});
+
+test('a row of pages, and what it becomes, is what a map of pages is', () => {
+  const random = new Prng(seed);
+  const END = 3000;
+  for (let round = 0; round < 150; round++) {
+    const cache = new PageCache();
+    const pages = new Map<number, number>();
+    const unwritten = new Set<number>();
+    for (let step = 0; step < 12; step++) {
+      let index = random.below(END);
+      let count = 1 + random.below(random.below(2) ? 900 : 9);
+      const last = Math.max(-1, ...pages.keys());
+      const kind = random.below(8);
+      if (kind < 4) {
+        // Half of them go on where the last pages end.
+        const goesOn = last >= 0 && random.below(2) === 1;
+        if (goesOn) index = last + 1;
+        const pfn = goesOn && random.below(4) > 0 ? pages.get(last)! + 1 : 1 + random.below(10) * 5000;
+        for (let i = 0; i < count; i++) if (pages.has(index + i)) count = i;
+        cache.insert(index, pfn, count);
+        for (let i = 0; i < count; i++) pages.set(index + i, pfn + i);
+        if (random.below(4) === 0) {
+          cache.markUnwritten(index, count);
+          for (let i = 0; i < count; i++) unwritten.add(index + i);
+        }
+      } else if (kind < 6) {
+        if (random.below(3) === 0) count = END * 2;
+        else if (random.below(2) === 0) count = Math.max(1, last - index + random.below(3)); // about to where they end
+        cache.remove(index, count);
+        for (let i = index; i < index + count; i++) {
+          pages.delete(i);
+          unwritten.delete(i);
+        }
+      } else if (kind === 6 && pages.has(index)) {
+        cache.replace(index, 77);
+        pages.set(index, 77);
+      } else {
+        cache.markWritten(index, count);
+        for (let i = index; i < index + count; i++) unwritten.delete(i);
+      }
+      const from = random.below(END);
+      const end = from + random.below(2 * END);
+      const expected: number[][] = [];
+      for (let at = from; at < end; at++) {
+        const pfn = pages.get(at) ?? 0;
+        const run = expected.at(-1);
+        if (run && (pfn === 0 ? run[2] === 0 : run[2] !== 0 && pfn === run[2] + run[1])) run[1] += 1;
+        else expected.push([at, 1, pfn]);
+      }
+      expect(runs(cache, from, end - from)).toEqual(expected);
+      expect(cache.count).toBe(pages.size);
+      expect(cache.hasUnwritten).toBe(unwritten.size > 0);
+      const next = (isWanted: (at: number) => boolean): number => {
+        for (let at = from; at < end; at++) if (isWanted(at)) return at;
+        return end;
+      };
+      const isData = (at: number): boolean => pages.has(at) && !unwritten.has(at);
+      expect(cache.nextData(from, end)).toBe(next(isData));
+      expect(cache.nextHole(from, end)).toBe(next((at) => !isData(at)));
+      const stretches = cache.stretches(from, end);
+      for (let at = from; at < end; at++)
+        if (pages.has(at))
+          expect(stretches.some((part) => at >= part.index && at < part.index + part.count)).toBe(true);
+    }
+  }
 });

@@ -1,166 +1,107 @@
 /**
- * The pages of one file: from page index to page frame (kernel: the address space's xarray). In blocks of 2 MiB that exist once used, so a sparse
- * file costs what it holds. A block whose pages lie in a row in RAM (a large folio, or single pages that came in one piece) is one number, or two where
- * it is not full; any other has 4 bytes per page: work on a file is done per block where it lies well, and not per page.
+ * The pages of one file: from page index to page frame. Most files have theirs in one row, in the file and in RAM, for
+ * they came in one piece: those are three numbers. Any other has blocks.
  *
- * Always: a folio lies at an index that is a multiple of its size, with one entry for each of its pages. 0 means a hole. A block that is there has a
- * page.
+ * Always: a folio lies at an index that is a multiple of its size, with one entry for each of its pages. 0 means a
+ * hole.
  */
 import { AssertionError, type PageIndex, type Pfn } from '@liveupdate/base';
-import { BlockIndex } from './block-index.ts';
-import { NumberRow } from './number-row.ts';
+import { CachedBlocks } from './cached-blocks.ts';
+import type { PageRange, PageRunVisitor } from './page-range.ts';
 import { PageSet } from './page-set.ts';
 
-/** Entries in a block: 2 MiB of file, as much as the largest folio that a file of ours gets. */
-const BLOCK = 512;
-
-/** In place of a block's first frame: it is not full, or its pages do not lie in a row. */
-const PARTED = 0xffff_ffff;
-
-export interface PageRange {
-  readonly index: PageIndex;
-  readonly count: number;
-}
-
-/** `count` pages side by side in the file and in RAM; pfn 0: a hole. */
-export type PageRunVisitor = (index: PageIndex, count: number, pfn: Pfn) => void;
-
 export class PageCache {
-  /** Frame of the first of 512 pages in a row, or PARTED. */
-  readonly #blocks = new BlockIndex(BLOCK);
-  /** The frames of those blocks that are parted. */
-  readonly #parted = new Map<number, NumberRow>();
-  #count = 0;
+  /** The row: its first page, the frame of that, and how many pages it has. Means nothing where there are blocks. */
+  #from: PageIndex = 0;
+  #first: Pfn = 0;
+  #length = 0;
+  #blocks: CachedBlocks | undefined;
   /** Pages that are there and were never written: allocated ahead. They read as zeros, and seeking takes them for holes. */
   readonly #unwritten = new PageSet();
 
   /** Pages that are there. */
   get count(): number {
-    return this.#count;
+    return this.#blocks ? this.#blocks.count : this.#length;
   }
 
   /** Frame of a page; 0 where it is a hole. */
   at(index: PageIndex): Pfn {
-    const number = Math.floor(index / BLOCK);
-    const first = this.#blocks.get(number);
-    if (first === 0) return 0;
-    return first === PARTED ? this.#parted.get(number)!.get(index % BLOCK) : first + (index % BLOCK);
+    if (this.#blocks) return this.#blocks.at(index);
+    const place = index - this.#from;
+    return place >= 0 && place < this.#length ? this.#first + place : 0;
   }
 
   /** Puts `count` pages in a row, in frames in a row, into holes. */
   insert(index: PageIndex, pfn: Pfn, count: number): void {
-    for (let at = index, end = index + count; at < end;) {
-      const number = Math.floor(at / BLOCK);
-      if (at % BLOCK === 0 && end - at >= BLOCK) {
-        const filled = this.#blocks.fill(number, Math.floor(end / BLOCK), pfn + (at - index));
-        if (filled > number) {
-          at = filled * BLOCK;
-          continue;
-        }
+    if (count === 0) return;
+    if (!this.#blocks) {
+      if (this.#length === 0) {
+        this.#from = index;
+        this.#first = pfn;
+        this.#length = count;
+        return;
       }
-      const to = Math.min(end, (number + 1) * BLOCK);
-      const block = this.#open(number);
-      const last = to - number * BLOCK;
-      const stop = block.fill(at % BLOCK, last, pfn + (at - index));
-      if (stop < last) throw isThere(number * BLOCK + stop);
-      this.#close(number, block);
-      at = to;
+      if (index === this.#end && pfn === this.#first + this.#length) {
+        this.#length += count;
+        return;
+      }
     }
-    this.#count += count;
+    this.#open().insert(index, pfn, count);
   }
 
   /** Replaces the frame of one page. */
   replace(index: PageIndex, pfn: Pfn): void {
     if (this.at(index) === 0) throw new AssertionError(`page ${index} of the file is a hole`);
-    this.#open(Math.floor(index / BLOCK)).replace(index % BLOCK, pfn);
+    this.#open().replace(index, pfn);
   }
 
   /** Makes `count` pages holes. Their frames must have been taken care of. */
   remove(index: PageIndex, count: number): void {
     this.#unwritten.delete(index, count);
-    for (const stretch of this.stretches(index, index + count)) {
-      for (let at = stretch.index, end = at + stretch.count; at < end;) {
-        const number = Math.floor(at / BLOCK);
-        const to = Math.min(end, (number + 1) * BLOCK);
-        this.#removeFrom(number, this.#blocks.get(number), at % BLOCK, to - number * BLOCK);
-        at = to;
-      }
-    }
+    if (!this.#blocks && this.#removeEnd(index, index + count)) return;
+    const blocks = this.#open();
+    blocks.remove(index, count);
+    if (blocks.count > 0) return;
+    this.#blocks = undefined;
+    this.#length = 0;
   }
 
-  #removeFrom(number: number, first: Pfn, from: number, to: number): void {
-    if (first !== PARTED && to - from === BLOCK) {
-      this.#count -= BLOCK;
-      this.#blocks.set(number, 0);
-      return;
-    }
-    const block = this.#open(number);
-    const before = block.count;
-    block.clear(from, to);
-    this.#count -= before - block.count;
-    if (block.count > 0) return;
-    this.#blocks.set(number, 0);
-    this.#parted.delete(number);
+  /** Whether what is left of the row without [from, to) is a row, and was made so. */
+  #removeEnd(from: PageIndex, to: PageIndex): boolean {
+    const first = Math.max(from, this.#from);
+    if (first >= Math.min(to, this.#end)) return true;
+    if (to < this.#end) return false;
+    this.#length = first - this.#from;
+    return true;
   }
 
   /** Parts of [from, to) that may hold pages, in order. All else is a hole, however long it is. */
   stretches(from: PageIndex, to: PageIndex): PageRange[] {
-    const stretches: { index: PageIndex; count: number }[] = [];
-    let end = from;
-    let number = this.#blocks.next(Math.floor(from / BLOCK));
-    for (; number * BLOCK < to; number = this.#blocks.next(number + 1)) {
-      const first = Math.max(from, number * BLOCK);
-      const last = stretches.at(-1);
-      if (last && first === end) last.count += BLOCK;
-      else stretches.push({ index: first, count: (number + 1) * BLOCK - first });
-      end = (number + 1) * BLOCK;
-    }
-    const last = stretches.at(-1);
-    if (last) last.count = Math.min(last.count, to - last.index);
-    return stretches;
+    if (this.#blocks) return this.#blocks.stretches(from, to);
+    const index = Math.max(from, this.#from);
+    const count = Math.min(to, this.#end) - index;
+    return count > 0 ? [{ index, count }] : [];
   }
 
   /** Calls `visit` for each run of [index, index + count), holes included, in order. */
   forEachRun(index: PageIndex, count: number, visit: PageRunVisitor): void {
-    const end = index + count;
-    let runAt = index;
-    let runPfn = 0;
-    let runLength = 0;
-    for (let at = index; at < end;) {
-      const number = Math.floor(at / BLOCK);
-      const base = number * BLOCK;
-      const first = this.#blocks.get(number);
-      const block = first === PARTED ? this.#parted.get(number) : undefined;
-      let to = Math.min(end, base + BLOCK);
-      if (first === 0) {
-        if (to < end) to = Math.min(end, this.#blocks.next(number + 1) * BLOCK);
-      } else if (!block) {
-        to = Math.min(end, this.#blocks.rowEnd(number, Math.ceil(end / BLOCK)) * BLOCK);
-      }
-      while (at < to) {
-        let pfn = 0;
-        let stop = to;
-        if (block) {
-          pfn = block.get(at - base);
-          stop = base + block.runEnd(at - base, to - base, pfn);
-        } else if (first !== 0) {
-          pfn = first + (at - base);
-        }
-        if (runLength > 0 && (pfn === 0 ? runPfn === 0 : runPfn !== 0 && pfn === runPfn + runLength)) {
-          runLength += stop - at;
-        } else {
-          if (runLength > 0) visit(runAt, runLength, runPfn);
-          runAt = at;
-          runPfn = pfn;
-          runLength = stop - at;
-        }
-        at = stop;
-      }
+    if (this.#blocks) {
+      this.#blocks.forEachRun(index, count, visit);
+      return;
     }
-    if (runLength > 0) visit(runAt, runLength, runPfn);
+    const end = index + count;
+    const first = Math.min(end, Math.max(index, this.#from));
+    const last = Math.max(first, Math.min(end, this.#end));
+    if (first === last) {
+      if (count > 0) visit(index, count, 0);
+      return;
+    }
+    if (first > index) visit(index, first - index, 0);
+    visit(first, last - first, this.#first + (first - this.#from));
+    if (end > last) visit(last, end - last, 0);
   }
 
-  // ---- What was written ----------------------------------------------------------------------------------------------------------
+  // ---- What was written --------------------------------------------------------------------------------
 
   /** Whether any page is allocated and not written. */
   get hasUnwritten(): boolean {
@@ -177,59 +118,37 @@ export class PageCache {
 
   /** First page in [from, end) that was written; `end` where there is none. */
   nextData(from: PageIndex, end: PageIndex): PageIndex {
-    for (let at = from; at < end;) {
-      const number = Math.floor(at / BLOCK);
-      const first = this.#blocks.get(number);
-      if (first === 0) {
-        at = this.#blocks.next(number + 1) * BLOCK;
-        continue;
-      }
-      if (first !== PARTED && !this.#unwritten.hasNear(at)) return at;
-      for (const to = Math.min(end, (number + 1) * BLOCK); at < to; at++) if (this.#isData(at)) return at;
-    }
+    const unwritten = this.#unwritten;
+    if (this.#blocks) return this.#blocks.nextData(from, end, unwritten);
+    const to = Math.min(end, this.#end);
+    for (let at = Math.max(from, this.#from); at < to; at++) if (!unwritten.has(at)) return at;
     return end;
   }
 
   /** First page in [from, end) that is a hole or was never written; `end` where there is none. */
   nextHole(from: PageIndex, end: PageIndex): PageIndex {
-    for (let at = from; at < end;) {
-      const number = Math.floor(at / BLOCK);
-      const to = Math.min(end, (number + 1) * BLOCK);
-      const first = this.#blocks.get(number);
-      if (first === 0) return at;
-      if (first !== PARTED && !this.#unwritten.hasNear(at)) at = to;
-      for (; at < to; at++) if (!this.#isData(at)) return at;
-    }
-    return end;
+    const unwritten = this.#unwritten;
+    if (this.#blocks) return this.#blocks.nextHole(from, end, unwritten);
+    if (from < this.#from) return Math.min(from, end);
+    const to = Math.min(end, this.#end);
+    if (unwritten.isEmpty) return Math.min(Math.max(from, to), end);
+    let at = from;
+    while (at < to && !unwritten.has(at)) at += 1;
+    return Math.min(at, end);
   }
 
-  #isData(index: PageIndex): boolean {
-    return this.at(index) !== 0 && !this.#unwritten.has(index);
+  // ---- Inside ------------------------------------------------------------------------------------------
+
+  get #end(): PageIndex {
+    return this.#from + this.#length;
   }
 
-  // ---- Blocks ----------------------------------------------------------------------------------------------------------------------
-
-  /** A block as what it has for each page, to be changed. */
-  #open(number: number): NumberRow {
-    const first = this.#blocks.get(number);
-    if (first === PARTED) return this.#parted.get(number)!;
-    const block = new NumberRow(BLOCK, 1);
-    if (first !== 0) block.fill(0, BLOCK, first);
-    this.#blocks.set(number, PARTED);
-    this.#parted.set(number, block);
-    return block;
+  /** From now on there are blocks. */
+  #open(): CachedBlocks {
+    if (this.#blocks) return this.#blocks;
+    const blocks = new CachedBlocks();
+    if (this.#length > 0) blocks.insert(this.#from, this.#first, this.#length);
+    this.#blocks = blocks;
+    return blocks;
   }
-
-  /** Makes a block one number again where its pages have come to lie in a row. */
-  #close(number: number, block: NumberRow): void {
-    if (block.count < BLOCK) return;
-    const first = block.get(0);
-    if (block.runEnd(0, BLOCK, first) < BLOCK) return;
-    this.#blocks.set(number, first);
-    this.#parted.delete(number);
-  }
-}
-
-function isThere(index: PageIndex): AssertionError {
-  return new AssertionError(`page ${index} of the file is there already`);
 }

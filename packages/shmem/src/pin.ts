@@ -2,7 +2,7 @@
 import { KernelError, pfnToPhys } from '@liveupdate/base';
 import { FolioRuns, SCRATCH, type FolioRows } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
-import type { PageRange } from './page-cache.ts';
+import type { PageRange } from './page-range.ts';
 
 /** The folios of a file. */
 export interface Folios {
