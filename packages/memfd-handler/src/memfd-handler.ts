@@ -4,10 +4,18 @@
  * preserve: freeze the file's size, pin its folios, mark them, list them in an array. The owner goes on reading and overwriting. retrieve: the
  * same pages in a new file. finish without retrieve: all of them freed. Each failure gives back what was taken, in reverse.
  */
-import { checkInstance, KernelError, pagesFor, pfnToPhys, Undo } from '@liveupdate/base';
+import { checkInstance, KernelError, pagesFor, pfnToPhys } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
-import { MFD_ALLOW_SEALING, SEAL_ALL, ShmemFile, type Shmem, type ShmemInode } from '@liveupdate/shmem';
+import { FolioRuns } from '@liveupdate/mm';
+import {
+  MFD_ALLOW_SEALING,
+  SEAL_ALL,
+  ShmemFile,
+  type PinnedFolios,
+  type Shmem,
+  type ShmemInode,
+} from '@liveupdate/shmem';
 import { MEMFD_V1, MEMFD_V2, MemfdV2Ser } from './abi.ts';
 import { discardMemfd, takeMemfd } from './incoming.ts';
 import { recordPages, writeRecord } from './outgoing.ts';
@@ -35,6 +43,8 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
   checkInstance<object>(shmem, 'a mount', Object);
   const { pages } = kho;
   const preserved = new Map<ShmemInode, Preserved>();
+  /** Used for one file after the other. */
+  const found = new FolioRuns();
 
   return {
     compatible: MEMFD_V2,
@@ -52,27 +62,13 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
         throw new KernelError('EOPNOTSUPP', `${inode.title} has seals that memfd-v2 cannot keep`);
       if (pagesFor(inode.size) > MAX_MEMFD_PAGES)
         throw new KernelError('EFBIG', `${inode.title} has more than 2^32 - 1 pages`);
-      const undo = new Undo();
+      inode.freeze();
       try {
-        inode.freeze();
-        undo.add(() => {
-          inode.thaw();
-        });
-        const pinned = inode.pin();
-        undo.add(() => {
-          inode.undoPin(pinned);
-        });
-        const { runs, rows } = pinned;
-        kho.preserveRuns(rows);
-        undo.add(() => {
-          kho.unpreserveRuns(rows);
-        });
-        const memory = kho.allocPreservePages(recordPages(runs.folios));
-        writeRecord(kho.words, memory, file, runs);
+        const memory = preservePages(kho, file, found);
         preserved.set(inode, { memory, seals });
         return { data: pfnToPhys(memory[0]) };
       } catch (error) {
-        undo.all(); // by hand: `using` costs a tenth of what preserving a small file does
+        inode.thaw();
         throw error;
       }
     },
@@ -94,7 +90,7 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
       if (!state) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
       preserved.delete(inode);
       kho.unpreserveFreePages(state.memory);
-      const folios = inode.folios();
+      const folios = inode.folios(found);
       kho.unpreserveRuns(folios.rows);
       inode.unpin(folios);
       inode.thaw();
@@ -120,4 +116,29 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
       if (retrieval === 'untried') discardMemfd(kho, data, compatible);
     },
   };
+}
+
+// What each of these does it undoes by hand: steps to undo, as closures, are a tenth of what a small file costs.
+
+/** Pins a file's folios and hands them over, with their record. The frames of that. */
+function preservePages(kho: Kho, file: ShmemFile, into: FolioRuns): Uint32Array {
+  const pinned = file.inode.pin(into);
+  try {
+    return preservePinned(kho, file, pinned);
+  } catch (error) {
+    file.inode.undoPin(pinned);
+    throw error;
+  }
+}
+
+function preservePinned(kho: Kho, file: ShmemFile, { runs, rows }: PinnedFolios): Uint32Array {
+  kho.preserveRuns(rows);
+  try {
+    const memory = kho.allocPreservePages(recordPages(runs.folios));
+    writeRecord(kho.words, memory, file, runs);
+    return memory;
+  } catch (error) {
+    kho.unpreserveRuns(rows);
+    throw error;
+  }
 }

@@ -10,6 +10,9 @@ import type { PageTable } from './page-table.ts';
 /** Files in one piece are many: arrays of a few numbers are made in no time. */
 const FIRST_CAPACITY = 4;
 
+/** Runs that an empty one has room for at most. */
+const MOST_KEPT = 1024;
+
 function grown<A extends Uint32Array | Uint16Array>(array: A, larger: A): A {
   larger.set(array);
   return larger;
@@ -43,6 +46,18 @@ export class FolioRuns implements FolioRows {
   counts = new Uint32Array(FIRST_CAPACITY);
   /** Order of the folios of each run. */
   orders = new Uint16Array(FIRST_CAPACITY);
+
+  /** Forgets all runs, to be used again: making the arrays costs more than what a small file has to put in. */
+  clear(): void {
+    if (this.pfns.length > MOST_KEPT) {
+      this.pfns = new Uint32Array(FIRST_CAPACITY);
+      this.indices = new Uint32Array(FIRST_CAPACITY);
+      this.counts = new Uint32Array(FIRST_CAPACITY);
+      this.orders = new Uint16Array(FIRST_CAPACITY);
+    }
+    this.length = 0;
+    this.folios = 0;
+  }
 
   /** Adds `count` folios of one order that begin at page `index` of the file and at frame `pfn`. */
   push(index: PageIndex, pfn: Pfn, count: number, order: number): void {

@@ -59,6 +59,10 @@ export class Entries {
 
   /** The same for all entries of [from, to). */
   fill(from: number, to: number, flags: number, order: number, count: number): void {
+    if (to - from <= FEW) {
+      for (let at = from; at < to; at++) this.set(at, flags, order, count);
+      return;
+    }
     this.flags.fill(flags, from, to);
     this.orders.fill(order, from, to);
     this.counts.fill(count, from, to);

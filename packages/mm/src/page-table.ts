@@ -238,8 +238,12 @@ export class PageTable {
   #singlesEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
     const { flags, flagWords, orders, orderWords } = this.#entriesAt(pfn);
     const base = stretchOf(pfn);
-    const to = mask === 0 ? end - base : firstOther(flags, flagWords, pfn - base, end - base, mask, value);
-    return base + firstOther(orders, orderWords, pfn - base, to, ALL, 0);
+    const from = pfn - base;
+    const to = mask === 0 ? end - base : firstOther(flags, flagWords, from, end - base, mask, value);
+    // A larger folio has tails behind its head: among heads only the last can be one.
+    if ((mask & KIND) === KIND && (value & KIND) === HEAD)
+      return base + (to > from && orders[to - 1] !== 0 ? to - 1 : to);
+    return base + firstOther(orders, orderWords, from, to, ALL, 0);
   }
 
   /** How many of `count` folios side by side, which are known to be such, are held so. */

@@ -14,8 +14,9 @@ import {
   type PageIndex,
   type Pfn,
 } from '@liveupdate/base';
-import { FolioRuns, forEachBlock, TAIL, type FolioRows, type PageTable } from '@liveupdate/mm';
+import { FolioRuns, forEachBlock, HEAD, KIND, TAIL, type FolioRows, type PageTable } from '@liveupdate/mm';
 import { PageCache } from './page-cache.ts';
+import type { Folios } from './folios.ts';
 import type { ShmemMount } from './mount.ts';
 
 export class FilePages {
@@ -111,17 +112,19 @@ export class FilePages {
       this.zero(index * PAGE_SIZE, count * PAGE_SIZE);
   }
 
-  /** All folios in the first `count` pages, and how many of those are holes. A folio may reach past them. */
-  runs(count: number): { readonly runs: FolioRuns; readonly rows: FolioRows; readonly holes: number } {
-    return this.#runsIn(0, count);
+  /**
+   * All folios in the first `count` pages, and how many of those are holes. A folio may reach past them.
+   *
+   * @param into runs that nobody needs any more, to be used for the result
+   */
+  runs(count: number, into?: FolioRuns): Folios & { readonly holes: number } {
+    return this.#runsIn(0, count, into);
   }
 
-  #runsIn(
-    first: PageIndex,
-    count: number,
-  ): { readonly runs: FolioRuns; readonly rows: FolioRows; readonly holes: number } {
+  #runsIn(first: PageIndex, count: number, into?: FolioRuns): Folios & { readonly holes: number } {
     const { table } = this.shmem.pages;
-    const singles = new FolioRuns();
+    const singles = into ?? new FolioRuns();
+    singles.clear();
     let holes = 0;
     this.cache.forEachRun(first, count, (index, length, pfn) => {
       if (pfn === 0) holes += length;
@@ -212,6 +215,6 @@ export class FilePages {
 /** Whether all frames of these rows, of whole folios in use, are folios of order 0. */
 function areSingles(table: PageTable, { length, pfns, counts }: FolioRows): boolean {
   for (let i = 0; i < length; i++)
-    if (table.foliosAlike(0, 0, 0, pfns[i], counts[i]) < counts[i]) return false;
+    if (table.foliosAlike(KIND, HEAD, 0, pfns[i], counts[i]) < counts[i]) return false;
   return true;
 }

@@ -21,7 +21,8 @@ import { fillHoles, type FillOptions } from './fill.ts';
 import { viewPages, type ShmemMapping } from './mapping.ts';
 import type { PageCache } from './page-cache.ts';
 import type { PageRange } from './page-range.ts';
-import { leaveScratch, type Folios, type PinnedFolios } from './pin.ts';
+import type { Folios } from './folios.ts';
+import { leaveScratch, type PinnedFolios } from './pin.ts';
 import {
   SEAL_EXEC,
   SEAL_FUTURE_WRITE,
@@ -283,20 +284,22 @@ export class ShmemInode {
   /**
    * Fills every hole, moves what lies in scratch, takes one pin on each folio.
    *
-   * @throws KernelError ENOSPC, ENOMEM: no room to fill holes, or to move to. EBUSY: mapped, and in scratch. After each of them all is as before.
+   * @param into runs that nobody needs any more, to be used for the result
+   * @throws KernelError ENOSPC, ENOMEM: no room to fill holes, or to move to. EBUSY: mapped, and in scratch. After
+   * each of them all is as before.
    */
-  pin(): PinnedFolios {
+  pin(into?: FolioRuns): PinnedFolios {
     const pages = pagesFor(this.size);
     this.#learnWritten();
-    return this.#attempt(() => this.#pinPages(pages));
+    return this.#attempt(() => this.#pinPages(pages, into));
   }
 
-  #pinPages(pages: number): PinnedFolios {
+  #pinPages(pages: number, into?: FolioRuns): PinnedFolios {
     // A file with fewer pages than its size takes has holes: their places are looked for once, in #fill.
-    const found = this.cache.count < pages ? undefined : this.#pages.runs(pages);
+    const found = this.cache.count < pages ? undefined : this.#pages.runs(pages, into);
     const filled = found?.holes === 0 ? [] : this.#fill(0, pages, pages, { taken: 'when touched' });
     try {
-      const whole = found?.holes === 0 ? found : this.#pages.runs(pages);
+      const whole = found?.holes === 0 ? found : this.#pages.runs(pages, into);
       const { runs, rows } = leaveScratch(this.#pages, whole, this.#mappings > 0);
       this.shmem.pages.pinRuns(rows);
       return { runs, rows, filled };
@@ -306,9 +309,13 @@ export class ShmemInode {
     }
   }
 
-  /** The folios of the file: all of them, of one that is pinned. */
-  folios(): Folios {
-    return this.#pages.runs(pagesFor(this.size));
+  /**
+   * The folios of the file: all of them, of one that is pinned.
+   *
+   * @param into runs that nobody needs any more, to be used for the result
+   */
+  folios(into?: FolioRuns): Folios {
+    return this.#pages.runs(pagesFor(this.size), into);
   }
 
   /** Takes the pins back. Holes that were filled for them stay filled: their pages may have been written. */

@@ -2,15 +2,8 @@
 import { KernelError, pfnToPhys } from '@liveupdate/base';
 import { FolioRuns, SCRATCH, type FolioRows } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
+import type { Folios } from './folios.ts';
 import type { PageRange } from './page-range.ts';
-
-/** The folios of a file. */
-export interface Folios {
-  /** In file order. */
-  readonly runs: FolioRuns;
-  /** As they lie in RAM. */
-  readonly rows: FolioRows;
-}
 
 /** The pinned folios of a file. */
 export interface PinnedFolios extends Folios {

@@ -1,0 +1,9 @@
+/** The folios of a file, in file order and as they lie in RAM. */
+import type { FolioRows, FolioRuns } from '@liveupdate/mm';
+
+export interface Folios {
+  /** In file order. */
+  readonly runs: FolioRuns;
+  /** As they lie in RAM. */
+  readonly rows: FolioRows;
+}
