@@ -27,6 +27,7 @@ export {
 export { chooseScratch, type ScratchArea } from './scratch.ts';
 export {
   EMPTY_VMALLOC,
+  listVmallocFrames,
   putVmallocDescriptor,
   readVmallocDescriptor,
   readVmallocPages,

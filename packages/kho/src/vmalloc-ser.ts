@@ -129,6 +129,32 @@ export function writeVmallocChunks(
   return { first: pfnToPhys(chunks[at]), totalPages: count << order, flags, order };
 }
 
+/**
+ * The frames that a descriptor which this kernel wrote names, of pieces of order 0: those of the pieces, and behind
+ * them those of the chunk pages. Nothing is checked; of one that another kernel wrote see `readVmallocPages`.
+ *
+ * @param descriptor first word of the descriptor, in a page that is in view
+ * @param out gets them from index `at` on
+ */
+export function listVmallocFrames(ram: RamWords, descriptor: number, out: Uint32Array, at: number): void {
+  const end = at + ram.words[descriptor + 2];
+  let piece = at;
+  let place = end;
+  for (let chunk = frameAt(ram.words, descriptor); chunk !== 0;) {
+    out[place++] = chunk;
+    const page = ram.page(chunk);
+    const { words } = ram;
+    for (let i = 1; i <= VMALLOC_CHUNK_ENTRIES && piece < end; i++)
+      out[piece++] = frameAt(words, page + 2 * i);
+    chunk = frameAt(words, page);
+  }
+}
+
+/** The frame of an address that putAddress wrote. */
+function frameAt(words: Uint32Array, at: number): Pfn {
+  return (words[at] >>> PAGE_SHIFT) + words[at + 1] * 2 ** (32 - PAGE_SHIFT);
+}
+
 /** Writes the address of a frame as a u64; that of frame 0, which is never handed out, ends a list. */
 function putAddress(words: Uint32Array, at: number, pfn: Pfn): void {
   words[at] = pfn << PAGE_SHIFT;

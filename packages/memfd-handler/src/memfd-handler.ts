@@ -4,21 +4,14 @@
  * preserve: freeze the file's size, pin its folios, mark them, list them in an array. The owner goes on reading and overwriting. retrieve: the
  * same pages in a new file. finish without retrieve: all of them freed. Each failure gives back what was taken, in reverse.
  */
-import { checkInstance, KernelError, pagesFor, pfnToPhys } from '@liveupdate/base';
+import { checkInstance, KernelError, pagesFor, pfnToPhys, physToPfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
 import { FolioRuns } from '@liveupdate/mm';
-import {
-  MFD_ALLOW_SEALING,
-  SEAL_ALL,
-  ShmemFile,
-  type PinnedFolios,
-  type Shmem,
-  type ShmemInode,
-} from '@liveupdate/shmem';
+import { MFD_ALLOW_SEALING, SEAL_ALL, ShmemFile, type PinnedFolios, type Shmem } from '@liveupdate/shmem';
 import { MEMFD_V1, MEMFD_V2, MemfdV2Ser } from './abi.ts';
 import { discardMemfd, takeMemfd } from './incoming.ts';
-import { recordPages, writeRecord } from './outgoing.ts';
+import { recordMemory, recordPages, writeRecord } from './outgoing.ts';
 import { MAX_MEMFD_PAGES } from './read-memfd.ts';
 
 export interface MemfdHandlerInit {
@@ -27,22 +20,16 @@ export interface MemfdHandlerInit {
   readonly shmem: Shmem;
 }
 
-/** What is known of a preserved file. The folios need not be kept: those of a frozen file stay the same. */
-interface Preserved {
-  /** Frames of its record and of what that names. */
-  readonly memory: Uint32Array;
-  /** As the record has them. */
-  seals: number;
-}
-
-/** The handler for memfd-v2, which also reads memfd-v1. */
+/**
+ * The handler for memfd-v2, which also reads memfd-v1. It keeps nothing of a preserved file: its folios stay the same
+ * while it is frozen, and all else is in the record.
+ */
 export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
   checkInstance<object>(init, 'what a memfd handler needs', Object);
   const { kho, shmem } = init;
   checkInstance<object>(kho, 'a KHO', Object);
   checkInstance<object>(shmem, 'a mount', Object);
   const { pages } = kho;
-  const preserved = new Map<ShmemInode, Preserved>();
   /** Used for one file after the other. */
   const found = new FolioRuns();
 
@@ -65,7 +52,6 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
       inode.freeze();
       try {
         const memory = preservePages(kho, file, found);
-        preserved.set(inode, { memory, seals });
         return { data: pfnToPhys(memory[0]) };
       } catch (error) {
         inode.thaw();
@@ -74,22 +60,17 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
     },
 
     freeze({ file, data }) {
-      const { seals } = file.inode;
-      const state = preserved.get(file.inode);
       const record = kho.recordAt(data);
-      // Both may have changed since; Linux 7.3 looks at the position alone. Contents are in place, size and pages are frozen.
+      // Both may have changed since; Linux 7.3 looks at the position alone. Contents are in place, size and pages are
+      // frozen.
       record.setU64(MemfdV2Ser.position, file.position);
-      if (!state || state.seals === seals) return;
-      record.setU32(MemfdV2Ser.seals, seals);
-      state.seals = seals;
+      record.setU32(MemfdV2Ser.seals, file.inode.seals);
     },
 
-    unpreserve({ file }) {
+    unpreserve({ file, data }) {
       const { inode } = file;
-      const state = preserved.get(inode);
-      if (!state) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
-      preserved.delete(inode);
-      kho.unpreserveFreePages(state.memory);
+      if (!inode.isFrozen) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
+      kho.unpreserveFreePages(recordMemory(kho.words, physToPfn(Number(data))));
       const folios = inode.folios(found);
       kho.unpreserveRuns(folios.rows);
       inode.unpin(folios);

@@ -2,9 +2,10 @@
  * What preserve leaves of a file for the next kernel: a page with its record, pages with the array of its folios, and pages that list those. Each is
  * written up to where its readers stop, and no further: of thousands of small files, zeros would be most of the work.
  */
-import { assert, type Field } from '@liveupdate/base';
+import { assert, type Field, type Pfn } from '@liveupdate/base';
 import {
   EMPTY_VMALLOC,
+  listVmallocFrames,
   putVmallocDescriptor,
   vmallocChunks,
   writeVmallocChunks,
@@ -43,6 +44,15 @@ function writeArray(ram: RamWords, memory: Uint32Array, runs: FolioRuns): Vmallo
   if (count === 0) return EMPTY_VMALLOC;
   writeFolioArray(ram, memory, 1, count, runs);
   return writeVmallocChunks(ram, { pfns: memory, from: 1, count, order: 0 }, memory, 1 + count);
+}
+
+/** The frames of a record that `writeRecord` wrote, and of all that it names but the folios: in the order in which it was given them. */
+export function recordMemory(ram: RamWords, record: Pfn): Uint32Array {
+  const base = ram.page(record);
+  const memory = new Uint32Array(recordPages(ram.words[base + wordOf(MemfdV2Ser.folioCount)]));
+  memory[0] = record;
+  listVmallocFrames(ram, base + wordOf(MemfdV2Ser.folios), memory, 1);
+  return memory;
 }
 
 function wordOf({ at }: Field): number {
