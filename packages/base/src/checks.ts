@@ -97,6 +97,16 @@ export function checkFunction<T>(value: T, what: string): T {
   throw new KernelError('EINVAL', `${shown(value)} is not ${what}: a function is expected`);
 }
 
+/**
+ * A list: an array, of whatever.
+ *
+ * @throws KernelError EINVAL: anything else
+ */
+export function checkList<T extends readonly unknown[]>(value: T, what: string): T {
+  if (Array.isArray(value)) return value;
+  throw new KernelError('EINVAL', `${shown(value)} is not ${what}: an array is expected`);
+}
+
 /** A value, for a message: short, and never a failure of its own. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 40 ? `${value.slice(0, 40)}...` : value}'`;

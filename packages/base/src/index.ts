@@ -4,6 +4,7 @@ export {
   checkFlag,
   checkFunction,
   checkInstance,
+  checkList,
   checkOneOf,
   checkOptions,
   checkText,

@@ -5,6 +5,7 @@ import {
   checkFlag,
   checkFunction,
   checkInstance,
+  checkList,
   checkOneOf,
   checkOptions,
   checkText,
@@ -24,6 +25,7 @@ import {
   NO_FLAG,
   NO_FUNCTION,
   NO_INTEGER,
+  NO_LIST,
   NO_NUMBER,
   NO_OBJECT,
   NO_TEXT,
@@ -53,6 +55,7 @@ const CALLS: Record<string, InputCall<undefined>> = {
   checkOneOf: [(_, given: 'a') => checkOneOf(given, 'a word', ['a', 'b']), ['c', 'A', '', ...NO_TEXT]],
   checkFunction: [(_, given: () => void) => checkFunction(given, 'work'), NO_FUNCTION],
   checkInstance: [(_, given: Date) => checkInstance(given, 'a date', Date), [...NO_OBJECT, {}, 0]],
+  checkList: [(_, given: string[]) => checkList(given, 'a list'), NO_LIST],
   checkOptions: [
     (_, given: object) => {
       checkOptions(given, 'work', ['a']);

@@ -4,7 +4,15 @@
  * Always: two copies, written in turn. A copy counts where its checksum is right; of two, the one written later. So a process may die in the
  * middle of a write, and the state before it stands.
  */
-import { KernelError, layout, PAGE_SIZE, StructView } from '@liveupdate/base';
+import {
+  bytesOf,
+  checkWhole,
+  KernelError,
+  layout,
+  PAGE_SIZE,
+  StructView,
+  type Bytes,
+} from '@liveupdate/base';
 import { readEntry, writeEntry, type EntryRecord } from '@liveupdate/kho';
 import { MAX_RAM_SIZE, type Ram } from '@liveupdate/mm';
 import { crc32 } from './crc32.ts';
@@ -59,6 +67,13 @@ const MOST_GENERATION = Number.MAX_SAFE_INTEGER - 1;
 const MOST_PID = 2 ** 22;
 /** Writes are counted in 64 bits. */
 const MOST_SEQUENCE = 2n ** 64n - 1n;
+
+/** @throws KernelError EINVAL: no bytes, or too few */
+function pageOf(firstPage: Bytes): Uint8Array {
+  const bytes = bytesOf(firstPage);
+  if (bytes.length >= PAGE_SIZE) return bytes;
+  throw foreign(`${bytes.length} bytes are no boot page: pass ${PAGE_SIZE}`);
+}
 
 function copies(firstPage: Uint8Array): { readonly copy: StructView; readonly place: number }[] {
   return COPIES.map((at, place) => ({
@@ -121,12 +136,14 @@ function impossibleEntry(bytes: Uint8Array, ramSize: bigint): string | undefined
 /**
  * What the boot page says.
  *
- * @param firstPage of the file, 4096 bytes
+ * @param firstPage of the file, at least 4096 bytes
  * @param size bytes that the file has: at least as many as its RAM
  * @throws KernelError EINVAL: not a RAM of liveupdate, of another layout version, damaged, with a number that cannot be, or cut short
  */
-export function readBootPage(firstPage: Uint8Array, size: number): BootPage {
-  const marked = copies(firstPage).filter(({ copy }) => isMagic(copy));
+export function readBootPage(firstPage: Bytes, size: number): BootPage {
+  const page = pageOf(firstPage);
+  checkWhole(size, 'a size');
+  const marked = copies(page).filter(({ copy }) => isMagic(copy));
   if (marked.length === 0)
     throw foreign('this is no RAM of liveupdate: it has no boot page; give another name');
   // Magic and version stay where they are in every layout; what else a copy needs to be intact may change.
@@ -136,7 +153,7 @@ export function readBootPage(firstPage: Uint8Array, size: number): BootPage {
       `this RAM has layout version ${version}, this program knows ${BOOT_PAGE_VERSION}: open it with the program that made it`,
     );
   }
-  const found = latest(firstPage);
+  const found = latest(page);
   const state = found && STATES.at(found.copy.getU32(BootPageSer.state));
   if (!found || !state)
     throw foreign(
@@ -164,9 +181,13 @@ export function readBootPage(firstPage: Uint8Array, size: number): BootPage {
   };
 }
 
-/** Whether the first page of a file is that of a RAM of liveupdate, of whatever version and in whatever shape. */
-export function hasBootPage(firstPage: Uint8Array): boolean {
-  return COPIES.some((at) => isMagic(new StructView(firstPage.subarray(at, at + BootPageSer.SIZE))));
+/**
+ * Whether the first page of a file is that of a RAM of liveupdate, of whatever version and in whatever shape.
+ *
+ * @throws KernelError EINVAL: fewer than 4096 bytes, or nothing that has bytes
+ */
+export function hasBootPage(firstPage: Bytes): boolean {
+  return copies(pageOf(firstPage)).some(({ copy }) => isMagic(copy));
 }
 
 /** Writes the copy that is not the latest, its checksum last. */

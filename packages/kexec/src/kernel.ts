@@ -1,5 +1,5 @@
 /** One kernel generation: the subsystems over one RAM. Nothing is global; two can live in one process. */
-import { KernelError } from '@liveupdate/base';
+import { checkFunction, checkList, checkOptions, KernelError } from '@liveupdate/base';
 import {
   bootCold,
   bootHandover,
@@ -10,7 +10,7 @@ import {
 } from '@liveupdate/kho';
 import { LiveUpdateOrchestrator, missingHandlers, type FileHandler } from '@liveupdate/luo-core';
 import { memfdHandler } from '@liveupdate/memfd-handler';
-import type { PageAllocator, Ram } from '@liveupdate/mm';
+import { checkRam, type PageAllocator, type Ram } from '@liveupdate/mm';
 import { Shmem, type HugePolicy } from '@liveupdate/shmem';
 
 /** What handlers are made from. */
@@ -41,6 +41,16 @@ export interface Kernel extends KernelParts {
   prepare(): void;
 }
 
+/** All of them: one that is misspelt would do nothing. */
+export const KERNEL_OPTIONS: readonly (keyof KernelOptions)[] = [
+  'handlers',
+  'huge',
+  'callbackTimeLimit',
+  'freeMemory',
+  'release',
+  'scratch',
+];
+
 const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];
 
 /**
@@ -48,16 +58,20 @@ const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem
  * refused boot leaves it to the right program.
  *
  * @throws KernelError EINVAL, EFAULT, EOVERFLOW: a damaged handover. ENOENT: no handler for a file in it. ENOMEM: RAM is too small.
- * EINVAL also: no time limit.
+ * EINVAL also: no RAM, an option of a wrong kind or that does not exist, or handlers that are none.
  */
 export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: KernelOptions = {}): Kernel {
+  checkRam(ram);
+  checkOptions(options, 'a kernel', KERNEL_OPTIONS);
+  const { handlers: makeHandlers = memfdOnly, huge = 'advise' } = options;
+  checkFunction(makeHandlers, 'what makes the handlers');
   const own = ram.inner ?? ram; // windows that no handler and no program gets
-  const handover = entry && readHandover(own, entry);
+  const handover = entry === undefined ? undefined : readHandover(own, entry);
   const kho = handover ? bootHandover(own, handover, options) : bootCold(own, options);
   const { pages } = kho;
-  const shmem = new Shmem({ pages, huge: options.huge ?? 'advise' });
+  const shmem = new Shmem({ pages, huge });
   const parts = { ram, pages, kho, shmem };
-  const handlers = (options.handlers ?? memfdOnly)(parts);
+  const handlers = checkList(makeHandlers(parts), 'a list of handlers');
   const missing = handover ? missingHandlers(own, handover, handlers) : [];
   if (missing.length > 0) {
     const known = handlers.map((handler) => handler.compatible).join(', ') || 'none';

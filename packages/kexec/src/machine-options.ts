@@ -1,6 +1,7 @@
 /** What a program passes to Machine.open, and its check: an option that is not known would protect nobody. */
-import { KernelError } from '@liveupdate/base';
-import type { KernelOptions } from './kernel.ts';
+import { checkFlag, checkFunction, checkOneOf, checkOptions } from '@liveupdate/base';
+import { checkFd, checkPath } from '@liveupdate/linux';
+import { KERNEL_OPTIONS, type KernelOptions } from './kernel.ts';
 import type { RamSource } from './ram-source.ts';
 
 export interface MachineOptions extends RamSource, KernelOptions {
@@ -16,32 +17,34 @@ export interface MachineOptions extends RamSource, KernelOptions {
   readonly keepHandover?: boolean;
 }
 
-/** Every option: what it may be, or undefined where whoever uses it checks it. */
-const OPTIONS: Readonly<Record<keyof MachineOptions, readonly unknown[] | undefined>> = {
+/** Every option, and its check; undefined where whoever uses it checks it before anything is changed. */
+const CHECKS: { readonly [K in keyof MachineOptions]-?: ((value: never) => unknown) | undefined } = {
   name: undefined,
-  path: undefined,
-  fd: undefined,
+  path: checkPath,
+  fd: checkFd,
   size: undefined,
-  handlers: undefined,
+  handlers: (given: () => unknown) => checkFunction(given, 'what makes the handlers'),
   callbackTimeLimit: undefined,
   release: undefined,
   scratch: undefined,
-  onCrash: ['refuse', 'cold'],
-  keepHandover: [true, false],
-  huge: ['never', 'always', 'within_size', 'advise'],
-  freeMemory: ['discard', 'zero', 'keep', 'poison'],
+  onCrash: (given: string) => checkOneOf(given, 'what to do after a crash (onCrash)', ['refuse', 'cold']),
+  keepHandover: (given: boolean) => checkFlag(given, 'keepHandover'),
+  huge: (given: string) =>
+    checkOneOf(given, 'a policy for large folios (huge)', ['never', 'always', 'within_size', 'advise']),
+  freeMemory: (given: string) =>
+    checkOneOf(given, 'what becomes of free memory (freeMemory)', ['discard', 'zero', 'keep', 'poison']),
 };
 
 /** @throws KernelError EINVAL: an option that does not exist, or a value that it cannot have */
-export function checkOptions(options: object): void {
-  for (const [name, value] of Object.entries(options) as [string, unknown][]) {
-    if (!Object.hasOwn(OPTIONS, name))
-      throw new KernelError(
-        'EINVAL',
-        `a machine has no option '${name}': it has ${Object.keys(OPTIONS).join(', ')}`,
-      );
-    const values = OPTIONS[name as keyof MachineOptions];
-    if (values && value !== undefined && !values.includes(value))
-      throw new KernelError('EINVAL', `no such ${name}: use ${values.map(String).join(' or ')}`);
-  }
+export function checkMachineOptions(options: MachineOptions): void {
+  checkOptions(options, 'a machine', Object.keys(CHECKS));
+  for (const [name, value] of Object.entries(options) as [keyof MachineOptions, unknown][])
+    if (value !== undefined) CHECKS[name]?.(value as never);
+}
+
+/** Those of the options that are the kernel's. */
+export function kernelOptions(options: MachineOptions): KernelOptions {
+  return Object.fromEntries(
+    Object.entries(options).filter(([name]) => (KERNEL_OPTIONS as readonly string[]).includes(name)),
+  );
 }

@@ -12,7 +12,7 @@ import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { adoptPassedRams, passedVariable } from './inherited-rams.ts';
 import { bootKernel, type Kernel } from './kernel.ts';
-import { checkOptions, type MachineOptions } from './machine-options.ts';
+import { checkMachineOptions, kernelOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
 import { claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
 import { Tenure } from './tenure.ts';
@@ -75,7 +75,7 @@ export class Machine {
   // Opening is a promise so that recovery may read and check at length without blocking.
   // eslint-disable-next-line @typescript-eslint/require-await
   static async open(options: MachineOptions): Promise<Machine> {
-    checkOptions(options);
+    checkMachineOptions(options);
     checkNotReplacing();
     noteStart();
     adoptPassedRams();
@@ -120,7 +120,7 @@ export class Machine {
     const { before } = claimed;
     const entry = before?.state === 'handed-over' ? before.entry : undefined;
     const kernel = bootKernel(ram, entry, {
-      ...options,
+      ...kernelOptions(options),
       freeMemory: before ? (options.freeMemory ?? 'discard') : 'zero',
     });
     const page: BootPage = {

@@ -6,8 +6,8 @@
  * between two releases (`node /srv/current/app.js`) a kexec starts the new one.
  */
 import { isAbsolute, resolve } from 'node:path';
-import { codeOf, KernelError } from '@liveupdate/base';
-import { checkReplacement, passedFds, type ReplaceOptions } from '@liveupdate/linux';
+import { checkInstance, checkList, checkOptions, checkText, codeOf, KernelError } from '@liveupdate/base';
+import { checkFd, checkPath, checkReplacement, passedFds, type ReplaceOptions } from '@liveupdate/linux';
 
 export interface KexecOptions {
   /** Environment of the next generation; default this one's. */
@@ -70,28 +70,18 @@ export function nextProgram(
   return program;
 }
 
-function checkKinds(argv: unknown, options: unknown): void {
-  const areStrings = (list: unknown): boolean =>
-    Array.isArray(list) && list.every((text) => typeof text === 'string');
-  if (argv !== undefined && !areStrings(argv))
-    throw new KernelError('EINVAL', 'the arguments of the next generation are an array of strings');
-  if (typeof options !== 'object' || options === null)
-    throw new KernelError('EINVAL', 'the options of kexec are an object');
-  const { env, file, keepFds } = options as { env?: unknown; file?: unknown; keepFds?: unknown };
-  const unknown = Object.keys(options).find((name) => !(OPTIONS as readonly string[]).includes(name));
-  if (unknown !== undefined)
-    throw new KernelError('EINVAL', `kexec has no option '${unknown}': it has ${OPTIONS.join(', ')}`);
-  if (file !== undefined && (typeof file !== 'string' || file === ''))
-    throw new KernelError('EINVAL', 'file is the path of a program');
-  if (env !== undefined && (typeof env !== 'object' || env === null || !Object.values(env).every(isValue)))
-    throw new KernelError('EINVAL', 'env is an object of strings');
-  if (keepFds === undefined) return;
-  if (!Array.isArray(keepFds) || !keepFds.every((fd) => Number.isInteger(fd) && (fd as number) >= 0))
-    throw new KernelError('EINVAL', 'keepFds is an array of descriptors');
-}
-
-function isValue(value: unknown): boolean {
-  return value === undefined || typeof value === 'string';
+function checkKinds(argv: readonly string[] | undefined, options: KexecOptions): void {
+  if (argv !== undefined)
+    for (const text of checkList(argv, 'a list of arguments')) checkText(text, 'an argument');
+  checkOptions(options, 'kexec', OPTIONS);
+  const { env, file, keepFds } = options;
+  if (file !== undefined) checkPath(file);
+  if (keepFds !== undefined)
+    for (const fd of checkList(keepFds, 'a list of descriptors (keepFds)')) checkFd(fd);
+  if (env === undefined) return;
+  checkInstance<object>(env, 'an environment', Object);
+  if (Array.isArray(env)) throw new KernelError('EINVAL', 'env is an object of strings, no array');
+  for (const value of Object.values(env)) if (value !== undefined) checkText(value, 'a variable of env');
 }
 
 /** A worker would not know that it is one, and become a primary that starts workers of its own. */

@@ -1,6 +1,6 @@
 /** Where a machine's RAM comes from: a name in /dev/shm, a path, a descriptor, or memory without a name that passes from process to process. */
 import { resolve } from 'node:path';
-import { codeOf, KernelError, parseSize } from '@liveupdate/base';
+import { checkText, codeOf, KernelError, parseSize } from '@liveupdate/base';
 import { RamFile } from '@liveupdate/linux';
 import { checkRamSize } from '@liveupdate/mm';
 import { claimPassed, findPassed, type PassedRam } from './inherited-rams.ts';
@@ -31,6 +31,7 @@ const MAX_NAME = 200;
 
 /** Path of a RAM by name. @throws KernelError EINVAL: no such name */
 export function ramPath(name: string): string {
+  checkText(name, 'a name of a RAM');
   if (!/^[\w.-]+$/.test(name) || name.length > MAX_NAME || /^\.+$/.test(name)) {
     throw new KernelError(
       'EINVAL',

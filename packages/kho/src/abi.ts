@@ -70,6 +70,8 @@ export const KexecMetadataSer = layout('kho_kexec_metadata', 73, {
   previousRelease: { at: 4, bytes: 65 },
   kexecCount: { at: 69, bytes: 4 },
 });
+/** Bytes of a release, its NUL left out. */
+export const MAX_RELEASE = KexecMetadataSer.previousRelease.bytes - 1;
 
 /** Which memory of a sparse RAM is there: ours, beside what Linux defines, and no part of any file. */
 export const RESIDENCY = 'liveupdate-residency';

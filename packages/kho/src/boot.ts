@@ -3,6 +3,7 @@
  * was read and found good.
  */
 import {
+  byteLength,
   checkInstance,
   checkOneOf,
   checkText,
@@ -12,6 +13,7 @@ import {
   physToPfn,
 } from '@liveupdate/base';
 import {
+  checkRam,
   checkRamSize,
   forEachBlock,
   memoryOf,
@@ -20,6 +22,7 @@ import {
   SCRATCH,
   type Ram,
 } from '@liveupdate/mm';
+import { MAX_RELEASE } from './abi.ts';
 import { Kho } from './kho.ts';
 import { loadResidency } from './residency-record.ts';
 import { readHandover, type EntryRecord, type Handover } from './read-handover.ts';
@@ -54,7 +57,8 @@ function checkBootOptions(options: BootOptions): void {
   const { freeMemory, release, scratch } = options;
   if (freeMemory !== undefined)
     checkOneOf(freeMemory, 'what becomes of free memory', ['discard', 'zero', 'keep', 'poison']);
-  if (release !== undefined) checkText(release, 'a release');
+  if (release !== undefined && byteLength(checkText(release, 'a release')) > MAX_RELEASE)
+    throw new KernelError('EINVAL', `a release has ${MAX_RELEASE} bytes at most`);
   if (scratch !== undefined && !Array.isArray(scratch))
     throw new KernelError('EINVAL', 'scratch is a list of areas');
 }
@@ -65,10 +69,11 @@ const LEAST_PAGES = 32;
 /**
  * A first boot: all memory is free but page 0 and scratch.
  *
- * @throws KernelError EINVAL: RAM is too small, scratch areas that cannot be (see checkScratch), or a release that is too long. ENOMEM: scratch
+ * @throws KernelError EINVAL: no RAM, or too small, scratch areas that cannot be (see checkScratch), or a release that is too long. ENOMEM: scratch
  * leaves no page for this kernel.
  */
 export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
+  checkRam(ram);
   checkBootOptions(options);
   checkRamSize(
     memoryOf(ram).reduce((sum, { length }) => sum + length, 0),
@@ -85,9 +90,13 @@ export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
 /**
  * A boot from a handover that readHandover found good. What was preserved waits to be restored; all else is free.
  *
- * @throws KernelError ENOMEM: preserved memory leaves no page for this kernel. EINVAL: a release that is too long.
+ * @throws KernelError ENOMEM: preserved memory leaves no page for this kernel. EINVAL: a release that is too long, or what
+ * is no RAM or no handover.
  */
 export function bootHandover(ram: Ram, handover: Handover, options: BootOptions = {}): Kho {
+  checkRam(ram);
+  checkInstance<object>(handover, 'a handover', Object);
+  checkInstance(handover.table, 'the table of a handover', PageTable);
   checkBootOptions(options);
   return start(ram, handover.table, handover.scratch, handover, options);
 }

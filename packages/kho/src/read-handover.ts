@@ -14,6 +14,7 @@ import {
   StructView,
 } from '@liveupdate/base';
 import {
+  checkRam,
   forEachBlock,
   FREE,
   INCOMING_HEAD,
@@ -228,6 +229,7 @@ function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>): Uint32Array
  * EOVERFLOW: a 64-bit field is beyond 2^53.
  */
 export function readHandover(ram: Ram, entry: EntryRecord): Handover {
+  checkRam(ram);
   checkEntry(entry);
   if (entry.fdtSize !== KHO_FDT_SIZE || entry.fdtAddr % PAGE_SIZE !== 0 || entry.fdtAddr === 0) {
     throw new KernelError(

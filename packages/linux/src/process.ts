@@ -154,6 +154,12 @@ function asStrings(env: Readonly<Record<string, string>>): string[] {
 function checkStrings(file: string, args: readonly string[], env: Readonly<Record<string, string>>): void {
   if (args.length === 0)
     throw new KernelError('EINVAL', 'args is empty: its first element is the name of the program');
+  const named = Object.keys(env).find((name) => name.includes('='));
+  if (named !== undefined)
+    throw new KernelError(
+      'EINVAL',
+      `the variable '${named}' has '=' in its name, where its value would begin`,
+    );
   for (const text of [file, ...args, ...asStrings(env)]) {
     if (!text.includes('\0')) continue;
     const start = text.slice(0, 40).replaceAll('\0', '\\0');

@@ -10,6 +10,7 @@ import {
   checkFlag,
   checkFunction,
   checkInstance,
+  checkList,
   checkOptions,
   checkText,
   KernelError,
@@ -28,7 +29,7 @@ import { IncomingSession, type IncomingShared } from './incoming-session.ts';
 import { Mutex } from './mutex.ts';
 import { OutgoingSession, type OutgoingShared } from './outgoing-session.ts';
 import { readLuo, type LuoRecords } from './read-luo.ts';
-import { HandlerRegistry, type RegisteredHandler } from './registry.ts';
+import { checkStrings, HandlerRegistry, type RegisteredHandler } from './registry.ts';
 
 export interface OrchestratorInit {
   readonly kho: Kho;
@@ -99,8 +100,7 @@ export class LiveUpdateOrchestrator {
     checkInstance<object>(kho, 'a KHO', Object);
     checkFlag(enabled, 'enabled');
     if (clock !== undefined) checkFunction(clock, 'a clock');
-    const list: unknown = handlers;
-    if (!Array.isArray(list)) throw new KernelError('EINVAL', 'handlers is a list of them');
+    checkList(handlers, 'a list of handlers');
     this.#kho = kho;
     this.events = new EventStream(clock);
     const waiter = new CallbackWaiter(callbackTimeLimit);
@@ -500,9 +500,10 @@ function readNumber(ram: Ram, handover: Handover): bigint | undefined {
 /**
  * Compatible strings in a handover that none of these handlers reads: what a program must know before it boots on it.
  *
- * @throws KernelError EINVAL: the LUO records are damaged or of another version
+ * @throws KernelError EINVAL: the LUO records are damaged or of another version; or what should be handlers is none
  */
 export function missingHandlers(ram: Ram, handover: Handover, handlers: readonly FileHandler[]): string[] {
+  for (const handler of checkList(handlers, 'a list of handlers')) checkStrings('handler', handler);
   const known = new Set(handlers.flatMap((handler) => [handler.compatible, ...(handler.alsoReads ?? [])]));
   const wanted = new Set(
     readLuo(ram, handover)?.sessions.flatMap((session) => session.files.map((file) => file.compatible)),

@@ -19,6 +19,7 @@ export {
 } from './page-table.ts';
 export {
   checkPages,
+  checkRam,
   checkRamSize,
   checkRange,
   forEachBlock,

@@ -2,7 +2,7 @@
  * RAM: bytes with physical addresses. Backends differ in where the bytes live (an ArrayBuffer, a mapped file, a memory image), not in
  * what they promise; ram-suite tests hold for all of them.
  */
-import { formatSize, KernelError, MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
+import { formatSize, KernelError, MAX_FOLIO_SIZE, PAGE_SIZE, shown } from '@liveupdate/base';
 
 /** Bytes in a huge page of the system: one entry of the page tables' second level. */
 export const HUGE_PAGE = 2 * 2 ** 20;
@@ -140,6 +140,17 @@ export interface Ram {
 
   /** Lets go of the memory. Idempotent; views taken before have length 0 afterwards. */
   close(): void;
+}
+
+/**
+ * Whether something is a RAM, as far as that can be seen.
+ *
+ * @throws KernelError EINVAL: it has no size, or shows no bytes
+ */
+export function checkRam(ram: Ram): void {
+  const { size, bytes } = Object(ram) as Partial<Ram>; // a caller in JavaScript may pass anything
+  if (Number.isSafeInteger(size) && typeof bytes === 'function') return;
+  throw new KernelError('EINVAL', `${shown(ram)} is no RAM: it has a size and bytes()`);
 }
 
 /** Throws EFAULT unless [pa, pa + length) lies inside RAM of `size` bytes. A fraction of a byte lies nowhere. */
