@@ -5,15 +5,18 @@
 import * as fs from 'node:fs';
 import { Transform, Writable, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
-import { Machine, ramPath, type Kernel } from '@liveupdate/kexec';
+import { byteLength, codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { Machine, type Kernel } from '@liveupdate/kexec';
+import { MAX_SESSION_NAME } from '@liveupdate/luo-core';
 import type { ShmemFile } from '@liveupdate/shmem';
 import { forEachDataRun } from './data-runs.ts';
 import { progressOnTerminal } from './open-image.ts';
 import type { FileName } from './option-values.ts';
 import { printLine } from './output.ts';
 import { silent, type Progress } from './progress.ts';
+import { pathOfRam } from './ram-name.ts';
 import { untilTold } from './until-told.ts';
+import { UsageError } from './usage-error.ts';
 
 export interface ImportOptions {
   /** Bytes of RAM, where there is none yet, or less. */
@@ -28,7 +31,7 @@ const CHUNK = 2 * 2 ** 20;
 /**
  * Puts the file `from` into the RAM `to`, as `which`. Returns the exit code.
  *
- * @throws KernelError EEXIST: the session has such a file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it, or none to
+ * @throws UsageError: no name of a RAM, or of a session. KernelError EEXIST: the session has such a file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it, or none to
  * hand over again what is there. Others as Machine.open has them. The RAM is as it was; one that was made for this is gone again.
  */
 export async function runImport(
@@ -37,7 +40,9 @@ export async function runImport(
   from: string,
   { size, huge = false }: ImportOptions,
 ): Promise<number> {
-  const path = to.includes('/') ? to : ramPath(to);
+  const path = pathOfRam(to);
+  if (byteLength(which.session) > MAX_SESSION_NAME)
+    throw new UsageError(`a session's name has ${MAX_SESSION_NAME} bytes at most: '${which.session}'`);
   const sizeBefore = fs.statSync(path, { throwIfNoEntry: false })?.size;
   const isNew = sizeBefore === undefined;
   if (isNew && size === undefined)

@@ -1,6 +1,7 @@
 /** Values of options: text from a command line to numbers, or a UsageError that names the option. */
 import { KernelError, parseSize } from '@liveupdate/base';
 import type { EntryRecord } from '@liveupdate/kho';
+import { checkRamSize } from '@liveupdate/mm';
 import { UsageError } from './usage-error.ts';
 
 /** A parser of sizes above 0, such as `2GiB`. */
@@ -15,6 +16,29 @@ export function sizeValue(option: string): (text: string) => number {
     throw new UsageError(
       `${option}: '${text}' is no size: write a number of bytes, or one such as 512MiB or 2GiB`,
     );
+  };
+}
+
+/** A parser of sizes of a RAM: whole pages, as many as one RAM may have. */
+export function ramSizeValue(option: string): (text: string) => number {
+  const parse = sizeValue(option);
+  return (text) => {
+    const size = parse(text);
+    try {
+      checkRamSize(size);
+      return size;
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      throw new UsageError(`${option}: ${error.message.replace(`${error.code}: `, '')}`);
+    }
+  };
+}
+
+/** A parser of words that stand for something: any but an empty one, which a variable of the shell may be. */
+export function wordValue(argument: string): (text: string) => string {
+  return (text) => {
+    if (text !== '') return text;
+    throw new UsageError(`${argument} is empty: is the variable set that it was to come from?`);
   };
 }
 

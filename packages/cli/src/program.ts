@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { HugeChoice } from './demo-files.ts';
 import { DEMO_FILES } from './demo-size.ts';
-import { countValue, entryValue, fileName, sizeValue } from './option-values.ts';
+import { countValue, entryValue, fileName, ramSizeValue, sizeValue, wordValue } from './option-values.ts';
 import type { ImageHints } from './open-image.ts';
 import { printable } from './output.ts';
 import { UsageError } from './usage-error.ts';
@@ -201,7 +201,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   program
     .command('inspect')
     .description('show what a handover holds: sessions, files, preserved memory')
-    .argument('<image>', 'a file, or the name of a RAM')
+    .argument('<image>', 'a file, or the name of a RAM', wordValue('<image>'))
     .option('--json', 'print all of it as JSON, with the SHA-256 of every file')
     .option('--hash', 'print the SHA-256 of every file')
     .option('--all', 'print long lists in full')
@@ -210,7 +210,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
       'where the handover begins: fdtAddr,scratchAddr[,scratchSize]',
       entryValue('--entry'),
     )
-    .option('--ram-size <size>', 'RAM of the machine that the image was taken of', sizeValue('--ram-size'))
+    .option('--ram-size <size>', 'RAM of the machine that the image was taken of', ramSizeValue('--ram-size'))
     .addHelpText('after', INSPECT_EXAMPLES)
     .action(async (image: string, flags: InspectFlags) => {
       const { json = false, hash = false, all = false, ...hints } = flags;
@@ -220,16 +220,16 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   program
     .command('export')
     .description('write a preserved file to disk')
-    .argument('<image>', 'a file, or the name of a RAM')
+    .argument('<image>', 'a file, or the name of a RAM', wordValue('<image>'))
     .argument('<session/token>', 'which file')
-    .argument('<file>', 'where to; - for standard output')
+    .argument('<file>', 'where to; - for standard output', wordValue('<file>'))
     .option('--force', 'write over a file that is there')
     .option(
       '--entry <addresses>',
       'where the handover begins: fdtAddr,scratchAddr[,scratchSize]',
       entryValue('--entry'),
     )
-    .option('--ram-size <size>', 'RAM of the machine that the image was taken of', sizeValue('--ram-size'))
+    .option('--ram-size <size>', 'RAM of the machine that the image was taken of', ramSizeValue('--ram-size'))
     .addHelpText('after', EXPORT_EXAMPLES)
     .action(async (image: string, which: string, file: string, flags: ExportFlags) => {
       const { force = false, ...hints } = flags;
@@ -243,8 +243,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .description('put a file from disk into a handover; holes in it become zeros that take memory')
     .argument('<ram>', 'a RAM file, or the name of a RAM')
     .argument('<session/token>', 'which file it becomes')
-    .argument('<file>', 'where from; - for standard input')
-    .option('--size <size>', 'bytes of RAM, where there is none yet or a smaller one', sizeValue('--size'))
+    .argument('<file>', 'where from; - for standard input', wordValue('<file>'))
+    .option('--size <size>', 'bytes of RAM, where there is none yet or a smaller one', ramSizeValue('--size'))
     .option('--huge', 'use 2 MiB folios')
     .addHelpText('after', IMPORT_EXAMPLES)
     .action(async (ram: string, which: string, file: string, flags: ImportFlags) => {

@@ -1,10 +1,11 @@
 /** `liveupdate list` and `liveupdate remove`: the RAMs of this host, and the end of one. */
 import * as fs from 'node:fs';
 import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
-import { hasBootPage, ramPath, readBootPage, type BootPage } from '@liveupdate/kexec';
+import { hasBootPage, readBootPage, type BootPage } from '@liveupdate/kexec';
 import { MappedRam, tryLock } from '@liveupdate/linux';
 import { isOwned, ramFiles, type RamName } from './open-image.ts';
 import { printable, printJson, printLine } from './output.ts';
+import { pathOfRam } from './ram-name.ts';
 
 /** What is known of a RAM without reading what is in it. */
 export interface RamFacts {
@@ -131,10 +132,10 @@ function notOpened(path: string, cause: unknown): KernelError {
 /**
  * Removes a RAM, by path or by name, and all that is in it. Returns the exit code.
  *
- * @throws KernelError ENOENT: no such RAM. EBUSY: a process owns it. EINVAL: a file that is no RAM of liveupdate. EACCES, EPERM: not ours to remove.
+ * @throws UsageError: no name of a RAM. KernelError ENOENT: no such RAM. EBUSY: a process owns it. EINVAL: a file that is no RAM of liveupdate. EACCES, EPERM: not ours to remove.
  */
 export function runRemove(given: string): number {
-  const path = given.includes('/') ? given : ramPath(given);
+  const path = pathOfRam(given);
   let fd: number;
   try {
     fd = fs.openSync(path, fs.constants.O_RDWR | MAY_FOLLOW_NOTHING);
