@@ -152,7 +152,7 @@ export function listVmallocFrames(ram: RamWords, descriptor: number, out: Uint32
 
 /** The frame of an address that putAddress wrote. */
 function frameAt(words: Uint32Array, at: number): Pfn {
-  return (words[at] >>> PAGE_SHIFT) + words[at + 1] * 2 ** (32 - PAGE_SHIFT);
+  return ((words[at] >>> PAGE_SHIFT) | (words[at + 1] << (32 - PAGE_SHIFT))) >>> 0;
 }
 
 /** Writes the address of a frame as a u64; that of frame 0, which is never handed out, ends a list. */

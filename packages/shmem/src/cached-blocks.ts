@@ -23,6 +23,9 @@ export class CachedBlocks {
   readonly #blocks = new BlockIndex(BLOCK);
   /** The frames of those blocks that are parted. */
   readonly #parted = new Map<number, NumberRow>();
+  /** The one that was opened last: filling holes opens the same one again and again. */
+  #lastNumber = -1;
+  #last: NumberRow | undefined;
   #count = 0;
 
   /** Pages that are there. */
@@ -88,9 +91,7 @@ export class CachedBlocks {
     const before = block.count;
     block.clear(from, to);
     this.#count -= before - block.count;
-    if (block.count > 0) return;
-    this.#blocks.set(number, 0);
-    this.#parted.delete(number);
+    if (block.count === 0) this.#set(number, 0);
   }
 
   /** Parts of [from, to) that may hold pages, in order. All else is a hole, however long it is. */
@@ -189,6 +190,14 @@ export class CachedBlocks {
 
   /** A block as what it has for each page, to be changed. */
   #open(number: number): NumberRow {
+    if (number !== this.#lastNumber || !this.#last) {
+      this.#last = this.#find(number);
+      this.#lastNumber = number;
+    }
+    return this.#last;
+  }
+
+  #find(number: number): NumberRow {
     const first = this.#blocks.get(number);
     if (first === PARTED) return this.#parted.get(number)!;
     const block = new NumberRow(BLOCK, 1);
@@ -198,13 +207,19 @@ export class CachedBlocks {
     return block;
   }
 
+  /** Forgets what a parted block has for each page: it is `value` from now on. */
+  #set(number: number, value: number): void {
+    this.#blocks.set(number, value);
+    this.#parted.delete(number);
+    if (number === this.#lastNumber) this.#last = undefined;
+  }
+
   /** Makes a block one number again where its pages have come to lie in a row. */
   #close(number: number, block: NumberRow): void {
     if (block.count < BLOCK) return;
     const first = block.get(0);
     if (block.runEnd(0, BLOCK, first) < BLOCK) return;
-    this.#blocks.set(number, first);
-    this.#parted.delete(number);
+    this.#set(number, first);
   }
 }
 
