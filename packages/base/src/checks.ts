@@ -77,13 +77,19 @@ export function checkOptions(options: object, what: string, known: readonly stri
   }
 }
 
+/** A class, whoever may make its objects. */
+interface ClassOf<T> {
+  readonly name: string;
+  readonly prototype: T;
+}
+
 /**
  * An object of a class.
  *
  * @throws KernelError EINVAL: anything else
  */
-export function checkInstance<T>(value: T, what: string, type: abstract new (...args: never[]) => T): T {
-  if (value instanceof type) return value;
+export function checkInstance<T>(value: T, what: string, type: ClassOf<T>): T {
+  if (value instanceof (type as abstract new () => unknown)) return value;
   throw new KernelError('EINVAL', `${shown(value)} is not ${what}: a ${type.name} is expected`);
 }
 

@@ -6,8 +6,15 @@
  * between two releases (`node /srv/current/app.js`) a kexec starts the new one.
  */
 import { isAbsolute, resolve } from 'node:path';
-import { checkInstance, checkList, checkOptions, checkText, codeOf, KernelError } from '@liveupdate/base';
-import { checkFd, checkPath, checkReplacement, passedFds, type ReplaceOptions } from '@liveupdate/linux';
+import { checkList, checkOptions, checkText, codeOf, KernelError } from '@liveupdate/base';
+import {
+  checkEnvironment,
+  checkFd,
+  checkPath,
+  checkReplacement,
+  passedFds,
+  type ReplaceOptions,
+} from '@liveupdate/linux';
 
 export interface KexecOptions {
   /** Environment of the next generation; default this one's. */
@@ -78,10 +85,7 @@ function checkKinds(argv: readonly string[] | undefined, options: KexecOptions):
   if (file !== undefined) checkPath(file);
   if (keepFds !== undefined)
     for (const fd of checkList(keepFds, 'a list of descriptors (keepFds)')) checkFd(fd);
-  if (env === undefined) return;
-  checkInstance<object>(env, 'an environment', Object);
-  if (Array.isArray(env)) throw new KernelError('EINVAL', 'env is an object of strings, no array');
-  for (const value of Object.values(env)) if (value !== undefined) checkText(value, 'a variable of env');
+  if (env !== undefined) checkEnvironment(env);
 }
 
 /** A worker would not know that it is one, and become a primary that starts workers of its own. */

@@ -1,14 +1,27 @@
 /** Calls of node:fs whose failures are KernelErrors. */
 import { codeOf, KernelError } from '@liveupdate/base';
 
-/** Runs a call of node:fs and turns what it throws into a KernelError with the same code. */
+/** Runs a call of node:fs and turns what it throws into a KernelError with the same code; EINVAL for a wrong kind of argument. */
 export function callFs<T>(tried: string, call: () => T, advice = ''): T {
   try {
     return call();
   } catch (cause) {
     if (cause instanceof KernelError) throw cause;
-    throw new KernelError(codeOf(cause), `${tried}: ${advice || whyOf(cause)}`, { cause });
+    throw new KernelError(
+      isWrongKind(cause) ? 'EINVAL' : codeOf(cause),
+      `${tried}: ${advice || whyOf(cause)}`,
+      { cause },
+    );
   }
+}
+
+/** Whether Node refused an argument before it asked the system. */
+function isWrongKind(cause: unknown): boolean {
+  return (
+    cause instanceof Error &&
+    'code' in cause &&
+    /^ERR_(?:INVALID_ARG_\w+|OUT_OF_RANGE)$/.test(String(cause.code))
+  );
 }
 
 /** What Node says about a failed call, without the code and the arguments, which we say ourselves. */

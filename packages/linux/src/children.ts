@@ -7,6 +7,7 @@
  * - Children of the new program are never touched: libuv waits for those.
  * - A child that lives longer than this program is found by the next one in the same way.
  */
+import { checkInstance } from '@liveupdate/base';
 import { bootTimeNow, hasEnded } from './libc.ts';
 import { fs } from './node-fs.ts';
 
@@ -35,8 +36,11 @@ export function childrenVariable(): Readonly<Record<string, string>> {
  * In a program that replaced another by `replaceProcess`: collects the children of that one as they
  * end, so that none is left a zombie. Their exit codes are lost. It does not keep this process alive,
  * and does nothing where there are none. The variable that tells of them is taken from `env`.
+ *
+ * @throws KernelError EINVAL: no environment
  */
 export function collectChildren(env: Record<string, string | undefined> = process.env): void {
+  checkInstance<object>(env, 'an environment', Object);
   const text = env[REPLACED_AT_VARIABLE];
   if (text === undefined) return;
   Reflect.deleteProperty(env, REPLACED_AT_VARIABLE);

@@ -3,9 +3,10 @@
  * is undefined. All of it can be read without privileges.
  */
 import { join } from 'node:path';
-import { codeOf, type ErrnoCode } from '@liveupdate/base';
+import { checkOptions, codeOf, type ErrnoCode } from '@liveupdate/base';
 import { fs } from './node-fs.ts';
 import { callFs } from './call-fs.ts';
+import { checkPath } from './inputs.ts';
 
 /** Room of a file system. */
 export interface Space {
@@ -59,15 +60,23 @@ export interface HostFacts {
 /**
  * Room of the file system that holds `path`, a file or a directory. RAM files may be larger, they are sparse; touched memory may not.
  *
- * @throws KernelError ENOENT, ENOTDIR, EACCES: as statfs(2) has them
+ * @throws KernelError ENOENT, ENOTDIR, EACCES: as statfs(2) has them. EINVAL: no path
  */
 export function shmSpace(path: string): Space {
+  checkPath(path);
   const { blocks, bavail, bsize } = callFs(`asking for the room at '${path}'`, () => fs.statfsSync(path));
   return { size: blocks * bsize, free: bavail * bsize };
 }
 
-/** Facts about this host. `root` is for tests: the directory that stands for `/`. */
-export function hostFacts({ root = '/' }: { root?: string } = {}): HostFacts {
+/**
+ * Facts about this host. `root` is for tests: the directory that stands for `/`.
+ *
+ * @throws KernelError EINVAL: no such option, or no path
+ */
+export function hostFacts(options: { root?: string } = {}): HostFacts {
+  checkOptions(options, 'hostFacts', ['root']);
+  const { root = '/' } = options;
+  checkPath(root);
   const read = (path: string): string | undefined => {
     try {
       return fs.readFileSync(join(root, path), 'utf8').trim();

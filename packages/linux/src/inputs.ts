@@ -1,5 +1,5 @@
 /** Checks of what callers pass to the system, before it is asked: C and Node would make something of whatever it is. */
-import { checkText, checkWhole, KernelError } from '@liveupdate/base';
+import { checkInstance, checkText, checkWhole, KernelError } from '@liveupdate/base';
 
 /** The largest int of C. */
 const MOST_FD = 2 ** 31 - 1;
@@ -21,4 +21,15 @@ export function checkFd(fd: number): number {
 export function checkPath(path: string): string {
   if (checkText(path, 'a path') !== '' && !path.includes('\0')) return path;
   throw new KernelError('EINVAL', path === '' ? 'the path is empty' : 'the path holds a NUL character');
+}
+
+/**
+ * The environment of a program.
+ *
+ * @throws KernelError EINVAL: no object, or a value that is no text
+ */
+export function checkEnvironment(env: Readonly<Record<string, string | undefined>>): void {
+  checkInstance<object>(env, 'an environment', Object);
+  if (Array.isArray(env)) throw new KernelError('EINVAL', 'an environment is an object of strings, no array');
+  for (const value of Object.values(env)) if (value !== undefined) checkText(value, 'a variable');
 }

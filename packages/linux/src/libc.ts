@@ -4,10 +4,16 @@
  * - Every wrapper takes and gives plain numbers (addresses: bigint) and throws KernelError with the code of errno.
  * - Numbers of flags are those of Linux on x86-64 and arm64, where they are equal; other machines are refused.
  */
-import { KernelError } from '@liveupdate/base';
+import { checkFlag, checkText, checkWhole, KernelError } from '@liveupdate/base';
+import { checkFd } from './inputs.ts';
 import { c, failed, lastError, MAP_FAILED, native, type Address } from './native.ts';
 
 export type { Address } from './native.ts';
+
+/** Numbers of C. */
+const INT = { max: 0x7fff_ffff };
+const U32 = { max: 0xffff_ffff };
+const S16 = { max: 0x7fff };
 
 export const PROT_NONE = 0;
 export const PROT_READ = 1;
@@ -204,6 +210,9 @@ export function fallocate(fd: number, mode: number, at: number, length: number):
  * ENODEV: hugetlb asked of a kernel without it.
  */
 export function memfdCreate(name: string, flags: number): number {
+  checkText(name, 'a name of a memory file');
+  checkWhole(flags, 'flags of a memory file', U32);
+  if (name.includes('\0')) throw new KernelError('EINVAL', 'the name of a memory file holds a NUL character');
   const fd = c('memfd_create')(name, flags);
   if (fd < 0) throw failed(`creating the memory file '${name}'`, { EINVAL: 'its name may have 249 bytes' });
   return fd;
@@ -223,8 +232,13 @@ export function duplicateFrom(fd: number, least: number): number {
   return copy;
 }
 
-/** Whether a descriptor is open in this process. */
+/**
+ * Whether a descriptor is open in this process.
+ *
+ * @throws KernelError EINVAL: no number of a descriptor
+ */
 export function isOpen(fd: number): boolean {
+  checkFd(fd);
   return c('fcntl')(fd, F_GETFD) >= 0;
 }
 
@@ -234,6 +248,7 @@ export function isOpen(fd: number): boolean {
  * @throws KernelError EBADF: not open
  */
 export function closesOnExec(fd: number): boolean {
+  checkFd(fd);
   const flags = c('fcntl')(fd, F_GETFD);
   if (flags < 0) throw failed(`reading the flags of descriptor ${fd}`);
   return (flags & FD_CLOEXEC) !== 0;
@@ -242,9 +257,11 @@ export function closesOnExec(fd: number): boolean {
 /**
  * Says whether exec shall close the descriptor.
  *
- * @throws KernelError EBADF: not open
+ * @throws KernelError EBADF: not open. EINVAL: no number of a descriptor, or neither true nor false
  */
 export function setClosesOnExec(fd: number, closes: boolean): void {
+  checkFd(fd);
+  checkFlag(closes, 'whether exec closes a descriptor');
   if (c('fcntl')(fd, F_SETFD, 'int', closes ? FD_CLOEXEC : 0) < 0)
     throw failed(`setting the flags of descriptor ${fd}`);
 }
@@ -391,9 +408,11 @@ export function userfaultfd(): number {
  * eventfd(2).
  *
  * @param initial a u32
- * @throws KernelError EINVAL: unknown flags. EMFILE, ENFILE: too many open files. ENOMEM.
+ * @throws KernelError EINVAL: no u32, or unknown flags. EMFILE, ENFILE: too many open files. ENOMEM.
  */
 export function eventfd(initial: number, flags: number): number {
+  checkWhole(initial, 'the count of an eventfd', U32);
+  checkWhole(flags, 'flags of an eventfd', INT);
   const fd = c('eventfd')(initial, flags);
   if (fd < 0) throw failed(`creating an eventfd with flags 0x${flags.toString(16)}`);
   return fd;
@@ -402,9 +421,11 @@ export function eventfd(initial: number, flags: number): number {
 /**
  * What of `events` a descriptor is ready for now, with POLLERR, POLLHUP and POLLNVAL where they are so (poll(2), without waiting).
  *
- * @throws KernelError EINTR, ENOMEM: as poll(2) has them
+ * @throws KernelError EINTR, ENOMEM: as poll(2) has them. EINVAL: no number of a descriptor, or no s16
  */
 export function pollNow(fd: number, events: number): number {
+  checkFd(fd);
+  checkWhole(events, 'events to poll for', S16);
   const entry = new DataView(new ArrayBuffer(8)); // struct pollfd: fd s32 at 0, events s16 at 4, revents s16 at 6
   entry.setInt32(0, fd, true);
   entry.setInt16(4, events, true);

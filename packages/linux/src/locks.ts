@@ -6,6 +6,7 @@
  *   too; so RAM descriptors are close-on-exec but at the moment of a replacement.
  * - Every open() makes a description of its own: two opens of one file conflict also inside one process, two duplicates do not.
  */
+import { checkFd } from './inputs.ts';
 import { isByteLocked, lockByte, unlockByte } from './libc.ts';
 
 /** The byte that stands for ownership. Locks do not touch memory: any offset would do. */
@@ -14,26 +15,26 @@ const OWNER_BYTE = 0;
 /**
  * Takes the lock, or says false where another owner has it. True also where this description has it already.
  *
- * @throws KernelError EBADF: not open for writing. EIO: the kernel has no memory for locks
+ * @throws KernelError EBADF: not open for writing. EINVAL: no number of a descriptor. EIO: the kernel has no memory for locks
  */
 export function tryLock(fd: number): boolean {
-  return lockByte(fd, OWNER_BYTE);
+  return lockByte(checkFd(fd), OWNER_BYTE);
 }
 
 /**
  * Lets go of the lock; nothing happens where it was not held.
  *
- * @throws KernelError EBADF: not open
+ * @throws KernelError EBADF: not open. EINVAL: no number of a descriptor.
  */
 export function unlock(fd: number): void {
-  unlockByte(fd, OWNER_BYTE);
+  unlockByte(checkFd(fd), OWNER_BYTE);
 }
 
 /**
  * Whether another owner has the lock now. Whoever wants it calls tryLock: the answer may be old when it arrives.
  *
- * @throws KernelError EBADF: not open
+ * @throws KernelError EBADF: not open. EINVAL: no number of a descriptor.
  */
 export function isLockedByOther(fd: number): boolean {
-  return isByteLocked(fd, OWNER_BYTE);
+  return isByteLocked(checkFd(fd), OWNER_BYTE);
 }

@@ -2,7 +2,7 @@
  * The system's memory under a mapped RAM: taking it page by page or in huge pages, giving it back, and asking
  * what is there. What a page costs, and who may touch it, is known by `Residency` of `@liveupdate/mm`.
  */
-import { KernelError, PAGE_SIZE, pagesFor } from '@liveupdate/base';
+import { bytesOf, KernelError, PAGE_SIZE, pagesFor, type Bytes } from '@liveupdate/base';
 import { checkPages, checkRange, HUGE_PAGE, type RamPiece, type SystemMemory } from '@liveupdate/mm';
 import {
   FALLOC_KEEP_SIZE,
@@ -114,9 +114,10 @@ export class MappedMemory implements SystemMemory {
   /**
    * Copies bytes out of RAM by a system call: a hole takes nothing, where a load through a mapping would.
    *
-   * @throws KernelError EFAULT: not inside RAM. EBADF: closed.
+   * @throws KernelError EFAULT: not inside RAM. EINVAL: nothing that has bytes. EBADF: closed.
    */
-  read(pa: number, target: Uint8Array): void {
+  read(pa: number, given: Bytes): void {
+    const target = bytesOf(given);
     const { fd } = this.#inside(pa, target.length);
     for (let done = 0; done < target.length;) {
       const length = callFs('reading RAM', () =>
@@ -132,9 +133,10 @@ export class MappedMemory implements SystemMemory {
    * is quicker than `reserve` and a store through a view. Memory in huge pages is stored to; hugetlb memory, which
    * has no such call, is reserved and stored to.
    *
-   * @throws KernelError ENOSPC, ENOMEM: as `reserve`. EFAULT: not inside RAM. EBADF: closed.
+   * @throws KernelError ENOSPC, ENOMEM: as `reserve`. EFAULT: not inside RAM. EINVAL: nothing that has bytes. EBADF: closed.
    */
-  write(pa: number, bytes: Uint8Array): void {
+  write(pa: number, given: Bytes): void {
+    const bytes = bytesOf(given);
     const { fd, granule } = this.#inside(pa, bytes.length);
     if (granule !== PAGE_SIZE) {
       const first = Math.floor(pa / PAGE_SIZE) * PAGE_SIZE;

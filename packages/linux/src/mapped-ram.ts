@@ -7,7 +7,16 @@
  * - Buffers are detached before memory is unmapped, so one kept too long has length 0 and cannot crash the process.
  * - The garbage collector never unmaps: RAM and views live until they are closed and released.
  */
-import { codeOf, KernelError, Undo } from '@liveupdate/base';
+import {
+  checkFlag,
+  checkInstance,
+  checkList,
+  checkOptions,
+  checkWhole,
+  codeOf,
+  KernelError,
+  Undo,
+} from '@liveupdate/base';
 import {
   checkPages,
   checkRange,
@@ -21,6 +30,7 @@ import { callFs } from './call-fs.ts';
 import { madvise, MADV_DONTNEED, seekTo, viewOf } from './libc.ts';
 import { MappedMemory } from './mapped-memory.ts';
 import { MappedView } from './mapped-view.ts';
+import { checkFd, checkPath } from './inputs.ts';
 import { mapRuns, mergeAdjacent, Windows } from './mapping.ts';
 import { fs } from './node-fs.ts';
 import { isOpenOn, RamFile, reopenRamFile } from './ram-file.ts';
@@ -93,9 +103,12 @@ export class MappedRam implements Ram {
    *
    * @param options.size bytes of RAM, where the file has more
    * @param options.path where it is, or will be linked
-   * @throws KernelError EINVAL: its size is not that of a RAM. ENOMEM: no address space. EMFILE: too many open files.
+   * @throws KernelError EINVAL: its size is not that of a RAM, or options of a wrong kind. ENOMEM: no address space. EMFILE: too many open files.
    */
   static of(file: RamFile, options: { size?: number; path?: string | undefined } = {}): MappedRam {
+    checkInstance(file, 'a file of a RAM', RamFile);
+    checkInstance<object>(options, 'options of a RAM', Object);
+    if (options.path !== undefined) checkPath(options.path);
     return new MappedRam(file, options.path, options.size);
   }
 
@@ -111,6 +124,7 @@ export class MappedRam implements Ram {
    * files can be. ENOMEM: no address space. EMFILE: too many open files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static create(options: { path: string; size: number; mode?: number }): MappedRam {
+    checkOptions(options, 'MappedRam.create', ['path', 'size', 'mode']);
     return mapped(RamFile.create(options), (file) => {
       const ram = new MappedRam(file, options.path);
       try {
@@ -131,6 +145,7 @@ export class MappedRam implements Ram {
    * files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static open(options: { path: string }): MappedRam {
+    checkOptions(options, 'MappedRam.open', ['path']);
     return mapped(RamFile.open(options.path), (file) => new MappedRam(file, options.path));
   }
 
@@ -144,6 +159,7 @@ export class MappedRam implements Ram {
    * files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static anonymous(options: { name: string; size: number; hugetlb?: boolean }): MappedRam {
+    checkOptions(options, 'MappedRam.anonymous', ['name', 'size', 'hugetlb']);
     return mapped(RamFile.memory(options), (file) => new MappedRam(file));
   }
 
@@ -162,26 +178,28 @@ export class MappedRam implements Ram {
     });
   }
 
-  /** Whether there is a file at this path, RAM or not. */
+  /** Whether there is a file at this path, RAM or not. @throws KernelError EINVAL: no path */
   static exists(path: string): boolean {
-    return fs.existsSync(path);
+    return fs.existsSync(checkPath(path));
   }
 
   /**
    * Whether a descriptor is open on the file at this path; false where there is none.
    *
-   * @throws KernelError EBADF: not open. EACCES, ENOTDIR, ELOOP: the path cannot be followed.
+   * @throws KernelError EBADF: not open. EACCES, ENOTDIR, ELOOP: the path cannot be followed. EINVAL: no path, or no
+   * number of a descriptor.
    */
   static isOpenOn(fd: number, path: string): boolean {
-    return isOpenOn(fd, path);
+    return isOpenOn(checkFd(fd), checkPath(path));
   }
 
   /**
    * Removes a RAM file; whoever has it open keeps it. Nothing where there is none.
    *
-   * @throws KernelError EACCES, EPERM, EROFS: the directory is not ours to write
+   * @throws KernelError EACCES, EPERM, EROFS: the directory is not ours to write. EINVAL: no path
    */
   static remove(path: string): void {
+    checkPath(path);
     callFs(`removing '${path}'`, () => {
       fs.rmSync(path, { force: true });
     });
@@ -242,6 +260,9 @@ export class MappedRam implements Ram {
    */
   view(pieces: readonly RamPiece[], options: ViewOptions): RamView {
     this.#checkOpen();
+    checkList(pieces, 'a list of pieces of RAM');
+    checkInstance<object>(options, 'what a view shows', Object);
+    checkFlag(options.populate, 'whether a view is populated');
     const runs = mergeAdjacent(pieces);
     let bytes = 0;
     for (const { pa, length } of runs) {
@@ -251,7 +272,7 @@ export class MappedRam implements Ram {
       const why = `a piece of ${length} bytes at ${pa} is not made of huge pages of ${this.#granule} bytes`;
       throw new KernelError('EINVAL', why);
     }
-    if (!(options.size > 0 && options.size <= bytes))
+    if (!(checkWhole(options.size, 'bytes to show') > 0 && options.size <= bytes))
       throw new KernelError('EINVAL', `pieces of ${bytes} bytes cannot show ${options.size}`);
     const onRelease = (view: MappedView): void => {
       this.#views.delete(view);

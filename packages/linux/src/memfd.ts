@@ -1,9 +1,26 @@
 /** A memfd of this machine: the file in memory that the system itself has, to hand to it and to compare ours with. */
 import * as fs from 'node:fs';
-import { KernelError, PAGE_SIZE, pagesFor } from '@liveupdate/base';
+import {
+  bytesOf,
+  checkList,
+  checkWhole,
+  KernelError,
+  PAGE_SIZE,
+  pagesFor,
+  type Bytes,
+} from '@liveupdate/base';
 import { addSeals, fallocate, getSeals, lseek, memfdCreate } from './libc.ts';
 import { MappedView } from './mapped-view.ts';
 import { callFs } from './call-fs.ts';
+
+/** An int of C. */
+const INT = { max: 0x7fff_ffff };
+
+/** What is given to read into or to write from, as bytes. */
+function partsOf(given: readonly Bytes[], position: number | undefined): Uint8Array[] {
+  if (position !== undefined) checkWhole(position, 'a position');
+  return checkList(given, 'a list of buffers').map(bytesOf);
+}
 
 /** A view of a memfd, live until it is unmapped. */
 export interface MemfdMapping {
@@ -37,24 +54,34 @@ export class Memfd implements Disposable {
   /**
    * Writes at the position, or at `position`. Returns how many bytes were: a full or sealed file takes less.
    *
-   * @throws KernelError EPERM: sealed. ENOSPC, ENOMEM: no memory. EFBIG: too long. EBADF: closed.
+   * @throws KernelError EPERM: sealed. ENOSPC, ENOMEM: no memory. EFBIG: too long. EBADF: closed. EINVAL: nothing
+   * that has bytes, or no position.
    */
-  write(sources: readonly Uint8Array[], position?: number): number {
-    return callFs('writing to a memfd', () => fs.writevSync(this.fd, sources, position));
+  write(sources: readonly Bytes[], position?: number): number {
+    const parts = partsOf(sources, position);
+    return callFs('writing to a memfd', () => fs.writevSync(this.fd, parts, position));
   }
 
-  /** Reads at the position, or at `position`. Returns how many bytes there were. @throws KernelError EBADF: closed */
-  read(targets: readonly Uint8Array[], position?: number): number {
-    return callFs('reading a memfd', () => fs.readvSync(this.fd, targets, position));
+  /**
+   * Reads at the position, or at `position`. Returns how many bytes there were.
+   *
+   * @throws KernelError EBADF: closed. EINVAL: nothing that has bytes, or no position.
+   */
+  read(targets: readonly Bytes[], position?: number): number {
+    const parts = partsOf(targets, position);
+    return callFs('reading a memfd', () => fs.readvSync(this.fd, parts, position));
   }
 
   /** lseek(2). @throws KernelError EINVAL: no such position. ENXIO: no data or hole from there on. EBADF: closed. */
   seek(offset: number, whence: number): number {
+    checkWhole(offset, 'an offset', { min: Number.MIN_SAFE_INTEGER });
+    checkWhole(whence, 'where a seek begins', INT);
     return lseek(this.fd, offset, whence);
   }
 
   /** ftruncate(2). @throws KernelError EPERM: sealed. EFBIG, EINVAL: no such size. EBADF: closed. */
   truncate(size: number): void {
+    checkWhole(size, 'a size');
     callFs('truncating a memfd', () => {
       fs.ftruncateSync(this.fd, size);
     });
@@ -62,6 +89,9 @@ export class Memfd implements Disposable {
 
   /** fallocate(2), for its errors see there. */
   fallocate(mode: number, at: number, length: number): void {
+    checkWhole(mode, 'a mode of fallocate', INT);
+    checkWhole(at, 'a position');
+    checkWhole(length, 'a length');
     fallocate(this.fd, mode, at, length);
   }
 
@@ -72,6 +102,7 @@ export class Memfd implements Disposable {
 
   /** Adds seals. @throws KernelError EPERM: it takes no more. EBUSY: SEAL_WRITE while mapped. EINVAL: unknown ones. */
   addSeals(seals: number): void {
+    checkWhole(seals, 'seals', INT);
     addSeals(this.fd, seals);
   }
 

@@ -5,6 +5,7 @@
  * Node sets close-on-exec on them at start-up, so a replacement must name them. A number that the
  * program has closed may stand for something else by then: so what it stood for is noted first.
  */
+import { checkInstance } from '@liveupdate/base';
 import { fs } from './node-fs.ts';
 
 /** The number of the first (SD_LISTEN_FDS_START). */
@@ -13,8 +14,13 @@ const FIRST_FD = 3;
 /** What each number stood for when it was first asked: they belong to the process. */
 let passed: ReadonlyMap<number, string> | undefined;
 
-/** Those that are still open on what they were passed for. The first call, best made early, notes what that is. */
+/**
+ * Those that are still open on what they were passed for. The first call, best made early, notes what that is.
+ *
+ * @throws KernelError EINVAL: no environment
+ */
 export function passedFds(env: Readonly<Record<string, string | undefined>> = process.env): number[] {
+  checkInstance<object>(env, 'an environment', Object);
   passed ??= noted(env);
   return [...passed].filter(([fd, file]) => fileBehind(fd) === file).map(([fd]) => fd);
 }

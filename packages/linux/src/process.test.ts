@@ -201,7 +201,8 @@ const REFUSED: [what: string, options: string, code: string][] = [
   ['one argument of 128 KiB', `{ args: ['x'.repeat(131072)] }`, 'E2BIG'],
   ['7 MiB of arguments', `{ args: Array.from({ length: 70 }, () => 'x'.repeat(100000)) }`, 'E2BIG'],
   ['a closed descriptor', `{ ${SELF}, keepFds: [ram.fd, 9999] }`, 'EBADF'],
-  ['no descriptor', `{ ${SELF}, keepFds: [ram.fd, -1] }`, 'EBADF'],
+  ['no descriptor', `{ ${SELF}, keepFds: [ram.fd, 99_999] }`, 'EBADF'],
+  ['nothing that could be one', `{ ${SELF}, keepFds: [ram.fd, -1] }`, 'EINVAL'],
 ];
 
 test('a refused replacement is an error, whatever refuses it, and everything is as before', () => {

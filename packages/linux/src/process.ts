@@ -11,9 +11,10 @@
  *   start-up empties the signal mask and resets ignored signals, so nothing set here could bridge that. Set handlers first thing, tell
  *   senders when they stand, and keep RAM that must survive this in a file with a name.
  */
-import { KernelError } from '@liveupdate/base';
+import { checkFlag, checkInstance, checkList, checkOptions, checkText, KernelError } from '@liveupdate/base';
 import { childrenVariable } from './children.ts';
 import { closesOnExec, execve, isMainThread, isOpen, setClosesOnExec } from './libc.ts';
+import { checkEnvironment, checkPath } from './inputs.ts';
 import { checkWholeProgram } from './program-file.ts';
 
 /**
@@ -78,7 +79,13 @@ export function replaceProcess(options: ReplaceOptions): never {
  * @throws KernelError EPERM, EBADF, EINVAL, ENOEXEC, EOPNOTSUPP: as replaceProcess
  */
 export function checkReplacement(options: ReplaceOptions): void {
-  const { file = process.execPath, args, env = process.env, keepFds = [] } = options;
+  checkOptions(options, 'a replacement', ['file', 'args', 'env', 'keepFds', 'discardOutput']);
+  const { file = process.execPath, args, env = process.env, keepFds = [], discardOutput = false } = options;
+  checkPath(file);
+  for (const text of checkList(args, 'a list of arguments')) checkText(text, 'an argument');
+  checkEnvironment(env);
+  checkList(keepFds, 'a list of descriptors');
+  checkFlag(discardOutput, 'discardOutput');
   if (!isMainThread()) {
     const why =
       'a worker thread cannot replace the process: post a message to the main thread, and do it there';
@@ -126,6 +133,8 @@ export function inheritedFd(
   name: string,
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): number | undefined {
+  checkText(name, 'a name of a variable');
+  checkInstance<object>(env, 'an environment', Object);
   const text = env[name];
   if (text === undefined || text === '') return undefined;
   const fd = Number(text);

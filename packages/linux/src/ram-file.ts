@@ -7,9 +7,10 @@
  * - Its descriptor has a number from 64 up. Node's start-up sets close-on-exec on the low descriptors, from 0 on
  *   while they are contiguous, so a low one would not reach the generation after the next.
  */
-import { codeOf, KernelError, PAGE_SIZE, Undo } from '@liveupdate/base';
+import { checkFlag, checkInstance, checkWhole, codeOf, KernelError, PAGE_SIZE, Undo } from '@liveupdate/base';
 import { checkRamSize, MAX_RAM_SIZE } from '@liveupdate/mm';
 import { callFs } from './call-fs.ts';
+import { checkFd, checkPath } from './inputs.ts';
 import {
   addSeals,
   duplicateFrom,
@@ -71,8 +72,12 @@ export class RamFile implements Disposable {
    *
    * @throws KernelError as MappedRam.create, but for EEXIST
    */
-  static create({ path, size, mode = 0o600 }: { path: string; size: number; mode?: number }): RamFile {
+  static create(options: { path: string; size: number; mode?: number }): RamFile {
+    checkInstance<object>(options, 'options of a file', Object);
+    const { path, size, mode = 0o600 } = options;
+    checkPath(path);
     checkRamSize(size, LEAST_PAGES);
+    checkWhole(mode, 'a mode of a file', { max: 0o7777 });
     if ((mode & GROUP_OR_OTHERS_WRITE) !== 0 || (mode & 0o600) !== 0o600) {
       throw new KernelError(
         'EINVAL',
@@ -101,6 +106,7 @@ export class RamFile implements Disposable {
    * @throws KernelError ENOENT, ELOOP, EISDIR, EINVAL, EPERM, EACCES, EMFILE: as MappedRam.open, but for its size
    */
   static open(path: string): RamFile {
+    checkPath(path);
     using undo = new Undo();
     const { O_RDWR, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = fs.constants;
     const flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
@@ -119,8 +125,11 @@ export class RamFile implements Disposable {
    *
    * @throws KernelError as MappedRam.anonymous
    */
-  static memory({ name, size, hugetlb = false }: { name: string; size: number; hugetlb?: boolean }): RamFile {
+  static memory(options: { name: string; size: number; hugetlb?: boolean }): RamFile {
+    checkInstance<object>(options, 'options of a file', Object);
+    const { name, size, hugetlb = false } = options;
     checkRamSize(size, LEAST_PAGES);
+    checkFlag(hugetlb, 'hugetlb');
     using undo = new Undo();
     const fd = moveUp(memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | (hugetlb ? MFD_HUGETLB : 0)));
     undo.add(() => {
@@ -140,7 +149,7 @@ export class RamFile implements Disposable {
    * @throws KernelError as MappedRam.fromFd, but for its size
    */
   static borrow(fd: number): RamFile {
-    const what = `descriptor ${fd}`;
+    const what = `descriptor ${checkFd(fd)}`;
     const granule = checkOwner(fd, what);
     return new RamFile(fd < LEAST_FD ? duplicateFrom(fd, LEAST_FD) : fd, what, granule, { lender: fd });
   }
@@ -152,7 +161,7 @@ export class RamFile implements Disposable {
    * @throws KernelError as borrow
    */
   static reopen(fd: number): RamFile {
-    const what = `descriptor ${fd}`;
+    const what = `descriptor ${checkFd(fd)}`;
     const granule = checkOwner(fd, what);
     return new RamFile(reopenRamFile(fd), what, granule, { lender: fd });
   }
@@ -177,6 +186,7 @@ export class RamFile implements Disposable {
    * @throws KernelError EINVAL: it has no such size
    */
   checkSize(size = this.size): number {
+    checkWhole(size, 'a size of RAM');
     const has = this.size;
     if (size > MAX_RAM_SIZE) checkRamSize(size);
     if (size < LEAST_PAGES * PAGE_SIZE || size % PAGE_SIZE !== 0 || size > has)
@@ -191,6 +201,7 @@ export class RamFile implements Disposable {
    * memory has whole huge pages.
    */
   resize(size: number): void {
+    checkWhole(size, 'a size of RAM');
     const tried = `giving ${this.what} ${size} bytes`;
     const advice =
       this.granule === PAGE_SIZE
@@ -266,7 +277,7 @@ export class RamFile implements Disposable {
 
   /** Whether it is what lies at this path now. */
   isAt(path: string): boolean {
-    return isOpenOn(this.fd, path);
+    return isOpenOn(this.fd, checkPath(path));
   }
 
   /**

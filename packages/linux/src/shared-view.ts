@@ -27,8 +27,15 @@ export interface OpenedView {
  * @throws KernelError EINVAL: nothing that `share()` gave. EOPNOTSUPP: not Linux on x64 or arm64.
  */
 export function openSharedView(shared: SharedView): OpenedView {
-  const { address, length, live } = shared as Partial<SharedView>;
-  if (typeof address !== 'bigint' || !Number.isSafeInteger(length) || !(live instanceof SharedArrayBuffer))
+  const { address, length, live } = Object(shared) as Partial<SharedView>;
+  if (
+    typeof address !== 'bigint' ||
+    address <= 0n ||
+    !Number.isSafeInteger(length) ||
+    (length ?? 0) < 0 ||
+    !(live instanceof SharedArrayBuffer) ||
+    live.byteLength !== Int32Array.BYTES_PER_ELEMENT
+  )
     throw new KernelError('EINVAL', 'this is no shared view: send what share() gave, by postMessage');
   const word = new Int32Array(live);
   const isLive = (): boolean => Atomics.load(word, 0) === 1;

@@ -5,8 +5,8 @@
  * Seen: every store through the RAM's own view, and every system call that reads into it. Not seen: stores through gathered views, other
  * mappings of the file and other processes; overwriting private memory that the process had already.
  */
-import { KernelError } from '@liveupdate/base';
-import type { MappedRam } from './mapped-ram.ts';
+import { checkInstance, checkOneOf, checkOptions, KernelError } from '@liveupdate/base';
+import { MappedRam } from './mapped-ram.ts';
 import { fs } from './node-fs.ts';
 import { watchWrites, type WriteWatch } from './userfaultfd.ts';
 
@@ -39,9 +39,13 @@ export interface WriteTracker extends Disposable {
  * page's first write while tracking, and its first after stop(), costs 1.7 µs more: 0.45 s per GiB where all of it is overwritten. The page
  * tables of all of RAM are filled in, 2 MiB per GiB until RAM is closed, and mappings of transparent huge pages are split.
  *
- * @throws KernelError EBADF: the RAM is closed. EBUSY: its writes are being tracked already.
+ * @throws KernelError EBADF: the RAM is closed. EBUSY: its writes are being tracked already. EINVAL: no RAM, or no
+ * such option.
  */
 export function trackWrites(ram: MappedRam, options: TrackOptions = {}): WriteTracker {
+  checkInstance(ram, 'a RAM whose writes are tracked', MappedRam);
+  checkOptions(options, 'trackWrites', ['method']);
+  if (options.method !== undefined) checkOneOf(options.method, 'a method of tracking', ['growth']);
   const watch = options.method === 'growth' ? undefined : tryWatch(ram);
   const before = { allocated: ram.allocated(), anonymous: anonymousMemory() };
   let last = { ram: 0, anonymous: 0 };

@@ -104,14 +104,14 @@ export interface Ram {
    * detach it, and give none away. A range within one aligned block of 4 MiB (any folio) can be viewed in every
    * backend, larger ranges in those that are contiguous themselves.
    *
-   * @throws KernelError EFAULT: not inside RAM. ERANGE: the backend cannot show so large a range in one piece. EBADF: closed.
+   * @throws KernelError EFAULT: not inside RAM. EINVAL: no whole numbers. ERANGE: the backend cannot show so large a range in one piece. EBADF: closed.
    */
   bytes(pa: number, length: number): Uint8Array;
 
   /**
    * Gives the memory of a page-aligned range back: its content is gone and reads as zeros.
    *
-   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed.
+   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages, or no whole numbers. EBADF: closed.
    */
   discard(pa: number, length: number): void;
 
@@ -153,15 +153,19 @@ export function checkRam(ram: Ram): void {
   throw new KernelError('EINVAL', `${shown(ram)} is no RAM: it has a size and bytes()`);
 }
 
-/** Throws EFAULT unless [pa, pa + length) lies inside RAM of `size` bytes. A fraction of a byte lies nowhere. */
+/** Throws EFAULT unless [pa, pa + length) lies inside RAM of `size` bytes, EINVAL where one of them is no whole number. */
 export function checkRange(size: number, pa: number, length: number): void {
   const whole = Number.isInteger(pa) && Number.isInteger(length);
-  if (!(whole && pa >= 0 && length >= 0 && pa + length <= size)) {
-    throw new KernelError(
-      'EFAULT',
-      `0x${pa.toString(16)} + ${length} bytes is not inside RAM of ${size} bytes`,
-    );
+  if (!(whole && pa >= 0 && length >= 0 && pa + length <= size)) throw notInside(size, pa, length);
+}
+
+function notInside(size: number, pa: number, length: number): KernelError {
+  for (const given of [pa, length]) {
+    if (!Number.isInteger(given))
+      return new KernelError('EINVAL', `${shown(given)} is no address and no length: both are whole numbers`);
   }
+  const from = `${pa < 0 ? '-' : ''}0x${Math.abs(pa).toString(16)}`;
+  return new KernelError('EFAULT', `${from} + ${length} bytes is not inside RAM of ${size} bytes`);
 }
 
 /** Throws EFAULT or EINVAL unless the range is inside RAM and made of whole pages. */
@@ -174,7 +178,7 @@ export function checkPages(size: number, pa: number, length: number): void {
 
 /** Throws EINVAL unless `size` is a whole number of pages, at least `least` of them, at most MAX_RAM_SIZE. */
 export function checkRamSize(size: number, least = 1): void {
-  if (size > MAX_RAM_SIZE) {
+  if (typeof size === 'number' && size > MAX_RAM_SIZE) {
     throw new KernelError(
       'EINVAL',
       `${size} bytes are too much for one RAM: give at most ${MAX_RAM_SIZE} (${formatSize(MAX_RAM_SIZE)})`,
@@ -183,7 +187,7 @@ export function checkRamSize(size: number, least = 1): void {
   if (!Number.isSafeInteger(size) || size < least * PAGE_SIZE || size % PAGE_SIZE !== 0) {
     throw new KernelError(
       'EINVAL',
-      `${size} is no size of RAM: give a multiple of ${PAGE_SIZE}, at least ${least * PAGE_SIZE}`,
+      `${shown(size)} is no size of RAM: give a multiple of ${PAGE_SIZE}, at least ${least * PAGE_SIZE}`,
     );
   }
 }
