@@ -16,8 +16,9 @@ import { becomeEmpty } from './retired-bytes.ts';
 
 /** Bytes that are brought in when a view is made: 20 ms. */
 const POPULATE_AT_ONCE = 256 * 2 ** 20;
-/** Bytes that `populate` brings in between two turns of the event loop. */
+/** Bytes that `populate` brings in by one call, and milliseconds after which it lets others have a turn. */
 const POPULATE_STEP = 16 * 2 ** 20;
+const POPULATE_TURN = 1;
 
 /** What a view is made of. */
 export interface ViewSource {
@@ -76,12 +77,15 @@ export class MappedView implements RamView {
   async populate(): Promise<void> {
     const { address, length } = this.#range;
     this.#checkLive();
+    let turn = performance.now();
     while (this.#broughtIn < length) {
       this.#checkLive();
       const step = Math.min(POPULATE_STEP, length - this.#broughtIn);
       bringIn(address + BigInt(this.#broughtIn), step);
       this.#broughtIn += step;
+      if (performance.now() - turn < POPULATE_TURN) continue;
       await new Promise((resolve) => setImmediate(resolve));
+      turn = performance.now();
     }
   }
 

@@ -7,6 +7,7 @@
  * there (`Ram.system` is absent) every frame counts as resident, and nothing is kept here.
  */
 import { clearBits, findBit, KernelError, PAGE_SIZE, pfnToPhys, setBits, type Pfn } from '@liveupdate/base';
+import { FreeSet } from './free-set.ts';
 import { FREE, KIND, STALE, type PageTable } from './page-table.ts';
 import { HUGE_PAGE, type Ram, type RamPiece, type SystemMemory } from './ram.ts';
 
@@ -33,6 +34,8 @@ export class Residency {
   readonly #table: PageTable;
   /** A bit for each frame, by chunk; a chunk without any is absent, so that RAM of any size costs what is used. */
   readonly #chunks: (Uint32Array | undefined)[];
+  /** The numbers of chunks that are not absent: of 16 TiB with nothing in them, none is looked at. */
+  readonly #used: FreeSet;
   /** What was taken by the attempts under way: first frame and number in turn. */
   readonly #taken: number[] = [];
   #attempts = 0;
@@ -44,7 +47,9 @@ export class Residency {
   constructor(ram: Ram, table: PageTable) {
     this.#ram = ram;
     this.#table = table;
-    this.#chunks = new Array<undefined>(Math.ceil(table.frames / CHUNK_FRAMES)).fill(undefined);
+    const chunks = Math.ceil(table.frames / CHUNK_FRAMES);
+    this.#chunks = new Array<undefined>(chunks).fill(undefined);
+    this.#used = new FreeSet(chunks);
   }
 
   // ---- What is there -----------------------------------------------------------------------------------
@@ -69,14 +74,15 @@ export class Residency {
 
   /** Calls `visit` with the bits of each 32,768 frames among which one is there. */
   forEachChunk(visit: (number: number, bits: Uint32Array) => void): void {
-    this.#chunks.forEach((bits, number) => {
+    for (let number = this.#used.first(); number >= 0; number = this.#used.next(number + 1)) {
+      const bits = this.#chunks[number];
       if (bits && findBit(bits, 0, CHUNK_FRAMES, true) < CHUNK_FRAMES) visit(number, bits);
-    });
+    }
   }
 
   /** Takes over what another generation knew of these frames. */
   load(number: number, bits: Uint32Array): void {
-    this.#chunks[number] = bits.slice();
+    this.#open(number).set(bits);
   }
 
   /** Notes that these frames are there, as somebody knows who wrote them. */
@@ -306,9 +312,16 @@ export class Residency {
       const base = at - (at & (CHUNK_FRAMES - 1));
       const to = Math.min(end, base + CHUNK_FRAMES);
       const bits = this.#chunks[at >>> CHUNK_SHIFT];
-      const found = bits ? base + findBit(bits, at - base, to - base, !isThere) : isThere ? at : to;
-      if (found < to) return found;
-      at = to;
+      if (bits) {
+        const found = base + findBit(bits, at - base, to - base, !isThere);
+        if (found < to) return found;
+        at = to;
+      } else {
+        if (isThere) return at;
+        const next = this.#used.next(at >>> CHUNK_SHIFT);
+        if (next < 0) return end;
+        at = next * CHUNK_FRAMES;
+      }
     }
     return end;
   }
@@ -333,7 +346,7 @@ export class Residency {
     for (let at = pfn, end = pfn + count; at < end;) {
       const base = at - (at & (CHUNK_FRAMES - 1));
       const to = Math.min(end, base + CHUNK_FRAMES);
-      setBits((this.#chunks[at >>> CHUNK_SHIFT] ??= new Uint32Array(CHUNK_WORDS)), at - base, to - at);
+      setBits(this.#open(at >>> CHUNK_SHIFT), at - base, to - at);
       at = to;
     }
   }
@@ -346,6 +359,17 @@ export class Residency {
       if (bits) clearBits(bits, at - base, to - at);
       at = to;
     }
+  }
+
+  /** The bits of a chunk, to be set. */
+  #open(number: number): Uint32Array {
+    let bits = this.#chunks[number];
+    if (!bits) {
+      bits = new Uint32Array(CHUNK_WORDS);
+      this.#chunks[number] = bits;
+      this.#used.add(number);
+    }
+    return bits;
   }
 
   /** Notes those of these frames that are not there: the system may have given some when it fails. */

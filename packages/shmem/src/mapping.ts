@@ -21,7 +21,7 @@ export interface ShmemMapping extends Disposable {
    */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /**
-   * Brings all pages in ahead of the first touch, 16 MiB between two turns of the event loop. `map` does that at
+   * Brings all pages in ahead of the first touch, about 1 ms of it in each turn of the event loop. `map` does that at
    * once for the first 256 MiB.
    *
    * @throws KernelError ENOSPC, ENOMEM: the system has no memory for a hole of a sparse view. EBADF: unmapped.
