@@ -1,6 +1,7 @@
 /** Random calls on an EventFd and on a real eventfd of this machine: the same results, errors and poll events, call by call. */
 import { closeSync, readSync, writeSync } from 'node:fs';
 import { codeOf } from '@liveupdate/base';
+import { seed } from '@liveupdate/base/test-seed';
 import { eventfd, pollNow } from '@liveupdate/linux';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -45,8 +46,6 @@ async function ours(file: EventFd, call: Call): Promise<string> {
 }
 
 test('as the eventfd of this machine', async () => {
-  const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-  console.log(`LIVEUPDATE_SEED=${seed}`);
   await fc.assert(
     fc.asyncProperty(fc.nat(2 ** 32 - 1), fc.boolean(), calls, async (initial, isSemaphore, all) => {
       const flags = EFD_NONBLOCK | (isSemaphore ? EFD_SEMAPHORE : 0);

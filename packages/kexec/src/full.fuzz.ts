@@ -2,13 +2,11 @@
  * A RAM that promises more than its file system has: random operations of files, in a process that would end by SIGBUS
  * where a page is touched that the system has not given. Run again what failed with LIVEUPDATE_SEED.
  */
+import { seed } from '@liveupdate/base/test-seed';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { NO_TMPFS, smallTmpfs } from './test-tmpfs.ts';
-
-const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`full.fuzz: LIVEUPDATE_SEED=${seed}`);
 
 const OPERATIONS = 20_000;
 /** What may be told that the system is full. */

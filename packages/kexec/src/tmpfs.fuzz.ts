@@ -4,6 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { codeOf, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { isQuick, seed } from '@liveupdate/base/test-seed';
 import { MappedRam, Memfd, type MemfdMapping } from '@liveupdate/linux';
 import { PageAllocator, PageTable } from '@liveupdate/mm';
 import {
@@ -31,11 +32,8 @@ import {
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`tmpfs.fuzz: LIVEUPDATE_SEED=${seed}`);
-
 /** Operations that one run of the checks does. */
-const OPERATIONS = process.env.LIVEUPDATE_QUICK === undefined ? 200_000 : 30_000;
+const OPERATIONS = isQuick ? 30_000 : 200_000;
 const PER_RUN = 250;
 
 /** Most operations are within so many bytes, where they meet each other. */

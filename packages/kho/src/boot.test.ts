@@ -5,7 +5,7 @@ import { boot, bootCold, POISON, type FreeMemory } from './boot.ts';
 import type { Kho } from './kho.ts';
 import { readEntry, readHandover, writeEntry, type EntryRecord } from './read-handover.ts';
 import { allAre, coldKho, MiB, nextKho, scatteredPages, withCode } from './test-kho.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 import type { VmallocDescriptor } from './vmalloc-ser.ts';
 
 describe('a cold boot', () => {

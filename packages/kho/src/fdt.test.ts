@@ -6,7 +6,7 @@ import { fdtString, type FdtNode } from './fdt.ts';
 import { readFdt } from './fdt-reader.ts';
 import { fdtText, writeFdt } from './fdt-writer.ts';
 import { coldKho, withCode } from './test-kho.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 const SIZE = 4096;
 

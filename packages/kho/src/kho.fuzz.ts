@@ -10,7 +10,7 @@ import { boot, bootCold, type FreeMemory } from './boot.ts';
 import type { Kho } from './kho.ts';
 import { walkRadixTree } from './radix-walk.ts';
 import { readHandover } from './read-handover.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 import type { VmallocDescriptor } from './vmalloc-ser.ts';
 
 const OPERATIONS = 100_000;

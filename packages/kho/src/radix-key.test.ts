@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { leafBasePfn, leafOrder, MAX_RUN_ORDER, radixBit, radixLeaf } from './radix-key.ts';
 import { withCode } from './test-kho.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 /** The key as the ABI has it, in 64-bit integers. */
 function key(pfn: bigint, order: number): bigint {

@@ -6,7 +6,7 @@ import { MAX_RUN_ORDER } from './radix-key.ts';
 import { RadixTree } from './radix-tree.ts';
 import { walkRadixTree } from './radix-walk.ts';
 import { allocatorFor, MiB } from './test-kho.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 const OPERATIONS = 4_000;
 

@@ -3,14 +3,12 @@
  * in the order of asking: the same results, the same sessions in the next kernel, and every call ends. Run again what failed with LIVEUPDATE_SEED.
  */
 import { assert, KernelError, Prng } from '@liveupdate/base';
+import { seed } from '@liveupdate/base/test-seed';
 import { expect, test } from 'vitest';
 import type { IncomingSession } from './incoming-session.ts';
 import type { OutgoingSession } from './outgoing-session.ts';
 import { flbKernel, type FlbKernel } from './test-flb.ts';
 import { Counter, outcome, Script } from './test-kernel.ts';
-
-const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`concurrency.fuzz: LIVEUPDATE_SEED=${seed}`);
 
 const VALUES = 40;
 const TOKENS = 12;

@@ -3,15 +3,13 @@
  * Run again what failed with LIVEUPDATE_SEED.
  */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { seed } from '@liveupdate/base/test-seed';
 import { boot } from '@liveupdate/kho';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { LiveUpdateOrchestrator } from './orchestrator.ts';
 import { counterHandler, outcome } from './test-kernel.ts';
 import { copyOf, handedOver, writeWord, type Records } from './test-records.ts';
-
-const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`read-luo.fuzz: LIVEUPDATE_SEED=${seed}`);
 
 const harm = fc.record({
   page: fc.constantFrom<keyof Records['pa']>('luo', 'sessions', 'a', 'b'),

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { KernelError, PAGE_SIZE, Prng, type PhysAddr } from '@liveupdate/base';
+import { isQuick, seed } from '@liveupdate/base/test-seed';
 import { bootHandover, readHandover, type EntryRecord } from '@liveupdate/kho';
 import { readLuo } from '@liveupdate/luo-core';
 import { ElfCoreRam, overlayRam, type Ram } from '@liveupdate/mm';
@@ -16,9 +17,7 @@ import { damage } from './test-damage.ts';
 import { coldKernel, start } from './test-kernel.ts';
 import { CountingRam, readFile, structurePages } from './test-read-all.ts';
 
-const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`hostile.fuzz: LIVEUPDATE_SEED=${seed}`);
-const MUTATIONS = process.env.LIVEUPDATE_QUICK === undefined ? 26_000 : 2600;
+const MUTATIONS = isQuick ? 2600 : 26_000;
 
 interface Image {
   readonly ram: Ram;

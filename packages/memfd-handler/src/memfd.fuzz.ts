@@ -3,15 +3,14 @@
  * page allocator stays whole. Run again what failed with LIVEUPDATE_SEED.
  */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { isQuick, seed } from '@liveupdate/base/test-seed';
 import fc from 'fast-check';
 import { ShmemFile } from '@liveupdate/shmem';
 import { expect, test } from 'vitest';
 import { contents, outcome, pattern } from './test-kernel.ts';
 import { bootDamaged, handOver, wordAt, writeWord } from './test-records.ts';
 
-const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`memfd.fuzz: LIVEUPDATE_SEED=${seed}`);
-const RUNS = process.env.LIVEUPDATE_QUICK === undefined ? 600 : 60;
+const RUNS = isQuick ? 60 : 600;
 
 const harm = fc.record({
   page: fc.constantFrom<'record' | 'chunk' | 'array'>('record', 'record', 'chunk', 'array', 'array'),

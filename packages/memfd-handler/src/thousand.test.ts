@@ -1,11 +1,11 @@
 /** A thousand handovers in a row on one RAM, random files coming and going: what a generation takes, it gives back. */
 import { PAGE_SIZE, Prng } from '@liveupdate/base';
+import { seed } from '@liveupdate/base/test-seed';
 import { boot } from '@liveupdate/kho';
 import { ShmemFile } from '@liveupdate/shmem';
 import { expect, test } from 'vitest';
 import { coldKernel, contents, pattern, start, type TestKernel } from './test-kernel.ts';
 
-const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const HANDOVERS = 1_000;
 const MiB = 2 ** 20;
 
@@ -35,7 +35,6 @@ async function next({ kho, luo }: TestKernel): Promise<TestKernel> {
 }
 
 test(`${HANDOVERS} handovers from seed ${seed}`, async () => {
-  console.log(`LIVEUPDATE_SEED=${seed}`);
   const random = new Prng(seed);
   let kernel = coldKernel({}, 8 * MiB, { scratch: [{ addr: 4 * MiB, size: MiB }] });
   let kept = new Map<bigint, Kept>();

@@ -1,7 +1,7 @@
 import { Prng } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { firstOther } from './byte-scan.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 test(`the end of a stretch is where a look at each byte finds it, seed ${seed}`, () => {
   const random = new Prng(seed);

@@ -4,7 +4,7 @@ import { codeOf, KernelError, MAX_FOLIO_SIZE, PAGE_SIZE, Prng } from '@liveupdat
 import { describe, expect, test } from 'vitest';
 import { ElfCoreRam, isElf } from './elf-core-ram.ts';
 import { elfCore } from './test-elf.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 const MiB = 2 ** 20;
 const fixture = gunzipSync(

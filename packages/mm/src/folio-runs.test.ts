@@ -2,7 +2,7 @@ import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
 import { FolioRuns } from './folio-runs.ts';
 import { HEAD, PageTable } from './page-table.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 type Run = [index: number, pfn: number, count: number, order: number];
 

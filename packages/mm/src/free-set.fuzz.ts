@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FreeSet } from './free-set.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 test.for([1, 31, 32, 33, 1024, 1025, 40_000])('members below %i', (length) => {
   const member = fc.oneof(fc.nat(length - 1), fc.nat(Math.min(length - 1, 40)));

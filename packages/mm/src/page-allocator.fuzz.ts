@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
 import { PageTable, SCRATCH } from './page-table.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 const OPERATIONS = 30_000;
 const FRAMES = 2048 + 37;

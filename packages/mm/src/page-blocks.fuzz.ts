@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { MIXED, PageBlocks } from './page-blocks.ts';
 import { countOf, MAX_PINS, MAX_REFS, pinsIn, refsIn, type Held } from './page-table-entries.ts';
 import { FREE, HEAD, PRESERVED } from './page-table.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 /** Groups of 16, the last a short one. */
 const BLOCKS = 6 * 16 + 5;

@@ -6,7 +6,7 @@ import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { MAX_PINS, MAX_REFS, type Held } from './page-table-entries.ts';
 import { FREE, HEAD, INCOMING_HEAD, KIND, PageTable, PRESERVED, SCRATCH, STALE, TAIL } from './page-table.ts';
-import { isQuick, seed } from './test-seed.ts';
+import { isQuick, seed } from '@liveupdate/base/test-seed';
 
 /** Blocks of 512, the last a short one; more than a group of 16. */
 const FRAMES = 20 * 512 + 200;

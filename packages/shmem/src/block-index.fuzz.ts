@@ -1,9 +1,8 @@
 /** BlockIndex against a Map: the same numbers, the same rows, the same next ones. */
+import { seed } from '@liveupdate/base/test-seed';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { BlockIndex } from './block-index.ts';
-
-const seed = Number(process.env['LIVEUPDATE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
 const STEP = 512;
 

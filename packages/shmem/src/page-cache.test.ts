@@ -1,7 +1,7 @@
 import { Prng } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { PageCache } from './page-cache.ts';
-import { seed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 function runs(cache: PageCache, index: number, count: number): number[][] {
   const seen: number[][] = [];

@@ -3,6 +3,7 @@
  * LIVEUPDATE_SEED.
  */
 import { PAGE_SIZE } from '@liveupdate/base';
+import { isQuick, seed } from '@liveupdate/base/test-seed';
 import { HeapRam, overlayRam, SparseRam } from '@liveupdate/mm';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -20,9 +21,7 @@ import {
 import type { ShmemFile } from './shmem-file.ts';
 import { contents, mount, outcome, pattern } from './test-mount.ts';
 
-const seed = Number(process.env.LIVEUPDATE_SEED ?? Math.floor(Math.random() * 2 ** 31));
-console.log(`shmem.fuzz: LIVEUPDATE_SEED=${seed}`);
-const RUNS = process.env.LIVEUPDATE_QUICK === undefined ? 140 : 30;
+const RUNS = isQuick ? 30 : 140;
 
 /** Bytes that a file may reach: a huge page and some more. */
 const SPAN = 600 * PAGE_SIZE;
