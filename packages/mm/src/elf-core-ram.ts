@@ -2,8 +2,17 @@
  * A memory image: an ELF core file whose PT_LOAD segments carry physical addresses, as QEMU's dump-guest-memory and kdump write it.
  * Pages that the file leaves out read as zeros. Source: System V ABI, chapter 'Object Files' (ELF64 header, program header).
  */
-import { assert, formatSize, KernelError, layout, PAGE_SIZE, StructView } from '@liveupdate/base';
-import { MAX_RAM_SIZE } from './ram.ts';
+import {
+  assert,
+  bytesOf,
+  formatSize,
+  KernelError,
+  layout,
+  PAGE_SIZE,
+  StructView,
+  type Bytes,
+} from '@liveupdate/base';
+import { checkRamSize, MAX_RAM_SIZE } from './ram.ts';
 import { SparseRam } from './sparse-ram.ts';
 
 const ElfHeader = layout('Elf64_Ehdr', 64, {
@@ -42,13 +51,22 @@ interface Segment {
   readonly bytes: Uint8Array;
 }
 
-/** Whether a file begins as an ELF file does. */
-export function isElf(file: Uint8Array): boolean {
+/**
+ * Whether a file begins as an ELF file does.
+ *
+ * @throws KernelError EINVAL: nothing that has bytes
+ */
+export function isElf(file: Bytes): boolean {
+  return beginsAsElf(bytesOf(file));
+}
+
+function beginsAsElf(file: Uint8Array): boolean {
   return file[0] === 0x7f && file[1] === 0x45 && file[2] === 0x4c && file[3] === 0x46;
 }
 
 function segmentsOf(file: Uint8Array): { segments: Segment[]; end: number } {
-  if (!isElf(file) || file.length < ElfHeader.SIZE) throw new KernelError('EINVAL', 'this is no ELF file');
+  if (!beginsAsElf(file) || file.length < ElfHeader.SIZE)
+    throw new KernelError('EINVAL', 'this is no ELF file');
   const header = new StructView(file.subarray(0, ElfHeader.SIZE));
   if (
     file[ElfHeader.class.at] !== 2 ||
@@ -113,11 +131,12 @@ function firstAfter(segments: readonly Segment[], pa: number): number {
  *
  * @param file the whole file, decompressed
  * @param size bytes of RAM; at least what the segments cover, which is also the default
- * @throws KernelError EINVAL: no ELF64 core, a damaged one, or a size below what it covers. EOVERFLOW: a field is beyond 2^53.
+ * @throws KernelError EINVAL: nothing that has bytes, no ELF64 core, a damaged one, or a size below what it covers. EOVERFLOW: a field is beyond 2^53.
  */
 export class ElfCoreRam extends SparseRam {
-  constructor(file: Uint8Array, size?: number) {
-    const { segments, end } = segmentsOf(file);
+  constructor(file: Bytes, size?: number) {
+    if (size !== undefined) checkRamSize(size);
+    const { segments, end } = segmentsOf(bytesOf(file));
     for (let i = 1; i < segments.length; i++) {
       const before = segments[i - 1];
       if (before.pa + before.bytes.length > segments[i].pa) {
@@ -142,9 +161,14 @@ export class ElfCoreRam extends SparseRam {
   }
 }
 
-/** A raw image: the file is physical memory from address 0 on. Opened without copying; a missing tail of a page reads as zeros. */
-export function rawImageRam(file: Uint8Array): SparseRam {
-  return new SparseRam(Math.ceil(file.length / PAGE_SIZE) * PAGE_SIZE, (block, pa) => {
-    block.set(file.subarray(pa, Math.min(pa + block.length, file.length)));
+/**
+ * A raw image: the file is physical memory from address 0 on. Opened without copying; a missing tail of a page reads as zeros.
+ *
+ * @throws KernelError EINVAL: nothing that has bytes, or none at all
+ */
+export function rawImageRam(file: Bytes): SparseRam {
+  const bytes = bytesOf(file);
+  return new SparseRam(Math.ceil(bytes.length / PAGE_SIZE) * PAGE_SIZE, (block, pa) => {
+    block.set(bytes.subarray(pa, Math.min(pa + block.length, bytes.length)));
   });
 }

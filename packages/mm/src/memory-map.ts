@@ -2,9 +2,18 @@
  * The memory map of a machine: which physical addresses are memory (kernel: memblock; x86: the e820 table). RAM may begin anywhere
  * and have holes; what lies outside the map is never touched.
  */
-import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import {
+  bytesOf,
+  checkInstance,
+  checkList,
+  checkOneOf,
+  checkWhole,
+  KernelError,
+  PAGE_SIZE,
+} from '@liveupdate/base';
 import {
   checkPages,
+  checkRam,
   checkRange,
   HUGE_PAGE,
   type Ram,
@@ -27,9 +36,12 @@ export interface MemoryMapEntry extends RamPiece {
  * @throws KernelError EINVAL: a line that is no range of addresses
  */
 export function usableMemory(map: readonly MemoryMapEntry[], size: number): RamPiece[] {
-  for (const { pa, length } of map) {
-    if (!(Number.isSafeInteger(pa) && Number.isSafeInteger(length) && pa >= 0 && length >= 0))
-      throw new KernelError('EINVAL', `a memory map names ${pa} + ${length} bytes, which is no range`);
+  checkWhole(size, 'a size of the address space');
+  for (const line of checkList(map, 'a memory map')) {
+    checkInstance<object>(line, 'a line of a memory map', Object);
+    checkWhole(line.pa, 'an address');
+    checkWhole(line.length, 'a length');
+    checkOneOf(line.kind, 'a kind of memory', ['usable', 'reserved']);
   }
   let usable: [from: number, to: number][] = [];
   const lines = map.filter(({ kind }) => kind === 'usable').sort((a, b) => a.pa - b.pa);
@@ -103,11 +115,13 @@ class MapRam implements Ram {
         system.populate(pa, length);
       }),
       populateHuge: (pa) => this.#isMemory(pa, HUGE_PAGE) && system.populateHuge(pa),
-      read: (pa, target) => {
+      read: (pa, given) => {
+        const target = bytesOf(given);
         this.#check(pa, target.length);
         system.read(pa, target);
       },
-      write: (pa, bytes) => {
+      write: (pa, given) => {
+        const bytes = bytesOf(given);
         this.#check(pa, bytes.length);
         system.write(pa, bytes);
       },
@@ -156,9 +170,10 @@ class MapRam implements Ram {
  *   { pa: GiB + 512 * MiB, length: MiB, kind: 'reserved' },
  * ]);
  *
- * @throws KernelError EINVAL: a line that is no range, or no usable page at all
+ * @throws KernelError EINVAL: no RAM, a line that is no range, or no usable page at all
  */
 export function withMemoryMap(ram: Ram, map: readonly MemoryMapEntry[]): Ram {
+  checkRam(ram);
   const memory = usableMemory(map, ram.size);
   if (memory.length === 0) throw new KernelError('EINVAL', 'the memory map has no usable page in this RAM');
   return new MapRam(ram, memory);

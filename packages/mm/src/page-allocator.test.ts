@@ -317,9 +317,6 @@ describe('reserved frames', () => {
 
 describe('misuse is found at once, and changes nothing', () => {
   const bugs: [what: string, use: (pages: PageAllocator, pfn: number) => unknown][] = [
-    ['alloc of order -1', (pages) => pages.alloc(-1)],
-    ['alloc of order 11', (pages) => pages.alloc(11)],
-    ['alloc of no order', (pages) => pages.alloc(Number.NaN)],
     ['get of a tail', (pages, pfn) => pages.get(pfn + 1)],
     ['get of a free frame', (pages) => pages.get(60)],
     ['get outside RAM', (pages) => pages.get(64)],

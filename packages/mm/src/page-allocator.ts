@@ -7,6 +7,9 @@
  */
 import {
   AssertionError,
+  checkFunction,
+  checkInstance,
+  checkWhole,
   KernelError,
   log2Floor,
   MAX_ORDER,
@@ -25,9 +28,9 @@ import {
   RESERVED,
   SCRATCH,
   STALE,
-  type PageTable,
+  PageTable,
 } from './page-table.ts';
-import { forEachBlock, type Ram } from './ram.ts';
+import { forEachBlock, noOrder, type Ram } from './ram.ts';
 import { Residency, type Taking } from './residency.ts';
 import { Zone } from './zone.ts';
 
@@ -62,9 +65,12 @@ export class PageAllocator extends FolioCounts {
   /** Freed frames that are not handed out again. Undefined: they are handed out. */
   #held: Held | undefined;
 
-  /** @param table frames that are neither reserved nor incoming become free memory */
+  /**
+   * @param table frames that are neither reserved nor incoming become free memory
+   * @throws KernelError EINVAL: no RAM, or no table
+   */
   constructor(ram: Ram, table: PageTable) {
-    super(table);
+    super(checkInstance(table, 'a table of pages', PageTable));
     this.ram = ram;
     this.#normal = new Zone(table.frames);
     this.#scratch = new Zone(table.frames);
@@ -87,10 +93,11 @@ export class PageAllocator extends FolioCounts {
   /**
    * A folio with one reference.
    *
-   * @throws KernelError ENOMEM: no free block of this order. ENOSPC: the system has no memory for it.
+   * @throws KernelError ENOMEM: no free block of this order. ENOSPC: the system has no memory for it. EINVAL: no such
+   * order.
    */
   alloc(order: number, options: AllocOptions = {}): Pfn {
-    if (!(order >= 0 && order <= MAX_ORDER)) throw new AssertionError(`no folio of order ${order}`);
+    if (!(Number.isInteger(order) && order >= 0 && order <= MAX_ORDER)) throw noOrder(order);
     this.beforeAllocation?.();
     let pfn = this.#take(order, options);
     if (pfn < 0 && !options.optional && this.#getHeldBack(1 << order, options))
@@ -104,9 +111,13 @@ export class PageAllocator extends FolioCounts {
   /**
    * `count` folios of order 0, in as few runs as the free memory allows, written to `out` from index `at` on. All or none.
    *
-   * @throws KernelError ENOMEM: fewer free frames than `count`. ENOSPC: the system has no memory for them.
+   * @throws KernelError ENOMEM: fewer free frames than `count`. ENOSPC: the system has no memory for them. EINVAL: no
+   * number of pages, or none that `out` has room for from there on.
    */
   allocBulk(out: Uint32Array, at: number, count: number, options: AllocOptions = {}): void {
+    checkInstance(out, 'a list of frames', Uint32Array);
+    checkWhole(at, 'an index');
+    checkWhole(count, 'a number of pages', { max: Math.max(0, out.length - at) });
     let to = at;
     try {
       this.allocRuns(count, options, (pfn, length) => {
@@ -125,6 +136,7 @@ export class PageAllocator extends FolioCounts {
    * @throws KernelError as allocBulk
    */
   allocRuns(count: number, options: AllocOptions, visit: (pfn: Pfn, length: number) => void): void {
+    checkWhole(count, 'a number of pages');
     this.beforeAllocation?.();
     if (!this.hasFree(count, options)) throw this.#outOfMemory(count);
     let left = count;
@@ -146,6 +158,7 @@ export class PageAllocator extends FolioCounts {
    * @returns whether the system had it; false also where fewer pages are free
    */
   prepare(count: number): boolean {
+    checkWhole(count, 'a number of pages');
     let left = count;
     for (let order = 0; order <= MAX_ORDER && left > 0; order++) {
       const blocks = this.#normal.blocks[order];
@@ -165,6 +178,8 @@ export class PageAllocator extends FolioCounts {
    * @param beside pages that it makes free beside those
    */
   holdFreed(whenShort?: () => void, beside = 0): void {
+    if (whenShort !== undefined) checkFunction(whenShort, 'what makes memory free');
+    checkWhole(beside, 'a number of pages');
     this.#held ??= { pages: 0, runs: [], whenShort, beside };
   }
 
@@ -181,8 +196,13 @@ export class PageAllocator extends FolioCounts {
     return this.#held?.pages ?? 0;
   }
 
-  /** Whether so many frames are free. What is held back only until it is wanted becomes free for that. */
+  /**
+   * Whether so many frames are free. What is held back only until it is wanted becomes free for that.
+   *
+   * @throws KernelError EINVAL: no number of pages
+   */
   hasFree(count: number, options: AllocOptions = {}): boolean {
+    checkWhole(count, 'a number of pages', { min: Number.MIN_SAFE_INTEGER }); // fewer than before: always free
     const isFree = (): boolean => this.#freeFor(options) >= count;
     return isFree() || (this.#getHeldBack(count, options) && isFree());
   }

@@ -7,11 +7,11 @@
  * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. At most 6 bytes per frame, for stretches of
  * 32 MiB in which a block is, or was, a mixed one; a few bytes per block for all others.
  */
-import { HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
+import { checkInstance, checkList, checkWhole, HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
 import { firstOther } from './byte-scan.ts';
 import { MIXED, PageBlocks } from './page-blocks.ts';
 import { countOf, Entries, pinsIn, refsIn, type Held } from './page-table-entries.ts';
-import type { RamPiece } from './ram.ts';
+import { checkRange, MAX_RAM_SIZE, type RamPiece } from './ram.ts';
 
 /** What a frame is; the low three bits of its flags. Never handed out: the boot page, holes in physical memory. */
 export const RESERVED = 0;
@@ -91,8 +91,14 @@ export class PageTable {
    *
    * @param ramSize bytes
    * @param memory the ranges that are memory, where not all of RAM is
+   * @throws KernelError EINVAL: no such size, or no ranges. EFAULT: a range outside RAM.
    */
   constructor(ramSize: number, memory: readonly RamPiece[] = [{ pa: 0, length: ramSize }]) {
+    checkWhole(ramSize, 'a size of RAM', { max: MAX_RAM_SIZE });
+    for (const piece of checkList(memory, 'a list of ranges')) {
+      checkInstance<object>(piece, 'a range of memory', Object);
+      checkRange(ramSize, piece.pa, piece.length);
+    }
     this.frames = physToPfn(ramSize);
     this.#stretches = new Array<undefined>(Math.ceil(this.frames / STRETCH)).fill(undefined);
     this.#blocks = new PageBlocks(Math.ceil(this.frames / BLOCK));

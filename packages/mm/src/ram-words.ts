@@ -4,7 +4,7 @@
  */
 import { MAX_FOLIO_SIZE, PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import { memoryOf } from './memory-map.ts';
-import type { Ram } from './ram.ts';
+import { checkRam, type Ram } from './ram.ts';
 
 /** Frames in 4 MiB: so much every RAM shows at once. */
 const BLOCK = MAX_FOLIO_SIZE / PAGE_SIZE;
@@ -18,7 +18,9 @@ export class RamWords {
   /** The block in view; -1: a single page. */
   #block = -1;
 
+  /** @throws KernelError EINVAL: no RAM */
   constructor(ram: Ram) {
+    checkRam(ram);
     this.#ram = ram;
   }
 

@@ -2,7 +2,7 @@
  * RAM: bytes with physical addresses. Backends differ in where the bytes live (an ArrayBuffer, a mapped file, a memory image), not in
  * what they promise; ram-suite tests hold for all of them.
  */
-import { formatSize, KernelError, MAX_FOLIO_SIZE, PAGE_SIZE, shown } from '@liveupdate/base';
+import { formatSize, KernelError, MAX_FOLIO_SIZE, MAX_ORDER, PAGE_SIZE, shown } from '@liveupdate/base';
 
 /** Bytes in a huge page of the system: one entry of the page tables' second level. */
 export const HUGE_PAGE = 2 * 2 ** 20;
@@ -190,6 +190,11 @@ export function checkRamSize(size: number, least = 1): void {
       `${shown(size)} is no size of RAM: give a multiple of ${PAGE_SIZE}, at least ${least * PAGE_SIZE}`,
     );
   }
+}
+
+/** The error for an order that folios do not have. */
+export function noOrder(order: number): KernelError {
+  return new KernelError('EINVAL', `${shown(order)} is no order of a folio: 0 to ${MAX_ORDER}`);
 }
 
 /** Calls `visit` for each part of a range that every backend can view in one piece. */

@@ -9,7 +9,7 @@
 import { clearBits, findBit, KernelError, PAGE_SIZE, pfnToPhys, setBits, type Pfn } from '@liveupdate/base';
 import { FreeSet } from './free-set.ts';
 import { FREE, KIND, STALE, type PageTable } from './page-table.ts';
-import { HUGE_PAGE, type Ram, type RamPiece, type SystemMemory } from './ram.ts';
+import { checkRam, HUGE_PAGE, type Ram, type RamPiece, type SystemMemory } from './ram.ts';
 
 /**
  * When the memory of what is handed out is taken. `'now'`: before that. `'when touched'`: a hole that may
@@ -45,6 +45,7 @@ export class Residency {
   #together = 1;
 
   constructor(ram: Ram, table: PageTable) {
+    checkRam(ram);
     this.#ram = ram;
     this.#table = table;
     const chunks = Math.ceil(table.frames / CHUNK_FRAMES);

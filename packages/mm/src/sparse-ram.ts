@@ -2,9 +2,9 @@
  * RAM in blocks that exist once touched: the base of memory images and of the overlay that boots one without changing it. Each block
  * is as large as the largest folio, so that every folio is one view.
  */
-import { KernelError, MAX_FOLIO_SIZE } from '@liveupdate/base';
+import { checkFunction, KernelError, MAX_FOLIO_SIZE } from '@liveupdate/base';
 import { memoryOf, withMemoryMap } from './memory-map.ts';
-import { checkPages, checkRamSize, checkRange, forEachBlock, type Ram } from './ram.ts';
+import { checkPages, checkRam, checkRamSize, checkRange, forEachBlock, type Ram } from './ram.ts';
 
 /** Puts the first content into a new block, which is zero. `pa` is where the block begins. */
 export type BlockLoader = (block: Uint8Array, pa: number) => void;
@@ -19,10 +19,11 @@ export class SparseRam implements Ram {
   /**
    * @param size bytes, a multiple of the page size
    * @param load absent: all of it is zero
-   * @throws KernelError EINVAL: no such size
+   * @throws KernelError EINVAL: no such size, or a loader that is no function
    */
   constructor(size: number, load?: BlockLoader) {
     checkRamSize(size);
+    if (load !== undefined) checkFunction(load, 'what fills a block');
     this.size = size;
     this.#load = load;
   }
@@ -78,8 +79,13 @@ function blockStart(pa: number): number {
   return Math.floor(pa / MAX_FOLIO_SIZE) * MAX_FOLIO_SIZE;
 }
 
-/** A copy-on-write overlay: reads show `under` as it was when its block was first touched, writes stay in the overlay. */
+/**
+ * A copy-on-write overlay: reads show `under` as it was when its block was first touched, writes stay in the overlay.
+ *
+ * @throws KernelError EINVAL: no RAM
+ */
 export function overlayRam(under: Ram): Ram {
+  checkRam(under);
   const memory = memoryOf(under);
   const overlay = new SparseRam(under.size, (block, pa) => {
     for (const range of memory) {

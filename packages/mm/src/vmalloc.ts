@@ -2,8 +2,20 @@
  * Vmalloc areas: memory of any length from scattered pages, read and written as one range (kernel: mm/vmalloc.c). There is no page table to
  * make it contiguous, so an area is shown page by page.
  */
-import { assert, KernelError, PAGE_SIZE, pagesFor, pfnToPhys } from '@liveupdate/base';
-import type { PageAllocator } from './page-allocator.ts';
+import {
+  bytesOf,
+  checkInstance,
+  checkWhole,
+  KernelError,
+  MAX_ORDER,
+  PAGE_SIZE,
+  pagesFor,
+  pfnToPhys,
+  type Bytes,
+} from '@liveupdate/base';
+import { PageAllocator } from './page-allocator.ts';
+
+const ORDERS = { max: MAX_ORDER };
 
 export class VmallocArea {
   readonly #pages: PageAllocator;
@@ -12,11 +24,15 @@ export class VmallocArea {
   /** Order of each piece. */
   readonly order: number;
 
-  /** An area over pieces in use, which it then owns. */
+  /**
+   * An area over pieces in use, which it then owns.
+   *
+   * @throws KernelError EINVAL: no pages, no frames, or no order of a piece
+   */
   constructor(pages: PageAllocator, pfns: Uint32Array, order: number) {
-    this.#pages = pages;
-    this.pfns = pfns;
-    this.order = order;
+    this.#pages = checkInstance(pages, 'pages', PageAllocator);
+    this.pfns = checkInstance(pfns, 'a list of frames', Uint32Array);
+    this.order = checkWhole(order, 'an order', ORDERS);
   }
 
   /** Bytes in each piece. */
@@ -42,9 +58,10 @@ export class VmallocArea {
   /**
    * Copies out of the area.
    *
-   * @throws KernelError EFAULT: the range leaves the area
+   * @throws KernelError EFAULT: the range leaves the area. EINVAL: nothing that has bytes, or no offset.
    */
-  read(target: Uint8Array, offset = 0): void {
+  read(given: Bytes, offset = 0): void {
+    const target = bytesOf(given);
     this.#each(offset, target.length, (piece, at) => {
       target.set(piece, at);
     });
@@ -53,9 +70,10 @@ export class VmallocArea {
   /**
    * Copies into the area.
    *
-   * @throws KernelError EFAULT: the range leaves the area
+   * @throws KernelError EFAULT: the range leaves the area. EINVAL: nothing that has bytes, or no offset.
    */
-  write(source: Uint8Array, offset = 0): void {
+  write(given: Bytes, offset = 0): void {
+    const source = bytesOf(given);
     this.#each(offset, source.length, (piece, at) => {
       piece.set(source.subarray(at, at + piece.length));
     });
@@ -67,7 +85,7 @@ export class VmallocArea {
   }
 
   #each(offset: number, length: number, visit: (part: Uint8Array, at: number) => void): void {
-    if (!(Number.isInteger(offset) && offset >= 0 && offset + length <= this.length)) {
+    if (checkWhole(offset, 'an offset') + length > this.length) {
       throw new KernelError(
         'EFAULT',
         `${offset} + ${length} bytes leave a vmalloc area of ${this.length} bytes`,
@@ -90,10 +108,12 @@ export class VmallocArea {
  *
  * @param order pieces of 1 << order contiguous pages
  * @param zero whether it reads as zeros; else it may hold anything, and is written whole before anybody else may look
- * @throws KernelError ENOMEM: not enough free memory; nothing is kept
+ * @throws KernelError ENOMEM: not enough free memory; nothing is kept. EINVAL: no pages, no size or no order
  */
 export function vmalloc(pages: PageAllocator, bytes: number, order = 0, zero = true): VmallocArea {
-  assert(bytes > 0, 'a vmalloc area of no bytes');
+  checkInstance(pages, 'pages', PageAllocator);
+  checkWhole(bytes, 'a size of an area', { min: 1 });
+  checkWhole(order, 'an order', ORDERS);
   const count = Math.ceil(pagesFor(bytes) / (1 << order));
   // Asked before the list of frames is made: that of an absurd length would be refused by the engine, not by us.
   if (!pages.hasFree(count * (1 << order))) {
