@@ -77,6 +77,17 @@ export function checkOptions(options: object, what: string, known: readonly stri
   }
 }
 
+/**
+ * An object, of whatever class or none.
+ *
+ * @throws KernelError EINVAL: anything else
+ */
+export function checkObject<T extends object>(value: T, what: string): T {
+  const given: unknown = value;
+  if ((typeof given === 'object' && given !== null) || typeof given === 'function') return value;
+  throw new KernelError('EINVAL', `${shown(given)} is not ${what}: an object is expected`);
+}
+
 /** A class, whoever may make its objects. */
 interface ClassOf<T> {
   readonly name: string;

@@ -5,6 +5,7 @@ export {
   checkFunction,
   checkInstance,
   checkList,
+  checkObject,
   checkOneOf,
   checkOptions,
   checkText,

@@ -6,6 +6,7 @@ import {
   checkFunction,
   checkInstance,
   checkList,
+  checkObject,
   checkOneOf,
   checkOptions,
   checkText,
@@ -56,6 +57,7 @@ const CALLS: Record<string, InputCall<undefined>> = {
   checkFunction: [(_, given: () => void) => checkFunction(given, 'work'), NO_FUNCTION],
   checkInstance: [(_, given: Date) => checkInstance(given, 'a date', Date), [...NO_OBJECT, {}, 0]],
   checkList: [(_, given: string[]) => checkList(given, 'a list'), NO_LIST],
+  checkObject: [(_, given: object) => checkObject(given, 'an object'), NO_OBJECT],
   checkOptions: [
     (_, given: object) => {
       checkOptions(given, 'work', ['a']);
@@ -121,6 +123,7 @@ test('what is right is taken', () => {
   ]).toEqual([5, '', false]);
   expect(() => {
     checkOptions({}, 'work', ['a']);
+    checkObject(Object.create(null) as object, 'an object without a class');
     checkOptions({ a: undefined }, 'work', ['a']);
   }).not.toThrow();
   expect(bytesOf(new DataView(new ArrayBuffer(9), 2, 3))).toHaveLength(3);

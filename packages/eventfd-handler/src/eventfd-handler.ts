@@ -2,7 +2,7 @@
  * The eventfd file handler: counters that survive. A model for handlers: one record in a preserved block, written by preserve and again by
  * freeze, read and freed by retrieve, or freed by finish where nobody retrieved it.
  */
-import { checkInstance } from '@liveupdate/base';
+import { checkObject } from '@liveupdate/base';
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
 import { EVENTFD_V1, EventFdSer } from './abi.ts';
@@ -14,9 +14,9 @@ export interface EventFdHandlerInit {
 
 /** The handler for eventfd-v1: the counter, semaphore mode and the non-blocking flag arrive. Who waits in this kernel does not. */
 export function eventfdHandler(init: EventFdHandlerInit): FileHandler<EventFd> {
-  checkInstance<object>(init, 'what an eventfd handler needs', Object);
+  checkObject(init, 'what an eventfd handler needs');
   const { kho } = init;
-  checkInstance<object>(kho, 'a KHO', Object);
+  checkObject(kho, 'a KHO');
   return {
     compatible: EVENTFD_V1,
 

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { checkText, KernelError } from '@liveupdate/base';
 import type { PreservableFile } from '@liveupdate/luo-core';
 import { TestKernel, watchedHandler, type WatchedHandler } from './kernel.ts';
 import { neighbourHandler } from './neighbour.ts';
@@ -36,9 +37,10 @@ let rams = 0;
  * types can be stripped.
  *
  * @param url `import.meta.url` of the test file
+ * @throws KernelError EINVAL: no URL of a file
  */
 export function processes(url: string): ProcessRunner {
-  const file = fileURLToPath(url);
+  const file = pathOf(url);
   const text = process.env[PART];
   const given = text === undefined ? undefined : (JSON.parse(text) as Part);
   const part = given?.file === file ? given : undefined;
@@ -58,6 +60,15 @@ export function processes(url: string): ProcessRunner {
       },
     ],
   };
+}
+
+function pathOf(url: string): string {
+  try {
+    return fileURLToPath(checkText(url, 'the URL of the test file'));
+  } catch (cause) {
+    if (cause instanceof KernelError) throw cause;
+    throw new KernelError('EINVAL', `'${url}' is no URL of a file: pass import.meta.url`, { cause });
+  }
 }
 
 function report(error: unknown): void {

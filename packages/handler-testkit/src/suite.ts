@@ -12,10 +12,12 @@
  *   processes: processes(import.meta.url),
  * });
  */
+import { checkObject, checkText } from '@liveupdate/base';
 import { HeapRam } from '@liveupdate/mm';
 import { bootCold } from '@liveupdate/kho';
 import type { PreservableFile } from '@liveupdate/luo-core';
 import { Shmem } from '@liveupdate/shmem';
+import { checkSuite } from './check-suite.ts';
 import { damageTests } from './damage.ts';
 import { failureTests } from './failures.ts';
 import { lifeTests, type SuiteTest } from './life.ts';
@@ -26,8 +28,13 @@ import { undoTests } from './undo.ts';
 /** A test takes two seconds at most, and with real processes; a machine may be slow, and have much else to do. */
 const TIME_LIMIT_MS = 300_000;
 
-/** Defines the tests. Each failure is a HandlerFault, which names the handler, the callback and the rule. */
+/**
+ * Defines the tests. Each failure is a HandlerFault, which names the handler, the callback and the rule.
+ *
+ * @throws KernelError EINVAL: an option of the suite is missing, of a wrong kind, or does not exist
+ */
 export function testFileHandler<F extends PreservableFile>(suite: FileHandlerSuite<F>): void {
+  checkSuite(suite);
   const title = suite.title ?? compatibleOf(suite);
   const { processes, test } = suite;
   if (processes?.isGeneration) {
@@ -56,5 +63,7 @@ export function testFileHandler<F extends PreservableFile>(suite: FileHandlerSui
 function compatibleOf<F extends PreservableFile>(suite: FileHandlerSuite<F>): string {
   const kho = bootCold(new HeapRam(2 ** 20));
   const { ram, pages } = kho;
-  return suite.handler({ ram, pages, kho, shmem: new Shmem({ pages }) }).compatible;
+  const handler = suite.handler({ ram, pages, kho, shmem: new Shmem({ pages }) });
+  checkObject(handler, 'a handler');
+  return checkText(handler.compatible, 'a compatible string');
 }

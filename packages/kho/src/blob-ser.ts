@@ -1,5 +1,5 @@
 /** Where a blob lies, as a structure that a handler puts into its own records. */
-import { checkInstance, checkWhole } from '@liveupdate/base';
+import { checkObject, checkWhole } from '@liveupdate/base';
 import { BlobSer } from './abi.ts';
 import {
   checkVmalloc,
@@ -32,7 +32,7 @@ export function readBlobDescriptor(bytes: Uint8Array): BlobDescriptor {
 
 /** Writes a descriptor into its 24 bytes. @throws KernelError EINVAL: not so many bytes, or no descriptor */
 export function writeBlobDescriptor(bytes: Uint8Array, blob: BlobDescriptor): void {
-  checkInstance<object>(blob, 'a descriptor of a blob', Object);
+  checkObject(blob, 'a descriptor of a blob');
   const { length, memory } = blob;
   checkVmalloc(memory);
   checkWhole(length, 'a length of a blob');

@@ -1,5 +1,5 @@
 /** Bytes of any length across a handover: copied into vmalloc memory on one side, and out of it on the other. */
-import { checkInstance, checkWhole, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { checkObject, checkWhole, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { vmalloc } from '@liveupdate/mm';
 import type { BlobDescriptor } from './blob-ser.ts';
 import type { IncomingMemory } from './incoming-memory.ts';
@@ -51,7 +51,7 @@ export function restoreBlob(memory: IncomingMemory, blob: BlobDescriptor): Uint8
 
 /** @throws KernelError EINVAL: no descriptor of a blob */
 function checkBlob(blob: BlobDescriptor): void {
-  checkInstance<object>(blob, 'a descriptor of a blob', Object);
+  checkObject(blob, 'a descriptor of a blob');
   checkWhole(blob.length, 'a length of a blob');
   checkVmalloc(blob.memory);
 }

@@ -5,6 +5,7 @@
 import {
   byteLength,
   checkInstance,
+  checkObject,
   checkOneOf,
   checkText,
   KernelError,
@@ -53,7 +54,7 @@ export interface BootOptions {
 
 /** @throws KernelError EINVAL: an option of a wrong kind. Others than these are somebody else's: a kernel has more */
 function checkBootOptions(options: BootOptions): void {
-  checkInstance<object>(options, 'options of a boot', Object);
+  checkObject(options, 'options of a boot');
   const { freeMemory, release, scratch } = options;
   if (freeMemory !== undefined)
     checkOneOf(freeMemory, 'what becomes of free memory', ['discard', 'zero', 'keep', 'poison']);
@@ -95,7 +96,7 @@ export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
  */
 export function bootHandover(ram: Ram, handover: Handover, options: BootOptions = {}): Kho {
   checkRam(ram);
-  checkInstance<object>(handover, 'a handover', Object);
+  checkObject(handover, 'a handover');
   checkInstance(handover.table, 'the table of a handover', PageTable);
   checkBootOptions(options);
   return start(ram, handover.table, handover.scratch, handover, options);

@@ -3,7 +3,7 @@
  * map. For boot and for tools alike; everything is checked here, so that what comes after may rely on it.
  */
 import {
-  checkInstance,
+  checkObject,
   checkWhole,
   KernelError,
   PAGE_SIZE,
@@ -117,7 +117,7 @@ export function writeEntry(bytes: Uint8Array, entry: EntryRecord): void {
 }
 
 function checkEntry(entry: EntryRecord): void {
-  checkInstance<object>(entry, 'an entry record', Object);
+  checkObject(entry, 'an entry record');
   for (const name of ['fdtAddr', 'fdtSize', 'scratchAddr', 'scratchSize'] as const)
     checkWhole(entry[name], name);
 }

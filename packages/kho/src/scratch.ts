@@ -1,6 +1,6 @@
 /** Where scratch areas lie in a RAM that boots for the first time. Every later generation keeps them. */
 import {
-  checkInstance,
+  checkObject,
   checkWhole,
   KernelError,
   MAX_FOLIO_SIZE,
@@ -33,7 +33,7 @@ export function checkScratch(areas: readonly ScratchArea[], ram: Pick<Ram, 'size
     throw new KernelError('EINVAL', `${areas.length} scratch areas, at most ${MAX_AREAS} can be handed over`);
   const memory = memoryOf(ram);
   for (const area of areas) {
-    checkInstance<object>(area, 'a scratch area', Object);
+    checkObject(area, 'a scratch area');
     const { addr, size } = area;
     checkWhole(addr, 'an address of a scratch area');
     checkWhole(size, 'a size of a scratch area');

@@ -2,7 +2,7 @@
  * Vmalloc descriptors: 16 bytes that name memory in scattered pages, through chained pages of addresses (kernel: struct kho_vmalloc).
  */
 import {
-  checkInstance,
+  checkObject,
   checkWhole,
   KernelError,
   MAX_ORDER,
@@ -48,7 +48,7 @@ export const EMPTY_VMALLOC: VmallocDescriptor = { first: 0, totalPages: 0, flags
 
 /** Throws EINVAL for what is no descriptor at all; a damaged one may pass. */
 export function checkVmalloc(descriptor: VmallocDescriptor): void {
-  checkInstance<object>(descriptor, 'a vmalloc descriptor', Object);
+  checkObject(descriptor, 'a vmalloc descriptor');
   checkWhole(descriptor.first, 'an address of a chunk');
   checkWhole(descriptor.totalPages, 'a number of pages');
   checkWhole(descriptor.flags, 'flags of vmalloc memory');

@@ -7,7 +7,7 @@
  * - Children of the new program are never touched: libuv waits for those.
  * - A child that lives longer than this program is found by the next one in the same way.
  */
-import { checkInstance } from '@liveupdate/base';
+import { checkObject } from '@liveupdate/base';
 import { bootTimeNow, hasEnded } from './libc.ts';
 import { fs } from './node-fs.ts';
 
@@ -40,7 +40,7 @@ export function childrenVariable(): Readonly<Record<string, string>> {
  * @throws KernelError EINVAL: no environment
  */
 export function collectChildren(env: Record<string, string | undefined> = process.env): void {
-  checkInstance<object>(env, 'an environment', Object);
+  checkObject(env, 'an environment');
   const text = env[REPLACED_AT_VARIABLE];
   if (text === undefined) return;
   Reflect.deleteProperty(env, REPLACED_AT_VARIABLE);

@@ -1,5 +1,5 @@
 /** Checks of what callers pass to the system, before it is asked: C and Node would make something of whatever it is. */
-import { checkInstance, checkText, checkWhole, KernelError } from '@liveupdate/base';
+import { checkObject, checkText, checkWhole, KernelError } from '@liveupdate/base';
 
 /** The largest int of C. */
 const MOST_FD = 2 ** 31 - 1;
@@ -29,7 +29,7 @@ export function checkPath(path: string): string {
  * @throws KernelError EINVAL: no object, or a value that is no text
  */
 export function checkEnvironment(env: Readonly<Record<string, string | undefined>>): void {
-  checkInstance<object>(env, 'an environment', Object);
+  checkObject(env, 'an environment');
   if (Array.isArray(env)) throw new KernelError('EINVAL', 'an environment is an object of strings, no array');
   for (const value of Object.values(env)) if (value !== undefined) checkText(value, 'a variable');
 }

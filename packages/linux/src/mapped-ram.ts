@@ -10,6 +10,7 @@
 import {
   checkFlag,
   checkInstance,
+  checkObject,
   checkList,
   checkOptions,
   checkWhole,
@@ -107,7 +108,7 @@ export class MappedRam implements Ram {
    */
   static of(file: RamFile, options: { size?: number; path?: string | undefined } = {}): MappedRam {
     checkInstance(file, 'a file of a RAM', RamFile);
-    checkInstance<object>(options, 'options of a RAM', Object);
+    checkObject(options, 'options of a RAM');
     if (options.path !== undefined) checkPath(options.path);
     return new MappedRam(file, options.path, options.size);
   }
@@ -261,7 +262,7 @@ export class MappedRam implements Ram {
   view(pieces: readonly RamPiece[], options: ViewOptions): RamView {
     this.#checkOpen();
     checkList(pieces, 'a list of pieces of RAM');
-    checkInstance<object>(options, 'what a view shows', Object);
+    checkObject(options, 'what a view shows');
     checkFlag(options.populate, 'whether a view is populated');
     const runs = mergeAdjacent(pieces);
     let bytes = 0;

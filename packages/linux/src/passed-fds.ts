@@ -5,7 +5,7 @@
  * Node sets close-on-exec on them at start-up, so a replacement must name them. A number that the
  * program has closed may stand for something else by then: so what it stood for is noted first.
  */
-import { checkInstance } from '@liveupdate/base';
+import { checkObject } from '@liveupdate/base';
 import { fs } from './node-fs.ts';
 
 /** The number of the first (SD_LISTEN_FDS_START). */
@@ -20,7 +20,7 @@ let passed: ReadonlyMap<number, string> | undefined;
  * @throws KernelError EINVAL: no environment
  */
 export function passedFds(env: Readonly<Record<string, string | undefined>> = process.env): number[] {
-  checkInstance<object>(env, 'an environment', Object);
+  checkObject(env, 'an environment');
   passed ??= noted(env);
   return [...passed].filter(([fd, file]) => fileBehind(fd) === file).map(([fd]) => fd);
 }

@@ -11,7 +11,7 @@
  *   start-up empties the signal mask and resets ignored signals, so nothing set here could bridge that. Set handlers first thing, tell
  *   senders when they stand, and keep RAM that must survive this in a file with a name.
  */
-import { checkFlag, checkInstance, checkList, checkOptions, checkText, KernelError } from '@liveupdate/base';
+import { checkFlag, checkObject, checkList, checkOptions, checkText, KernelError } from '@liveupdate/base';
 import { childrenVariable } from './children.ts';
 import { closesOnExec, execve, isMainThread, isOpen, setClosesOnExec } from './libc.ts';
 import { checkEnvironment, checkPath } from './inputs.ts';
@@ -134,7 +134,7 @@ export function inheritedFd(
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): number | undefined {
   checkText(name, 'a name of a variable');
-  checkInstance<object>(env, 'an environment', Object);
+  checkObject(env, 'an environment');
   const text = env[name];
   if (text === undefined || text === '') return undefined;
   const fd = Number(text);

@@ -7,7 +7,7 @@
  * - Its descriptor has a number from 64 up. Node's start-up sets close-on-exec on the low descriptors, from 0 on
  *   while they are contiguous, so a low one would not reach the generation after the next.
  */
-import { checkFlag, checkInstance, checkWhole, codeOf, KernelError, PAGE_SIZE, Undo } from '@liveupdate/base';
+import { checkFlag, checkObject, checkWhole, codeOf, KernelError, PAGE_SIZE, Undo } from '@liveupdate/base';
 import { checkRamSize, MAX_RAM_SIZE } from '@liveupdate/mm';
 import { callFs } from './call-fs.ts';
 import { checkFd, checkPath } from './inputs.ts';
@@ -73,7 +73,7 @@ export class RamFile implements Disposable {
    * @throws KernelError as MappedRam.create, but for EEXIST
    */
   static create(options: { path: string; size: number; mode?: number }): RamFile {
-    checkInstance<object>(options, 'options of a file', Object);
+    checkObject(options, 'options of a file');
     const { path, size, mode = 0o600 } = options;
     checkPath(path);
     checkRamSize(size, LEAST_PAGES);
@@ -126,7 +126,7 @@ export class RamFile implements Disposable {
    * @throws KernelError as MappedRam.anonymous
    */
   static memory(options: { name: string; size: number; hugetlb?: boolean }): RamFile {
-    checkInstance<object>(options, 'options of a file', Object);
+    checkObject(options, 'options of a file');
     const { name, size, hugetlb = false } = options;
     checkRamSize(size, LEAST_PAGES);
     checkFlag(hugetlb, 'hugetlb');

@@ -1,5 +1,5 @@
 /** File descriptors, as the device needs them: a small interface that an emulator or a driver implements, and a plain implementation of it. */
-import { checkFlag, checkInstance, checkOptions, checkWhole, KernelError, shown } from '@liveupdate/base';
+import { checkFlag, checkObject, checkOptions, checkWhole, KernelError, shown } from '@liveupdate/base';
 import type { MaybePromise } from './callback-types.ts';
 import type { PreservableFile } from './handler.ts';
 
@@ -58,7 +58,7 @@ export class ProcessDescriptors implements DescriptorTable {
   }
 
   install(file: PreservableFile, options: { readonly closeOnExec: boolean }): number {
-    checkInstance<object>(file, 'a file', Object);
+    checkObject(file, 'a file');
     checkOptions(options, 'install', ['closeOnExec']);
     const closeOnExec = checkFlag(options.closeOnExec, 'closeOnExec');
     let fd = this.#lowest;

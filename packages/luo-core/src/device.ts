@@ -6,14 +6,7 @@
  *
  * Whoever makes a system call passes the descriptor table of its process. Arguments are the caller's memory: results are written into them.
  */
-import {
-  type Bytes,
-  bytesOf,
-  checkInstance,
-  checkWhole,
-  KernelError,
-  type StructView,
-} from '@liveupdate/base';
+import { type Bytes, bytesOf, checkObject, checkWhole, KernelError, type StructView } from '@liveupdate/base';
 import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
 import type { IncomingSession } from './incoming-session.ts';
 import { callCommand, type Command } from './ioctl.ts';
@@ -112,7 +105,7 @@ export class LiveUpdateDevice {
    * later open. EMFILE: no number is free. EINVAL: no table.
    */
   open(descriptors: DescriptorTable): number {
-    checkInstance<object>(descriptors, 'a table of descriptors', Object);
+    checkObject(descriptors, 'a table of descriptors');
     if (!this.#luo.isEnabled) throw new KernelError('ENODEV', 'live update is off');
     if (this.#state === 'open')
       throw new KernelError('EBUSY', 'the device is open: one program at a time has it');
@@ -134,7 +127,7 @@ export class LiveUpdateDevice {
    * ends before its size. EMFILE: no number is free. What the orchestrator's and the sessions' methods throw.
    */
   async ioctl(descriptors: DescriptorTable, fd: number, request: number, argument: Bytes): Promise<void> {
-    checkInstance<object>(descriptors, 'a table of descriptors', Object);
+    checkObject(descriptors, 'a table of descriptors');
     const file = descriptors.get(fd);
     if (!(file instanceof DeviceFile || file instanceof SessionFile))
       throw new KernelError('ENOTTY', `descriptor ${fd} is neither the device nor a session`);

@@ -9,7 +9,7 @@ import {
   byteLength,
   checkFlag,
   checkFunction,
-  checkInstance,
+  checkObject,
   checkList,
   checkOptions,
   checkText,
@@ -97,7 +97,7 @@ export class LiveUpdateOrchestrator {
   constructor(init: OrchestratorInit) {
     checkOptions(init, 'LUO', ['kho', 'handlers', 'enabled', 'callbackTimeLimit', 'clock']);
     const { kho, handlers = [], enabled = true, callbackTimeLimit, clock } = init;
-    checkInstance<object>(kho, 'a KHO', Object);
+    checkObject(kho, 'a KHO');
     checkFlag(enabled, 'enabled');
     if (clock !== undefined) checkFunction(clock, 'a clock');
     checkList(handlers, 'a list of handlers');
@@ -204,7 +204,7 @@ export class LiveUpdateOrchestrator {
    */
   unregisterFlb<T>(handler: FileHandler, flb: FileLifecycleBound<T>): Promise<void> {
     return this.#mutex.run(() => {
-      checkInstance<object>(flb, 'an FLB', Object);
+      checkObject(flb, 'an FLB');
       this.#flbs.unregister(this.#findUnused(handler), flb);
     });
   }

@@ -1,5 +1,5 @@
 /** The registered handlers: which takes a file, and which reads a record. */
-import { byteLength, checkInstance, KernelError, shown } from '@liveupdate/base';
+import { byteLength, checkObject, KernelError, shown } from '@liveupdate/base';
 import { MAX_COMPATIBLE } from './abi.ts';
 import { answerOf, kindOf, type CallbackOwner } from './callbacks.ts';
 import type { FileHandler, PreservableFile } from './handler.ts';
@@ -100,7 +100,7 @@ export class HandlerRegistry {
 
   /** @throws KernelError ENOENT: not registered. EINVAL: no object */
   find(handler: FileHandler): RegisteredHandler {
-    checkInstance<object>(handler, 'a handler', Object);
+    checkObject(handler, 'a handler');
     const registered = this.#handlers.find((other) => other.handler === handler);
     if (!registered)
       throw new KernelError('ENOENT', `handler ${shown(handler.compatible)} is not registered`);

@@ -4,7 +4,7 @@
  */
 import {
   bytesOf,
-  checkInstance,
+  checkObject,
   checkList,
   checkOneOf,
   checkWhole,
@@ -38,7 +38,7 @@ export interface MemoryMapEntry extends RamPiece {
 export function usableMemory(map: readonly MemoryMapEntry[], size: number): RamPiece[] {
   checkWhole(size, 'a size of the address space');
   for (const line of checkList(map, 'a memory map')) {
-    checkInstance<object>(line, 'a line of a memory map', Object);
+    checkObject(line, 'a line of a memory map');
     checkWhole(line.pa, 'an address');
     checkWhole(line.length, 'a length');
     checkOneOf(line.kind, 'a kind of memory', ['usable', 'reserved']);

@@ -7,7 +7,7 @@
  * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. At most 6 bytes per frame, for stretches of
  * 32 MiB in which a block is, or was, a mixed one; a few bytes per block for all others.
  */
-import { checkInstance, checkList, checkWhole, HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
+import { checkObject, checkList, checkWhole, HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
 import { firstOther } from './byte-scan.ts';
 import { MIXED, PageBlocks } from './page-blocks.ts';
 import { countOf, Entries, pinsIn, refsIn, type Held } from './page-table-entries.ts';
@@ -96,7 +96,7 @@ export class PageTable {
   constructor(ramSize: number, memory: readonly RamPiece[] = [{ pa: 0, length: ramSize }]) {
     checkWhole(ramSize, 'a size of RAM', { max: MAX_RAM_SIZE });
     for (const piece of checkList(memory, 'a list of ranges')) {
-      checkInstance<object>(piece, 'a range of memory', Object);
+      checkObject(piece, 'a range of memory');
       checkRange(ramSize, piece.pa, piece.length);
     }
     this.frames = physToPfn(ramSize);

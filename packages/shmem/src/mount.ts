@@ -4,7 +4,7 @@
  */
 import {
   AssertionError,
-  checkInstance,
+  checkObject,
   checkOneOf,
   checkOptions,
   checkWhole,
@@ -42,7 +42,7 @@ export class ShmemMount {
   constructor(options: ShmemOptions) {
     checkOptions(options, 'a mount', ['pages', 'huge', 'blockLimit', 'memoryLimit']);
     const { pages, huge = 'advise', blockLimit = Infinity, memoryLimit = Infinity } = options;
-    checkInstance<object>(pages, 'a page allocator', Object);
+    checkObject(pages, 'a page allocator');
     this.pages = pages;
     this.huge = checkOneOf(huge, 'a policy for large folios', HUGE_POLICIES);
     for (const limit of [blockLimit, memoryLimit]) if (limit !== Infinity) checkWhole(limit, 'a limit');
