@@ -51,13 +51,47 @@ function wrapped(source: Buffer): string {
   return bytes.toString();
 }
 
-function pathOf(program: string | URL): string {
-  return typeof program === 'string' ? resolve(program) : fileURLToPath(program);
+/** What a caller passed is of a wrong kind. */
+function refusal(message: string, cause?: unknown): TypeError {
+  return Object.assign(new TypeError(`EINVAL: ${message}`, { cause }), { code: 'EINVAL' });
 }
 
-/** Where the cache of a program lies. */
-export function codeCacheFile(program: string | URL, { directory }: CodeCacheOptions = {}): string {
+function isPath(given: unknown): given is string {
+  return typeof given === 'string' && given !== '' && !given.includes('\0');
+}
+
+function pathOf(program: string | URL): string {
+  if (isPath(program)) return resolve(program);
+  if (!(program instanceof URL)) throw refusal('a program is a path or a file URL');
+  try {
+    return fileURLToPath(program);
+  } catch (cause) {
+    throw refusal(`${program.href} is no URL of a file`, cause);
+  }
+}
+
+const OPTIONS: readonly string[] = ['directory', 'tell'] satisfies (keyof CodeCacheOptions)[];
+
+function checkOptions(options: CodeCacheOptions): void {
+  const given: unknown = options;
+  if (typeof given !== 'object' || given === null) throw refusal('the options are an object');
+  for (const name of Object.keys(given))
+    if (!OPTIONS.includes(name))
+      throw refusal(`there is no option '${name}': there are ${OPTIONS.join(', ')}`);
+  const { directory, tell } = options;
+  if (directory !== undefined && !isPath(directory)) throw refusal('directory is a path');
+  if (tell !== undefined && typeof tell !== 'function') throw refusal('tell is a function');
+}
+
+/**
+ * Where the cache of a program lies.
+ *
+ * @throws TypeError with the code EINVAL: no path and no file URL, or options of a wrong kind
+ */
+export function codeCacheFile(program: string | URL, options: CodeCacheOptions = {}): string {
   const file = pathOf(program);
+  checkOptions(options);
+  const { directory } = options;
   return directory === undefined
     ? `${file}.code-cache`
     : join(directory, `${encodeURIComponent(file)}.code-cache`);
@@ -69,7 +103,8 @@ export function codeCacheFile(program: string | URL, { directory }: CodeCacheOpt
  *
  * @param program a path or a file URL
  * @returns its `module.exports`
- * @throws what reading the file throws (ENOENT, EACCES, EISDIR), a SyntaxError, and whatever the program throws
+ * @throws what reading the file throws (ENOENT, EACCES, EISDIR), a SyntaxError, and whatever the program throws. A
+ * TypeError with the code EINVAL: no path and no file URL, or options of a wrong kind.
  *
  * @example
  * // start.mjs, which is what is started: node start.mjs
@@ -78,6 +113,7 @@ export function codeCacheFile(program: string | URL, { directory }: CodeCacheOpt
  */
 export function runFromCodeCache(program: string | URL, options: CodeCacheOptions = {}): unknown {
   const filename = pathOf(program);
+  checkOptions(options);
   const { tell } = options;
   const source = fs.readFileSync(filename);
   const cacheFile = codeCacheFile(filename, options);
