@@ -2,7 +2,8 @@ import { KernelError } from '@liveupdate/base';
 import { boot, readHandover } from '@liveupdate/kho';
 import { describe, expect, test } from 'vitest';
 import { LuoSer } from './abi.ts';
-import { LiveUpdateOrchestrator, missingHandlers } from './orchestrator.ts';
+import { missingHandlers } from './missing-handlers.ts';
+import { LiveUpdateOrchestrator } from './orchestrator.ts';
 import {
   coldKernel,
   Counter,

@@ -15,7 +15,6 @@ import {
   checkText,
   KernelError,
   Undo,
-  withSuppressed,
 } from '@liveupdate/base';
 import { BlockSet, type Handover, type Kho, type PreservedBlock } from '@liveupdate/kho';
 import type { Ram } from '@liveupdate/mm';
@@ -29,7 +28,8 @@ import { IncomingSession, type IncomingShared } from './incoming-session.ts';
 import { Mutex } from './mutex.ts';
 import { OutgoingSession, type OutgoingShared } from './outgoing-session.ts';
 import { readLuo, type LuoRecords } from './read-luo.ts';
-import { checkStrings, HandlerRegistry, type RegisteredHandler } from './registry.ts';
+import { Reboot } from './reboot.ts';
+import { HandlerRegistry, type RegisteredHandler } from './registry.ts';
 
 export interface OrchestratorInit {
   readonly kho: Kho;
@@ -84,9 +84,7 @@ export class LiveUpdateOrchestrator {
   /** Absent where live update is off. */
   readonly #record: PreservedBlock | undefined;
   #incoming: Incoming = { state: 'unread' };
-  #state: 'running' | 'rebooting' | 'handed-over' = 'running';
-  /** Closes of sessions that a handover on its way did not allow, and that nobody can ask for again. */
-  #whenCalledOff: (() => Promise<void>)[] = [];
+  readonly #reboot: Reboot;
 
   /**
    * Begins the outgoing side: an empty record in the subtree `LUO`.
@@ -119,19 +117,22 @@ export class LiveUpdateOrchestrator {
       events: this.events,
       preservedIds: new Set(),
       checkRunning: () => {
-        this.#checkRunning();
+        this.#reboot.checkRunning();
       },
-      whenCalledOff: (work) => {
-        if (this.#state === 'running') return false;
-        this.#whenCalledOff.push(work);
-        return true;
-      },
+      whenCalledOff: (work) => this.#reboot.whenCalledOff(work),
       forget: (closed) => {
         this.#outgoing.delete(closed.name);
         this.#blocks.retract();
       },
     };
     this.#blocks = new BlockSet(kho, LuoSessionSer.SIZE);
+    this.#reboot = new Reboot({
+      blocks: this.#blocks,
+      flbs: this.#flbs,
+      events: this.events,
+      sessions: this.#outgoing,
+      record: () => this.#record,
+    });
     if (!enabled) return;
     for (const handler of handlers) this.#register(handler);
     using undo = new Undo();
@@ -154,7 +155,7 @@ export class LiveUpdateOrchestrator {
 
   /** Running; a handover being made; everything ready for the next kernel. */
   get state(): 'running' | 'rebooting' | 'handed-over' {
-    return this.#state;
+    return this.#reboot.state;
   }
 
   /**
@@ -192,7 +193,7 @@ export class LiveUpdateOrchestrator {
    */
   registerFlb<T>(handler: FileHandler, flb: FileLifecycleBound<T>): void {
     this.#checkEnabled();
-    this.#checkRunning();
+    this.#reboot.checkRunning();
     this.#flbs.register(this.#registry.find(handler), flb);
   }
 
@@ -227,7 +228,7 @@ export class LiveUpdateOrchestrator {
    */
   retrieveFlb<T>(flb: FileLifecycleBound<T>): Promise<T> {
     return this.#mutex.run(() => {
-      this.#checkRunning();
+      this.#reboot.checkRunning();
       return this.#flbs.incoming(flb);
     });
   }
@@ -293,7 +294,7 @@ export class LiveUpdateOrchestrator {
   createSession(name: string): OutgoingSession {
     checkName(name);
     this.#checkEnabled();
-    this.#checkRunning();
+    this.#reboot.checkRunning();
     if (this.#outgoing.has(name))
       throw new KernelError('EEXIST', `there is an outgoing session '${name}' already`);
     this.#blocks.announce();
@@ -312,7 +313,7 @@ export class LiveUpdateOrchestrator {
   retrieveSession(name: string): IncomingSession {
     checkName(name);
     this.#checkEnabled();
-    this.#checkRunning();
+    this.#reboot.checkRunning();
     const session = this.#readIncoming().sessions.get(name);
     if (!session) throw new KernelError('ENOENT', `the previous kernel left no session '${name}'`);
     if (this.#retrieved.has(name))
@@ -332,17 +333,7 @@ export class LiveUpdateOrchestrator {
    * whatever unfreeze may throw on top: that is attached (`suppressedBy` of base tells it).
    */
   reboot(): Promise<void> {
-    return this.#mutex.run(async () => {
-      this.#checkRunning();
-      this.#state = 'rebooting';
-      try {
-        for (const session of this.#outgoing.values()) await session.freeze();
-      } catch (error) {
-        throw withSuppressed(error, await this.#unfreeze());
-      }
-      this.#serialise();
-      this.#state = 'handed-over';
-    });
+    return this.#mutex.run(() => this.#reboot.begin());
   }
 
   /**
@@ -354,56 +345,7 @@ export class LiveUpdateOrchestrator {
    * done all the same, and work goes on. What came later is attached (`suppressedBy` of base tells it).
    */
   cancelReboot(): Promise<void> {
-    return this.#mutex.run(async () => {
-      if (this.#state !== 'handed-over') throw new KernelError('EINVAL', 'no handover is on its way');
-      const start = this.events.start();
-      this.#record?.setU64(LuoSer.sessions, 0);
-      this.#record?.setU64(LuoSer.flbs, 0);
-      const errors = await this.#unfreeze();
-      if (this.events.isHeard) this.events.emit({ type: 'cancelled', duration: this.events.since(start) });
-      if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
-    });
-  }
-
-  /** Writes the records of all sessions, then of the FLBs, and last the two words that make them reachable. Cannot fail. */
-  #serialise(): void {
-    if (!this.#record) return;
-    const start = this.events.start();
-    const sessions = this.outgoingSessions;
-    this.#blocks.serialise((entry, i) => {
-      sessions[i].serialise(entry);
-    });
-    const flbs = this.#flbs.serialise();
-    this.#record.setU64(LuoSer.sessions, this.#blocks.pa);
-    this.#record.setU64(LuoSer.flbs, flbs);
-    if (!this.events.isHeard) return;
-    this.events.emit({
-      type: 'serialised',
-      sessions: sessions.length,
-      files: sessions.reduce((sum, { fileCount }) => sum + fileCount, 0),
-      flbs: this.outgoingFlbs.filter(({ files }) => files > 0).length,
-      duration: this.events.since(start),
-    });
-  }
-
-  /**
-   * Unfreezes what is frozen, last first, whatever handlers throw; then work goes on, and what could
-   * not be closed meanwhile is.
-   *
-   * @returns everything that was thrown
-   */
-  async #unfreeze(): Promise<unknown[]> {
-    const errors: unknown[] = [];
-    for (const session of this.outgoingSessions.reverse()) await session.unfreeze(errors);
-    this.#state = 'running';
-    for (const work of this.#whenCalledOff.splice(0)) {
-      try {
-        await work();
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-    return errors;
+    return this.#mutex.run(() => this.#reboot.cancel());
   }
 
   #register(handler: FileHandler): void {
@@ -423,7 +365,7 @@ export class LiveUpdateOrchestrator {
 
   /** A registered handler that has no files, here or from the previous kernel. */
   #findUnused(handler: FileHandler): RegisteredHandler {
-    this.#checkRunning();
+    this.#reboot.checkRunning();
     const registered = this.#registry.find(handler);
     this.#readIncoming();
     if (registered.files > 0)
@@ -433,11 +375,6 @@ export class LiveUpdateOrchestrator {
 
   #checkEnabled(): void {
     if (!this.isEnabled) throw new KernelError('EOPNOTSUPP', 'live update is off');
-  }
-
-  #checkRunning(): void {
-    if (this.#state !== 'running')
-      throw new KernelError('EBUSY', 'the handover is on its way: nothing can be changed any more');
   }
 
   #readIncoming(): Extract<Incoming, { state: 'read' }> {
@@ -495,18 +432,4 @@ function readNumber(ram: Ram, handover: Handover): bigint | undefined {
     if (error instanceof KernelError) return undefined; // said in full when the sessions are asked for
     throw error;
   }
-}
-
-/**
- * Compatible strings in a handover that none of these handlers reads: what a program must know before it boots on it.
- *
- * @throws KernelError EINVAL: the LUO records are damaged or of another version; or what should be handlers is none
- */
-export function missingHandlers(ram: Ram, handover: Handover, handlers: readonly FileHandler[]): string[] {
-  for (const handler of checkList(handlers, 'a list of handlers')) checkStrings('handler', handler);
-  const known = new Set(handlers.flatMap((handler) => [handler.compatible, ...(handler.alsoReads ?? [])]));
-  const wanted = new Set(
-    readLuo(ram, handover)?.sessions.flatMap((session) => session.files.map((file) => file.compatible)),
-  );
-  return [...wanted].filter((compatible) => !known.has(compatible));
 }
