@@ -63,6 +63,8 @@ export interface Tried {
   readonly mappingFailure: string | undefined;
   /** Whether RAM got a huge page. */
   readonly hugePage: boolean;
+  /** Mappings that the views of one process may have; the rest is left to the engine and others. */
+  readonly viewMappings: number;
 }
 
 /** @param failure what mapping a memory file threw; undefined where it worked */
@@ -129,15 +131,18 @@ function hugetlb({ hugetlb: { total, free, pageSize } }: HostFacts): Check {
   return ok('hugetlb', `${free} of ${total} huge pages of ${formatSize(pageSize)} free`);
 }
 
-function mappings({ maxMapCount }: HostFacts): Check {
+function mappings({ maxMapCount }: HostFacts, ofViews: number): Check {
   if (maxMapCount === undefined) return note('mappings', 'vm.max_map_count is unknown', 'mount /proc');
   if (maxMapCount < USUAL_MAPPINGS)
     return note(
       'mappings',
-      `a process may have ${maxMapCount} mappings`,
+      `a process may have ${maxMapCount} mappings, its views ${ofViews} of them`,
       `contiguous views over many scattered folios need one each; as root: sysctl vm.max_map_count=${USUAL_MAPPINGS}`,
     );
-  return ok('mappings', `a process may have ${maxMapCount} mappings (vm.max_map_count)`);
+  return ok(
+    'mappings',
+    `a process may have ${maxMapCount} mappings (vm.max_map_count), its views ${ofViews} of them`,
+  );
 }
 
 function overcommit({ overcommit: mode }: HostFacts): Check {
@@ -178,7 +183,7 @@ export function roomForDemo({ shm: mount, memory: { available }, cgroupMemoryMax
 }
 
 /** All checks. */
-export function checkHost(facts: HostFacts, { mappingFailure, hugePage }: Tried): Report {
+export function checkHost(facts: HostFacts, { mappingFailure, hugePage, viewMappings }: Tried): Report {
   const checks = [
     platform(facts),
     node(facts),
@@ -187,7 +192,7 @@ export function checkHost(facts: HostFacts, { mappingFailure, hugePage }: Tried)
     memory(facts),
     hugePages(hugePage, facts),
     hugetlb(facts),
-    mappings(facts),
+    mappings(facts, viewMappings),
     overcommit(facts),
     device(facts),
   ];

@@ -1,4 +1,4 @@
-import type { HostFacts } from '@liveupdate/linux';
+import { viewSpace, type HostFacts } from '@liveupdate/linux';
 import { describe, expect, test } from 'vitest';
 import { checkHost, type CheckStatus, type Report, type Tried } from './doctor-checks.ts';
 import { reportText } from './doctor.ts';
@@ -21,7 +21,7 @@ const GOOD: HostFacts = {
   liveupdate: 'open',
 };
 
-const ALL_WORKED: Tried = { mappingFailure: undefined, hugePage: true };
+const ALL_WORKED: Tried = { mappingFailure: undefined, hugePage: true, viewMappings: 60_530 };
 
 test('a good host: all ok, nothing to do', () => {
   const report = checkHost(GOOD, ALL_WORKED);
@@ -66,10 +66,16 @@ describe.each<readonly [string, Partial<HostFacts>, string, CheckStatus, boolean
   });
 });
 
+test.each([GOOD, { ...GOOD, maxMapCount: 1000 }])('how many mappings are for views is told', (facts) => {
+  const { checks } = checkHost(facts, ALL_WORKED);
+  expect(checks.find(({ id }) => id === 'mappings')?.finding).toContain('its views 60530 of them');
+});
+
 test('memory that cannot be mapped is told with its reason', () => {
   const { checks, canRun } = checkHost(GOOD, {
     mappingFailure: 'EOPNOTSUPP: koffi could not be loaded',
     hugePage: false,
+    viewMappings: 60_530,
   });
   expect(canRun).toBe(false);
   expect(checks.find(({ id }) => id === 'mapping')?.finding).toContain('koffi could not be loaded');
@@ -95,6 +101,7 @@ test('here: the text and the JSON say the same', () => {
   expect(text.status).toBe(report.canRun ? 0 : 1);
   expect(json.status).toBe(text.status);
   expect(text.stderr + json.stderr).toBe('');
+  expect(text.stdout).toContain(`its views ${viewSpace().mostMappings} of them`);
   expect(text.stdout).not.toContain('\x1b');
   expect(text.stdout.match(/^(?:ok|note|missing) +\S/gm)).toHaveLength(report.checks.length);
 });

@@ -1,7 +1,7 @@
 /** `liveupdate doctor`: what this host offers, a line per check, and what to do about the rest. */
 import { styleText } from 'node:util';
 import { formatSize } from '@liveupdate/base';
-import { hostFacts, MappedRam } from '@liveupdate/linux';
+import { hostFacts, MappedRam, viewSpace } from '@liveupdate/linux';
 import { HUGE_PAGE } from '@liveupdate/mm';
 import { checkHost, type CheckStatus, type Report, type Tried } from './doctor-checks.ts';
 import { printable, printJson } from './output.ts';
@@ -10,11 +10,13 @@ const STYLES = { ok: 'green', note: 'yellow', missing: 'red' } as const;
 
 /** Maps a huge page's worth of memory, asks for a huge page, and lets go: whether koffi loads and the kernel agrees. */
 function tryMapping(): Tried {
+  const viewMappings = Math.max(0, viewSpace().mostMappings);
   try {
     using ram = MappedRam.anonymous({ name: 'liveupdate-doctor', size: HUGE_PAGE });
-    return { mappingFailure: undefined, hugePage: ram.system.populateHuge(0) };
+    return { mappingFailure: undefined, hugePage: ram.system.populateHuge(0), viewMappings };
   } catch (error) {
-    return { mappingFailure: error instanceof Error ? error.message : String(error), hugePage: false };
+    const mappingFailure = error instanceof Error ? error.message : String(error);
+    return { mappingFailure, hugePage: false, viewMappings };
   }
 }
 
