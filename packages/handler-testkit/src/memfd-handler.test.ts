@@ -26,10 +26,10 @@ function memfdV1Handler(parts: KernelParts): FileHandler<ShmemFile> {
     ...handler,
     compatible: MEMFD_V1,
     alsoReads: [],
-    async preserve(context) {
-      const { data } = await handler.preserve(context);
-      parts.kho.at(BigInt(data)).bytes.copyWithin(16, 24, 48); // the seals and flags left out
-      return { data };
+    async freeze(context) {
+      await handler.freeze?.(context);
+      parts.kho.at(context.data).bytes.copyWithin(16, 24, 48); // the seals and flags left out
+      return undefined;
     },
   };
 }

@@ -5,7 +5,7 @@
 import { AssertionError, KernelError, PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
-import { FREE } from '@liveupdate/mm';
+import { FREE, type FolioRows } from '@liveupdate/mm';
 import { CALLBACKS, HandlerFault, textOf, type CallbackName } from './fault.ts';
 
 /** What is done to a handler on purpose. */
@@ -131,8 +131,8 @@ export class Watch {
       if (isOurs) this.#taken(pfn);
       return isOurs;
     };
-    const adoptRun = pages.adoptIncomingRun.bind(pages);
-    pages.adoptIncomingRun = (pfn, count, order) => {
+    const adoptRun = pages.adoptIncomingRow.bind(pages);
+    pages.adoptIncomingRow = (pfn, count, order) => {
       const areOurs = adoptRun(pfn, count, order);
       if (areOurs) for (let i = 0; i < count; i++) this.#taken(pfn + i * 2 ** order);
       return areOurs;
@@ -141,10 +141,9 @@ export class Watch {
     pages.put = (pfn) => {
       this.#giving([pfn], () => put(pfn));
     };
-    const putRun = pages.putRun.bind(pages);
-    pages.putRun = (pfn, count, order) => {
-      const frames = Array.from({ length: count }, (_, i) => pfn + i * 2 ** order);
-      this.#giving(frames, () => putRun(pfn, count, order));
+    const putRows = pages.putRows.bind(pages);
+    pages.putRows = (rows) => {
+      this.#giving(framesOf(rows), () => putRows(rows));
     };
     const putBulk = pages.putBulk.bind(pages);
     pages.putBulk = (...args) => {
@@ -159,9 +158,9 @@ export class Watch {
     kho.unpreserveFolio = (pfn) => {
       this.#giving([pfn], () => unpreserveFolio(pfn));
     };
-    const unpreserveRun = kho.unpreserveRun.bind(kho);
-    kho.unpreserveRun = (pfn, count, order) => {
-      this.#giving([pfn], () => unpreserveRun(pfn, count, order));
+    const unpreserveRows = kho.unpreserveRows.bind(kho);
+    kho.unpreserveRows = (rows) => {
+      this.#giving(framesOf(rows), () => unpreserveRows(rows));
     };
     const restoreFolio = kho.restoreFolio.bind(kho);
     kho.restoreFolio = (pfn) => {
@@ -198,6 +197,14 @@ export class Watch {
     const { table } = this.#kho.pages;
     return pfn < table.frames && table.kindOf(pfn) === FREE;
   }
+}
+
+/** The first frame of each folio. */
+function framesOf({ length, pfns, counts, orders }: FolioRows): Pfn[] {
+  const frames: Pfn[] = [];
+  for (let i = 0; i < length; i++)
+    for (let f = 0; f < counts[i]; f++) frames.push(pfns[i] + f * 2 ** orders[i]);
+  return frames;
 }
 
 function withData(context: unknown, data: (data: bigint) => bigint): unknown {

@@ -1,5 +1,6 @@
 /** Files of every shape, preserved by one process and retrieved by another: bytes, size, position, seals and folios are the same. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { rowOf } from '@liveupdate/mm';
 import { Program, removeRam, testName } from './test-process.ts';
 
 /**

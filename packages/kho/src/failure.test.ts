@@ -4,7 +4,7 @@
  * assertConsistent.
  */
 import { PAGE_SIZE } from '@liveupdate/base';
-import { FolioRuns, PageAllocator, vmalloc } from '@liveupdate/mm';
+import { FolioRuns, PageAllocator, vmalloc, rowOf } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import { BlockSet } from './block-set.ts';
 import { bootCold } from './boot.ts';
@@ -66,14 +66,14 @@ const OPERATIONS: Record<string, [asks: number, prepare: Prepare]> = {
     10,
     (kho) => {
       const folio = kho.pages.alloc(3);
-      return () => kho.preserveRun(folio, 1, 3);
+      return () => kho.preserveRows(rowOf(folio, 1, 3));
     },
   ],
-  preserveRuns: [
+  preserveRows: [
     20,
     (kho) => {
       const runs = runsOfEachOrder(kho);
-      return () => kho.preserveRuns(runs);
+      return () => kho.preserveRows(runs);
     },
   ],
   preserveFolios: [
@@ -138,10 +138,10 @@ const FRUGAL: Record<string, Prepare> = {
     kho.preserveFolios(pfns);
     return () => kho.unpreserveFolios(pfns);
   },
-  unpreserveRuns: (kho) => {
+  unpreserveRows: (kho) => {
     const runs = runsOfEachOrder(kho);
-    kho.preserveRuns(runs);
-    return () => kho.unpreserveRuns(runs);
+    kho.preserveRows(runs);
+    return () => kho.unpreserveRows(runs);
   },
   unpreservePages: (kho) => {
     const row = rowOfPages(kho, 40);
@@ -175,9 +175,9 @@ const FRUGAL: Record<string, Prepare> = {
       set.serialise(() => undefined);
     };
   },
-  putRuns: (kho) => {
+  putRows: (kho) => {
     const runs = runsOfEachOrder(kho);
-    return () => kho.pages.putRuns(runs);
+    return () => kho.pages.putRows(runs);
   },
 };
 

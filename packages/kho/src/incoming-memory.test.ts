@@ -96,22 +96,22 @@ describe('restoring', () => {
     runs.push(0, row, 5, 0);
     runs.push(5, a, b === a + 8 ? 2 : 1, 3);
     runs.push(100, row + 5, 7, 0);
-    kho.preserveRuns(runs);
+    kho.preserveRows(runs);
     const next = nextKho(kho, { freeMemory: 'keep' });
     next.restoreFolio(row + 9);
-    expect(next.restoreRuns(runs)).toBe(2);
+    expect(next.restoreRows(runs)).toBe(2);
     expect([next.isIncoming(row + 5), next.isIncoming(row + 11), next.pages.isHead(a)]).toEqual([
       true,
       true,
       true,
     ]);
-    expect(next.restoreRuns(runs)).toBe(0);
+    expect(next.restoreRows(runs)).toBe(0);
     const huge = new FolioRuns();
     huge.push(0, long, 1, 11);
-    expect(next.restoreRuns(huge)).toBe(0);
+    expect(next.restoreRows(huge)).toBe(0);
     const outside = new FolioRuns();
     outside.push(0, next.ram.size / PAGE_SIZE - 1, 2, 0);
-    expect(next.restoreRuns(outside)).toBe(0);
+    expect(next.restoreRows(outside)).toBe(0);
     next.pages.assertConsistent();
   });
 });

@@ -14,7 +14,7 @@ import {
   physToPfn,
   shown,
 } from '@liveupdate/base';
-import { INCOMING_HEAD, KIND, type FolioRuns, type PageAllocator, type Ram } from '@liveupdate/mm';
+import { INCOMING_HEAD, KIND, type FolioRows, type PageAllocator, type Ram } from '@liveupdate/mm';
 import { forEachPageRun } from './page-run.ts';
 import { PreservedBlock } from './preserved-block.ts';
 
@@ -47,13 +47,13 @@ export class IncomingMemory {
   }
 
   /**
-   * Restores folios, run by run, until one run cannot be: none of its folios is restored then.
+   * Restores folios, row by row, until one row cannot be: none of its folios is restored then.
    *
-   * @returns how many runs were restored; less than `runs.length` where run number `result` has a folio that cannot be
+   * @returns how many rows were restored; less than `rows.length` where row number `result` has a folio that cannot be
    */
-  restoreRuns({ length, pfns, counts, orders }: FolioRuns): number {
+  restoreRows({ length, pfns, counts, orders }: FolioRows): number {
     for (let i = 0; i < length; i++) {
-      if (orders[i] > MAX_ORDER || !this.pages.adoptIncomingRun(pfns[i], counts[i], orders[i])) return i;
+      if (orders[i] > MAX_ORDER || !this.pages.adoptIncomingRow(pfns[i], counts[i], orders[i])) return i;
     }
     return length;
   }
@@ -74,7 +74,7 @@ export class IncomingMemory {
       while (at + row < end && pfns[at + row] === first + row) row += 1;
       const run = (order ?? 0) === 0 ? table.foliosAlike(KIND, INCOMING_HEAD, 0, first, row) : 0;
       if (run > 0) {
-        this.pages.adoptIncomingRun(first, run, 0);
+        this.pages.adoptIncomingRow(first, run, 0);
         at += run;
       } else if (table.orderOf(first) <= MAX_ORDER && this.pages.adoptIncoming(first, order)) {
         at += 1;

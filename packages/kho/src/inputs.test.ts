@@ -11,7 +11,7 @@ import {
   optional,
   type InputCall,
 } from '@liveupdate/base/test-inputs';
-import { HeapRam } from '@liveupdate/mm';
+import { HeapRam, rowOf } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import { readBlobDescriptor, writeBlobDescriptor, type BlobDescriptor } from './blob-ser.ts';
 import { BlockSet, readBlockSet } from './block-set.ts';
@@ -50,19 +50,19 @@ const CALLS: Record<string, InputCall<Kho>> = {
   ],
   'preserveRun pfn': [
     (kho, given: number) => {
-      kho.preserveRun(given, 1, 0);
+      kho.preserveRows(rowOf(given, 1, 0));
     },
     NO_WHOLE,
   ],
   'preserveRun count': [
     (kho, given: number) => {
-      kho.preserveRun(kho.pages.alloc(0), given, 0);
+      kho.preserveRows(rowOf(kho.pages.alloc(0), given, 0));
     },
     NO_WHOLE,
   ],
   'preserveRun order': [
     (kho, given: number) => {
-      kho.preserveRun(kho.pages.alloc(0), 1, given);
+      kho.preserveRows(rowOf(kho.pages.alloc(0), 1, given));
     },
     NO_WHOLE,
   ],

@@ -1,5 +1,5 @@
 import { AssertionError, codeOf, MAX_ORDER, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
-import { FolioRuns } from '@liveupdate/mm';
+import { FolioRuns, rowOf } from '@liveupdate/mm';
 import { describe, expect, test } from 'vitest';
 import { readHandover } from './read-handover.ts';
 import {
@@ -71,8 +71,8 @@ describe('preserving folios', () => {
     ['preserveFolio', (kho, pfn) => kho.preserveFolio(pfn)],
     ['preserveFolios', (kho, pfn) => kho.preserveFolios(Uint32Array.of(pfn))],
     ['preserveFolios after good ones', (kho, pfn) => kho.preserveFolios(Uint32Array.of(good(kho), pfn))],
-    ['preserveRun', (kho, pfn) => kho.preserveRun(pfn, 1, 0)],
-    ['preserveRuns after good ones', (kho, pfn) => kho.preserveRuns(runs(good(kho), pfn))],
+    ['preserveRun', (kho, pfn) => kho.preserveRows(rowOf(pfn, 1, 0))],
+    ['preserveRows after good ones', (kho, pfn) => kho.preserveRows(runs(good(kho), pfn))],
     ['preservePages', (kho, pfn) => kho.preservePages(pfn, 1)],
   ];
   /** The first page in use that may be preserved. */
@@ -126,7 +126,7 @@ describe('preserving folios', () => {
     const pfn = kho.pages.alloc(0);
     const before = snapshot(kho);
     expect(() => kho.preserveFolios(Uint32Array.of(pfn, pfn))).toThrow(withCode('EEXIST'));
-    expect(() => kho.preserveRuns(runs(pfn, pfn))).toThrow(withCode('EEXIST'));
+    expect(() => kho.preserveRows(runs(pfn, pfn))).toThrow(withCode('EEXIST'));
     expect(snapshot(kho)).toEqual(before);
   });
 
@@ -140,18 +140,18 @@ describe('preserving folios', () => {
     all.push(16, folio, 1, 3);
     all.push(40, other, 1, 0);
     const before = snapshot(kho);
-    kho.preserveRuns(all);
+    kho.preserveRows(all);
     expect(keysOfKho(kho)).toHaveLength(OWN_KEYS + 3);
     const preserved = snapshot(kho);
     all.push(50, row + 9, 2, 0); // the first of them is preserved
     kho.unpreserveFolio(other);
     const partly = snapshot(kho);
-    expect(() => kho.preserveRuns(all)).toThrow(withCode('EEXIST'));
+    expect(() => kho.preserveRows(all)).toThrow(withCode('EEXIST'));
     expect(snapshot(kho)).toEqual(partly);
     kho.preserveFolio(other);
     expect(snapshot(kho)).toEqual(preserved);
     all.length -= 1;
-    kho.unpreserveRuns(all);
+    kho.unpreserveRows(all);
     expect(snapshot(kho)).toEqual(before);
   });
 
@@ -166,7 +166,7 @@ describe('preserving folios', () => {
     const folio = kho.pages.alloc(2);
     kho.pages.put(kho.pages.alloc(5));
     const before = snapshot(kho);
-    expect(() => kho.preserveRun(pfn(folio), count, order)).toThrow(withCode('EINVAL'));
+    expect(() => kho.preserveRows(rowOf(pfn(folio), count, order))).toThrow(withCode('EINVAL'));
     expect(snapshot(kho)).toEqual(before);
   });
 
@@ -186,7 +186,7 @@ describe('preserving folios', () => {
       () => kho.unpreserveFolios(Uint32Array.of(pfn)),
       () => kho.unpreserveFolios(Uint32Array.of(other, row + 3)),
       () => kho.unpreserveFolios(Uint32Array.of(row + 3)),
-      () => kho.unpreserveRun(pfn, 1, 0),
+      () => kho.unpreserveRows(rowOf(pfn, 1, 0)),
       () => kho.unpreservePages(pfn, 1),
       () => kho.unpreserveFree(pfnToPhys(pfn)),
       () => kho.unpreserveFree(pfnToPhys(row) + 1),

@@ -71,24 +71,38 @@ export class OutgoingMemory extends IncomingMemory {
    */
   preserveFolio(pfn: Pfn): void {
     checkWhole(pfn, 'a frame');
-    this.preserveRun(pfn, 1, this.#checkPreservable(pfn));
+    this.#preserveRow(pfn, 1, this.#checkPreservable(pfn));
   }
 
   /** Takes a folio back. It must be preserved. */
   unpreserveFolio(pfn: Pfn): void {
-    this.unpreserveRun(pfn, 1, this.#checkPreserved(pfn));
+    this.#unpreserveRow(pfn, 1, this.#checkPreserved(pfn));
   }
 
   /**
-   * Hands `count` folios in use of one order over that lie side by side. All or none.
+   * Hands the folios of these rows over. All or none.
    *
-   * @throws KernelError as preserveFolio
+   * @throws KernelError as preserveFolio. EINVAL also: no rows, or folios of another order
    */
-  preserveRun(pfn: Pfn, count: number, order: number): void {
+  preserveRows(rows: FolioRows): void {
+    checkRows(rows);
+    const { length, pfns, counts, orders } = rows;
+    let done = 0;
+    try {
+      for (; done < length; done++) this.#preserveRow(pfns[done], counts[done], orders[done]);
+    } catch (error) {
+      while (--done >= 0) this.#unpreserveRow(pfns[done], counts[done], orders[done]);
+      throw error;
+    }
+  }
+
+  /** Takes the folios of these rows back. All must be preserved. */
+  unpreserveRows({ length, pfns, counts, orders }: FolioRows): void {
+    for (let i = length - 1; i >= 0; i--) this.#unpreserveRow(pfns[i], counts[i], orders[i]);
+  }
+
+  #preserveRow(pfn: Pfn, count: number, order: number): void {
     const { table } = this.pages;
-    checkWhole(pfn, 'a frame');
-    checkWhole(count, 'a number of folios');
-    checkWhole(order, 'an order of folios');
     const alike = table.foliosAlike(ALL, HEAD, order, pfn, count);
     if (alike < count) {
       const other = pfn + alike * (1 << order);
@@ -99,32 +113,11 @@ export class OutgoingMemory extends IncomingMemory {
     this.pages.table.markFolios(HEAD | PRESERVED, pfn, count, order);
   }
 
-  /** Takes back `count` preserved folios of one order that lie side by side. */
-  unpreserveRun(pfn: Pfn, count: number, order: number): void {
+  #unpreserveRow(pfn: Pfn, count: number, order: number): void {
     if (this.pages.table.foliosAlike(ALL, HEAD | PRESERVED, order, pfn, count) < count)
       throw new AssertionError(`folios ${pfn} (${count} of order ${order}) are not all preserved`);
     this.#map.deleteRun(pfn, count, order);
     this.pages.table.markFolios(HEAD, pfn, count, order);
-  }
-
-  /**
-   * Hands folios over, run by run. All or none.
-   *
-   * @throws KernelError as preserveFolio
-   */
-  preserveRuns({ length, pfns, counts, orders }: FolioRows): void {
-    let done = 0;
-    try {
-      for (; done < length; done++) this.preserveRun(pfns[done], counts[done], orders[done]);
-    } catch (error) {
-      while (--done >= 0) this.unpreserveRun(pfns[done], counts[done], orders[done]);
-      throw error;
-    }
-  }
-
-  /** Takes folios back, run by run. All must be preserved. */
-  unpreserveRuns({ length, pfns, counts, orders }: FolioRows): void {
-    for (let i = length - 1; i >= 0; i--) this.unpreserveRun(pfns[i], counts[i], orders[i]);
   }
 
   /**
@@ -328,6 +321,14 @@ function checkList(pfns: Uint32Array, from: number, count: number): void {
   checkInstance(pfns, 'a list of frames', Uint32Array);
   checkWhole(from, 'a place in a list', { max: pfns.length });
   checkWhole(count, 'a number of frames', { max: pfns.length - from });
+}
+
+/** @throws KernelError EINVAL: no rows of folios */
+function checkRows({ length, pfns, counts, orders }: FolioRows): void {
+  checkInstance(pfns, 'the first frames of rows', Uint32Array);
+  checkInstance(counts, 'the counts of rows', Uint32Array);
+  checkInstance(orders, 'the orders of rows', Uint16Array);
+  checkWhole(length, 'a number of rows', { max: Math.min(pfns.length, counts.length, orders.length) });
 }
 
 /** How many folios in a row, `step` frames apart, the list names from index `at` on. */

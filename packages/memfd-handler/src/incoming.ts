@@ -11,6 +11,7 @@ import {
   physToPfn,
   type Pfn,
 } from '@liveupdate/base';
+import { rowOf } from '@liveupdate/mm';
 import type { Kho, PreservedBlock, VmallocDescriptor } from '@liveupdate/kho';
 import type { FolioRuns, VmallocArea } from '@liveupdate/mm';
 import { SEAL_ALL } from '@liveupdate/shmem';
@@ -106,9 +107,10 @@ function incomingBlock(kho: Kho, data: bigint): PreservedBlock | undefined {
 
 /** Restores every folio, or frees all that it can and throws. */
 function restoreAll(kho: Kho, runs: FolioRuns): void {
-  const done = kho.restoreRuns(runs);
+  const done = kho.restoreRows(runs);
   if (done === runs.length) return;
-  for (let i = 0; i < done; i++) kho.pages.putRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
+  const { pfns, counts, orders } = runs;
+  kho.pages.putRows({ length: done, pfns, counts, orders });
   discardRuns(kho, runs, done);
   throw new KernelError(
     'EIO',
@@ -120,13 +122,13 @@ function restoreAll(kho: Kho, runs: FolioRuns): void {
 function discardRuns({ pages }: Kho, runs: FolioRuns, from = 0): void {
   for (let i = from; i < runs.length; i++) {
     const step = 1 << runs.orders[i];
-    if (pages.adoptIncomingRun(runs.pfns[i], runs.counts[i], runs.orders[i])) {
-      pages.putRun(runs.pfns[i], runs.counts[i], runs.orders[i]);
+    if (pages.adoptIncomingRow(runs.pfns[i], runs.counts[i], runs.orders[i])) {
+      pages.putRows(rowOf(runs.pfns[i], runs.counts[i], runs.orders[i]));
       continue;
     }
     // One of the run is not there: one by one, past it.
     for (let f = 0, pfn = runs.pfns[i]; f < runs.counts[i]; f++, pfn += step) {
-      if (pages.adoptIncomingRun(pfn, 1, runs.orders[i])) pages.put(pfn);
+      if (pages.adoptIncomingRow(pfn, 1, runs.orders[i])) pages.put(pfn);
     }
   }
 }

@@ -72,7 +72,7 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
       if (!inode.isFrozen) throw new KernelError('EINVAL', `${inode.title} is not preserved`);
       kho.unpreserveFreePages(recordMemory(kho.words, physToPfn(Number(data))));
       const folios = inode.folios(found);
-      kho.unpreserveRuns(folios.rows);
+      kho.unpreserveRows(folios.rows);
       inode.unpin(folios);
       inode.thaw();
     },
@@ -84,7 +84,7 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
         file.inode.adopt(runs);
       } catch (error) {
         file.close();
-        pages.putRuns(runs.rows());
+        pages.putRows(runs.rows());
         throw error;
       }
       file.inode.restoreState(record.size, record.seals);
@@ -113,13 +113,13 @@ function preservePages(kho: Kho, file: ShmemFile, into: FolioRuns): Uint32Array 
 }
 
 function preservePinned(kho: Kho, file: ShmemFile, { runs, rows }: PinnedFolios): Uint32Array {
-  kho.preserveRuns(rows);
+  kho.preserveRows(rows);
   try {
     const memory = kho.allocPreservePages(recordPages(runs.folios));
     writeRecord(kho.words, memory, file, runs);
     return memory;
   } catch (error) {
-    kho.unpreserveRuns(rows);
+    kho.unpreserveRows(rows);
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 import { AssertionError } from '@liveupdate/base';
 import { describe, expect, test } from 'vitest';
-import { FolioRuns } from './folio-runs.ts';
+import { FolioRuns, rowOf } from './folio-runs.ts';
 import { type PageAllocator } from './page-allocator.ts';
 import { MAX_PINS, MAX_REFS } from './page-table-entries.ts';
 import { HEAD, PRESERVED, SCRATCH } from './page-table.ts';
@@ -11,8 +11,8 @@ describe('pins', () => {
     const pages = setup();
     const pfns = Uint32Array.from([pages.alloc(0), pages.alloc(2)]);
     for (let i = 0; i < 2; i++) {
-      pages.pinRun(pfns[0], 1, 0);
-      pages.pinRun(pfns[1], 1, 2);
+      pages.pinRows(rowOf(pfns[0], 1, 0));
+      pages.pinRows(rowOf(pfns[1], 1, 2));
     }
     expect([...pfns].map((pfn) => [pages.table.refsOf(pfn), pages.table.pinsOf(pfn)])).toEqual([
       [3, 2],
@@ -22,9 +22,9 @@ describe('pins', () => {
     pages.put(pfns[0]);
     expect(() => pages.put(pfns[0])).toThrow(AssertionError); // two references left, both pins
     expect(() => pages.split(pfns[1])).toThrow(AssertionError);
-    pages.unpinRun(pfns[1], 1, 2);
-    pages.unpinRun(pfns[1], 1, 2);
-    expect(() => pages.unpinRun(pfns[1], 1, 2)).toThrow(AssertionError);
+    pages.unpinRows(rowOf(pfns[1], 1, 2));
+    pages.unpinRows(rowOf(pfns[1], 1, 2));
+    expect(() => pages.unpinRows(rowOf(pfns[1], 1, 2))).toThrow(AssertionError);
     pages.put(pfns[1]);
     pages.assertConsistent();
   });
@@ -32,10 +32,10 @@ describe('pins', () => {
   test('a pin outlives its owner, and unpinRun then frees', () => {
     const pages = setup();
     const pfn = pages.alloc(2);
-    pages.pinRun(pfn, 1, 2);
+    pages.pinRows(rowOf(pfn, 1, 2));
     pages.put(pfn);
     pages.assertConsistent();
-    pages.unpinRun(pfn, 1, 2);
+    pages.unpinRows(rowOf(pfn, 1, 2));
     expect(freeRuns(pages)).toEqual([[1, 63]]);
     pages.assertConsistent();
   });
@@ -47,7 +47,7 @@ describe('pins', () => {
     const pages = setup();
     const pfns = Uint32Array.from([pages.alloc(0), pages.alloc(0), pages.alloc(0)]);
     spoil(pages, pfns[2]);
-    expect(() => pages.pinRun(pfns[0], 3, 0)).toThrow(AssertionError);
+    expect(() => pages.pinRows(rowOf(pfns[0], 3, 0))).toThrow(AssertionError);
     expect([...pfns.subarray(0, 2)].map((pfn) => [pages.table.refsOf(pfn), pages.table.pinsOf(pfn)])).toEqual(
       [
         [1, 0],
@@ -57,7 +57,7 @@ describe('pins', () => {
     pages.assertConsistent();
   });
 
-  test('pinRuns and unpinRuns are of all rows, or pinRuns of none', () => {
+  test('pinRows and unpinRows are of all rows, or pinRows of none', () => {
     const pages = setup();
     const runs = new FolioRuns();
     const pfns = [pages.alloc(2), pages.alloc(0), pages.alloc(0)];
@@ -65,12 +65,12 @@ describe('pins', () => {
     runs.push(4, pfns[1], 1, 0);
     runs.push(9, pfns[2], 1, 0);
     const pins = (): number[] => pfns.map((pfn) => pages.table.pinsOf(pfn));
-    pages.pinRuns(runs);
+    pages.pinRows(runs);
     expect(pins()).toEqual([1, 1, 1]);
-    pages.unpinRuns(runs);
+    pages.unpinRows(runs);
     expect(pins()).toEqual([0, 0, 0]);
     pages.put(pfns[2]);
-    expect(() => pages.pinRuns(runs)).toThrow(AssertionError);
+    expect(() => pages.pinRows(runs)).toThrow(AssertionError);
     expect(pins()).toEqual([0, 0, 0]);
     pages.assertConsistent();
   });
@@ -167,18 +167,18 @@ describe('runs of folios', () => {
     carve(pages, first, 5, order);
     const heads = Array.from({ length: 32 >> order }, (_, i) => first + i * step);
     const counts = (): number[] => [pages.table.refsOf(heads[0]), pages.table.pinsOf(heads.at(-1)!)];
-    pages.getRun(first, heads.length, order);
+    pages.getRows(rowOf(first, heads.length, order));
     expect(counts()).toEqual([2, 0]);
-    pages.pinRun(first, heads.length, order);
+    pages.pinRows(rowOf(first, heads.length, order));
     expect(counts()).toEqual([3, 1]);
     pages.assertConsistent();
-    pages.unpinRun(first, heads.length, order);
+    pages.unpinRows(rowOf(first, heads.length, order));
     expect(counts()).toEqual([2, 0]);
-    pages.putRun(first, heads.length, order);
+    pages.putRows(rowOf(first, heads.length, order));
     expect(counts()).toEqual([1, 0]);
     pages.assertConsistent();
     pages.get(heads[1]);
-    pages.putRun(first, heads.length, order);
+    pages.putRows(rowOf(first, heads.length, order));
     expect(heads.filter((pfn) => pages.isHead(pfn))).toEqual([heads[1]]);
     pages.assertConsistent();
     pages.put(heads[1]);
@@ -190,7 +190,7 @@ describe('runs of folios', () => {
     const pages = setup({ scratch: [16, 48] });
     const all = new Uint32Array(63);
     pages.allocBulk(all, 0, 63, { movable: true });
-    pages.putRun(1, 63, 0);
+    pages.putRows(rowOf(1, 63, 0));
     expect([pages.freePages, pages.freeScratchPages]).toEqual([15, 48]);
     expect(pages.isScratch(20)).toBe(true);
     pages.assertConsistent();
@@ -201,38 +201,38 @@ describe('runs of folios', () => {
     const all = new Uint32Array(8);
     pages.allocBulk(all, 0, 8);
     pages.table.setFlag(PRESERVED, all[5], 1);
-    expect(() => pages.putRun(all[4], 4, 0)).toThrow(AssertionError);
+    expect(() => pages.putRows(rowOf(all[4], 4, 0))).toThrow(AssertionError);
     expect([4, 5, 6, 7].map((i) => pages.table.refsOf(all[i]))).toEqual([1, 1, 1, 1]);
     pages.assertConsistent();
   });
 
   test.for<[what: string, use: (pages: PageAllocator, first: number) => void]>([
-    ['getRun of another order', (pages, first) => pages.getRun(first, 2, 0)],
-    ['getRun that leaves the folios', (pages, first) => pages.getRun(first, 9, 2)],
-    ['putRun of another order', (pages, first) => pages.putRun(first, 1, 3)],
-    ['putRun of a tail', (pages, first) => pages.putRun(first + 1, 1, 2)],
-    ['putRun outside RAM', (pages) => pages.putRun(64, 1, 0)],
-    ['pinRun that leaves the folios', (pages, first) => pages.pinRun(first, 9, 2)],
-    ['unpinRun of what is not pinned', (pages, first) => pages.unpinRun(first, 8, 2)],
+    ['getRun of another order', (pages, first) => pages.getRows(rowOf(first, 2, 0))],
+    ['getRun that leaves the folios', (pages, first) => pages.getRows(rowOf(first, 9, 2))],
+    ['putRun of another order', (pages, first) => pages.putRows(rowOf(first, 1, 3))],
+    ['putRun of a tail', (pages, first) => pages.putRows(rowOf(first + 1, 1, 2))],
+    ['putRun outside RAM', (pages) => pages.putRows(rowOf(64, 1, 0))],
+    ['pinRun that leaves the folios', (pages, first) => pages.pinRows(rowOf(first, 9, 2))],
+    ['unpinRun of what is not pinned', (pages, first) => pages.unpinRows(rowOf(first, 8, 2))],
     [
       'getRun of one with as many references as there can be',
       (pages, first) => {
         pages.table.set(first + 28, HEAD, 2, MAX_REFS, MAX_PINS);
-        pages.getRun(first, 8, 2);
+        pages.getRows(rowOf(first, 8, 2));
       },
     ],
     [
       'pinRun of one with as many references as there can be',
       (pages, first) => {
         pages.table.set(first + 28, HEAD, 2, MAX_REFS);
-        pages.pinRun(first, 8, 2);
+        pages.pinRows(rowOf(first, 8, 2));
       },
     ],
     [
       'pinRun of one with as many pins as there can be',
       (pages, first) => {
         pages.table.set(first + 28, HEAD, 2, MAX_PINS + 1, MAX_PINS);
-        pages.pinRun(first, 8, 2);
+        pages.pinRows(rowOf(first, 8, 2));
       },
     ],
   ])('%s is a bug, and changes nothing', ([, use]) => {
@@ -248,9 +248,9 @@ describe('runs of folios', () => {
     const pages = setup();
     const first = pages.alloc(5);
     carve(pages, first, 5, 2);
-    pages.pinRun(first, 3, 2);
+    pages.pinRows(rowOf(first, 3, 2));
     expect(() => {
-      pages.unpinRun(first, 8, 2);
+      pages.unpinRows(rowOf(first, 8, 2));
     }).toThrow(AssertionError);
     const heads = [0, 4, 8, 12].map((i) => first + i);
     expect(heads.map((pfn) => pages.table.pinsOf(pfn))).toEqual([1, 1, 1, 0]);

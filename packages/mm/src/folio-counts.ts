@@ -38,10 +38,9 @@ export abstract class FolioCounts {
     this.#count(REFERABLE, pfn, 1, this.orderOf(pfn), 0);
   }
 
-  /** Adds a reference to `count` folios in use side by side. All or none. */
-  getRun(pfn: Pfn, count: number, order: number): void {
-    this.#checkHeads(pfn, count, order);
-    this.#count(REFERABLE, pfn, count, order, 0);
+  /** Adds a reference to every folio in use of these rows. All or none. */
+  getRows(rows: FolioRows): void {
+    this.#countRows(rows, REFERABLE, 0);
   }
 
   /** Drops a reference; the last one frees the folio. */
@@ -70,8 +69,12 @@ export abstract class FolioCounts {
     }
   }
 
-  /** Drops a reference of `count` folios side by side; the last one of each frees it. */
-  putRun(pfn: Pfn, count: number, order: number): void {
+  /** Drops a reference of every folio of these rows; the last one of each frees it. */
+  putRows({ length, pfns, counts, orders }: FolioRows): void {
+    for (let i = 0; i < length; i++) this.#putRow(pfns[i], counts[i], orders[i]);
+  }
+
+  #putRow(pfn: Pfn, count: number, order: number): void {
     this.#checkHeads(pfn, count, order);
     const step = 1 << order;
     for (let done = 0, at = pfn; done < count; at = pfn + done * step) {
@@ -83,35 +86,20 @@ export abstract class FolioCounts {
     }
   }
 
-  /** Drops a reference of every folio of these rows. */
-  putRuns({ length, pfns, counts, orders }: FolioRows): void {
-    for (let i = 0; i < length; i++) this.putRun(pfns[i], counts[i], orders[i]);
+  /** Pins every folio in use of these rows: each keeps a reference more and may not be moved. All or none. */
+  pinRows(rows: FolioRows): void {
+    this.#countRows(rows, PINNABLE, 1);
   }
 
-  /** Pins `count` folios in use side by side: each keeps a reference more and may not be moved. All or none. */
-  pinRun(pfn: Pfn, count: number, order: number): void {
-    this.#checkHeads(pfn, count, order);
-    this.#count(PINNABLE, pfn, count, order, 1);
+  /**
+   * Takes back a pin of every folio of these rows, with its reference; where the owner has let go of a folio already,
+   * that frees it.
+   */
+  unpinRows({ length, pfns, counts, orders }: FolioRows): void {
+    for (let i = 0; i < length; i++) this.#unpinRow(pfns[i], counts[i], orders[i]);
   }
 
-  /** Pins every folio of these rows. All or none. */
-  pinRuns({ length, pfns, counts, orders }: FolioRows): void {
-    let done = 0;
-    try {
-      for (; done < length; done++) this.pinRun(pfns[done], counts[done], orders[done]);
-    } catch (error) {
-      while (--done >= 0) this.unpinRun(pfns[done], counts[done], orders[done]);
-      throw error;
-    }
-  }
-
-  /** Takes back a pin of every folio of these rows. */
-  unpinRuns({ length, pfns, counts, orders }: FolioRows): void {
-    for (let i = 0; i < length; i++) this.unpinRun(pfns[i], counts[i], orders[i]);
-  }
-
-  /** Takes back a pin of each folio, with its reference; where the owner has let go of a folio already, that frees it. */
-  unpinRun(pfn: Pfn, count: number, order: number): void {
+  #unpinRow(pfn: Pfn, count: number, order: number): void {
     const { table } = this;
     const step = 1 << order;
     this.#checkHeads(pfn, count, order);
@@ -154,6 +142,20 @@ export abstract class FolioCounts {
   /** Order of the folio whose first frame is `pfn`. */
   orderOf(pfn: Pfn): number {
     return this.table.orderOf(pfn);
+  }
+
+  /** Adds a reference, with so many pins, to every folio of these rows. All or none. */
+  #countRows({ length, pfns, counts, orders }: FolioRows, can: Held, pins: number): void {
+    let done = 0;
+    try {
+      for (; done < length; done++) {
+        this.#checkHeads(pfns[done], counts[done], orders[done]);
+        this.#count(can, pfns[done], counts[done], orders[done], pins);
+      }
+    } catch (error) {
+      while (--done >= 0) this.table.addCounts(ANYHOW, pfns[done], counts[done], orders[done], -1, -pins);
+      throw error;
+    }
   }
 
   /** Adds a reference, with so many pins, to each of `count` folios that can have one more. All or none. */

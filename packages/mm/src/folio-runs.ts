@@ -4,7 +4,7 @@
  *
  * Always: runs are in file order; a folio that would go on the last run is part of it.
  */
-import { log2Ceil, type PageIndex, type Pfn } from '@liveupdate/base';
+import { checkWhole, log2Ceil, type PageIndex, type Pfn } from '@liveupdate/base';
 import type { PageTable } from './page-table.ts';
 
 /** Files in one piece are many: arrays of a few numbers are made in no time. */
@@ -31,6 +31,23 @@ export interface FolioRows {
   readonly counts: Uint32Array;
   /** Order of the folios of each row. */
   readonly orders: Uint16Array;
+}
+
+/**
+ * One row.
+ *
+ * @throws KernelError EINVAL: no whole numbers
+ */
+export function rowOf(pfn: Pfn, count: number, order: number): FolioRows {
+  checkWhole(pfn, 'a frame');
+  checkWhole(count, 'a number of folios');
+  checkWhole(order, 'an order of folios');
+  return {
+    length: 1,
+    pfns: Uint32Array.of(pfn),
+    counts: Uint32Array.of(count),
+    orders: Uint16Array.of(order),
+  };
 }
 
 export class FolioRuns implements FolioRows {

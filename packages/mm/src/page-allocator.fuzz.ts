@@ -3,6 +3,7 @@
  * them the model and the allocator agree on what is free, and every folio keeps its bytes.
  */
 import { AssertionError, codeOf, MAX_ORDER, PAGE_SIZE, Prng } from '@liveupdate/base';
+import { rowOf } from './folio-runs.ts';
 import { expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
@@ -254,7 +255,7 @@ function putBulk(world: World): string {
 function putRun(world: World): string {
   const run = world.pickRun(isFreeToGo);
   if (!run) return 'none';
-  world.pages.putRun(run.pfn, run.count, run.order);
+  world.pages.putRows(rowOf(run.pfn, run.count, run.order));
   for (let i = 0; i < run.count; i++) world.model.put(run.pfn + i * 2 ** run.order);
   return run.count > 1 ? 'many' : 'one';
 }
@@ -277,14 +278,14 @@ function changePins(world: World, list: Iterable<number>, by: 1 | -1): void {
 
 function pin(world: World): string {
   const list = world.pickList();
-  for (const pfn of list) world.pages.pinRun(pfn, 1, world.pages.orderOf(pfn));
+  for (const pfn of list) world.pages.pinRows(rowOf(pfn, 1, world.pages.orderOf(pfn)));
   changePins(world, list, 1);
   return 'done';
 }
 
 function unpin(world: World): string {
   const list = world.pickList(isPinned);
-  for (const pfn of list) world.pages.unpinRun(pfn, 1, world.pages.orderOf(pfn));
+  for (const pfn of list) world.pages.unpinRows(rowOf(pfn, 1, world.pages.orderOf(pfn)));
   changePins(world, list, -1);
   return list.length > 0 ? 'done' : 'none';
 }
@@ -294,8 +295,8 @@ function pinRun(world: World): string {
   if (!run) return 'none';
   const heads = Array.from({ length: run.count }, (_, i) => run.pfn + i * 2 ** run.order);
   const unpins = heads.every((pfn) => isPinned(world.model.folios.get(pfn)!));
-  if (unpins) world.pages.unpinRun(run.pfn, run.count, run.order);
-  else world.pages.pinRun(run.pfn, run.count, run.order);
+  if (unpins) world.pages.unpinRows(rowOf(run.pfn, run.count, run.order));
+  else world.pages.pinRows(rowOf(run.pfn, run.count, run.order));
   changePins(world, heads, unpins ? -1 : 1);
   return unpins ? 'unpinned' : 'pinned';
 }
@@ -331,7 +332,7 @@ function sweep(world: World): string {
   if (world.random.below(30) !== 0) return 'not now';
   for (const [pfn, folio] of [...world.model.folios]) {
     const pinned = Array<number>(folio.pins).fill(pfn);
-    for (const at of pinned) world.pages.unpinRun(at, 1, folio.order);
+    for (const at of pinned) world.pages.unpinRows(rowOf(at, 1, folio.order));
     changePins(world, pinned, -1);
     while (world.model.folios.has(pfn) && world.random.below(10) !== 0) {
       world.pages.put(pfn);
@@ -392,7 +393,7 @@ test(`${OPERATIONS} random operations from seed ${seed}`, () => {
   ])
     expect([outcome, world.done.has(outcome)]).toEqual([outcome, true]);
   for (const [pfn, folio] of world.model.folios) {
-    for (let i = 0; i < folio.pins; i++) world.pages.unpinRun(pfn, 1, folio.order);
+    for (let i = 0; i < folio.pins; i++) world.pages.unpinRows(rowOf(pfn, 1, folio.order));
     for (let i = folio.refs - folio.pins; i > 0; i--) world.pages.put(pfn);
   }
   for (const [pfn] of world.model.incoming) {

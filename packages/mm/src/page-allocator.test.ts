@@ -1,4 +1,5 @@
 import { AssertionError, MAX_ORDER, PAGE_SIZE } from '@liveupdate/base';
+import { rowOf } from './folio-runs.ts';
 import { describe, expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
@@ -269,11 +270,11 @@ describe('incoming folios', () => {
       [16, 1],
       [62, 4],
     ])
-      expect(pages.adoptIncomingRun(pfn, count, 0)).toBe(false);
+      expect(pages.adoptIncomingRow(pfn, count, 0)).toBe(false);
     expect(pages.isHead(8)).toBe(false);
-    expect(pages.adoptIncomingRun(8, 3, 0)).toBe(true);
+    expect(pages.adoptIncomingRow(8, 3, 0)).toBe(true);
     expect([8, 9, 10].map((pfn) => pages.table.refsOf(pfn))).toEqual([1, 1, 1]);
-    expect(pages.adoptIncomingRun(10, 1, 0)).toBe(false);
+    expect(pages.adoptIncomingRow(10, 1, 0)).toBe(false);
     pages.assertConsistent();
   });
 
@@ -291,9 +292,9 @@ describe('incoming folios', () => {
       [12, 2, 2],
       [60, 2, 2],
     ])
-      expect(pages.adoptIncomingRun(pfn, count, order)).toBe(false);
+      expect(pages.adoptIncomingRow(pfn, count, order)).toBe(false);
     expect(pages.isHead(16)).toBe(false);
-    expect(pages.adoptIncomingRun(16, 2, 2)).toBe(true);
+    expect(pages.adoptIncomingRow(16, 2, 2)).toBe(true);
     expect([pages.orderOf(20), pages.table.refsOf(20)]).toEqual([2, 1]);
     pages.assertConsistent();
   });
@@ -326,9 +327,9 @@ describe('misuse is found at once, and changes nothing', () => {
     ['put outside RAM', (pages) => pages.put(2 ** 33)],
     ['putBulk of a tail', (pages, pfn) => pages.putBulk(Uint32Array.of(pfn + 1))],
     ['putBulk outside RAM', (pages) => pages.putBulk(Uint32Array.of(64))],
-    ['pin of a free frame', (pages) => pages.pinRun(60, 1, 0)],
-    ['unpin of what is not pinned', (pages, pfn) => pages.unpinRun(pfn, 1, 2)],
-    ['unpin of a free frame', (pages) => pages.unpinRun(60, 1, 0)],
+    ['pin of a free frame', (pages) => pages.pinRows(rowOf(60, 1, 0))],
+    ['unpin of what is not pinned', (pages, pfn) => pages.unpinRows(rowOf(pfn, 1, 2))],
+    ['unpin of a free frame', (pages) => pages.unpinRows(rowOf(60, 1, 0))],
     ['split of a tail', (pages, pfn) => pages.split(pfn + 1)],
     ['release of a frame in use', (pages, pfn) => pages.releaseReserved(pfn)],
   ];

@@ -246,11 +246,11 @@ export class PageAllocator extends FolioCounts {
   adoptIncoming(pfn: Pfn, order?: number): boolean {
     const { table } = this;
     if (!table.has(pfn) || table.kindOf(pfn) !== INCOMING_HEAD) return false;
-    return this.adoptIncomingRun(pfn, 1, order ?? table.orderOf(pfn));
+    return this.adoptIncomingRow(pfn, 1, order ?? table.orderOf(pfn));
   }
 
   /** Adopts `count` preserved folios side by side. All or none; false where they are not such folios. */
-  adoptIncomingRun(pfn: Pfn, count: number, order: number): boolean {
+  adoptIncomingRow(pfn: Pfn, count: number, order: number): boolean {
     const { table } = this;
     if (table.foliosAlike(KIND, INCOMING_HEAD, order, pfn, count) < count) return false;
     table.setFolios(pfn, count, order, HEAD, 1); // no frame handed over lies in scratch

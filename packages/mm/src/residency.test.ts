@@ -1,5 +1,6 @@
 /** Which memory of a sparse RAM is there: what is taken, what is given back, and what costs nothing. */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { rowOf } from './folio-runs.ts';
 import { describe, expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
@@ -80,7 +81,7 @@ test('reading, zeroing and using again what nobody wrote takes nothing', () => {
   residency.zero(pfn * PAGE_SIZE, 8 * PAGE_SIZE);
   expect(system.bytes((pfn + 3) * PAGE_SIZE, 3).every((byte) => byte === 0)).toBe(true);
   expect(system.taken.size).toBe(1);
-  pages.putRun(pfn, 8, 0);
+  pages.putRows(rowOf(pfn, 8, 0));
   pages.allocRuns(200, { zero: true, taken: 'when touched' }, () => undefined);
   expect(system.taken.size).toBe(1);
 });
@@ -90,7 +91,7 @@ test('what was written and freed is cleared before it is used again, and it alon
   const pfn = untouched(pages, 4);
   pages.residency.take(pfn + 1, 1);
   system.bytes((pfn + 1) * PAGE_SIZE, PAGE_SIZE).fill(5);
-  pages.putRun(pfn, 4, 0);
+  pages.putRows(rowOf(pfn, 4, 0));
   pages.allocRuns(60, { zero: true, taken: 'when touched' }, () => undefined);
   expect(system.bytes((pfn + 1) * PAGE_SIZE, PAGE_SIZE).every((byte) => byte === 0)).toBe(true);
   expect([...system.taken]).toEqual([pfn + 1]);
@@ -118,7 +119,7 @@ describe('a system that is full', () => {
     const freed = untouched(pages, 8);
     pages.residency.take(freed, 8);
     const wanted = untouched(pages, 8);
-    pages.putRun(freed, 8, 0);
+    pages.putRows(rowOf(freed, 8, 0));
     expect(system.left).toBe(0);
     pages.residency.take(wanted, 8);
     expect([pages.residency.has(wanted, 8), pages.residency.hasAny(freed, 8)]).toEqual([true, false]);
@@ -176,7 +177,7 @@ test('what is free is given back, but for what is kept', () => {
   const { system, pages } = sparse(256);
   const pfn = untouched(pages, 32);
   pages.residency.take(pfn, 32);
-  pages.putRun(pfn + 5, 22, 0);
+  pages.putRows(rowOf(pfn + 5, 22, 0));
   expect(pages.residency.giveBackFree(8)).toBe(14);
   expect([system.taken.size, pages.residency.has(pfn, 5), pages.residency.has(pfn + 27, 5)]).toEqual([
     18,

@@ -1,5 +1,6 @@
 /** How memory is taken from the system: before it is handed out, ahead of need, and together where many pages are wanted. */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { rowOf } from './folio-runs.ts';
 import { describe, expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
@@ -199,7 +200,7 @@ describe('huge pages of the system', () => {
       for (let i = 0; i < count; i++) all.push(pfn + i);
     });
     expect(ram.asked).toEqual([]);
-    pages.putRun(2 * HUGE, 2 * HUGE - 1, 0); // used, and one still in use
+    pages.putRows(rowOf(2 * HUGE, 2 * HUGE - 1, 0)); // used, and one still in use
     expect(pages.alloc(9)).toBe(2 * HUGE);
     pages.alloc(8);
     expect([ram.huge, ram.asked.map(({ how }) => how)]).toEqual([[], ['reserve', 'reserve']]);

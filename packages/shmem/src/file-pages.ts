@@ -153,7 +153,7 @@ export class FilePages {
   free(index: PageIndex, count: number): number {
     if (count <= 0) return 0;
     const { rows, runs } = this.#runsIn(index, count);
-    this.shmem.pages.putRuns(rows);
+    this.shmem.pages.putRows(rows);
     this.cache.remove(index, count);
     return runs.pages;
   }

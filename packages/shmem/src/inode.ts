@@ -301,7 +301,7 @@ export class ShmemInode {
     try {
       const whole = found?.holes === 0 ? found : this.#pages.runs(pages, into);
       const { runs, rows } = leaveScratch(this.#pages, whole, this.#mappings > 0);
-      this.shmem.pages.pinRuns(rows);
+      this.shmem.pages.pinRows(rows);
       return { runs, rows, filled };
     } catch (error) {
       this.#dropAll(filled);
@@ -320,7 +320,7 @@ export class ShmemInode {
 
   /** Takes the pins back. Holes that were filled for them stay filled: their pages may have been written. */
   unpin({ rows }: Pick<PinnedFolios, 'rows'>): void {
-    this.shmem.pages.unpinRuns(rows);
+    this.shmem.pages.unpinRows(rows);
   }
 
   /** Takes back a pin that came to nothing: the pins, and the pages that holes were given for it. What left scratch stays where it went. */

@@ -1,8 +1,7 @@
 /** One contiguous live view over a whole file, and the references that keep its folios while it is up. */
 import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
 import {
-  HEAD,
-  KIND,
+  FolioRuns,
   type FolioRows,
   type PageAllocator,
   type Ram,
@@ -60,7 +59,7 @@ export function viewPages(file: FilePages, count: number, size: number, isSparse
   });
   const view = viewPieces(pages.ram, pieces, { size, populate: !isSparse });
   const { rows } = file.runs(count);
-  for (let i = 0; i < rows.length; i++) pages.getRun(rows.pfns[i], rows.counts[i], rows.orders[i]);
+  pages.getRows(rows);
   return {
     bytes: view.bytes,
     populate: () => view.populate(),
@@ -82,18 +81,10 @@ function lookAt({ residency }: PageAllocator, rows: FolioRows): void {
 }
 
 /** Drops a reference of each folio: of each of its pages, where it was split since (truncate does so), as each of them has its own then. */
-function releaseFolios(pages: PageAllocator, rows: FolioRows): void {
-  for (let i = 0; i < rows.length; i++) {
-    const order = rows.orders[i];
-    const step = 1 << order;
-    for (let pfn = rows.pfns[i], left = rows.counts[i]; left > 0;) {
-      const whole = pages.table.foliosAlike(KIND, HEAD, order, pfn, left);
-      if (whole > 0) pages.putRun(pfn, whole, order);
-      else pages.putRun(pfn, step, 0);
-      left -= Math.max(1, whole);
-      pfn += Math.max(1, whole) * step;
-    }
-  }
+function releaseFolios(pages: PageAllocator, { length, pfns, counts, orders }: FolioRows): void {
+  const now = new FolioRuns();
+  for (let i = 0; i < length; i++) now.pushPages(0, pfns[i], counts[i] << orders[i], pages.table);
+  pages.putRows(now);
 }
 
 /** A view of the pieces where this RAM can map them; a window on it else, where they are one. */

@@ -219,7 +219,7 @@ describe('adopting folios', () => {
     runs.push(2, shmem.pages.alloc(0), 1, 0);
     expect(outcome(() => file.inode.adopt(runs))).toBe('ENOMEM');
     expect([shmem.used, file.inode.cache.count]).toEqual([0, 0]);
-    shmem.pages.putRuns(runs);
+    shmem.pages.putRows(runs);
     file.close();
     shmem.pages.assertConsistent();
   });
