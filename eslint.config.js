@@ -49,11 +49,9 @@ const noUpward = (allowed) => ({
 const sidesteps = ['../../*', '**/dist/**', '@liveupdate/*/*', '!@liveupdate/handler-testkit/processes'];
 const byName = 'Import another package by its name: its one entry is src/index.ts.';
 const noSidestep = { group: sidesteps, message: byName };
-// The wrong kinds that the tables of all packages share are for tests.
-const noSidestepInTests = {
-  group: [...sidesteps, '!@liveupdate/base/test-inputs', '!@liveupdate/base/test-seed'],
-  message: byName,
-};
+// What the tests of several packages share is for tests.
+const shared = ['!@liveupdate/base/test-*', '!@liveupdate/mm/test-*'];
+const noSidestepInTests = { group: [...sidesteps, ...shared], message: byName };
 const noNode = {
   group: ['node:*', ...builtinModules.filter((name) => !name.startsWith('_')), 'koffi'],
   message:

@@ -5,6 +5,7 @@
  */
 import { PAGE_SIZE } from '@liveupdate/base';
 import { FolioRuns, PageAllocator, vmalloc, rowOf } from '@liveupdate/mm';
+import { refusingSystem, removeSystem } from '@liveupdate/mm/test-system';
 import { expect, test } from 'vitest';
 import { BlockSet } from './block-set.ts';
 import { bootCold } from './boot.ts';
@@ -21,8 +22,6 @@ import {
   scatteredPages,
   snapshot,
   withFailure,
-  refusingSystem,
-  removeSystem,
 } from './test-kho.ts';
 
 /** What an operation needs, made before memory is refused, and the operation. */

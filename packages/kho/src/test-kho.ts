@@ -1,16 +1,7 @@
 /** What the tests of this package share: small machines, snapshots of everything that must be as before, failure injection. */
 import { KernelError, MAX_ORDER, PAGE_SIZE } from '@liveupdate/base';
-import {
-  FREE,
-  HEAD,
-  HeapRam,
-  PageAllocator,
-  PageTable,
-  SCRATCH,
-  STALE,
-  type Ram,
-  type SystemMemory,
-} from '@liveupdate/mm';
+import { FREE, HEAD, HeapRam, PageAllocator, PageTable, SCRATCH, STALE, type Ram } from '@liveupdate/mm';
+import { refusingSystem, removeSystem } from '@liveupdate/mm/test-system';
 import { expect } from 'vitest';
 import { boot, bootCold, type BootOptions } from './boot.ts';
 import type { Kho } from './kho.ts';
@@ -142,38 +133,6 @@ export function withFailure(
     pages.beforeAllocation = undefined;
     removeSystem(ram);
   }
-}
-
-/**
- * Puts a system under a RAM whose memory is all there, which asks `refuse` whenever memory is taken. What is in use
- * counts as taken, and what is free as given back.
- */
-export function refusingSystem({ ram, table, residency }: PageAllocator, refuse: () => void): void {
-  const system: SystemMemory = {
-    reserve: refuse,
-    populate: () => {
-      throw new KernelError('EOPNOTSUPP', 'page by page only');
-    },
-    populateHuge: () => false,
-    read: (pa, target) => {
-      target.set(ram.bytes(pa, target.length));
-    },
-    write: (pa, bytes) => {
-      refuse();
-      ram.bytes(pa, bytes.length).set(bytes);
-    },
-    dataPieces: (pa, length) => [{ pa, length }],
-  };
-  Object.assign(ram, { system });
-  for (let pfn = 0; pfn < table.frames; pfn++) {
-    if (table.kindOf(pfn) === FREE) residency.giveBack(pfn, 1);
-    else residency.note(pfn, 1);
-  }
-}
-
-/** Takes it away again. */
-export function removeSystem(ram: Ram): void {
-  Reflect.deleteProperty(ram, 'system');
 }
 
 /** Whether all bytes are this one: `every` with a function is too slow for megabytes. */

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
 import { PageTable, SCRATCH, STALE } from './page-table.ts';
-import { refusingSystem } from './test-allocator.ts';
+import { refusingSystem } from './test-system.ts';
 import { vmalloc } from './vmalloc.ts';
 
 const FRAMES = 2048;

@@ -1,10 +1,9 @@
 /** What the tests of the page allocator share: small allocators, and what their free memory looks like. */
-import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { PAGE_SIZE } from '@liveupdate/base';
 import { expect } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
-import { FREE, PageTable, SCRATCH } from './page-table.ts';
-import type { SystemMemory } from './ram.ts';
+import { PageTable, SCRATCH } from './page-table.ts';
 
 export const ENOMEM: unknown = expect.objectContaining({ code: 'ENOMEM' });
 
@@ -40,30 +39,3 @@ export function freeRuns(pages: PageAllocator): [number, number][] {
 }
 
 export const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
-
-/**
- * Puts a system under a RAM whose memory is all there, which asks `refuse` whenever memory is taken. What is in use
- * counts as taken, and what is free as given back.
- */
-export function refusingSystem({ ram, table, residency }: PageAllocator, refuse: () => void): void {
-  const system: SystemMemory = {
-    reserve: refuse,
-    populate: () => {
-      throw new KernelError('EOPNOTSUPP', 'page by page only');
-    },
-    populateHuge: () => false,
-    read: (pa, target) => {
-      target.set(ram.bytes(pa, target.length));
-    },
-    write: (pa, bytes) => {
-      refuse();
-      ram.bytes(pa, bytes.length).set(bytes);
-    },
-    dataPieces: (pa, length) => [{ pa, length }],
-  };
-  Object.assign(ram, { system });
-  for (let pfn = 0; pfn < table.frames; pfn++) {
-    if (table.kindOf(pfn) === FREE) residency.giveBack(pfn, 1);
-    else residency.note(pfn, 1);
-  }
-}

@@ -1,8 +1,13 @@
-/** A sparse RAM for tests: a system that has only so many pages, knows which were taken, and was asked for what. */
+/**
+ * Sparse RAMs for tests: a system that has only so many pages, knows which were taken, and was asked for what; and one
+ * that refuses when it is told to. For tests of this workspace only: it is not published.
+ */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { expect } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
-import type { RamPiece, SystemMemory } from './ram.ts';
+import type { PageAllocator } from './page-allocator.ts';
+import { FREE } from './page-table.ts';
+import type { Ram, RamPiece, SystemMemory } from './ram.ts';
 
 export const ENOSPC: unknown = expect.objectContaining({ code: 'ENOSPC' });
 
@@ -63,4 +68,36 @@ export class SparseSystem extends HeapRam implements SystemMemory {
     for (let pfn = pa / PAGE_SIZE; pfn < (pa + length) / PAGE_SIZE; pfn++)
       if (this.taken.delete(pfn)) this.left += 1;
   }
+}
+
+/**
+ * Puts a system under a RAM whose memory is all there, which asks `refuse` whenever memory is taken. What is in use
+ * counts as taken, and what is free as given back.
+ */
+export function refusingSystem({ ram, table, residency }: PageAllocator, refuse: () => void): void {
+  const system: SystemMemory = {
+    reserve: refuse,
+    populate: () => {
+      throw new KernelError('EOPNOTSUPP', 'page by page only');
+    },
+    populateHuge: () => false,
+    read: (pa, target) => {
+      target.set(ram.bytes(pa, target.length));
+    },
+    write: (pa, bytes) => {
+      refuse();
+      ram.bytes(pa, bytes.length).set(bytes);
+    },
+    dataPieces: (pa, length) => [{ pa, length }],
+  };
+  Object.assign(ram, { system });
+  for (let pfn = 0; pfn < table.frames; pfn++) {
+    if (table.kindOf(pfn) === FREE) residency.giveBack(pfn, 1);
+    else residency.note(pfn, 1);
+  }
+}
+
+/** Takes it away again. */
+export function removeSystem(ram: Ram): void {
+  Reflect.deleteProperty(ram, 'system');
 }
