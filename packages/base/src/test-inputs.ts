@@ -1,6 +1,6 @@
 /**
- * Values of the wrong kind, and how a table of calls is tried with them: what `inputs.test.ts` of every package uses.
- * For tests of this workspace only: it is not published.
+ * Values of the wrong kind, and how a table of calls is tried with them: what `inputs.test.ts` of
+ * every package uses. For tests of this workspace only: it is not published.
  */
 import { expect } from 'vitest';
 import { KernelError } from './errors.ts';
@@ -45,7 +45,10 @@ export function optional(values: Values): Values {
 /** The bytes of BYTES_IN_ALL_SHAPES. */
 export const FORTY_BYTES: Uint8Array = Uint8Array.from({ length: 40 }, (_, i) => i + 1);
 
-/** The same forty bytes, in a buffer that is larger, as everything that has bytes: none is to be taken in part. */
+/**
+ * The same forty bytes, in a buffer that is larger, as everything that has bytes: none is to be
+ * taken in part.
+ */
 export const BYTES_IN_ALL_SHAPES: readonly (readonly [shape: string, bytes: ArrayBufferView])[] = [
   Uint8Array,
   Int8Array,
@@ -68,8 +71,8 @@ export const BYTES_IN_ALL_SHAPES: readonly (readonly [shape: string, bytes: Arra
 });
 
 /**
- * A call with one parameter open, the values that it refuses, and the code of the refusal; default EINVAL.
- * The world is what a test makes anew for each call.
+ * A call with one parameter open, the values that it refuses, and the code of the refusal; default
+ * EINVAL. The world is what a test makes anew for each call.
  */
 export type InputCall<World> = [call: (world: World, given: never) => unknown, wrong: Values, code?: string];
 

@@ -1,6 +1,6 @@
 /**
- * Every option and argument of every command, with words of the wrong kind: one sentence on standard error that names
- * the word and says what to write, exit code 2, and nothing is changed.
+ * Every option and argument of every command, with words of the wrong kind: one sentence on
+ * standard error that names the word and says what to write, exit code 2, and nothing is changed.
  */
 import * as fs from 'node:fs';
 import { inputRows, type InputCall } from '@liveupdate/base/test-inputs';

@@ -1,4 +1,7 @@
-/** Everything that a caller can pass, of the wrong kind: an error with the code EINVAL, and nothing has run or is kept. */
+/**
+ * Everything that a caller can pass, of the wrong kind: an error with the code EINVAL, and nothing
+ * has run or is kept.
+ */
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** Checks of what a suite is told: a wrong kind is said at once, not by a test that fails for another reason. */
+/**
+ * Checks of what a suite is told: a wrong kind is said at once, not by a test that fails for
+ * another reason.
+ */
 import {
   checkFunction,
   checkObject,

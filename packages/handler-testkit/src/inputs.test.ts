@@ -1,4 +1,7 @@
-/** A suite that is told something of the wrong kind is refused at once, as EINVAL, and defines no test. */
+/**
+ * A suite that is told something of the wrong kind is refused at once, as EINVAL, and defines no
+ * test.
+ */
 import {
   except,
   expectRefused,

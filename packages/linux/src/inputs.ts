@@ -1,4 +1,7 @@
-/** Checks of what callers pass to the system, before it is asked: C and Node would make something of whatever it is. */
+/**
+ * Checks of what callers pass to the system, before it is asked: C and Node would make something of
+ * whatever it is.
+ */
 import { checkObject, checkText, checkWhole, KernelError } from '@liveupdate/base';
 
 /** The largest int of C. */

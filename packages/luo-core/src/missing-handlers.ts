@@ -1,4 +1,6 @@
-/** What a program must know before it boots on a handover: whether it has a handler for every file. */
+/**
+ * What a program must know before it boots on a handover: whether it has a handler for every file.
+ */
 import { checkList } from '@liveupdate/base';
 import type { Handover } from '@liveupdate/kho';
 import type { Ram } from '@liveupdate/mm';
@@ -7,9 +9,11 @@ import { readLuo } from './read-luo.ts';
 import { checkStrings } from './registry.ts';
 
 /**
- * Compatible strings in a handover that none of these handlers reads: what a program must know before it boots on it.
+ * Compatible strings in a handover that none of these handlers reads: what a program must know
+ * before it boots on it.
  *
- * @throws KernelError EINVAL: the LUO records are damaged or of another version; or what should be handlers is none
+ * @throws KernelError EINVAL: the LUO records are damaged or of another version; or what should be
+ * handlers is none
  */
 export function missingHandlers(ram: Ram, handover: Handover, handlers: readonly FileHandler[]): string[] {
   for (const handler of checkList(handlers, 'a list of handlers')) checkStrings('handler', handler);

@@ -1,8 +1,8 @@
 /**
  * The handover of one generation: freeze, records, and the way back.
  *
- * Always: while it is not `running`, nothing that the records tell of changes. What fails is undone, last first, and
- * the first cause is thrown.
+ * Always: while it is not `running`, nothing that the records tell of changes. What fails is
+ * undone, last first, and the first cause is thrown.
  */
 import { KernelError, withSuppressed } from '@liveupdate/base';
 import type { BlockSet, PreservedBlock } from '@liveupdate/kho';
@@ -25,7 +25,9 @@ interface RebootInit {
 export class Reboot {
   readonly #init: RebootInit;
   #state: 'running' | 'rebooting' | 'handed-over' = 'running';
-  /** Closes of sessions that a handover on its way did not allow, and that nobody can ask for again. */
+  /**
+   * Closes of sessions that a handover on its way did not allow, and that nobody can ask for again.
+   */
   #whenCalledOff: (() => Promise<void>)[] = [];
 
   constructor(init: RebootInit) {
@@ -75,7 +77,10 @@ export class Reboot {
     if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
   }
 
-  /** Writes the records of all sessions, then of the FLBs, and last the two words that make them reachable. Cannot fail. */
+  /**
+   * Writes the records of all sessions, then of the FLBs, and last the two words that make them
+   * reachable. Cannot fail.
+   */
   #serialise(): void {
     const { blocks, events, flbs } = this.#init;
     const record = this.#init.record();
@@ -99,8 +104,8 @@ export class Reboot {
   }
 
   /**
-   * Unfreezes what is frozen, last first, whatever handlers throw; then work goes on, and what could
-   * not be closed meanwhile is.
+   * Unfreezes what is frozen, last first, whatever handlers throw; then work goes on, and what
+   * could not be closed meanwhile is.
    *
    * @returns everything that was thrown
    */

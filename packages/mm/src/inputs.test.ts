@@ -1,7 +1,7 @@
 /**
- * Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and nothing is changed. The
- * methods that work frame by frame (of PageTable, Residency, FolioRuns, folioBytes) are no such inputs: they take frames
- * that there are.
+ * Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and
+ * nothing is changed. The methods that work frame by frame (of PageTable, Residency, FolioRuns,
+ * folioBytes) are no such inputs: they take frames that there are.
  */
 import { MAX_ORDER, PAGE_SIZE } from '@liveupdate/base';
 import {
