@@ -1,6 +1,6 @@
 /**
- * No circles between files of a package. An import of a type counts as any other: files that know of
- * each other are one file to who reads them, whatever the compiler leaves of the import.
+ * No circles between files of a package. An import of a type counts as any other: files that know
+ * of each other are one file to who reads them, whatever the compiler leaves of the import.
  */
 
 export default {

@@ -1,6 +1,7 @@
 import { builtinModules } from 'node:module';
 import js from '@eslint/js';
 import { defineConfig, globalIgnores } from 'eslint/config';
+import stylistic from '@stylistic/eslint-plugin';
 import ts from 'typescript-eslint';
 
 // Who may import whom: an arrow of ARCHITECTURE.md per entry. Nothing imports upward.
@@ -75,23 +76,31 @@ export default defineConfig(
   js.configs.recommended,
   ts.configs.strictTypeChecked,
   {
+    plugins: { '@stylistic': stylistic },
     languageOptions: {
       parserOptions: {
         projectService: true,
         tsconfigRootDir: import.meta.dirname,
-        // One program per package would parse the same files again for each: the service shares them, in half the time.
+        // One program per package would parse the same files again for each: the service shares
+        // them, in half the time.
         disallowAutomaticSingleRunInference: true,
       },
     },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
     rules: {
       eqeqeq: 'error',
+      // Comments are prose. (How wide code is, Prettier knows; a directive has to be one line.)
+      '@stylistic/max-len': [
+        'error',
+        { code: 1000, comments: 100, ignoreUrls: true, ignorePattern: 'eslint-disable|@ts-' },
+      ],
       'no-console': 'off',
       'prefer-const': 'error',
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
-      // Hot loops index typed arrays; an index in range is our own invariant, checked by assertions and tests.
+      // Hot loops index typed arrays; an index in range is our own invariant, checked by assertions
+      // and tests.
       '@typescript-eslint/no-non-null-assertion': 'off',
     },
   },

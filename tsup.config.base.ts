@@ -2,7 +2,10 @@ import { defineConfig, type Options } from 'tsup';
 
 const shared: Options = { format: 'esm', target: 'node22', sourcemap: true, clean: ['!**/*.d.ts'] };
 
-/** A package that is imported, with declarations: by its name alone, or by more entries than `index`. */
+/**
+ * A package that is imported, with declarations: by its name alone, or by more entries than
+ * `index`.
+ */
 export const library = (names: readonly string[] = ['index']) =>
   defineConfig({
     ...shared,
@@ -11,14 +14,20 @@ export const library = (names: readonly string[] = ['index']) =>
     dts: true,
   });
 
-/** A package that is run: the workspace's other packages stay imports. More names than `main` are programs that it runs. */
+/**
+ * A package that is run: the workspace's other packages stay imports. More names than `main` are
+ * programs that it runs.
+ */
 export const program = (names: readonly string[] = ['main']): Options => ({
   ...shared,
   platform: 'node',
   entry: names.map((name) => `src/${name}.ts`),
 });
 
-/** Programs in one file of CommonJS each, with the workspace's packages in them, as a service that wants to be back soon is deployed. */
+/**
+ * Programs in one file of CommonJS each, with the workspace's packages in them, as a service that
+ * wants to be back soon is deployed.
+ */
 export const wholePrograms = (names: readonly string[]): Options => ({
   ...shared,
   format: 'cjs',

@@ -12,7 +12,8 @@ export default defineConfig({
     pool: 'forks',
     // Its default leaves a core to itself: of two cores that is half.
     maxWorkers: 2,
-    // Ends what hangs, and nothing else: the longest test takes 20 s on a quick machine with nothing else to do.
+    // Ends what hangs, and nothing else: the longest test takes 20 s on a quick machine with
+    // nothing else to do.
     testTimeout: 600_000,
     hookTimeout: 600_000,
     execArgv: ['--conditions=@liveupdate/source'],

@@ -1,6 +1,7 @@
 /**
- * Makes a fresh checkout ready: installs what pnpm-lock.yaml names, Node.js included, when node_modules is not in step with it.
- * This runs on whatever Node.js the machine has, so the syntax stays old: a Node.js that is too old must get as far as saying so.
+ * Makes a fresh checkout ready: installs what pnpm-lock.yaml names, Node.js included, when
+ * node_modules is not in step with it. This runs on whatever Node.js the machine has, so the syntax
+ * stays old: a Node.js that is too old must get as far as saying so.
  */
 'use strict';
 

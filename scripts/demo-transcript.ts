@@ -1,5 +1,6 @@
 /**
- * Runs the demo and puts what it shows into docs/demo.txt and the README, so that no figure there is typed by hand.
+ * Runs the demo and puts what it shows into docs/demo.txt and the README, so that no figure there
+ * is typed by hand.
  *
  *   npm run -s demo-transcript
  */

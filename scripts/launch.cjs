@@ -1,6 +1,7 @@
 /**
  * Runs a program of this checkout: `node scripts/launch.cjs packages/cli demo --size 1GiB`.
- * Installs and bundles first if anything changed since the last time, without a word on stdout: that belongs to the program.
+ * Installs and bundles first if anything changed since the last time, without a word on stdout:
+ * that belongs to the program.
  */
 'use strict';
 
@@ -17,7 +18,10 @@ bootstrap();
 bundle();
 run();
 
-/** Bundles the program and what it imports, unless the sources look as they did before the last bundling. */
+/**
+ * Bundles the program and what it imports, unless the sources look as they did before the last
+ * bundling.
+ */
 function bundle() {
   const { name, dependencies } = require(join(root, dir, 'package.json'));
   const below = Object.keys(dependencies)
@@ -43,7 +47,10 @@ function bundle() {
   fs.writeFileSync(stamp, wanted);
 }
 
-/** Names, sizes and times of all that goes into these packages' bundles: it differs after any edit, addition or removal. */
+/**
+ * Names, sizes and times of all that goes into these packages' bundles: it differs after any edit,
+ * addition or removal.
+ */
 function fingerprint(dirs) {
   const hash = createHash('sha256');
   for (const file of ['pnpm-lock.yaml', 'tsup.config.base.ts', 'tsconfig.base.json', 'turbo.json'])
@@ -64,7 +71,10 @@ function fingerprint(dirs) {
   }
 }
 
-/** The program itself, in the folder where the caller stands; its end, by code or by signal, is ours. */
+/**
+ * The program itself, in the folder where the caller stands; its end, by code or by signal, is
+ * ours.
+ */
 function run() {
   const child = spawn(node, [main, ...args], {
     stdio: 'inherit',

@@ -3,7 +3,9 @@ import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { aptInstall, whyFailed } from './apt.ts';
 
-/** Takes a lock as dpkg does, says so, and holds it until its input ends: a perl is in every Debian. */
+/**
+ * Takes a lock as dpkg does, says so, and holds it until its input ends: a perl is in every Debian.
+ */
 const HOLD = `
   $| = 1;
   open my $file, '>>', $ARGV[0] or die $!;

@@ -1,4 +1,7 @@
-/** Installing packages of Debian beside whatever else installs some on this machine, and in words where that fails. */
+/**
+ * Installing packages of Debian beside whatever else installs some on this machine, and in words
+ * where that fails.
+ */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { command, type Ended } from './command.ts';
@@ -9,7 +12,8 @@ const PATIENCE = 600_000;
 const PAUSE = 2000;
 
 /**
- * Installs what is not there yet. Waits for whoever holds a lock of apt or dpkg, and says so at once.
+ * Installs what is not there yet. Waits for whoever holds a lock of apt or dpkg, and says so at
+ * once.
  *
  * @param say takes a line while it waits, one for each holder
  * @returns why it failed; empty where it did not
@@ -24,7 +28,10 @@ export async function aptInstall(packages: string[], say: (line: string) => void
   return second.ok ? '' : whyFailed('install', second);
 }
 
-/** One call of apt-get, again and again while a lock is held: by itself it waits for one of its three locks, and says nothing. */
+/**
+ * One call of apt-get, again and again while a lock is held: by itself it waits for one of its
+ * three locks, and says nothing.
+ */
 async function apt(args: string[], say: (line: string) => void): Promise<Ended> {
   const deadline = Date.now() + PATIENCE;
   const told = new Set<string>();

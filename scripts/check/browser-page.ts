@@ -1,6 +1,7 @@
 /**
- * A whole handover in one page: two kernel generations on one RAM, of which the second knows the entry record only. It uses the core
- * packages by their names, as they are installed, and nothing of the platform.
+ * A whole handover in one page: two kernel generations on one RAM, of which the second knows the
+ * entry record only. It uses the core packages by their names, as they are installed, and nothing
+ * of the platform.
  */
 
 import { assert, fillRandom, PAGE_SIZE } from '@liveupdate/base';
@@ -29,7 +30,8 @@ function start(kho: Kho) {
 }
 
 /**
- * Boots cold, fills a memfd, preserves and hands it over, boots again, retrieves, compares every byte, finishes.
+ * Boots cold, fills a memfd, preserves and hands it over, boots again, retrieves, compares every
+ * byte, finishes.
  *
  * @returns one line that tells what arrived
  * @throws AssertionError where anything did not

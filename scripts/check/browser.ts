@@ -1,6 +1,7 @@
 /**
- * The core packages in a browser: each of them bundles for one, and a whole handover runs in a page of headless Chromium. Everything is
- * taken from where the packages are installed, tarballs and all.
+ * The core packages in a browser: each of them bundles for one, and a whole handover runs in a page
+ * of headless Chromium. Everything is taken from where the packages are installed, tarballs and
+ * all.
  */
 
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,7 +23,10 @@ const HOW_TO = 'there is no Chromium here: apt-get install -y --no-install-recom
 /** The package whose folder has all core packages in it. */
 const TOP = '@liveupdate/memfd-handler';
 
-/** Runs the page's work, and leaves what came of it in the document: what it returned, or threw, with a word before it. */
+/**
+ * Runs the page's work, and leaves what came of it in the document: what it returned, or threw,
+ * with a word before it.
+ */
 const ENTRY = `
 import { handover } from './browser-page.ts';
 document.title = await handover().then((said) => 'done: ' + said, (error) => 'failed: ' + error.stack);

@@ -12,7 +12,10 @@ export interface Ended {
   stdout: string;
 }
 
-/** Milliseconds: who takes so long hangs. What is given this limit takes seconds, and a machine may be slow, and busy. */
+/**
+ * Milliseconds: who takes so long hangs. What is given this limit takes seconds, and a machine may
+ * be slow, and busy.
+ */
 export const HANGS = 600_000;
 
 interface Options {
@@ -22,7 +25,9 @@ interface Options {
   timeout?: number;
 }
 
-/** Runs a program of node_modules/.bin, or of the PATH, in the root of the repository or in `cwd`. */
+/**
+ * Runs a program of node_modules/.bin, or of the PATH, in the root of the repository or in `cwd`.
+ */
 export function command(
   program: string,
   args: string[],
@@ -55,7 +60,8 @@ export function command(
 }
 
 function environment(): NodeJS.ProcessEnv {
-  // As pnpm and npm do for their scripts: this repository's own programs, Node.js among them, come first.
+  // As pnpm and npm do for their scripts: this repository's own programs, Node.js among them, come
+  // first.
   const path = `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`;
   return { ...process.env, PATH: path, FORCE_COLOR: undefined, NO_COLOR: '1' };
 }

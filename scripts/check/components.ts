@@ -1,6 +1,7 @@
 /**
- * Programs of Debian that tests measure ours against. Where we may (root, apt-get, a network) what is missing is installed; else the tests that
- * want it are skipped, and say so. A test that needs another program adds a line here.
+ * Programs of Debian that tests measure ours against. Where we may (root, apt-get, a network) what
+ * is missing is installed; else the tests that want it are skipped, and say so. A test that needs
+ * another program adds a line here.
  */
 
 import { accessSync, constants } from 'node:fs';

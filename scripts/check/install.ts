@@ -1,6 +1,7 @@
 /**
- * Each package installed alone, as a user does it: with plain npm into an empty folder, from its tarball and the tarballs of the packages that it
- * declares, and nothing else of the workspace. There its README's example runs and prints what it says, and its types resolve.
+ * Each package installed alone, as a user does it: with plain npm into an empty folder, from its
+ * tarball and the tarballs of the packages that it declares, and nothing else of the workspace.
+ * There its README's example runs and prints what it says, and its types resolve.
  */
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -67,7 +68,10 @@ async function installAlone(folder: string, each: Package): Promise<Report> {
   return sum([ranges, isLibrary(each) ? await runExample(folder, each) : await runPrograms(cwd, each)]);
 }
 
-/** A published package names others of the workspace by a caret range: what semver calls compatible, and nothing else. */
+/**
+ * A published package names others of the workspace by a caret range: what semver calls compatible,
+ * and nothing else.
+ */
 function checkRanges(cwd: string, { name, below }: Package): Report {
   const file = join(cwd, 'node_modules', name, 'package.json');
   const { dependencies = {}, peerDependencies = {} } = JSON.parse(readFileSync(file, 'utf8')) as {
@@ -119,8 +123,9 @@ function saying(text: string, ended: Ended): Ended {
 }
 
 /**
- * Two programs of TypeScript, with all declarations checked: one imports the core packages from where each is installed, and has no types but
- * theirs; the other imports all libraries and has their examples, as a program for Node.js.
+ * Two programs of TypeScript, with all declarations checked: one imports the core packages from
+ * where each is installed, and has no types but theirs; the other imports all libraries and has
+ * their examples, as a program for Node.js.
  */
 async function resolveTypes(folder: string, libraries: Package[], moduleResolution: string): Promise<Report> {
   const importing = (each: Package) => {

@@ -1,7 +1,9 @@
 /**
- * Every ts block of README.md, docs/*.md and the packages' READMEs is a program: it is type-checked, run from where a reader would
- * run it, ends with exit code 0, and prints what its comments say: `console.log(answer); // 42`. A block after `<!-- example: file NAME -->` is a file: other blocks of its page import it as
- * './NAME', and it is type-checked but not run, because a test or another block runs it.
+ * Every ts block of README.md, docs/*.md and the packages' READMEs is a program: it is
+ * type-checked, run from where a reader would run it, ends with exit code 0, and prints what its
+ * comments say: `console.log(answer); // 42`. A block after `<!-- example: file NAME -->` is a
+ * file: other blocks of its page import it as './NAME', and it is type-checked but not run, because
+ * a test or another block runs it.
  */
 
 import {
@@ -19,7 +21,10 @@ import { command, HANGS, root, type Ended } from './command.ts';
 import { single, sum, type Report } from './report.ts';
 import { workspace } from './workspace.ts';
 
-/** Pages of the repository itself import packages as this one does: its tests see what users and authors of handlers install. */
+/**
+ * Pages of the repository itself import packages as this one does: its tests see what users and
+ * authors of handlers install.
+ */
 const TOP = 'packages/handler-testkit';
 
 /** Folder in a package for its extracted blocks; Git, ESLint and the rest ignore it. */
@@ -91,7 +96,9 @@ function examplesOf(page: string, dir: string): Example[] {
   }));
 }
 
-/** Fails a program that did not print, in this order, what the comments after its console.log say. */
+/**
+ * Fails a program that did not print, in this order, what the comments after its console.log say.
+ */
 export function withPromises(code: string, ended: Ended): Ended {
   const lines = ended.stdout.split('\n');
   for (const [, promised] of code.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)) {

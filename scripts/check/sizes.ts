@@ -1,6 +1,7 @@
 /**
- * How large the packages are, as a table in docs/sizes.md that `npm run -s sizes` writes. The check measures again, and fails where a
- * figure there is off by more than a tolerance, so that a change that adds weight shows it.
+ * How large the packages are, as a table in docs/sizes.md that `npm run -s sizes` writes. The check
+ * measures again, and fails where a figure there is off by more than a tolerance, so that a change
+ * that adds weight shows it.
  */
 
 import { existsSync, readFileSync, statSync } from 'node:fs';
@@ -14,7 +15,9 @@ import { isCore, isLibrary, workspace, type Package } from './workspace.ts';
 
 export const SIZES = join(root, 'docs/sizes.md');
 
-/** How far a figure in the table may be from the truth: a share of it, and at least so many bytes. */
+/**
+ * How far a figure in the table may be from the truth: a share of it, and at least so many bytes.
+ */
 const TOLERANCE = 0.1;
 const LEAST = 512;
 
@@ -48,7 +51,10 @@ async function measureOne(folder: string, each: Package): Promise<Row> {
   return { name: each.name, figures };
 }
 
-/** Bytes of the files in a tar archive: each has a header of one block of 512, with its size as an octal number at 124. */
+/**
+ * Bytes of the files in a tar archive: each has a header of one block of 512, with its size as an
+ * octal number at 124.
+ */
 function unpackedSize(tar: Buffer): number {
   const BLOCK = 512;
   let total = 0;

@@ -1,4 +1,7 @@
-/** A package that others would write: outside of the workspace, installed from the tarballs of ours, its types and its tests. */
+/**
+ * A package that others would write: outside of the workspace, installed from the tarballs of ours,
+ * its types and its tests.
+ */
 
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,7 +30,10 @@ export async function thirdParty(): Promise<Report> {
   }
 }
 
-/** What its package.json names of ours, and what stands below that; from the registry only what those want. */
+/**
+ * What its package.json names of ours, and what stands below that; from the registry only what
+ * those want.
+ */
 async function installHere(cwd: string): Promise<Ended> {
   const folder = await pack();
   const manifest = JSON.parse(readFileSync(join(cwd, 'package.json'), 'utf8')) as Record<string, object>;

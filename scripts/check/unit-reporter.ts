@@ -1,4 +1,7 @@
-/** A reporter for Vitest: what check.ts needs to know, as JSON. Unlike Vitest's own it tells why a test was skipped. */
+/**
+ * A reporter for Vitest: what check.ts needs to know, as JSON. Unlike Vitest's own it tells why a
+ * test was skipped.
+ */
 
 import { writeFileSync } from 'node:fs';
 import type { Reporter, TestCase, TestModule } from 'vitest/node';

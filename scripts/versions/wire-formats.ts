@@ -1,6 +1,7 @@
 /**
- * The formats that packages write into memory for a next kernel, and since which version: the rule that a package which writes another format
- * is a new major, as code. What is written is a promise to programs that are not updated at the same time.
+ * The formats that packages write into memory for a next kernel, and since which version: the rule
+ * that a package which writes another format is a new major, as code. What is written is a promise
+ * to programs that are not updated at the same time.
  *
  * Rows are added, never changed: a row that was released tells what is out there.
  */
@@ -27,7 +28,10 @@ const WIRE_FORMATS: Readonly<Record<string, readonly Row[]>> = {
 /** Formats that are read only: another one may come in a minor. */
 export const READ_ONLY: readonly string[] = ['MEMFD_V1'];
 
-/** A package, the version that it was released with last, and the one that the pending changesets make. */
+/**
+ * A package, the version that it was released with last, and the one that the pending changesets
+ * make.
+ */
 export interface Release {
   readonly name: string;
   readonly from: string;
@@ -47,7 +51,9 @@ function compare(a: string, b: string): number {
   return at < 0 ? 0 : left[at] - right[at];
 }
 
-/** Whether `to` is outside of the caret range of `from`: another major, or before 1.0 another minor. */
+/**
+ * Whether `to` is outside of the caret range of `from`: another major, or before 1.0 another minor.
+ */
 export function isBreaking(from: string, to: string): boolean {
   const [left, right] = [parts(from), parts(to)];
   const significant = left.findIndex((part) => part > 0); // 0.0.0 stands for not released yet

@@ -1,6 +1,6 @@
 /**
- * What `changeset version` would make of this workspace, without changing it: the manifests and changesets are copied to a folder that ends
- * with the scope, and the real command runs there.
+ * What `changeset version` would make of this workspace, without changing it: the manifests and
+ * changesets are copied to a folder that ends with the scope, and the real command runs there.
  */
 
 import { spawnSync } from 'node:child_process';

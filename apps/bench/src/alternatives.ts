@@ -1,7 +1,8 @@
 /**
- * A whole live update beside what one does without it: the same bytes, in the same rounds, copied, written to a file on tmpfs and read back,
- * serialised and back, and kept by Redis. Ours is measured with everything, from preserve to the first byte read in the next process; the
- * others without the start of a program that all of them need too.
+ * A whole live update beside what one does without it: the same bytes, in the same rounds, copied,
+ * written to a file on tmpfs and read back, serialised and back, and kept by Redis. Ours is
+ * measured with everything, from preserve to the first byte read in the next process; the others
+ * without the start of a program that all of them need too.
  */
 import * as fs from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,7 @@
-/** Mapping part of a file with nothing around it: mmap with MAP_POPULATE, munmap, and a buffer over it. */
+/**
+ * Mapping part of a file with nothing around it: mmap with MAP_POPULATE, munmap, and a buffer over
+ * it.
+ */
 import koffi from 'koffi';
 import { assert } from '@liveupdate/base';
 import { touchBytes } from './workload.ts';
@@ -39,7 +42,10 @@ function mapAt(at: Address | null, { fd, offset, length }: FilePart, flags: numb
   return address;
 }
 
-/** Maps a part under a new buffer, touches each page and unmaps it, as a program in JavaScript has to. */
+/**
+ * Maps a part under a new buffer, touches each page and unmaps it, as a program in JavaScript has
+ * to.
+ */
 export function mapWithBuffer(part: FilePart): void {
   const address = mapAt(null, part, 0);
   const buffer = koffi.view(address, part.length);
@@ -48,7 +54,10 @@ export function mapWithBuffer(part: FilePart): void {
   munmap(address, part.length);
 }
 
-/** A place that is mapped again and again under one buffer: the engine has nothing to do, as in a program in C. */
+/**
+ * A place that is mapped again and again under one buffer: the engine has nothing to do, as in a
+ * program in C.
+ */
 export class BarePlace implements Disposable {
   readonly #address: Address;
   readonly #length: number;

@@ -1,7 +1,7 @@
 /**
- * The limit: a program that does nothing but pass a memfd on to its next generation, which maps it. Nothing is recorded, nothing can be told apart
- * in it, no version is checked. RAM leaves its page tables before the
- * clock starts, as a service's does while the next generation runs.
+ * The limit: a program that does nothing but pass a memfd on to its next generation, which maps it.
+ * Nothing is recorded, nothing can be told apart in it, no version is checked. RAM leaves its page
+ * tables before the clock starts, as a service's does while the next generation runs.
  */
 import { inheritedFd, MappedRam, replaceProcess } from '@liveupdate/linux';
 import { argument, awaitGo, before, noteExec, now, say, startPhases } from './child-side.ts';
@@ -50,7 +50,10 @@ async function main(): Promise<void> {
   ram.close();
 }
 
-/** The first read of as many bytes as the service reads, of those that are there: a read of a hole would make memory. */
+/**
+ * The first read of as many bytes as the service reads, of those that are there: a read of a hole
+ * would make memory.
+ */
 function readData(ram: MappedRam, size: number): number {
   const pieces = ram.dataPieces();
   const start = now();

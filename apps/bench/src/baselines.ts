@@ -1,4 +1,7 @@
-/** What live update is measured against within this process: copying the bytes, writing the records alone, and files on tmpfs. */
+/**
+ * What live update is measured against within this process: copying the bytes, writing the records
+ * alone, and files on tmpfs.
+ */
 import * as fs from 'node:fs';
 import { deserialize, serialize } from 'node:v8';
 import { assert } from '@liveupdate/base';
@@ -7,7 +10,10 @@ import { MappedRam } from '@liveupdate/linux';
 /** Bytes copied by one call: large enough that the call costs nothing beside the copy. */
 const CHUNK = 64 * 2 ** 20;
 
-/** Largest target of a copy: beyond that, all is copied to the same place again and again, which no cache notices. */
+/**
+ * Largest target of a copy: beyond that, all is copied to the same place again and again, which no
+ * cache notices.
+ */
 const MOST_TARGET = 2 ** 30;
 
 /** Memory to copy `size` bytes to, mapped and touched. */
@@ -45,7 +51,10 @@ export async function timed(call: () => unknown): Promise<number> {
   return Number(process.hrtime.bigint() - start) / 1e6;
 }
 
-/** Writes `source` to a file and reads it back to where it came from, which is touched: no program that restarts has it that good. */
+/**
+ * Writes `source` to a file and reads it back to where it came from, which is touched: no program
+ * that restarts has it that good.
+ */
 export function throughFile(path: string, source: Uint8Array): void {
   const fd = fs.openSync(path, 'wx+', 0o600);
   try {
@@ -59,7 +68,10 @@ export function throughFile(path: string, source: Uint8Array): void {
   }
 }
 
-/** The same by v8.serialize and v8.deserialize, 64 MiB at a time (as one value it would need twice the memory); nothing is copied back. */
+/**
+ * The same by v8.serialize and v8.deserialize, 64 MiB at a time (as one value it would need twice
+ * the memory); nothing is copied back.
+ */
 export function throughSerialize(path: string, source: Uint8Array): void {
   const fd = fs.openSync(path, 'wx+', 0o600);
   try {

@@ -1,6 +1,7 @@
 /**
- * The programs that a trial runs in processes of their own: how they are started, and how they are talked to. They say one line of JSON at
- * a time; a line to them means 'go on', the end of the input means 'end'.
+ * The programs that a trial runs in processes of their own: how they are started, and how they are
+ * talked to. They say one line of JSON at a time; a line to them means 'go on', the end of the
+ * input means 'end'.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,7 +16,10 @@ import { CODE_CACHE_VARIABLE } from './child-side.ts';
 /** A program beside this file: built where this one is, a source where this is one. */
 export type ChildName = 'bare' | 'empty' | 'empty-memory' | 'first-use' | 'phases' | 'service' | 'trial';
 
-/** Whether what runs is built JavaScript, as a user runs it. Sources are stripped of their types at each start, which takes time. */
+/**
+ * Whether what runs is built JavaScript, as a user runs it. Sources are stripped of their types at
+ * each start, which takes time.
+ */
 export const IS_BUILT = import.meta.url.endsWith('.js');
 
 export interface ChildOptions {
@@ -27,7 +31,10 @@ export interface ChildOptions {
   readonly execArgv?: readonly string[];
 }
 
-/** What Node is told for a quick start: 4 MiB to fill before the first garbage collection, which else falls into the blackout, for 1 to 4 ms. */
+/**
+ * What Node is told for a quick start: 4 MiB to fill before the first garbage collection, which
+ * else falls into the blackout, for 1 to 4 ms.
+ */
 const QUICK_START = ['--min-semi-space-size=4'];
 
 /** Arguments of Node that run a child. */
@@ -57,7 +64,9 @@ function codeCacheDirectory(): string {
   return (codeCache = directory);
 }
 
-/** Our environment, without what would make a child another program than the one that is measured. */
+/**
+ * Our environment, without what would make a child another program than the one that is measured.
+ */
 function childEnvironment(name: ChildName): NodeJS.ProcessEnv {
   const env = { ...process.env };
   for (const variable of ['NODE_OPTIONS', 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE', RAM_FD_VARIABLE])

@@ -16,8 +16,9 @@ export function say(line: object): void {
 }
 
 /**
- * Waits until the parent lets us go on; false where it wants us to end. The event loop turns meanwhile, as a service's does that waits for work: what
- * the engine has put off for later is done then, and not in what is measured next.
+ * Waits until the parent lets us go on; false where it wants us to end. The event loop turns
+ * meanwhile, as a service's does that waits for work: what the engine has put off for later is done
+ * then, and not in what is measured next.
  */
 export async function awaitGo(): Promise<boolean> {
   return new Promise((resolve, reject) => {
@@ -34,12 +35,15 @@ export function statusBytes(field: string, pid: number | 'self' = 'self'): numbe
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0) * 1024;
 }
 
-/** Environment variable by which a generation learns when the one before called execve, and what else that one has to tell. */
+/**
+ * Environment variable by which a generation learns when the one before called execve, and what
+ * else that one has to tell.
+ */
 const BEFORE = 'LIVEUPDATE_BENCH_BEFORE';
 
 /**
- * Adds the moment right before execve, and what `numbers` gives then, to the environment of the next
- * program: what is before it is ours, what is after it is the kernel's.
+ * Adds the moment right before execve, and what `numbers` gives then, to the environment of the
+ * next program: what is before it is ours, what is after it is the kernel's.
  */
 export function noteExec(numbers: () => Readonly<Record<string, number>>): void {
   onReplace((env) => {
@@ -50,7 +54,9 @@ export function noteExec(numbers: () => Readonly<Record<string, number>>): void 
 /** BEFORE_REPLACE_EVENT of the linux package, which not every program here loads. */
 const BEFORE_REPLACE = 'liveupdate:beforeReplace';
 
-/** Calls back right before execve, in the order of asking, with the environment of the next program. */
+/**
+ * Calls back right before execve, in the order of asking, with the environment of the next program.
+ */
 export function onReplace(callback: (env: Record<string, string>) => void): void {
   (process as NodeJS.EventEmitter).on(BEFORE_REPLACE, callback);
 }

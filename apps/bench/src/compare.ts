@@ -1,9 +1,10 @@
 /**
  * Two results files beside each other: what got better or worse beyond noise.
  *
- * A change counts where the medians' notches do not meet (median ± 1.57 × interquartile range / √n, as in a box plot: about 95 %), and the
- * medians differ by more than `LEAST_CHANGE`. Only ratios can be a regression: they are measured within one run, so another day or a busier
- * machine moves both sides.
+ * A change counts where the medians' notches do not meet (median ± 1.57 × interquartile range / √n,
+ * as in a box plot: about 95 %), and the medians differ by more than `LEAST_CHANGE`. Only ratios
+ * can be a regression: they are measured within one run, so another day or a busier machine moves
+ * both sides.
  */
 import { formatSize } from '@liveupdate/base';
 import { findRun, reaches, type FigureResult, type Results } from './results.ts';

@@ -1,4 +1,7 @@
-/** A CPU profile of the JavaScript engine (.cpuprofile), summed up: which functions the time went to, themselves without what they call. */
+/**
+ * A CPU profile of the JavaScript engine (.cpuprofile), summed up: which functions the time went
+ * to, themselves without what they call.
+ */
 import type { Profiler } from 'node:inspector';
 
 /** A function, or a part of the engine or the kernel, and its share of the time. */
@@ -16,7 +19,8 @@ export function selfTimes(profile: Profiler.Profile): Map<string, number> {
   const { samples = [], timeDeltas = [] } = profile;
   for (const [i, sample] of samples.entries()) {
     const name = names.get(sample) ?? '(unknown)';
-    // A delta is the time before its sample, and may be negative where two threads' clocks were read.
+    // A delta is the time before its sample, and may be negative where two threads' clocks were
+    // read.
     times.set(name, (times.get(name) ?? 0) + Math.max(0, timeDeltas[i]));
   }
   return times;
@@ -25,7 +29,9 @@ export function selfTimes(profile: Profiler.Profile): Map<string, number> {
 /** Waiting, and the profiler's own doing. */
 const NOT_WORK = /^\(idle\)$|^dispatch$|node:inspector/;
 
-/** The functions with the most time, in percent of all that was neither idle nor the profiler's own. */
+/**
+ * The functions with the most time, in percent of all that was neither idle nor the profiler's own.
+ */
 export function hottest(times: ReadonlyMap<string, number>, count: number): Hot[] {
   const busy = [...times].filter(([name]) => !NOT_WORK.test(name));
   const total = busy.reduce((sum, [, time]) => sum + time, 0);

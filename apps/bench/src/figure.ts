@@ -19,15 +19,23 @@ export interface Figure {
   readonly kind: Kind;
   /** At least for `faster`, at most for the others. */
   readonly goal?: number;
-  /** Bytes: which run it is of, where the trial runs at several sizes; default the one of most figures. */
+  /**
+   * Bytes: which run it is of, where the trial runs at several sizes; default the one of most
+   * figures.
+   */
   readonly size?: number;
   /** The goal is meant for files of this size and above; default GOAL_SIZE. */
   readonly goalSize?: number;
-  /** Bound that no machine misses unless something is broken, at any size: what a smoke run fails on. */
+  /**
+   * Bound that no machine misses unless something is broken, at any size: what a smoke run fails
+   * on.
+   */
   readonly sane?: number;
   /** Stands in the README of the repository too. */
   readonly headline?: boolean;
 }
 
-/** Goals are meant for files of this size and above: below, what is counted is the cost of a call. */
+/**
+ * Goals are meant for files of this size and above: below, what is counted is the cost of a call.
+ */
 export const GOAL_SIZE = 2 ** 30;

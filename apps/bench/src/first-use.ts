@@ -1,6 +1,6 @@
 /**
- * A program that preserves a file for the first and only time, as most do: every function on the way is met for the first time by the
- * JavaScript engine.
+ * A program that preserves a file for the first and only time, as most do: every function on the
+ * way is met for the first time by the JavaScript engine.
  */
 import { Machine } from '@liveupdate/kexec';
 import { copyTarget, copyTo, timed } from './baselines.ts';

@@ -1,7 +1,8 @@
 /**
- * Generations of one machine, one after the other in this process: files are preserved, taken back, preserved again, handed over, and retrieved
- * by the next kernel on the same RAM. Before anything counts, the engine has compiled all of it, so this is the work itself; what a process pays
- * that does it once is measured in processes of their own.
+ * Generations of one machine, one after the other in this process: files are preserved, taken back,
+ * preserved again, handed over, and retrieved by the next kernel on the same RAM. Before anything
+ * counts, the engine has compiled all of it, so this is the work itself; what a process pays that
+ * does it once is measured in processes of their own.
  */
 import { bootKernel, type Kernel } from '@liveupdate/kexec';
 import { MappedRam } from '@liveupdate/linux';
@@ -90,13 +91,17 @@ export class Generations implements Disposable {
 /** Milliseconds that preserving a small file may take. */
 const MOST_PER_FILE = 0.002;
 
-/** Milliseconds of work in a round, and passes at most: a phase that takes a fraction of a millisecond once says more about what came before it. */
+/**
+ * Milliseconds of work in a round, and passes at most: a phase that takes a fraction of a
+ * millisecond once says more about what came before it.
+ */
 const LEAST_WORK = 120;
 const MOST_PASSES = 100;
 
 /**
- * Warm-up ends when passes get no quicker: when the median pass of a batch is not so much below the best before it, twice in a row. Or after
- * milliseconds in which a long pass, most of it loops, is compiled anyhow.
+ * Warm-up ends when passes get no quicker: when the median pass of a batch is not so much below the
+ * best before it, twice in a row. Or after milliseconds in which a long pass, most of it loops, is
+ * compiled anyhow.
  */
 const WARM = { batch: 25, quicker: 0.97, most: 4000 };
 
@@ -130,7 +135,8 @@ export function generations(workload: Workload): Trial['prepare'] {
     });
     records.system.populate(0, records.size);
 
-    // Tens of thousands of pieces are more than a process may map: as many bytes are copied from another place.
+    // Tens of thousands of pieces are more than a process may map: as many bytes are copied from
+    // another place.
     const scattered = workload.content === 'sparse' ? copyTarget(size) : undefined;
 
     if (warm) await warmUp(machine);
@@ -158,7 +164,10 @@ export function generations(workload: Workload): Trial['prepare'] {
         writeRecords(records, size / workload.folio, workload.folio);
       }),
     });
-    /** Generation after generation: the median of each phase, and the first preserve of all, which finds the caches full of the file's bytes. */
+    /**
+     * Generation after generation: the median of each phase, and the first preserve of all, which
+     * finds the caches full of the file's bytes.
+     */
     const passes = async (): Promise<Record<string, number>> => {
       const times = new Map<Phase, number[]>();
       let spent = 0;

@@ -1,4 +1,7 @@
-/** Results as one HTML page that stands alone: charts, the figures with their goals, and where the time goes. */
+/**
+ * Results as one HTML page that stands alone: charts, the figures with their goals, and where the
+ * time goes.
+ */
 import { formatSize } from '@liveupdate/base';
 import type { ALTERNATIVES } from './alternatives.ts';
 import { escapeHtml } from './escape-html.ts';

@@ -1,6 +1,7 @@
 /**
- * What KHO and the page allocator cost per page, without any file: bookkeeping on memory that nobody touches. Beside it the way that one
- * would write first: an object for each page, a 64-bit key for each page.
+ * What KHO and the page allocator cost per page, without any file: bookkeeping on memory that
+ * nobody touches. Beside it the way that one would write first: an object for each page, a 64-bit
+ * key for each page.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -82,7 +83,10 @@ class NaiveKho {
   }
 }
 
-/** Times that a step is done in a round; its median counts. A step takes less than a millisecond: once would measure whatever else goes on. */
+/**
+ * Times that a step is done in a round; its median counts. A step takes less than a millisecond:
+ * once would measure whatever else goes on.
+ */
 const TIMES = 9;
 
 async function measureOurs(count: number, seed: number): Promise<Record<Step, number>> {
@@ -178,7 +182,10 @@ const pages: Trial['prepare'] = ({ size }) => {
   };
 };
 
-/** A machine of 64 times the size, all of it preserved: what the next kernel needs until it runs, and what it keeps in memory. */
+/**
+ * A machine of 64 times the size, all of it preserved: what the next kernel needs until it runs,
+ * and what it keeps in memory.
+ */
 const machine: Trial['prepare'] = ({ size }) => {
   const bytes = 64 * size;
   const kho = coldMachine(bytes);
@@ -187,7 +194,10 @@ const machine: Trial['prepare'] = ({ size }) => {
   kho.preserveFolios(pfns);
   setFlagsFromString('--expose-gc');
   const gc = runInNewContext('gc') as () => void;
-  /** Twice: arrays that one collection finds are given back beside it, and all of them by the next one. */
+  /**
+   * Twice: arrays that one collection finds are given back beside it, and all of them by the next
+   * one.
+   */
   const collect = (): void => {
     gc();
     gc();

@@ -1,6 +1,7 @@
 /**
- * The orchestrator itself, with files that are a number and nothing more: what a session and a file cost, whatever carries them. Many of them are measured against a
- * tenth, ten times over, so that both sides do the same work: what grows with the number of files shows in the quotient.
+ * The orchestrator itself, with files that are a number and nothing more: what a session and a file
+ * cost, whatever carries them. Many of them are measured against a tenth, ten times over, so that
+ * both sides do the same work: what grows with the number of files shows in the quotient.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

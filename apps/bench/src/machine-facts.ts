@@ -14,7 +14,9 @@ export interface MachineFacts {
   readonly room: number;
   readonly kernel: string;
   readonly node: string;
-  /** Settings for transparent huge pages: of the host's own pages under RAM, not of a file's folios. */
+  /**
+   * Settings for transparent huge pages: of the host's own pages under RAM, not of a file's folios.
+   */
   readonly hugePages: { readonly enabled: string | undefined; readonly shmemEnabled: string | undefined };
   /** Huge pages in the host's pool. */
   readonly hugetlb: number;

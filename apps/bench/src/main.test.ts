@@ -63,7 +63,8 @@ test('a smoke run measures everything and says so', (context) => {
   const [{ phases, start, noPerf }] = results.profile;
   expect(phases.map(({ phase }) => phase)).toEqual(Object.keys(GENERATION_PHASES));
   expect(start.length).toBeGreaterThan(3);
-  // 16,384 records of 16 bytes are 64 pages, written once each; the profile counts them, and nothing like the content.
+  // 16,384 records of 16 bytes are 64 pages, written once each; the profile counts them, and
+  // nothing like the content.
   const { written } = phases.find(({ phase }) => phase === 'preserve')!;
   expect(written).toBeGreaterThanOrEqual(64 * 4096);
   expect(written).toBeLessThan(2 * MiB);

@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** The benchmark's command. Exit codes: 0 every goal is met, 1 one is missed or something failed, 2 wrong use. */
+/**
+ * The benchmark's command. Exit codes: 0 every goal is met, 1 one is missed or something failed, 2
+ * wrong use.
+ */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -137,7 +140,10 @@ async function run(chosen: readonly Trial[], options: Options): Promise<number> 
   return broken.length > 0 || results.figures.some(({ verdict }) => verdict === 'fail') ? 1 : 0;
 }
 
-/** Where the results of a whole run are kept, one file per kind of machine: in a checkout with it, elsewhere where the caller stands. */
+/**
+ * Where the results of a whole run are kept, one file per kind of machine: in a checkout with it,
+ * elsewhere where the caller stands.
+ */
 function defaultOut({ machine, commit }: Results): string {
   const name = `${machine.arch}-${machine.cpus}cpu.json`;
   if (commit === undefined) return `liveupdate-bench-${name}`;

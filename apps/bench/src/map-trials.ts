@@ -1,6 +1,7 @@
 /**
- * Views: a file mapped, touched and unmapped beside a heap of 200 MiB, against a bare mmap of the same pages;
- * small files mapped; and what is not there: a preserved hole that is read, an empty RAM that is handed over.
+ * Views: a file mapped, touched and unmapped beside a heap of 200 MiB, against a bare mmap of the
+ * same pages; small files mapped; and what is not there: a preserved hole that is read, an empty
+ * RAM that is handed over.
  */
 import { bootKernel, Machine } from '@liveupdate/kexec';
 import { BarePlace, mapWithBuffer } from './bare-map.ts';
@@ -23,7 +24,10 @@ const SMALL_SIZE = 64 * KIB;
 const MOST_MAP = 0.02;
 const EMPTY_RAM = 16 * TIB;
 
-/** Objects that live as long as what is given back: fewer in a run that only shows that everything works. */
+/**
+ * Objects that live as long as what is given back: fewer in a run that only shows that everything
+ * works.
+ */
 function fillHeap(size: number): readonly object[] {
   const bytes = Math.min(HEAP, size / 5);
   const objects: object[] = [];
@@ -34,8 +38,8 @@ function fillHeap(size: number): readonly object[] {
 }
 
 /**
- * A large file: ours with all that it has to do; bare under a buffer that is there already, where the engine has
- * nothing to do; and bare under a new one.
+ * A large file: ours with all that it has to do; bare under a buffer that is there already, where
+ * the engine has nothing to do; and bare under a new one.
  *
  * @param parts the file is so many times smaller than other trials' files
  */

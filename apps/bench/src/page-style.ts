@@ -1,4 +1,7 @@
-/** The style of the HTML report: light or dark as the reader's system is, and nothing from elsewhere. */
+/**
+ * The style of the HTML report: light or dark as the reader's system is, and nothing from
+ * elsewhere.
+ */
 const LIGHT = {
   page: '#ffffff',
   card: '#f6f7f9',

@@ -1,6 +1,7 @@
 /**
- * perf(1) attached to this process and switched on for single pieces of work: what it counts and samples is that work alone. Switching is
- * by two FIFOs, and takes two system calls of ours each time, which are taken off.
+ * perf(1) attached to this process and switched on for single pieces of work: what it counts and
+ * samples is that work alone. Switching is by two FIFOs, and takes two system calls of ours each
+ * time, which are taken off.
  */
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,7 +11,10 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Hot } from './cpu-profile.ts';
 
-/** System calls of `Perf.switch` that fall into the time that is counted: the end of one read, and one write. */
+/**
+ * System calls of `Perf.switch` that fall into the time that is counted: the end of one read, and
+ * one write.
+ */
 const OWN_CALLS = 1;
 
 const SYSCALLS = 'raw_syscalls:sys_enter';
@@ -112,7 +116,9 @@ export class Perf {
   }
 }
 
-/** What the engine compiled has no symbols: it is one line here, and in the CPU profile by function. */
+/**
+ * What the engine compiled has no symbols: it is one line here, and in the CPU profile by function.
+ */
 const COMPILED = 'compiled JavaScript';
 
 /** Lines such as ` 9.44%;[kernel.kallsyms];[k] clear_page_erms`. */

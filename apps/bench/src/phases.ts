@@ -1,6 +1,7 @@
 /**
- * A program that goes through generations again and again, and tells for each phase where the time went: what the engine's own profiler, the
- * kernel's counters for this process, the write tracker and perf say. Each of them disturbs the others, so each has passes of its own.
+ * A program that goes through generations again and again, and tells for each phase where the time
+ * went: what the engine's own profiler, the kernel's counters for this process, the write tracker
+ * and perf say. Each of them disturbs the others, so each has passes of its own.
  */
 import { Session } from 'node:inspector/promises';
 import { memoryUsage, resourceUsage } from 'node:process';
@@ -26,7 +27,10 @@ export interface PhaseCounts {
   readonly user: number;
   readonly system: number;
   readonly faults: number;
-  /** Bytes of JavaScript objects made, as far as no collection came in between, and of array buffers. */
+  /**
+   * Bytes of JavaScript objects made, as far as no collection came in between, and of array
+   * buffers.
+   */
   readonly heap: number;
   readonly arrays: number;
   /** Bytes of RAM in pages that were written. */

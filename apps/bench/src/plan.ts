@@ -1,4 +1,7 @@
-/** Which trials are run at which sizes: what was asked for, as far as this machine's memory and tools allow. What is left out is said. */
+/**
+ * Which trials are run at which sizes: what was asked for, as far as this machine's memory and
+ * tools allow. What is left out is said.
+ */
 import { formatSize } from '@liveupdate/base';
 import type { Trial } from './runner.ts';
 

@@ -1,4 +1,6 @@
-/** Trials with processes of their own: replaced ones, and ones that do something for the first time. */
+/**
+ * Trials with processes of their own: replaced ones, and ones that do something for the first time.
+ */
 import { setImmediate } from 'node:timers/promises';
 import type { MappedRam } from '@liveupdate/linux';
 import { timed } from './baselines.ts';
@@ -10,7 +12,10 @@ import { inTurn, type Trial } from './runner.ts';
 import type { Replacement, ServiceArgument } from './service.ts';
 import { makeRam, type Workload } from './workload.ts';
 
-/** Phases of a blackout, in their order: from the freeze, where serving ends, to the first byte read. */
+/**
+ * Phases of a blackout, in their order: from the freeze, where serving ends, to the first byte
+ * read.
+ */
 export const BLACKOUT_PHASES = {
   seal: 'files frozen, records written, boot page sealed',
   exec: 'old program taken down, Node loaded by the kernel',
@@ -21,7 +26,10 @@ export const BLACKOUT_PHASES = {
   read: 'first byte read',
 } as const;
 
-/** Milliseconds that taking a GiB out of the page tables may need, and that nothing else may have a turn in it. */
+/**
+ * Milliseconds that taking a GiB out of the page tables may need, and that nothing else may have a
+ * turn in it.
+ */
 const MOST = { callToFreeze: 60, stall: 2 } as const;
 
 /** A service on RAM that is ours too. */
@@ -55,9 +63,9 @@ export class Service implements AsyncDisposable {
   }
 
   /**
-   * Replaces it once. Beside the phases: `blackout`, their sum; `handover`, that and preserve; `elapsed`, from the
-   * call of preserve on, with the time from the call of kexec to the freeze; and the most that this may take, and a
-   * stall in it.
+   * Replaces it once. Beside the phases: `blackout`, their sum; `handover`, that and preserve;
+   * `elapsed`, from the call of preserve on, with the time from the call of kexec to the freeze;
+   * and the most that this may take, and a stall in it.
    */
   async replace(): Promise<Record<string, number>> {
     this.#child.go();
@@ -103,7 +111,10 @@ export class Bare implements AsyncDisposable {
   }
 }
 
-/** A service that is replaced in each round; in between a program that does nothing but map the same memory, and an empty one. */
+/**
+ * A service that is replaced in each round; in between a program that does nothing but map the same
+ * memory, and an empty one.
+ */
 export function replacement(workload: Workload, reads: boolean): Trial['prepare'] {
   return async ({ size }) => {
     const service = await Service.start(workload, size, { reads });
@@ -151,8 +162,8 @@ export function growth(workload: Workload): Trial['prepare'] {
 }
 
 /**
- * Services that touch nothing, half or all of their memory again after it left the page tables: what exec then
- * has to take down.
+ * Services that touch nothing, half or all of their memory again after it left the page tables:
+ * what exec then has to take down.
  */
 export function touchedAgain(workload: Workload): Trial['prepare'] {
   return async ({ size }) => {
@@ -185,10 +196,16 @@ export function firstUse(workload: Workload): Trial['prepare'] {
   });
 }
 
-/** The system counts a process's pages in batches for each processor: less of a difference than this cannot be told from none, and counts as this. */
+/**
+ * The system counts a process's pages in batches for each processor: less of a difference than this
+ * cannot be told from none, and counts as this.
+ */
 const LEAST_MEMORY = 256 * 2 ** 10;
 
-/** A service that is replaced while somebody watches how much private memory it has, beside an empty program. */
+/**
+ * A service that is replaced while somebody watches how much private memory it has, beside an empty
+ * program.
+ */
 export function memory(workload: Workload): Trial['prepare'] {
   return async ({ size }) => {
     const service = await Service.start(workload, size);
@@ -207,7 +224,10 @@ export function memory(workload: Workload): Trial['prepare'] {
   };
 }
 
-/** The most private memory that a process has until the signal, looked at some thousand times a second. */
+/**
+ * The most private memory that a process has until the signal, looked at some thousand times a
+ * second.
+ */
 async function peakOf(pid: number, until: AbortSignal): Promise<number> {
   let peak = 0;
   while (!until.aborted) {

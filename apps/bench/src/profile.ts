@@ -1,4 +1,6 @@
-/** Where the time goes: the phases in one process, and the start of the next generation's program. */
+/**
+ * Where the time goes: the phases in one process, and the start of the next generation's program.
+ */
 import * as fs from 'node:fs';
 import type { Profiler } from 'node:inspector';
 import { tmpdir } from 'node:os';
@@ -46,7 +48,10 @@ export async function profile(
   return { name, title, size, ...(await phases.line()), start: await profileStart(workload, size) };
 }
 
-/** Replaces a service once under the engine's profiler: only the program that ends by itself leaves a profile. */
+/**
+ * Replaces a service once under the engine's profiler: only the program that ends by itself leaves
+ * a profile.
+ */
 async function profileStart(workload: Workload, size: number): Promise<Hot[]> {
   const directory = fs.mkdtempSync(join(tmpdir(), 'liveupdate-bench-'));
   try {

@@ -1,4 +1,7 @@
-/** What is going on, on standard error: one line that changes where somebody watches, a line per run where the output is kept. */
+/**
+ * What is going on, on standard error: one line that changes where somebody watches, a line per run
+ * where the output is kept.
+ */
 import { formatSize } from '@liveupdate/base';
 
 const CLEAR = '\r\u001B[K';

@@ -1,4 +1,7 @@
-/** The parts of READMEs that a command writes: the figures of a results file, between two markers of which the first names the file. */
+/**
+ * The parts of READMEs that a command writes: the figures of a results file, between two markers of
+ * which the first names the file.
+ */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { KernelError } from '@liveupdate/base';

@@ -1,6 +1,7 @@
 /**
- * A Redis server of our own, as somebody would use one to keep memory over a restart: values of 1 MiB, saved and loaded again with the server.
- * It listens on a socket in a directory of ours and nowhere else, writes its file to tmpfs, without compression, and ends with us.
+ * A Redis server of our own, as somebody would use one to keep memory over a restart: values of 1
+ * MiB, saved and loaded again with the server. It listens on a socket in a directory of ours and
+ * nowhere else, writes its file to tmpfs, without compression, and ends with us.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

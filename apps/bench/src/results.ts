@@ -41,10 +41,16 @@ export interface RunResult {
 export interface Results {
   readonly version: typeof RESULTS_VERSION;
   readonly date: string;
-  /** The commit that was measured, with '+' where files differed from it; undefined outside a checkout. */
+  /**
+   * The commit that was measured, with '+' where files differed from it; undefined outside a
+   * checkout.
+   */
   readonly commit: string | undefined;
   readonly machine: MachineFacts;
-  /** Processes that wanted a processor, on average of the minute before: of others at the start, ours among them at the end. */
+  /**
+   * Processes that wanted a processor, on average of the minute before: of others at the start,
+   * ours among them at the end.
+   */
   readonly load: { readonly start: number; readonly end: number };
   /** Bytes in the files where a figure does not say otherwise. */
   readonly size: number;

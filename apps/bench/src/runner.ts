@@ -1,11 +1,17 @@
-/** Runs trials: rounds in which the thing and what it is measured against take turns, so that both meet the same machine. */
+/**
+ * Runs trials: rounds in which the thing and what it is measured against take turns, so that both
+ * meet the same machine.
+ */
 import { assert } from '@liveupdate/base';
 import { summarize, type Summary } from './stats.ts';
 
 export interface TrialOptions {
   /** Bytes in the file, or in all files together. */
   readonly size: number;
-  /** Whether what is measured in one process shall be warm first, as rounds that do not count make it. */
+  /**
+   * Whether what is measured in one process shall be warm first, as rounds that do not count make
+   * it.
+   */
   readonly warm: boolean;
 }
 
@@ -21,11 +27,17 @@ export interface Trial {
   readonly name: string;
   /** What it is, for people. */
   readonly title: string;
-  /** Which sizes it is run at: the main one alone (default), a series of them, or one of its own (the largest below it that memory allows). */
+  /**
+   * Which sizes it is run at: the main one alone (default), a series of them, or one of its own
+   * (the largest below it that memory allows).
+   */
   readonly sizes?: 'main' | 'series' | number;
   /** Most rounds of it that count: what takes long in each need not be done often. */
   readonly rounds?: number;
-  /** Rounds at least, in runs of more than five, where single rounds differ much and do not take long. */
+  /**
+   * Rounds at least, in runs of more than five, where single rounds differ much and do not take
+   * long.
+   */
   readonly leastRounds?: number;
   /** Left out unless all is measured, or it is asked for by name. */
   readonly extra?: boolean;
@@ -51,7 +63,10 @@ export interface MeasuredTrial {
   readonly series: Measured;
 }
 
-/** Measures a trial. `progress` is called before each round with its number from 1 on, warm-up included; 0 is the setting up. */
+/**
+ * Measures a trial. `progress` is called before each round with its number from 1 on, warm-up
+ * included; 0 is the setting up.
+ */
 export async function runTrial(
   trial: Trial,
   { size }: Pick<TrialOptions, 'size'>,
@@ -73,7 +88,10 @@ export async function runTrial(
   return kept;
 }
 
-/** Measures all sides of a round, another one first in each: none finds the machine always as the same other left it. */
+/**
+ * Measures all sides of a round, another one first in each: none finds the machine always as the
+ * same other left it.
+ */
 export async function inTurn(
   sides: readonly (() => Promise<Record<string, number>>)[],
   round: number,

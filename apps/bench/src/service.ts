@@ -1,6 +1,7 @@
 /**
- * A service with one file in memory that is replaced whenever the parent says so, and tells how long each part of it took, until the next
- * generation has read the first byte of the file. It imports what a service would, and next to nothing for the measuring.
+ * A service with one file in memory that is replaced whenever the parent says so, and tells how
+ * long each part of it took, until the next generation has read the first byte of the file. It
+ * imports what a service would, and next to nothing for the measuring.
  */
 import { Machine } from '@liveupdate/kexec';
 import { ShmemFile, type ShmemMapping } from '@liveupdate/shmem';
@@ -29,10 +30,16 @@ export interface ServiceArgument {
   readonly touchesAgain?: number;
 }
 
-/** Milliseconds, one after the other, of which `BLACKOUT_PHASES` are the blackout; and after that `finish` and perhaps `readAll`. */
+/**
+ * Milliseconds, one after the other, of which `BLACKOUT_PHASES` are the blackout; and after that
+ * `finish` and perhaps `readAll`.
+ */
 export interface Replacement {
   readonly preserve: number;
-  /** From the call of kexec to the freeze, and the longest time in it in which nothing else had a turn. */
+  /**
+   * From the call of kexec to the freeze, and the longest time in it in which nothing else had a
+   * turn.
+   */
   readonly callToFreeze: number;
   readonly stall: number;
   /** Bytes in page tables at the call. */
@@ -108,7 +115,10 @@ async function main(): Promise<void> {
   machine.close();
 }
 
-/** Watches the event loop for as long as the service serves: the longest time without a turn, and the last turn. */
+/**
+ * Watches the event loop for as long as the service serves: the longest time without a turn, and
+ * the last turn.
+ */
 function watchTurns(serves: () => boolean): () => { stall: number; lastTurn: number } {
   let lastTurn = now();
   let stall = 0;

@@ -1,4 +1,7 @@
-/** Files in memory: reading and writing them beside tmpfs, and preserving them at sizes from 64 MiB to 16 GiB. */
+/**
+ * Files in memory: reading and writing them beside tmpfs, and preserving them at sizes from 64 MiB
+ * to 16 GiB.
+ */
 import * as fs from 'node:fs';
 import { MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
 import { bootKernel, type Kernel } from '@liveupdate/kexec';
@@ -13,7 +16,10 @@ const GIB = 2 ** 30;
 /** Bytes of the file that is written and read, at the most, and of a call. */
 const WRITTEN = GIB;
 const CALL = MIB;
-/** How many times as large as the smallest one the files are that are preserved to see how the time grows. */
+/**
+ * How many times as large as the smallest one the files are that are preserved to see how the time
+ * grows.
+ */
 const TIMES = [1, 4, 16, 64, 256];
 
 /** A kernel on RAM that nobody has touched, with room for a file and the records of its folios. */
@@ -24,14 +30,17 @@ function newKernel(size: number): { ram: MappedRam; kernel: Kernel } {
 }
 
 /**
- * A file is written from its start to its end and read again, in calls of 1 MiB: ours in RAM that nobody touched and in RAM in use, and one on tmpfs.
+ * A file is written from its start to its end and read again, in calls of 1 MiB: ours in RAM that
+ * nobody touched and in RAM in use, and one on tmpfs.
  *
- * New memory is what the machine has just been given back, for both sides: each does all of it twice, and the second time counts. In a virtual
- * machine, memory that was free for some seconds belongs to the host again, in pieces of 2 MiB, and who touches it first waits for the host.
+ * New memory is what the machine has just been given back, for both sides: each does all of it
+ * twice, and the second time counts. In a virtual machine, memory that was free for some seconds
+ * belongs to the host again, in pieces of 2 MiB, and who touches it first waits for the host.
  */
 const sequential: Trial['prepare'] = ({ size }) => {
   const calls = Math.min(size, WRITTEN) / CALL;
-  // 32 bytes on, because the system copies into memory 16 bytes behind the start of a page four times slower on some processors.
+  // 32 bytes on, because the system copies into memory 16 bytes behind the start of a page four
+  // times slower on some processors.
   const chunk = new Uint8Array(CALL + 32).fill(0x5a).subarray(32);
   const path = `/dev/shm/liveupdate-bench-${process.pid}`;
 
@@ -81,7 +90,9 @@ const sequential: Trial['prepare'] = ({ size }) => {
   };
 };
 
-/** Files that nobody wrote, so that they take records and no memory: what preserve does is the same. */
+/**
+ * Files that nobody wrote, so that they take records and no memory: what preserve does is the same.
+ */
 const growing: Trial['prepare'] = ({ size }) => {
   const smallest = size / 256;
   const preserveOnce = async (bytes: number): Promise<{ time: number; memory: number }> => {

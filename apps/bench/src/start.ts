@@ -1,4 +1,7 @@
-/** Starts a program that replaces itself from its compiled code, as one is deployed that wants to be back soon. Its name is the first argument. */
+/**
+ * Starts a program that replaces itself from its compiled code, as one is deployed that wants to be
+ * back soon. Its name is the first argument.
+ */
 import { dirname, join } from 'node:path';
 import { runFromCodeCache } from '@liveupdate/code-cache';
 import { CODE_CACHE_VARIABLE } from './child-side.ts';

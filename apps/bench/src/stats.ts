@@ -1,7 +1,13 @@
-/** Order statistics: on a machine that others use too, a mean tells about them, a median about the work. */
+/**
+ * Order statistics: on a machine that others use too, a mean tells about them, a median about the
+ * work.
+ */
 import { assert } from '@liveupdate/base';
 
-/** What a series of measurements comes to. `p25` and `p75` are the quartiles: half of the measurements lie between them. */
+/**
+ * What a series of measurements comes to. `p25` and `p75` are the quartiles: half of the
+ * measurements lie between them.
+ */
 export interface Summary {
   readonly n: number;
   readonly median: number;
@@ -24,7 +30,10 @@ export function summarize(values: readonly number[]): Summary {
   };
 }
 
-/** The value below which the part `q` of an ascending series lies, between two of them in proportion. */
+/**
+ * The value below which the part `q` of an ascending series lies, between two of them in
+ * proportion.
+ */
 function quantile(sorted: readonly number[], q: number): number {
   const at = q * (sorted.length - 1);
   const below = Math.floor(at);

@@ -1,4 +1,7 @@
-/** Charts as inline SVG: what they show has names and units, colours come from the page's style, so they follow its light and dark. */
+/**
+ * Charts as inline SVG: what they show has names and units, colours come from the page's style, so
+ * they follow its light and dark.
+ */
 import { escapeHtml } from './escape-html.ts';
 
 /** A value with the half of all measurements around it. */
@@ -49,7 +52,9 @@ const WIDTH = 640;
 const PLOT = { left: 62, right: 14, top: 14, bottom: 30, height: 260 };
 const BAR = { left: 190, right: 80, height: 22, gap: 10, top: 6, axis: 26 };
 
-/** Lines over categories, with the middle half of the measurements as a stroke through each point. */
+/**
+ * Lines over categories, with the middle half of the measurements as a stroke through each point.
+ */
 export function lineChart({ title, unit, scale, categories, lines, format }: LineChart): string {
   const values = lines.flatMap(({ points }) => points.flatMap(({ low, high, value }) => [low, high, value]));
   const axis = scale === 'log' ? logAxis(values) : linearAxis(values);

@@ -1,6 +1,7 @@
 /**
- * One trial at one size, in a process of its own, as benchmarks of compiled-while-running languages are run (JMH's forks): what the engine has learnt from other
- * trials is no part of it. Says each round that begins, and in the end what was measured. Ends with whoever started it.
+ * One trial at one size, in a process of its own, as benchmarks of compiled-while-running languages
+ * are run (JMH's forks): what the engine has learnt from other trials is no part of it. Says each
+ * round that begins, and in the end what was measured. Ends with whoever started it.
  */
 import { argument, awaitGo, say } from './child-side.ts';
 import { exitOnSignals } from './exit-on-signals.ts';

@@ -34,7 +34,10 @@ function replaced(name: string, title: string, workload: Workload, reads = true)
   };
 }
 
-/** A whole live update beside the alternatives; with Redis the bytes are there six times at the most. */
+/**
+ * A whole live update beside the alternatives; with Redis the bytes are there six times at the
+ * most.
+ */
 const beside = (size: number): number => 6.5 * size;
 
 export const TRIALS: readonly Trial[] = [
@@ -112,7 +115,10 @@ export const TRIALS: readonly Trial[] = [
 
 const COPIED = { against: 'copy', kind: 'faster' } as const;
 const HANDOVER = { trial: 'alternatives', measured: 'handover', kind: 'faster' } as const;
-/** The same, and the time before the freeze in which RAM leaves the page tables and everything is served. */
+/**
+ * The same, and the time before the freeze in which RAM leaves the page tables and everything is
+ * served.
+ */
 const ELAPSED = { trial: 'alternatives', measured: 'elapsed', kind: 'faster' } as const;
 const FREEZE = {
   measured: 'callToFreeze',

@@ -1,4 +1,7 @@
-/** What a trial works on: how large the folios are, how many files there are, what is in them, and where RAM comes from. */
+/**
+ * What a trial works on: how large the folios are, how many files there are, what is in them, and
+ * where RAM comes from.
+ */
 import * as fs from 'node:fs';
 import { fillRandom, KernelError, MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
 import { hostFacts, MappedRam } from '@liveupdate/linux';
@@ -21,16 +24,23 @@ export const HUGE: Workload = { ...SMALL, folio: 2_097_152 };
 
 const SPARSE_STEP = 16 * PAGE_SIZE;
 
-/** Pages of RAM that a file needs beside its content: its record, its folio array, what lists that. */
+/**
+ * Pages of RAM that a file needs beside its content: its record, its folio array, what lists that.
+ */
 const PAGES_PER_FILE = 4;
 
-/** How large a machine's RAM is made: with room for scratch, the map and the records, of 16 bytes per folio. */
+/**
+ * How large a machine's RAM is made: with room for scratch, the map and the records, of 16 bytes
+ * per folio.
+ */
 export function ramSizeFor(size: number, files = 1): number {
   const beside = 32 * 2 ** 20 + files * PAGES_PER_FILE * PAGE_SIZE;
   return Math.ceil((size * 1.02 + beside) / MAX_FOLIO_SIZE) * MAX_FOLIO_SIZE;
 }
 
-/** RAM for a workload. The file in /dev/shm has no name any more when this returns: it ends with us. */
+/**
+ * RAM for a workload. The file in /dev/shm has no name any more when this returns: it ends with us.
+ */
 export function makeRam({ ram, files }: Workload, size: number): MappedRam {
   const name = 'liveupdate-bench';
   const options = { name, size: ramSizeFor(size, files), hugetlb: ram === 'hugetlb' };

@@ -1,6 +1,6 @@
 /**
- * The last lines of a log, in one folio of the machine's memory: the newest push out the oldest. Each line is its length in two bytes and its text, and may
- * go on at the start of the folio.
+ * The last lines of a log, in one folio of the machine's memory: the newest push out the oldest.
+ * Each line is its length in two bytes and its text, and may go on at the start of the folio.
  */
 import { KernelError, OpenFile, type Pfn } from '@liveupdate/base';
 import type { PageAllocator } from '@liveupdate/mm';

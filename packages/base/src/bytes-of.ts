@@ -1,16 +1,21 @@
-/** What callers pass where bytes are wanted: any view of a buffer, or a whole buffer, as the bytes that it has. */
+/**
+ * What callers pass where bytes are wanted: any view of a buffer, or a whole buffer, as the bytes
+ * that it has.
+ */
 import { KernelError } from './errors.ts';
 
 /**
- * Bytes in memory as a caller may have them: a typed array of any kind or a DataView, for which its own bytes are meant, however wide its elements; or a
- * whole ArrayBuffer or SharedArrayBuffer. Lengths are always in bytes.
+ * Bytes in memory as a caller may have them: a typed array of any kind or a DataView, for which its
+ * own bytes are meant, however wide its elements; or a whole ArrayBuffer or SharedArrayBuffer.
+ * Lengths are always in bytes.
  */
 export type Bytes = ArrayBufferView | ArrayBufferLike;
 
 /**
  * The bytes themselves, not a copy.
  *
- * @throws KernelError EINVAL: nothing that has bytes, or the buffer was detached (transferred to somebody else)
+ * @throws KernelError EINVAL: nothing that has bytes, or the buffer was detached (transferred to
+ * somebody else)
  */
 export function bytesOf(given: Bytes): Uint8Array {
   if (given instanceof Uint8Array) {

@@ -1,6 +1,6 @@
 /**
- * Checks of what callers pass. A caller in JavaScript may pass anything, and one in TypeScript a number that is none: each of these says what is
- * wrong, as EINVAL, before anything is done.
+ * Checks of what callers pass. A caller in JavaScript may pass anything, and one in TypeScript a
+ * number that is none: each of these says what is wrong, as EINVAL, before anything is done.
  */
 import { KernelError } from './errors.ts';
 

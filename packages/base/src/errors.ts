@@ -1,9 +1,12 @@
 /**
- * The one error class of liveupdate: what a caller can meet, with the code and number that Linux uses for it.
- * Broken invariants of our own are not KernelErrors: see assert.ts.
+ * The one error class of liveupdate: what a caller can meet, with the code and number that Linux
+ * uses for it. Broken invariants of our own are not KernelErrors: see assert.ts.
  */
 
-/** Linux errno numbers (asm-generic), by name: the codes that liveupdate raises or passes on from the host. */
+/**
+ * Linux errno numbers (asm-generic), by name: the codes that liveupdate raises or passes on from
+ * the host.
+ */
 const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
@@ -60,16 +63,24 @@ export function errnoNumber(code: ErrnoCode): number {
   return ERRNO[code];
 }
 
-/** The code of a positive Linux errno number; `'EIO'` for a number that liveupdate has no name for. */
+/**
+ * The code of a positive Linux errno number; `'EIO'` for a number that liveupdate has no name for.
+ */
 export function errnoCode(errno: number): ErrnoCode {
   return NAMES.get(errno) ?? 'EIO';
 }
 
 /**
- * A failure that a caller can meet. `code` is stable and meant to be matched; the message says what to do and may change.
+ * A failure that a caller can meet. `code` is stable and meant to be matched; the message says what
+ * to do and may change.
  *
  * @example
- * try { session.retrieve(7n) } catch (e) { if (e instanceof KernelError && e.code === 'ENOENT') ... }
+ * try {
+ *   await session.retrieve(7n);
+ * } catch (error) {
+ *   if (error instanceof KernelError && error.code === 'ENOENT') startWithout();
+ *   else throw error;
+ * }
  */
 export class KernelError extends Error {
   /** errno name, such as `'EEXIST'`. */
@@ -85,7 +96,10 @@ export class KernelError extends Error {
   }
 }
 
-/** The code of anything thrown: of a KernelError or a Node system error its own, `'EIO'` where it has none that is known. */
+/**
+ * The code of anything thrown: of a KernelError or a Node system error its own, `'EIO'` where it
+ * has none that is known.
+ */
 export function codeOf(error: unknown): ErrnoCode {
   if (error instanceof KernelError) return error.code;
   const code = typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined;

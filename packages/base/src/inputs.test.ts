@@ -1,4 +1,7 @@
-/** Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and nothing is changed. */
+/**
+ * Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and
+ * nothing is changed.
+ */
 import { expect, test } from 'vitest';
 import { bytesOf, type Bytes } from './bytes-of.ts';
 import {

@@ -1,6 +1,7 @@
 /**
- * Declarative layouts of the structures that one kernel leaves for the next. A layout is checked when it is declared: its fields
- * touch, do not overlap, and add up to the size. Everything is little-endian and packed.
+ * Declarative layouts of the structures that one kernel leaves for the next. A layout is checked
+ * when it is declared: its fields touch, do not overlap, and add up to the size. Everything is
+ * little-endian and packed.
  */
 import { assert } from './assert.ts';
 

@@ -1,7 +1,9 @@
 /**
- * Who keeps a file open: its users, each of whom closes it once, and those who hold it meanwhile (live update, a stream).
+ * Who keeps a file open: its users, each of whom closes it once, and those who hold it meanwhile
+ * (live update, a stream).
  *
- * Always: what a user closes is a user's reference. One closed once too often is told so, and takes nothing away from who holds the file.
+ * Always: what a user closes is a user's reference. One closed once too often is told so, and takes
+ * nothing away from who holds the file.
  */
 import { assert } from './assert.ts';
 import { KernelError } from './errors.ts';
@@ -49,7 +51,8 @@ export abstract class OpenFile {
   }
 
   /**
-   * Keeps the file open until unhold(), whatever its users close: for live update and others who lend a file out.
+   * Keeps the file open until unhold(), whatever its users close: for live update and others who
+   * lend a file out.
    *
    * @throws KernelError EBADF: closed, and nobody holds it
    */

@@ -1,7 +1,10 @@
 /** A seeded pseudo-random source for tests, demos and benchmarks: xorshift32, never for secrets. */
 import { checkWhole } from './checks.ts';
 
-/** The state after `state`: one step of xorshift32 (13, 17, 5). Never returns 0 for a non-zero state. */
+/**
+ * The state after `state`: one step of xorshift32 (13, 17, 5). Never returns 0 for a non-zero
+ * state.
+ */
 export function xorshift32(state: number): number {
   let x = state;
   x ^= x << 13;

@@ -1,6 +1,6 @@
 /**
- * A structure in memory, read and written by the fields of its layout. A StructView is a view: it holds no copy, and what it writes is
- * in RAM at once.
+ * A structure in memory, read and written by the fields of its layout. A StructView is a view: it
+ * holds no copy, and what it writes is in RAM at once.
  */
 import { assert, AssertionError } from './assert.ts';
 import { bytesOf, type Bytes } from './bytes-of.ts';
@@ -18,7 +18,9 @@ const MAX_U64 = 2n ** 64n - 1n;
 /** Two to the 32nd: the weight of a u64's upper half. */
 const HIGH = 0x1_0000_0000;
 
-/** Reads a little-endian u64 as a number. NaN where it does not fit in 53 bits: callers refuse it. */
+/**
+ * Reads a little-endian u64 as a number. NaN where it does not fit in 53 bits: callers refuse it.
+ */
 export function readU64(view: DataView, at: number): number {
   const high = view.getUint32(at + 4, true);
   return high < 0x20_0000 ? high * HIGH + view.getUint32(at, true) : Number.NaN;
@@ -87,7 +89,8 @@ export class StructView {
   }
 
   /**
-   * @param value a number is of at most 53 bits (another one is a bug of the program: AssertionError); a bigint of 64
+   * @param value a number is of at most 53 bits (another one is a bug of the program:
+   * AssertionError); a bigint of 64
    * @throws KernelError EINVAL: neither, or a bigint of more bits
    */
   setU64(field: Field, value: bigint | number): void {
@@ -131,7 +134,8 @@ export class StructView {
   /**
    * Writes text and fills the rest of its field with zeros. One byte is kept for the NUL.
    *
-   * @throws KernelError EINVAL: longer than the field without its NUL, or with a NUL in it; nothing is written
+   * @throws KernelError EINVAL: longer than the field without its NUL, or with a NUL in it; nothing
+   * is written
    */
   setString(field: Field, text: string): void {
     if (checkText(text, 'a text').includes('\0'))

@@ -1,7 +1,11 @@
-/** Undo stacks: what a function acquires it gives back in reverse, in one visible place, unless it got to the end. */
+/**
+ * Undo stacks: what a function acquires it gives back in reverse, in one visible place, unless it
+ * got to the end.
+ */
 
 /**
- * Steps that take back what was done, run last first when the scope ends, unless `keep()` was called.
+ * Steps that take back what was done, run last first when the scope ends, unless `keep()` was
+ * called.
  *
  * @example
  * using undo = new Undo();

@@ -1,6 +1,6 @@
 /**
- * Branded numbers, so that an address is never taken for a frame number. All are plain JavaScript numbers at run time and exact up
- * to 2^53: 8 PiB of physical address space.
+ * Branded numbers, so that an address is never taken for a frame number. All are plain JavaScript
+ * numbers at run time and exact up to 2^53: 8 PiB of physical address space.
  */
 import { shown } from './checks.ts';
 import { KernelError } from './errors.ts';
@@ -19,12 +19,18 @@ export const PAGE_SHIFT = 12;
 export const PAGE_SIZE = 1 << PAGE_SHIFT;
 /** Largest order of a folio: 1 << 10 pages, 4 MiB. */
 export const MAX_ORDER = 10;
-/** Bytes in the largest folio, 4 MiB. A range within one aligned block of this size is contiguous in every RAM. */
+/**
+ * Bytes in the largest folio, 4 MiB. A range within one aligned block of this size is contiguous in
+ * every RAM.
+ */
 export const MAX_FOLIO_SIZE = PAGE_SIZE << MAX_ORDER;
 /** Order of a 2 MiB folio. */
 export const HUGE_ORDER = 9;
 
-/** Physical address of a frame. Multiplication, not a shift: frames above 4 GiB do not fit in 32 bits. */
+/**
+ * Physical address of a frame. Multiplication, not a shift: frames above 4 GiB do not fit in 32
+ * bits.
+ */
 export function pfnToPhys(pfn: Pfn): PhysAddr {
   return pfn * PAGE_SIZE;
 }
@@ -49,7 +55,8 @@ const SUFFIX = new Map<string, number>([
 ]);
 
 /**
- * Bytes of a size such as `2GiB`, `512M`, `1.5g`, `4096`. Suffixes are binary; `K`, `KB` and `KiB` are the same, in any case.
+ * Bytes of a size such as `2GiB`, `512M`, `1.5g`, `4096`. Suffixes are binary; `K`, `KB` and `KiB`
+ * are the same, in any case.
  *
  * @throws KernelError EINVAL: not a size, negative, not a whole number of bytes, or above 2^53
  */

@@ -1,4 +1,6 @@
-/** Which pages of some bytes hold anything: what is all zeros can stay a hole where the bytes go. */
+/**
+ * Which pages of some bytes hold anything: what is all zeros can stay a hole where the bytes go.
+ */
 import { PAGE_SIZE } from '@liveupdate/base';
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;

@@ -14,7 +14,10 @@ import type { Progress } from './progress.ts';
 
 export type HugeChoice = 'auto' | 'always' | 'never';
 
-/** `huge`: 2 MiB folios. `sparse`: an eighth of it written. `sealed`: can neither shrink nor grow. `empty`: no byte. */
+/**
+ * `huge`: 2 MiB folios. `sparse`: an eighth of it written. `sealed`: can neither shrink nor grow.
+ * `empty`: no byte.
+ */
 type FileKind = 'huge' | 'sparse' | 'sealed' | 'empty' | 'plain';
 
 export interface FilePlan {
@@ -33,7 +36,9 @@ const CHUNK = 4 * 2 ** 20;
 const ISLAND_STRIDE = 512 * 1024;
 const ISLAND = ISLAND_STRIDE / 8;
 
-/** Divides `total` bytes among `count` files: the first four are of different kinds, the rest plain. */
+/**
+ * Divides `total` bytes among `count` files: the first four are of different kinds, the rest plain.
+ */
 export function planFiles(total: number, count: number, huge: HugeChoice): FilePlan[] {
   const kinds = Array.from({ length: count }, (_, i) => FIRST_KINDS[i] ?? 'plain');
   const parts = kinds.reduce((sum, kind) => sum + SHARES[kind], 0);

@@ -1,6 +1,7 @@
 /**
- * What one generation of the demo tells the next: a JSON text in a preserved file of its own. It is written once more after it was preserved:
- * a preserved file can still be overwritten in place, and the next kernel sees the bytes as they are at the handover.
+ * What one generation of the demo tells the next: a JSON text in a preserved file of its own. It is
+ * written once more after it was preserved: a preserved file can still be overwritten in place, and
+ * the next kernel sees the bytes as they are at the handover.
  */
 import { assert, PAGE_SIZE } from '@liveupdate/base';
 import type { ShmemFile } from '@liveupdate/shmem';
@@ -10,7 +11,10 @@ import type { FilePlan } from './demo-files.ts';
 export interface UpdateFigures {
   /** Preserving all files. */
   preserve: number;
-  /** From the call of kexec to the freeze: RAM leaves the page tables, and everything is still served. */
+  /**
+   * From the call of kexec to the freeze: RAM leaves the page tables, and everything is still
+   * served.
+   */
   callToFreeze: number;
   /** From the freeze, where serving ends, to the first byte read in the new generation. */
   blackout: number;
@@ -36,14 +40,20 @@ export interface Ledger {
   preservedBytes: number;
   /** Folios by order. */
   folios: Partial<Record<string, number>>;
-  /** Bytes in pages of RAM that the process wrote while preserving, growth of its private memory, and how that was measured. */
+  /**
+   * Bytes in pages of RAM that the process wrote while preserving, growth of its private memory,
+   * and how that was measured.
+   */
   written: { ram: number; anonymous: number; method: string };
   /** Picture of RAM, all files preserved. */
   picture: string;
   readonly updates: UpdateFigures[];
 }
 
-/** Room for the ledger of so many files, bytes: 64 KiB for figures and the picture, and a hash and a plan for each file. */
+/**
+ * Room for the ledger of so many files, bytes: 64 KiB for figures and the picture, and a hash and a
+ * plan for each file.
+ */
 export function ledgerSize(files: number): number {
   return Math.ceil((65_536 + files * 256) / PAGE_SIZE) * PAGE_SIZE;
 }

@@ -1,10 +1,18 @@
-/** How much shared memory a demo takes: what doctor promises and demo asks for are one calculation. */
+/**
+ * How much shared memory a demo takes: what doctor promises and demo asks for are one calculation.
+ */
 import { MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
 
-/** RAM beyond the files, as a share of them and at least: scratch, records of 16 bytes per folio, maps, the ledger. */
+/**
+ * RAM beyond the files, as a share of them and at least: scratch, records of 16 bytes per folio,
+ * maps, the ledger.
+ */
 const OVERHEAD_SHARE = 0.02;
 const OVERHEAD_BYTES = 32 * 2 ** 20;
-/** Bytes of RAM beyond its content that a file takes, for its records: three pages, and what its last page leaves. */
+/**
+ * Bytes of RAM beyond its content that a file takes, for its records: three pages, and what its
+ * last page leaves.
+ */
 const FILE_BYTES = 4 * PAGE_SIZE;
 const MIB = 2 ** 20;
 

@@ -1,4 +1,7 @@
-/** The demo as people run it: the real command, real processes that are replaced, real shared memory. */
+/**
+ * The demo as people run it: the real command, real processes that are replaced, real shared
+ * memory.
+ */
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -46,7 +49,8 @@ describe('demo', () => {
       expect(update.blackout).toBeGreaterThan(update.retrieve);
       expect(update.callToFreeze).toBeGreaterThan(0);
     }
-    // Records of 16 bytes a folio and the pages of maps: far from the bytes themselves, and not nothing.
+    // Records of 16 bytes a folio and the pages of maps: far from the bytes themselves, and not
+    // nothing.
     expect(report.writtenWhilePreserving.ram).toBeGreaterThan(0);
     expect(report.writtenWhilePreserving.ram).toBeLessThan(report.preservedBytes / 64);
     expect(new Set(report.files.map((file) => file.sha256)).size).toBe(4);

@@ -1,8 +1,10 @@
 /**
- * The demo: files of several kinds carried through generations of one process, nothing copied, every byte proved by its hash.
+ * The demo: files of several kinds carried through generations of one process, nothing copied,
+ * every byte proved by its hash.
  *
- * The first generation makes the files and preserves them; each next one retrieves and verifies them, ends the session, and preserves them
- * again for the one after it. What they tell each other is in a preserved file too (demo-ledger.ts).
+ * The first generation makes the files and preserves them; each next one retrieves and verifies
+ * them, ends the session, and preserves them again for the one after it. What they tell each other
+ * is in a preserved file too (demo-ledger.ts).
  */
 import * as fs from 'node:fs';
 import { assert, codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
@@ -89,7 +91,10 @@ function seconds(ms: number): string {
   return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
-/** First generation: makes the files, preserves them, and is replaced: it never returns, and throws on failure. */
+/**
+ * First generation: makes the files, preserves them, and is replaced: it never returns, and throws
+ * on failure.
+ */
 export async function runDemo(options: DemoOptions): Promise<never> {
   const plan = planFiles(options.size, options.files, options.huge);
   const size = plan.reduce((sum, file) => sum + file.size, 0);
@@ -201,7 +206,10 @@ async function hashAll(label: string, plan: readonly FilePlan[], files: Files): 
   return hashes;
 }
 
-/** Preserves all files once for the sake of measuring what the process writes meanwhile, and takes them back. */
+/**
+ * Preserves all files once for the sake of measuring what the process writes meanwhile, and takes
+ * them back.
+ */
 async function measureWrites(machine: Machine, files: Files): Promise<Ledger['written']> {
   using tracker = trackWrites(machine.ram);
   const session = await preserveAll(machine, files);
@@ -245,7 +253,9 @@ async function handOn(machine: Machine, name: string, files: Files, ledger: Ledg
   });
 }
 
-/** Preserved bytes and folios by order, read from the records that the next generation will read. */
+/**
+ * Preserved bytes and folios by order, read from the records that the next generation will read.
+ */
 function countFolios(machine: Machine, session: OutgoingSession): Pick<Ledger, 'preservedBytes' | 'folios'> {
   const { ram, pages } = machine.kernel;
   const folios: Partial<Record<string, number>> = {};

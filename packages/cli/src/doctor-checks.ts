@@ -1,9 +1,14 @@
-/** The checks of `doctor`: from facts about the host to a verdict and an advice for each. Nothing is looked at here but what is passed in. */
+/**
+ * The checks of `doctor`: from facts about the host to a verdict and an advice for each. Nothing is
+ * looked at here but what is passed in.
+ */
 import { formatSize } from '@liveupdate/base';
 import type { HostFacts } from '@liveupdate/linux';
 import { DEMO_FILES, filesThatFit } from './demo-size.ts';
 
-/** `ok`; `note`: it works, with a limit; `missing`: live updates cannot run, or that part of them. */
+/**
+ * `ok`; `note`: it works, with a limit; `missing`: live updates cannot run, or that part of them.
+ */
 export type CheckStatus = 'ok' | 'note' | 'missing';
 
 interface Check {

@@ -8,7 +8,10 @@ import { printable, printJson } from './output.ts';
 
 const STYLES = { ok: 'green', note: 'yellow', missing: 'red' } as const;
 
-/** Maps a huge page's worth of memory, asks for a huge page, and lets go: whether koffi loads and the kernel agrees. */
+/**
+ * Maps a huge page's worth of memory, asks for a huge page, and lets go: whether koffi loads and
+ * the kernel agrees.
+ */
 function tryMapping(): Tried {
   const viewMappings = Math.max(0, viewSpace().mostMappings);
   try {

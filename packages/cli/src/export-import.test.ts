@@ -1,4 +1,7 @@
-/** Files go from images and RAMs to disk, and from disk into RAMs, with every byte, and nothing else is lost or left behind. */
+/**
+ * Files go from images and RAMs to disk, and from disk into RAMs, with every byte, and nothing else
+ * is lost or left behind.
+ */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';

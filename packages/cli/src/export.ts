@@ -1,4 +1,7 @@
-/** `liveupdate export`: a preserved file, read out of an image or a RAM file and written to disk or to standard output. The image is only read. */
+/**
+ * `liveupdate export`: a preserved file, read out of an image or a RAM file and written to disk or
+ * to standard output. The image is only read.
+ */
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
 import { formatSize, KernelError } from '@liveupdate/base';
@@ -35,9 +38,11 @@ const ZEROS = new Uint8Array(2 ** 16);
 /**
  * Writes the file `which` of `from` to `to`. Returns the exit code.
  *
- * @throws KernelError ENOENT: no such session or file. EOPNOTSUPP: a file of another kind. EEXIST: there is a file `to`, and no force. EINVAL: `to` is
- * something else than a file, or standard output that is a terminal; or the record is damaged. EINTR: told to stop. EBUSY: the RAM was taken over meanwhile. Others as
- * openImage has them. Nothing is left at `to` then that was not there before; what standard output got by then cannot be taken back.
+ * @throws KernelError ENOENT: no such session or file. EOPNOTSUPP: a file of another kind. EEXIST:
+ * there is a file `to`, and no force. EINVAL: `to` is something else than a file, or standard
+ * output that is a terminal; or the record is damaged. EINTR: told to stop. EBUSY: the RAM was
+ * taken over meanwhile. Others as openImage has them. Nothing is left at `to` then that was not
+ * there before; what standard output got by then cannot be taken back.
  */
 export async function runExport(
   from: string,
@@ -129,7 +134,9 @@ function listTokens(files: readonly FileRecord[]): string {
   return shown.length === 0 ? 'none' : `${shown.join(', ')}${files.length > shown.length ? ', …' : ''}`;
 }
 
-/** Writes the parts at their places: what lies between them, and pages of zeros in them, stay holes. */
+/**
+ * Writes the parts at their places: what lies between them, and pages of zeros in them, stay holes.
+ */
 async function writeContent(
   fd: number,
   content: FileContent,

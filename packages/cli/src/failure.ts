@@ -1,4 +1,7 @@
-/** How a failure is told: one sentence on standard error, and an exit code. Loaded only when there is one. */
+/**
+ * How a failure is told: one sentence on standard error, and an exit code. Loaded only when there
+ * is one.
+ */
 import { KernelError } from '@liveupdate/base';
 import { printable, printableLines } from './output.ts';
 import { UsageError } from './usage-error.ts';
@@ -18,7 +21,10 @@ function sentence(error: Error): string {
   return `liveupdate: ${printable(error.message)}\n`;
 }
 
-/** A KernelError and wrong use are sentences; anything else is our bug, and its stack is what helps to find it. */
+/**
+ * A KernelError and wrong use are sentences; anything else is our bug, and its stack is what helps
+ * to find it.
+ */
 export function reportFailure(error: unknown): FailureReport {
   if (error instanceof UsageError) return { text: sentence(error), exitCode: 2 };
   if (error instanceof KernelError || (error instanceof Error && isSystemError(error)))

@@ -1,6 +1,7 @@
 /**
- * The content of a preserved file as its next owner reads it: folio by folio, cut at the file's size. Holes are zeros, and so are folios that
- * are not up to date: they were allocated and never written, whatever is in them.
+ * The content of a preserved file as its next owner reads it: folio by folio, cut at the file's
+ * size. Holes are zeros, and so are folios that are not up to date: they were allocated and never
+ * written, whatever is in them.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
@@ -18,8 +19,9 @@ export interface FileContent {
 }
 
 /**
- * Calls `visit` for the parts of a file that have content, in order; between them lie zeros. Folios that follow each other in the file and in RAM are
- * one part, up to the 4 MiB that every RAM shows in one piece.
+ * Calls `visit` for the parts of a file that have content, in order; between them lie zeros. Folios
+ * that follow each other in the file and in RAM are one part, up to the 4 MiB that every RAM shows
+ * in one piece.
  */
 export async function forEachPart(
   { ram, size, folios: { pfns, indices, flags }, table }: FileContent,

@@ -1,9 +1,10 @@
 /**
  * Looks for the entry record of a handover in an image of memory that does not say where it is.
  *
- * First for the `setup_data` record by which Linux passes it on x86. Where that is not in the image (a core of only what was preserved
- * does not have it), for the two things it names: a page that begins with a `kho` device tree, and an array that can be no other than that of the scratch areas.
- * What was found must read as a whole handover, and there must be only one.
+ * First for the `setup_data` record by which Linux passes it on x86. Where that is not in the image
+ * (a core of only what was preserved does not have it), for the two things it names: a page that
+ * begins with a `kho` device tree, and an array that can be no other than that of the scratch
+ * areas. What was found must read as a whole handover, and there must be only one.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { KernelError, MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
@@ -11,7 +12,10 @@ import { fdtString, readEntry, readFdt, readHandover, type EntryRecord } from '@
 import type { Ram } from '@liveupdate/mm';
 import type { Progress } from './progress.ts';
 
-/** Header of a setup_data record after its `next` pointer: u32 type 10 (SETUP_KEXEC_KHO), u32 length 32. */
+/**
+ * Header of a setup_data record after its `next` pointer: u32 type 10 (SETUP_KEXEC_KHO), u32 length
+ * 32.
+ */
 const SETUP_HEADER = Buffer.from([10, 0, 0, 0, 32, 0, 0, 0]);
 const ENTRY_BYTES = 32;
 /** d00dfeed, as a little-endian word reads it. */
@@ -48,7 +52,10 @@ export interface FoundEntry {
   readonly how: 'setup_data' | 'search';
 }
 
-/** Areas in a row at `at`, as far as they can be scratch areas: aligned, in order of nothing, but without overlap. */
+/**
+ * Areas in a row at `at`, as far as they can be scratch areas: aligned, in order of nothing, but
+ * without overlap.
+ */
 export function areasAt(bytes: Uint8Array, at: number, align: number): Area[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const areas: Area[] = [];
@@ -136,7 +143,8 @@ async function scan(ram: Ram, progress: Progress): Promise<Findings> {
  * The one entry record that `ram` has.
  *
  * @param reopen the same memory with the size that an entry's scratch areas ask for
- * @throws KernelError EINVAL: none, more than one, or one whose handover cannot be read (its error then)
+ * @throws KernelError EINVAL: none, more than one, or one whose handover cannot be read (its error
+ * then)
  */
 export async function findEntry(
   ram: Ram,

@@ -1,6 +1,6 @@
 /**
- * The bytes of an image, wherever they are: a file that is read as far as it is looked at, or what a gzip file unpacks to. Opened for
- * reading only; nothing is locked, nothing is written.
+ * The bytes of an image, wherever they are: a file that is read as far as it is looked at, or what
+ * a gzip file unpacks to. Opened for reading only; nothing is locked, nothing is written.
  */
 import * as fs from 'node:fs';
 import { Readable } from 'node:stream';
@@ -23,7 +23,10 @@ export interface ByteSource {
 const MEMORY_SHARE = 0.75;
 /** Bytes per call of read(2): it takes at most 2 GiB. */
 const READ_CHUNK = 64 * 2 ** 20;
-/** Unpacked bytes are kept in blocks of this size, and not at all where a block is zero: RAM mostly is. */
+/**
+ * Unpacked bytes are kept in blocks of this size, and not at all where a block is zero: RAM mostly
+ * is.
+ */
 const BLOCK = 2 ** 20;
 
 function allocate(size: number): Uint8Array {
@@ -140,7 +143,10 @@ class BlockCollector {
   }
 }
 
-/** The packed bytes, chunk by chunk. Read with plain calls: a stream would close the descriptor, which is not its own. */
+/**
+ * The packed bytes, chunk by chunk. Read with plain calls: a stream would close the descriptor,
+ * which is not its own.
+ */
 function* packedChunks(fd: number, progress: Progress): Generator<Uint8Array> {
   for (let at = 0; ;) {
     const chunk = new Uint8Array(BLOCK);
@@ -193,7 +199,8 @@ export interface OpenSource extends Disposable {
  * Opens an image for reading, and unpacks it where it is a gzip file.
  *
  * @param startUnpacking makes the display of progress; given the bytes of the packed file
- * @throws KernelError ENOENT, ENOTDIR, EACCES, ELOOP: it cannot be opened. EISDIR, EINVAL: no regular file, empty, or damaged gzip data
+ * @throws KernelError ENOENT, ENOTDIR, EACCES, ELOOP: it cannot be opened. EISDIR, EINVAL: no
+ * regular file, empty, or damaged gzip data
  */
 export async function openSource(
   path: string,

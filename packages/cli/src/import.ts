@@ -1,6 +1,7 @@
 /**
- * `liveupdate import`: a file from disk becomes part of a RAM's handover. The command is one generation of that machine: it takes the RAM over, takes
- * along all that is in it, adds the file, and hands over again. Whatever happens before that, be it kill -9, the RAM is as it was.
+ * `liveupdate import`: a file from disk becomes part of a RAM's handover. The command is one
+ * generation of that machine: it takes the RAM over, takes along all that is in it, adds the file,
+ * and hands over again. Whatever happens before that, be it kill -9, the RAM is as it was.
  */
 import * as fs from 'node:fs';
 import { Transform, Writable, type Readable } from 'node:stream';
@@ -31,8 +32,10 @@ const CHUNK = 2 * 2 ** 20;
 /**
  * Puts the file `from` into the RAM `to`, as `which`. Returns the exit code.
  *
- * @throws UsageError: no name of a RAM, or of a session. KernelError EEXIST: the session has such a file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it, or none to
- * hand over again what is there. Others as Machine.open has them. The RAM is as it was; one that was made for this is gone again.
+ * @throws UsageError: no name of a RAM, or of a session. KernelError EEXIST: the session has such a
+ * file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it, or none to
+ * hand over again what is there. Others as Machine.open has them. The RAM is as it was; one that
+ * was made for this is gone again.
  */
 export async function runImport(
   to: string,

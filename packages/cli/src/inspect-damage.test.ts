@@ -1,4 +1,7 @@
-/** Images that cannot be read: one sentence, exit code 1, nothing on standard output, and not a byte of the file changed. */
+/**
+ * Images that cannot be read: one sentence, exit code 1, nothing on standard output, and not a byte
+ * of the file changed.
+ */
 import * as fs from 'node:fs';
 import { crc32, gunzipSync, gzipSync } from 'node:zlib';
 import { fillRandom } from '@liveupdate/base';

@@ -1,4 +1,7 @@
-/** An inspection as JSON. Tokens are strings, since they have 64 bits; addresses and sizes are numbers of bytes. */
+/**
+ * An inspection as JSON. Tokens are strings, since they have 64 bits; addresses and sizes are
+ * numbers of bytes.
+ */
 import type { FlbRecord } from '@liveupdate/luo-core';
 import type { InspectedFile, Inspection } from './inspection.ts';
 

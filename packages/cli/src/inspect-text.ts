@@ -1,6 +1,6 @@
 /**
- * An inspection as text for people. What comes out of the image (names, compatible strings) is not trusted: control characters in it are
- * shown, not sent to the terminal.
+ * An inspection as text for people. What comes out of the image (names, compatible strings) is not
+ * trusted: control characters in it are shown, not sent to the terminal.
  */
 import { styleText } from 'node:util';
 import { formatSize, PAGE_SIZE } from '@liveupdate/base';

@@ -1,4 +1,7 @@
-/** `liveupdate inspect`: what a handover holds, read from an image or from a RAM file, changing nothing. */
+/**
+ * `liveupdate inspect`: what a handover holds, read from an image or from a RAM file, changing
+ * nothing.
+ */
 import { inspectionJson } from './inspect-json.ts';
 import { inspectionText } from './inspect-text.ts';
 import { readInspection } from './inspection.ts';
@@ -13,7 +16,10 @@ export interface InspectOptions extends ImageHints {
   readonly all: boolean;
 }
 
-/** Whether text on standard output may be coloured: a terminal, and nobody said no (https://no-color.org). */
+/**
+ * Whether text on standard output may be coloured: a terminal, and nobody said no
+ * (https://no-color.org).
+ */
 function mayColour(): boolean {
   return process.stdout.isTTY && (process.env.NO_COLOR ?? '') === '';
 }

@@ -1,4 +1,7 @@
-/** What a handover holds, as data: for the text that people read and for the JSON that programs read. */
+/**
+ * What a handover holds, as data: for the text that people read and for the JSON that programs
+ * read.
+ */
 import { KernelError, PAGE_SIZE, type Pfn } from '@liveupdate/base';
 import { readHandover, type Handover } from '@liveupdate/kho';
 import { readLuo, type FileRecord, type LuoRecords } from '@liveupdate/luo-core';
@@ -61,8 +64,10 @@ interface FileReader {
 /**
  * Reads everything in a handover, and checks it on the way.
  *
- * @param startHashing where hashes of all contents are wanted: makes the display of progress, given the bytes of all files
- * @throws KernelError EINVAL, EFAULT, EOVERFLOW: the handover is damaged or of another version. EBUSY: it was taken over meanwhile.
+ * @param startHashing where hashes of all contents are wanted: makes the display of progress, given
+ * the bytes of all files
+ * @throws KernelError EINVAL, EFAULT, EOVERFLOW: the handover is damaged or of another version.
+ * EBUSY: it was taken over meanwhile.
  */
 export async function readInspection(
   image: OpenImage,

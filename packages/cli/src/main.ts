@@ -1,11 +1,14 @@
 #!/usr/bin/env node
 /**
- * The `liveupdate` command. Each command's module is loaded when it is asked for; a process that was replaced in a demo is on the clock,
- * so its way leads past everything that it does not need.
+ * The `liveupdate` command. Each command's module is loaded when it is asked for; a process that
+ * was replaced in a demo is on the clock, so its way leads past everything that it does not need.
  */
 import { realpathSync } from 'node:fs';
 
-/** Runs a command line, without program and script. Returns the exit code: 0 fine, 1 failed, 2 wrong use. */
+/**
+ * Runs a command line, without program and script. Returns the exit code: 0 fine, 1 failed, 2 wrong
+ * use.
+ */
 export async function run(argv: readonly string[]): Promise<number> {
   try {
     if (argv[0] === 'demo' && argv[1] === '--resume') return await (await import('./demo.ts')).resumeDemo();

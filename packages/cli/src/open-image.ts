@@ -1,6 +1,7 @@
 /**
- * Opens what `inspect` reads: a RAM file of liveupdate, an ELF core or a raw image, each of them also as a gzip file. It finds out which, where the
- * handover in it begins, and how large its RAM is. Nothing is locked, nothing is written.
+ * Opens what `inspect` reads: a RAM file of liveupdate, an ELF core or a raw image, each of them
+ * also as a gzip file. It finds out which, where the handover in it begins, and how large its RAM
+ * is. Nothing is locked, nothing is written.
  */
 import * as fs from 'node:fs';
 import { formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
@@ -32,14 +33,20 @@ export interface OpenImage extends Disposable {
   readonly page: BootPage | undefined;
   /** An ELF core says where memory is, not how much the machine had. */
   readonly isRamSizeGuessed: boolean;
-  /** To be called when all is read. @throws KernelError EBUSY: the next generation took the RAM over meanwhile */
+  /**
+   * To be called when all is read. @throws KernelError EBUSY: the next generation took the RAM over
+   * meanwhile
+   */
   checkUnchanged(): void;
 }
 
 /** Linux on x86-64 counts memory in sections of 128 MiB. */
 const SECTION = 128 * 2 ** 20;
 const DIRECTORY = '/dev/shm';
-/** Address space in which an entry is searched: a minute or two of work. A core that claims more is of a very large machine, or damaged. */
+/**
+ * Address space in which an entry is searched: a minute or two of work. A core that claims more is
+ * of a very large machine, or damaged.
+ */
 const MAX_SEARCHED = 64 * 2 ** 30;
 /** Bytes below which nobody waits long enough to be shown progress. */
 const SHOWN_FROM = 256 * 2 ** 20;
@@ -97,8 +104,9 @@ export function ramFiles(): RamName[] {
 /**
  * Opens an image.
  *
- * @throws KernelError EBUSY, EIO, ENODATA: a RAM that is not handed over. EINVAL: neither RAM file nor core, damaged, of another version, or
- * nothing to be found in it. ENOENT, EACCES, ENOMEM and others: see openSource.
+ * @throws KernelError EBUSY, EIO, ENODATA: a RAM that is not handed over. EINVAL: neither RAM file
+ * nor core, damaged, of another version, or nothing to be found in it. ENOENT, EACCES, ENOMEM and
+ * others: see openSource.
  */
 export async function openImage(path: string, hints: ImageHints = {}): Promise<OpenImage> {
   const open = await openSource(path, (total) => progressOnTerminal('unpack', total));
@@ -283,7 +291,10 @@ async function search(ram: Ram, reopen: (entry: EntryRecord) => Ram): ReturnType
   }
 }
 
-/** RAM that the core covers and the scratch areas lie in, rounded up to a section: pages that a core leaves out at the end of RAM are not seen. */
+/**
+ * RAM that the core covers and the scratch areas lie in, rounded up to a section: pages that a core
+ * leaves out at the end of RAM are not seen.
+ */
 function machineSize(ram: Ram, { scratchAddr, scratchSize }: EntryRecord, covered: number): number {
   const areas = scratchAreas(ram, scratchAddr, scratchSize / AREA_BYTES);
   const end = Math.max(covered, ...areas.map(({ addr, size }) => addr + size));

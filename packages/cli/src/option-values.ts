@@ -1,4 +1,6 @@
-/** Values of options: text from a command line to numbers, or a UsageError that names the option. */
+/**
+ * Values of options: text from a command line to numbers, or a UsageError that names the option.
+ */
 import { KernelError, parseSize } from '@liveupdate/base';
 import type { EntryRecord } from '@liveupdate/kho';
 import { checkRamSize } from '@liveupdate/mm';
@@ -34,7 +36,10 @@ export function ramSizeValue(option: string): (text: string) => number {
   };
 }
 
-/** A parser of words that stand for something: any but an empty one, which a variable of the shell may be. */
+/**
+ * A parser of words that stand for something: any but an empty one, which a variable of the shell
+ * may be.
+ */
 export function wordValue(argument: string): (text: string) => string {
   return (text) => {
     if (text !== '') return text;
@@ -75,7 +80,10 @@ export function fileName(text: string): FileName {
   );
 }
 
-/** A parser of `fdtAddr,scratchAddr[,scratchSize]`. Without the size it is 0: as many areas as there are. */
+/**
+ * A parser of `fdtAddr,scratchAddr[,scratchSize]`. Without the size it is 0: as many areas as there
+ * are.
+ */
 export function entryValue(option: string): (text: string) => EntryRecord {
   return (text) => {
     const numbers = text

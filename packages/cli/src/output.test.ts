@@ -1,4 +1,7 @@
-/** Nothing that comes from outside moves the cursor: whatever a handover, a file name or an option says. */
+/**
+ * Nothing that comes from outside moves the cursor: whatever a handover, a file name or an option
+ * says.
+ */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import type { FileHandler } from '@liveupdate/luo-core';

@@ -1,9 +1,13 @@
 /**
- * Text on its way to a terminal. Names of RAMs, sessions and files, what an image holds and what an error quotes come from
- * outside: nothing in them may move the cursor, change colours or hide what stands beside it.
+ * Text on its way to a terminal. Names of RAMs, sessions and files, what an image holds and what an
+ * error quotes come from outside: nothing in them may move the cursor, change colours or hide what
+ * stands beside it.
  */
 
-/** Control and format characters, and the two that break lines: C0, DEL, C1, marks of direction, invisible ones. */
+/**
+ * Control and format characters, and the two that break lines: C0, DEL, C1, marks of direction,
+ * invisible ones.
+ */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 const UNSEEN_BUT_NEWLINE = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
@@ -26,7 +30,10 @@ export function printLine(text: string): void {
   process.stdout.write(`${printable(text)}\n`);
 }
 
-/** Prints a value as JSON on standard output. Strings keep every character: those that cannot be seen are escaped. */
+/**
+ * Prints a value as JSON on standard output. Strings keep every character: those that cannot be
+ * seen are escaped.
+ */
 export function printJson(value: unknown): void {
   const text = JSON.stringify(value, undefined, 2);
   const units = (character: string): string =>

@@ -281,7 +281,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   return exitCode;
 }
 
-/** A reader that has seen enough (`| head`) is no failure; a full disk is one, told in a sentence. */
+/**
+ * A reader that has seen enough (`| head`) is no failure; a full disk is one, told in a sentence.
+ */
 function dropOutputQuietly(): void {
   if (process.stdout.listenerCount('error') > 0) return;
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {

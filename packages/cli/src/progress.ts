@@ -1,6 +1,6 @@
 /**
- * Progress of long work: a bar where somebody watches, a line per quarter where the output is kept. The bar comes from cli-progress, which
- * is loaded only when there is something to show.
+ * Progress of long work: a bar where somebody watches, a line per quarter where the output is kept.
+ * The bar comes from cli-progress, which is loaded only when there is something to show.
  */
 import { formatSize } from '@liveupdate/base';
 
@@ -53,7 +53,10 @@ async function startBar(label: string, total: number): Promise<Progress> {
   };
 }
 
-/** Has the terminal put in order where the process ends in the midst, which a bar has taken the cursor from. Returns how to forget about it. */
+/**
+ * Has the terminal put in order where the process ends in the midst, which a bar has taken the
+ * cursor from. Returns how to forget about it.
+ */
 function restoreTerminal(restore: () => void): () => void {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   const onSignal = (signal: NodeJS.Signals): void => {

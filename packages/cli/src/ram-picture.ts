@@ -1,6 +1,7 @@
 /**
- * A picture of RAM: one character for so many bytes. A character shows what most of its frames are; memory that is handed to the next
- * kernel is never hidden by that: where it is less than half of a character, it has a sign of its own.
+ * A picture of RAM: one character for so many bytes. A character shows what most of its frames are;
+ * memory that is handed to the next kernel is never hidden by that: where it is less than half of a
+ * character, it has a sign of its own.
  */
 import { assert, formatSize, log2Ceil, PAGE_SIZE } from '@liveupdate/base';
 import {
@@ -24,7 +25,9 @@ export interface PictureOptions {
   readonly rows: number;
 }
 
-/** What a frame counts as. A tail counts as its folio's head, which alone has the PRESERVED flag. */
+/**
+ * What a frame counts as. A tail counts as its folio's head, which alone has the PRESERVED flag.
+ */
 const AS_FREE = 0;
 const AS_SCRATCH = 1;
 const AS_USED = 2;
@@ -57,7 +60,10 @@ const CLASS_OF = Uint8Array.from({ length: 256 }, (_, flags) => {
   return AS_RESERVED;
 });
 
-/** Counts the classes of frames [from, to) into `counts`. Returns the class of the last head, for tails that follow. */
+/**
+ * Counts the classes of frames [from, to) into `counts`. Returns the class of the last head, for
+ * tails that follow.
+ */
 function countFrames(
   table: PageTable,
   from: number,
@@ -88,8 +94,9 @@ function signOf(counts: Uint32Array): string {
 }
 
 /**
- * Rows of characters, each with its address, then a line with the scale and the signs that occur. A character stands for a power of two
- * of bytes, the least with which RAM fits into `width` times `rows`.
+ * Rows of characters, each with its address, then a line with the scale and the signs that occur. A
+ * character stands for a power of two of bytes, the least with which RAM fits into `width` times
+ * `rows`.
  */
 export function ramPicture({ table, width, rows }: PictureOptions): string {
   assert(width >= 1 && rows >= 1, 'a picture has at least one character');

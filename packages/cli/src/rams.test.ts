@@ -1,4 +1,7 @@
-/** The RAMs of this host: listed in each state that they can be in, and removed where no process owns them. */
+/**
+ * The RAMs of this host: listed in each state that they can be in, and removed where no process
+ * owns them.
+ */
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { Machine, ramPath } from '@liveupdate/kexec';

@@ -15,7 +15,10 @@ export interface RamFacts {
   readonly size: number;
   /** Bytes of memory that it takes. */
   readonly taken: number;
-  /** `'dead'`: its owner died without handing over. `'unknown'`: no RAM of liveupdate or of this version, damaged, or not ours to read. */
+  /**
+   * `'dead'`: its owner died without handing over. `'unknown'`: no RAM of liveupdate or of this
+   * version, damaged, or not ours to read.
+   */
   readonly state: 'handed-over' | 'running' | 'dead' | 'empty' | 'unknown';
   /** The generation that owns it, or was the last to. */
   readonly generation?: number;
@@ -33,7 +36,10 @@ function headOf(fd: number): Uint8Array | undefined {
   return hasBootPage(head) ? head : undefined;
 }
 
-/** What stands in the first page of a RAM; undefined where it cannot be read: another version, or damaged. */
+/**
+ * What stands in the first page of a RAM; undefined where it cannot be read: another version, or
+ * damaged.
+ */
 function bootPageOf(head: Uint8Array, size: number): BootPage | undefined {
   try {
     return readBootPage(head, size);
@@ -132,7 +138,8 @@ function notOpened(path: string, cause: unknown): KernelError {
 /**
  * Removes a RAM, by path or by name, and all that is in it. Returns the exit code.
  *
- * @throws UsageError: no name of a RAM. KernelError ENOENT: no such RAM. EBUSY: a process owns it. EINVAL: a file that is no RAM of liveupdate. EACCES, EPERM: not ours to remove.
+ * @throws UsageError: no name of a RAM. KernelError ENOENT: no such RAM. EBUSY: a process owns it.
+ * EINVAL: a file that is no RAM of liveupdate. EACCES, EPERM: not ours to remove.
  */
 export function runRemove(given: string): number {
   const path = pathOfRam(given);

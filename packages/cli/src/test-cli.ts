@@ -70,7 +70,10 @@ export async function runHere(...args: string[]): Promise<Ran> {
   }
 }
 
-/** Seconds that this process has worked since `before`: other programs of the machine do not count, as they do in the time that passes. */
+/**
+ * Seconds that this process has worked since `before`: other programs of the machine do not count,
+ * as they do in the time that passes.
+ */
 export function secondsOfWork(before: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(before);
   return (user + system) / 1e6;

@@ -1,6 +1,7 @@
 /**
- * RAM that is only read, and forgets: blocks are loaded when looked at, and when there are many of them all are dropped. So reading 64 GiB of
- * files does not take 64 GiB of memory. Views that somebody still holds stay valid, since nobody writes through them.
+ * RAM that is only read, and forgets: blocks are loaded when looked at, and when there are many of
+ * them all are dropped. So reading 64 GiB of files does not take 64 GiB of memory. Views that
+ * somebody still holds stay valid, since nobody writes through them.
  */
 import { KernelError, MAX_FOLIO_SIZE } from '@liveupdate/base';
 import type { Ram } from '@liveupdate/mm';
@@ -14,7 +15,10 @@ export class WindowRam implements Ram {
   readonly #seen = new Set<number>();
   #ram: Ram;
 
-  /** @param make a RAM that loads its blocks when they are first looked at; called again for each new window */
+  /**
+   * @param make a RAM that loads its blocks when they are first looked at; called again for each
+   * new window
+   */
   constructor(make: () => Ram) {
     this.#make = make;
     this.#ram = make();

@@ -1,9 +1,10 @@
 /**
- * The file that compiled code is kept in: a header, the source that it was made of, the code twice. Written beside its place and renamed, so that a reader finds
- * all of it or the one before.
+ * The file that compiled code is kept in: a header, the source that it was made of, the code twice.
+ * Written beside its place and renamed, so that a reader finds all of it or the one before.
  *
- * V8 trusts the code: a wrong byte in it ends the process. Both copies must be the same, since a disk may lose what it said it had written; a checksum
- * would do as well, but Node takes 3 ms to load one.
+ * V8 trusts the code: a wrong byte in it ends the process. Both copies must be the same, since a
+ * disk may lose what it said it had written; a checksum would do as well, but Node takes 3 ms to
+ * load one.
  */
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
@@ -22,7 +23,10 @@ const HEADER = MAGIC.length + 12;
 
 const GROUP_OR_OTHERS_WRITE = 0o022;
 
-/** The cache in a file; undefined where there is none of this source, or where it is not to be trusted. */
+/**
+ * The cache in a file; undefined where there is none of this source, or where it is not to be
+ * trusted.
+ */
 export function readCache(file: string, source: Buffer): Omit<Cache, 'source'> | undefined {
   const all = readOwn(file);
   if (!all || all.length < HEADER || !all.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
@@ -54,7 +58,8 @@ function readOwn(file: string): Buffer | undefined {
 }
 
 /**
- * Writes a cache, whose directory is made where there is none. Where it throws, the file is as before, and nothing is left behind.
+ * Writes a cache, whose directory is made where there is none. Where it throws, the file is as
+ * before, and nothing is left behind.
  *
  * @throws what Node says: ENOSPC, EACCES, EROFS, ENAMETOOLONG and others
  */

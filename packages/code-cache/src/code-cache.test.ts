@@ -1,4 +1,7 @@
-/** Programs run from compiled code: real ones, in processes of their own, as often as it takes to learn and once more. */
+/**
+ * Programs run from compiled code: real ones, in processes of their own, as often as it takes to
+ * learn and once more.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';

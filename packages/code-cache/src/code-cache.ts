@@ -1,12 +1,16 @@
 /**
- * Runs a program of CommonJS from compiled code that was kept when an earlier run of it ended: by exit, or by being replaced (execve).
+ * Runs a program of CommonJS from compiled code that was kept when an earlier run of it ended: by
+ * exit, or by being replaced (execve).
  *
- * V8 compiles a function when it is first called. Node's own cache (NODE_COMPILE_CACHE) is made before the program has run, so that the functions are
- * compiled anew in each process; this one is made afterwards, and has all that were called. The first runs of a program learn: one that began
- * with nothing calls others than one that was handed something. After that the cache stays as it is, and ending costs nothing.
+ * V8 compiles a function when it is first called. Node's own cache (NODE_COMPILE_CACHE) is made
+ * before the program has run, so that the functions are compiled anew in each process; this one is
+ * made afterwards, and has all that were called. The first runs of a program learn: one that began
+ * with nothing calls others than one that was handed something. After that the cache stays as it
+ * is, and ending costs nothing.
  *
- * Always: the cache counts only for the very source that it was made of, which lies in it, and where nobody but its owner could write it; V8 refuses code of another
- * version or other flags. Without a cache, or where it cannot be kept, the program runs all the same.
+ * Always: the cache counts only for the very source that it was made of, which lies in it, and
+ * where nobody but its owner could write it; V8 refuses code of another version or other flags.
+ * Without a cache, or where it cannot be kept, the program runs all the same.
  */
 import * as fs from 'node:fs';
 import Module, { createRequire } from 'node:module';
@@ -17,11 +21,14 @@ import { readCache, writeCache } from './cache-file.ts';
 
 export interface CodeCacheOptions {
   /**
-   * Where the cache lies: a directory of the user's own, made where there is none. Default: beside the program, where who can write could change the
-   * program too.
+   * Where the cache lies: a directory of the user's own, made where there is none. Default: beside
+   * the program, where who can write could change the program too.
    */
   readonly directory?: string;
-  /** Is told, in a sentence each time, whether a cache is used, and whether one was kept, or why not. Such as console.error. */
+  /**
+   * Is told, in a sentence each time, whether a cache is used, and whether one was kept, or why
+   * not. Such as console.error.
+   */
   readonly tell?: (sentence: string) => void;
 }
 
@@ -42,7 +49,10 @@ type Wrapped = (
   directory: string,
 ) => void;
 
-/** A program as a function. In one step: each string of it on the way would bring the first garbage collection nearer, which takes a millisecond or more. */
+/**
+ * A program as a function. In one step: each string of it on the way would bring the first garbage
+ * collection nearer, which takes a millisecond or more.
+ */
 function wrapped(source: Buffer): string {
   const hasMark = source.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK);
   const bytes = Buffer.concat([BEFORE, hasMark ? source.subarray(BYTE_ORDER_MARK.length) : source, BEHIND]);
@@ -98,13 +108,15 @@ export function codeCacheFile(program: string | URL, options: CodeCacheOptions =
 }
 
 /**
- * Runs a program, a file of CommonJS, as Node runs the one that it is started with: `require.main === module` is true in it. What it compiled is kept
- * when this process ends with exit code 0 or is replaced, in its first three runs.
+ * Runs a program, a file of CommonJS, as Node runs the one that it is started with: `require.main
+ * === module` is true in it. What it compiled is kept when this process ends with exit code 0 or is
+ * replaced, in its first three runs.
  *
  * @param program a path or a file URL
  * @returns its `module.exports`
- * @throws what reading the file throws (ENOENT, EACCES, EISDIR), a SyntaxError, and whatever the program throws. A
- * TypeError with the code EINVAL: no path and no file URL, or options of a wrong kind.
+ * @throws what reading the file throws (ENOENT, EACCES, EISDIR), a SyntaxError, and whatever the
+ * program throws. A TypeError with the code EINVAL: no path and no file URL, or options of a wrong
+ * kind.
  *
  * @example
  * // start.mjs, which is what is started: node start.mjs
@@ -150,7 +162,10 @@ interface ModulePaths {
   _nodeModulePaths(from: string): string[];
 }
 
-/** A module that is to the program what Node's own would be: the main one, and found by who requires it again. */
+/**
+ * A module that is to the program what Node's own would be: the main one, and found by who requires
+ * it again.
+ */
 function mainModule(filename: string): NodeJS.Module {
   const module: NodeJS.Module = new Module(filename);
   module.id = '.';
@@ -162,7 +177,10 @@ function mainModule(filename: string): NodeJS.Module {
   return module;
 }
 
-/** Event of `process` by which `replaceProcess` of @liveupdate/linux, and so `machine.kexec()`, announces a replacement. */
+/**
+ * Event of `process` by which `replaceProcess` of @liveupdate/linux, and so `machine.kexec()`,
+ * announces a replacement.
+ */
 const BEFORE_REPLACE_EVENT = 'liveupdate:beforeReplace';
 
 /** Calls `work` once, when this process ends well or is replaced. */

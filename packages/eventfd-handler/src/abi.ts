@@ -1,4 +1,7 @@
-/** What the eventfd handler leaves in memory for the next kernel: `eventfd-v1`, a format of this project's own. */
+/**
+ * What the eventfd handler leaves in memory for the next kernel: `eventfd-v1`, a format of this
+ * project's own.
+ */
 import { layout } from '@liveupdate/base';
 
 export const EVENTFD_V1 = 'eventfd-v1';

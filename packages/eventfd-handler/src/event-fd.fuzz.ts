@@ -1,4 +1,7 @@
-/** Random calls on an EventFd and on a real eventfd of this machine: the same results, errors and poll events, call by call. */
+/**
+ * Random calls on an EventFd and on a real eventfd of this machine: the same results, errors and
+ * poll events, call by call.
+ */
 import { closeSync, readSync, writeSync } from 'node:fs';
 import { codeOf } from '@liveupdate/base';
 import { seed } from '@liveupdate/base/test-seed';

@@ -1,5 +1,6 @@
 /**
- * An eventfd: a counter that is waited for (kernel: fs/eventfd.c). A write adds to it; a read takes all of it, or one in semaphore mode.
+ * An eventfd: a counter that is waited for (kernel: fs/eventfd.c). A write adds to it; a read takes
+ * all of it, or one in semaphore mode.
  *
  * Always: the counter is at most 2^64 - 2; nobody waits for what could be done now.
  */
@@ -73,10 +74,11 @@ export class EventFd extends OpenFile {
   }
 
   /**
-   * Takes the counter, which is 0 then; in semaphore mode 1 of it. Happens before the call returns where it can; else, and in blocking mode, as soon
-   * as something is written.
+   * Takes the counter, which is 0 then; in semaphore mode 1 of it. Happens before the call returns
+   * where it can; else, and in blocking mode, as soon as something is written.
    *
-   * @throws KernelError EAGAIN: the counter is 0, in non-blocking mode. EBADF: closed, also while waiting.
+   * @throws KernelError EAGAIN: the counter is 0, in non-blocking mode. EBADF: closed, also while
+   * waiting.
    */
   read(): Promise<bigint> {
     return this.#perform('there is nothing to read', () => {
@@ -88,10 +90,11 @@ export class EventFd extends OpenFile {
   }
 
   /**
-   * Adds to the counter. Happens before the call returns where it can; else, and in blocking mode, as soon as enough was read.
+   * Adds to the counter. Happens before the call returns where it can; else, and in blocking mode,
+   * as soon as enough was read.
    *
-   * @throws KernelError EINVAL: not a whole number from 0 to 2^64 - 2. EAGAIN: the counter would exceed 2^64 - 2, in non-blocking mode. EBADF:
-   * closed, also while waiting.
+   * @throws KernelError EINVAL: not a whole number from 0 to 2^64 - 2. EAGAIN: the counter would
+   * exceed 2^64 - 2, in non-blocking mode. EBADF: closed, also while waiting.
    */
   async write(value: bigint | number): Promise<void> {
     const added = checkCount(value);

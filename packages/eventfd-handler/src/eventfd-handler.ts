@@ -1,6 +1,7 @@
 /**
- * The eventfd file handler: counters that survive. A model for handlers: one record in a preserved block, written by preserve and again by
- * freeze, read and freed by retrieve, or freed by finish where nobody retrieved it.
+ * The eventfd file handler: counters that survive. A model for handlers: one record in a preserved
+ * block, written by preserve and again by freeze, read and freed by retrieve, or freed by finish
+ * where nobody retrieved it.
  */
 import { checkObject } from '@liveupdate/base';
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
@@ -12,7 +13,10 @@ export interface EventFdHandlerInit {
   readonly kho: Kho;
 }
 
-/** The handler for eventfd-v1: the counter, semaphore mode and the non-blocking flag arrive. Who waits in this kernel does not. */
+/**
+ * The handler for eventfd-v1: the counter, semaphore mode and the non-blocking flag arrive. Who
+ * waits in this kernel does not.
+ */
 export function eventfdHandler(init: EventFdHandlerInit): FileHandler<EventFd> {
   checkObject(init, 'what an eventfd handler needs');
   const { kho } = init;
@@ -37,7 +41,10 @@ export function eventfdHandler(init: EventFdHandlerInit): FileHandler<EventFd> {
       kho.unpreserveFree(data);
     },
 
-    /** @throws KernelError EINVAL: no record, or a damaged one. ENOENT: not a record of the previous kernel. */
+    /**
+     * @throws KernelError EINVAL: no record, or a damaged one. ENOENT: not a record of the previous
+     * kernel.
+     */
     retrieve({ data }) {
       const block = kho.at(data);
       const count = block.getU64(EventFdSer.count);

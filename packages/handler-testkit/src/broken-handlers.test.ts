@@ -1,4 +1,7 @@
-/** Handlers that are broken on purpose: the suite must fail, and say in plain words what is wrong and where. */
+/**
+ * Handlers that are broken on purpose: the suite must fail, and say in plain words what is wrong
+ * and where.
+ */
 import { physToPfn } from '@liveupdate/base';
 import type { FileHandler } from '@liveupdate/luo-core';
 import { expect, test } from 'vitest';
@@ -8,7 +11,8 @@ import { Counter, counterFiles, counterHandler } from './test-counter.ts';
 type Broken = (parts: KernelParts, handler: FileHandler<Counter>) => Partial<FileHandler<Counter>>;
 
 /**
- * What the suite says of the counter handler with some callbacks replaced: the message of each test that fails, by its name.
+ * What the suite says of the counter handler with some callbacks replaced: the message of each test
+ * that fails, by its name.
  *
  * @param only the one test to run
  */

@@ -1,6 +1,7 @@
 /**
- * A whole life in which one callback fails: call number n of the neighbour's callbacks and of those of the handler that are tried again. What
- * failed is tried again, and in the end everything must have arrived, and nothing be left.
+ * A whole life in which one callback fails: call number n of the neighbour's callbacks and of those
+ * of the handler that are tried again. What failed is tried again, and in the end everything must
+ * have arrived, and nothing be left.
  */
 import type { OutgoingSession, PreservableFile } from '@liveupdate/luo-core';
 import type { CallbackName } from './fault.ts';
@@ -10,8 +11,8 @@ import type { FileHandlerSuite } from './suite-options.ts';
 import { firstKernel, nextKernel, SESSION, type KernelOptions, type TestKernel } from './kernel.ts';
 
 /**
- * Callbacks of the handler that fail in its place, before it has done anything. Not those that are not tried again: what they would have freed
- * would be lost, by the suite's fault.
+ * Callbacks of the handler that fail in its place, before it has done anything. Not those that are
+ * not tried again: what they would have freed would be lost, by the suite's fault.
  */
 const TRIED_AGAIN: ReadonlySet<CallbackName> = new Set(['preserve', 'unpreserve', 'freeze', 'canFinish']);
 

@@ -1,6 +1,7 @@
 /**
- * Handovers that are not as the handler left them. What cannot be right must be refused with a KernelError; whatever the bytes say, nothing may
- * crash, and no page of this kernel may be lost or taken.
+ * Handovers that are not as the handler left them. What cannot be right must be refused with a
+ * KernelError; whatever the bytes say, nothing may crash, and no page of this kernel may be lost or
+ * taken.
  */
 import { KernelError, PAGE_SIZE, pfnToPhys, Prng, type Pfn } from '@liveupdate/base';
 import type { PreservedBlock } from '@liveupdate/kho';

@@ -1,4 +1,7 @@
-/** Everything that can fail, failing: each allocation once, each callback once. The loops end when all were hit. */
+/**
+ * Everything that can fail, failing: each allocation once, each callback once. The loops end when
+ * all were hit.
+ */
 import { KernelError } from '@liveupdate/base';
 import type { PreservableFile } from '@liveupdate/luo-core';
 import { textOf, type CallbackName } from './fault.ts';
@@ -71,7 +74,10 @@ async function withFailure<F extends PreservableFile>(
 
 const when = (n: number) => ` when allocation ${n} fails`;
 
-/** In a fresh kernel each time: a node of the map that a failed attempt left would hide the next failure. */
+/**
+ * In a fresh kernel each time: a node of the map that a failed attempt left would hide the next
+ * failure.
+ */
 async function failPreserve<F extends PreservableFile>(
   suite: FileHandlerSuite<F>,
   n: number,

@@ -1,4 +1,7 @@
-/** What a handler does wrong, in words: which handler, which of its callbacks, and the rule that it breaks. */
+/**
+ * What a handler does wrong, in words: which handler, which of its callbacks, and the rule that it
+ * breaks.
+ */
 import { KernelError } from '@liveupdate/base';
 
 /** The callbacks of a handler: those that do something, and those that only answer. */
@@ -25,7 +28,10 @@ export const CALLBACKS: readonly CallbackName[] = [
   'finish',
 ];
 
-/** A test of the suite failed. The message is `handler 'counter-v1': unpreserve() leaves 1 page preserved at 0x5000 ...`. */
+/**
+ * A test of the suite failed. The message is `handler 'counter-v1': unpreserve() leaves 1 page
+ * preserved at 0x5000 ...`.
+ */
 export class HandlerFault extends Error {
   readonly compatible: string;
   readonly callback: CallbackName;

@@ -1,4 +1,7 @@
-/** Kernel generations in one process, on RAM in the heap: a handover simulated. Free memory is poisoned at every boot. */
+/**
+ * Kernel generations in one process, on RAM in the heap: a handover simulated. Free memory is
+ * poisoned at every boot.
+ */
 import { boot, bootCold, type EntryRecord, type Kho } from '@liveupdate/kho';
 import { LiveUpdateOrchestrator, type FileHandler, type PreservableFile } from '@liveupdate/luo-core';
 import { HeapRam, overlayRam, type Ram } from '@liveupdate/mm';
@@ -102,12 +105,18 @@ export class TestKernel<F extends PreservableFile> {
     this.#compare(before, callback, when, false);
   }
 
-  /** The same right after unpreserve, where the file is still there and may have got pages that it keeps: holes that were filled. */
+  /**
+   * The same right after unpreserve, where the file is still there and may have got pages that it
+   * keeps: holes that were filled.
+   */
   checkTakenBack(before: MemoryPicture, callback: CallbackName, when = ''): void {
     this.#compare(before, callback, when, true);
   }
 
-  /** Throws a fault where more is in use or preserved than before: not the same pages, where a file was recorded anew. */
+  /**
+   * Throws a fault where more is in use or preserved than before: not the same pages, where a file
+   * was recorded anew.
+   */
   checkNotMore(before: MemoryPicture, callback: CallbackName, when: string): void {
     this.watch.check();
     const after = this.picture();
@@ -126,7 +135,9 @@ export class TestKernel<F extends PreservableFile> {
     if (found.length > 0) throw this.watch.fault(callback, found.join('; ') + when);
   }
 
-  /** Makes everything ready for the next kernel. What this one changes later, that one does not see. */
+  /**
+   * Makes everything ready for the next kernel. What this one changes later, that one does not see.
+   */
   async handOver(): Promise<Handed> {
     await this.luo.reboot();
     this.watch.check();
@@ -159,7 +170,10 @@ export function firstKernel<F extends PreservableFile>(
   return start(suite, bootCold(new HeapRam(suite.ramSize ?? DEFAULT_RAM), { freeMemory: 'poison' }), options);
 }
 
-/** The kernel after one that handed over, on a copy of the RAM: as many as wanted can be booted from one handover. */
+/**
+ * The kernel after one that handed over, on a copy of the RAM: as many as wanted can be booted from
+ * one handover.
+ */
 export function nextKernel<F extends PreservableFile>(
   suite: FileHandlerSuite<F>,
   { ram, entry }: Handed,

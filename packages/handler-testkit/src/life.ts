@@ -1,4 +1,7 @@
-/** The whole life of files over simulated handovers: they arrive, in any order, once, and nothing is left of them in the end. */
+/**
+ * The whole life of files over simulated handovers: they arrive, in any order, once, and nothing is
+ * left of them in the end.
+ */
 import { KernelError } from '@liveupdate/base';
 import type { PreservableFile } from '@liveupdate/luo-core';
 import {

@@ -1,6 +1,7 @@
 /**
- * Memory as it must be again when everything is taken back: each folio in use with its counts, and what is marked for the next kernel. Nodes of the
- * outgoing map count as free: as in Linux, a node that was needed once stays in the map, empty, for the next time.
+ * Memory as it must be again when everything is taken back: each folio in use with its counts, and
+ * what is marked for the next kernel. Nodes of the outgoing map count as free: as in Linux, a node
+ * that was needed once stays in the map, empty, for the next time.
  */
 import { PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import { readHandover, walkRadixTree, type Kho } from '@liveupdate/kho';
@@ -20,7 +21,10 @@ export interface MemoryPicture {
   readonly incoming: ReadonlySet<Pfn>;
 }
 
-/** Looks at all frames. Proves on the way that the outgoing handover can be read and that the allocator is whole. */
+/**
+ * Looks at all frames. Proves on the way that the outgoing handover can be read and that the
+ * allocator is whole.
+ */
 export function pictureOf(kho: Kho): MemoryPicture {
   const { pages } = kho;
   pages.assertConsistent();
@@ -51,10 +55,12 @@ export function pictureOf(kho: Kho): MemoryPicture {
 export type OwnerOf = (pfn: Pfn) => string | undefined;
 
 /**
- * How memory differs from what it should be, as what a callback does: `leaves 1 page at 0x5000 preserved`. Empty where it does not. What is neither in
- * use nor incoming is free: equal pictures have equal free memory.
+ * How memory differs from what it should be, as what a callback does: `leaves 1 page at 0x5000
+ * preserved`. Empty where it does not. What is neither in use nor incoming is free: equal pictures
+ * have equal free memory.
  *
- * @param mayGrow a file may have got pages that it keeps (holes that were filled): more pages in use are no difference
+ * @param mayGrow a file may have got pages that it keeps (holes that were filled): more pages in
+ * use are no difference
  */
 export function differences(
   before: MemoryPicture,

@@ -1,4 +1,7 @@
-/** A second kind of file in the same session, whose handler fails where the suite wants it to. It keeps no memory. */
+/**
+ * A second kind of file in the same session, whose handler fails where the suite wants it to. It
+ * keeps no memory.
+ */
 import { KernelError } from '@liveupdate/base';
 import type { FileHandler } from '@liveupdate/luo-core';
 

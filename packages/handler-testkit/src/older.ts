@@ -1,4 +1,6 @@
-/** Older formats: a handover that the handler as it was has written is read by the handler as it is. */
+/**
+ * Older formats: a handover that the handler as it was has written is read by the handler as it is.
+ */
 import type { PreservableFile } from '@liveupdate/luo-core';
 import type { SuiteTest } from './life.ts';
 import { checkNothingLeft, finish, incoming, must, preserved } from './scenario.ts';

@@ -1,6 +1,7 @@
 /**
- * Real handovers for the suite: the test file is run again, by Node itself, as the generations of a machine in a file of /dev/shm. In such a
- * process `testFileHandler` defines no tests but plays its part.
+ * Real handovers for the suite: the test file is run again, by Node itself, as the generations of a
+ * machine in a file of /dev/shm. In such a process `testFileHandler` defines no tests but plays its
+ * part.
  */
 import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
@@ -33,8 +34,8 @@ const GENERATIONS = 3;
 let rams = 0;
 
 /**
- * Handovers from process to process. Needs `@liveupdate/kexec`, Linux, and a test file that Node can run as it is: JavaScript, or TypeScript whose
- * types can be stripped.
+ * Handovers from process to process. Needs `@liveupdate/kexec`, Linux, and a test file that Node
+ * can run as it is: JavaScript, or TypeScript whose types can be stripped.
  *
  * @param url `import.meta.url` of the test file
  * @throws KernelError EINVAL: no URL of a file
@@ -76,7 +77,10 @@ function report(error: unknown): void {
   process.exitCode = 1;
 }
 
-/** Runs the test file so many times, one process after the other. The last generation says that it got to the end. */
+/**
+ * Runs the test file so many times, one process after the other. The last generation says that it
+ * got to the end.
+ */
 async function runGenerations(part: Omit<Part, 'path'>, count: number): Promise<void> {
   const path = `/dev/shm/liveupdate-testkit.${process.pid}-${++rams}`;
   try {

@@ -1,4 +1,7 @@
-/** The steps that the suite's tests are made of. Each throws a HandlerFault that names what went wrong where. */
+/**
+ * The steps that the suite's tests are made of. Each throws a HandlerFault that names what went
+ * wrong where.
+ */
 import type { IncomingSession, OutgoingSession, PreservableFile } from '@liveupdate/luo-core';
 import type { CallbackName } from './fault.ts';
 import { framesText, type MemoryPicture } from './memory-picture.ts';
@@ -42,7 +45,9 @@ export function preserve<F extends PreservableFile>(
   return must(kernel, 'preserve', () => session.preserve(file, token));
 }
 
-/** A kernel's session with a file for each number, changed so many times, under tokens from 1 on. */
+/**
+ * A kernel's session with a file for each number, changed so many times, under tokens from 1 on.
+ */
 export async function preserved<F extends PreservableFile>(
   kernel: TestKernel<F>,
   changes: readonly number[],
@@ -67,7 +72,10 @@ export async function handedOver<F extends PreservableFile>(
   return await must(kernel, 'freeze', () => kernel.handOver());
 }
 
-/** The session that the previous kernel left, read, and memory as it is before anything is retrieved. */
+/**
+ * The session that the previous kernel left, read, and memory as it is before anything is
+ * retrieved.
+ */
 export function incoming<F extends PreservableFile>(
   kernel: TestKernel<F>,
 ): { session: IncomingSession; before: MemoryPicture } {
@@ -107,7 +115,10 @@ export async function finish<F extends PreservableFile>(
   await must(kernel, 'finish', () => session.finish());
 }
 
-/** Proves that nothing of the previous kernel's files is left in a kernel whose session is finished, and whose files are released. */
+/**
+ * Proves that nothing of the previous kernel's files is left in a kernel whose session is finished,
+ * and whose files are released.
+ */
 export async function checkNothingLeft<F extends PreservableFile>(
   kernel: TestKernel<F>,
   before: MemoryPicture,
@@ -128,7 +139,10 @@ export async function checkNothingLeft<F extends PreservableFile>(
 
 const baselines = new WeakMap<object, Promise<number>>();
 
-/** How many folios of the previous kernel stay without an owner where there was no file: LUO's and KHO's own. */
+/**
+ * How many folios of the previous kernel stay without an owner where there was no file: LUO's and
+ * KHO's own.
+ */
 function incomingWithoutFiles<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<number> {
   const known = baselines.get(suite);
   if (known) return known;

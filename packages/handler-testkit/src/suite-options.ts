@@ -1,4 +1,7 @@
-/** What the suite is told: the handler, how to make its files, how to change one and how to compare two. */
+/**
+ * What the suite is told: the handler, how to make its files, how to change one and how to compare
+ * two.
+ */
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
 import type { FileHandler, MaybePromise, PreservableFile } from '@liveupdate/luo-core';
 import type { PageAllocator, Ram } from '@liveupdate/mm';
@@ -12,7 +15,10 @@ export interface KernelParts {
   readonly shmem: Shmem;
 }
 
-/** `describe` and `it` of Vitest, of node:test, or of any runner that has them in this shape. A time limit in ms comes with each test. */
+/**
+ * `describe` and `it` of Vitest, of node:test, or of any runner that has them in this shape. A time
+ * limit in ms comes with each test.
+ */
 export interface TestRunner {
   readonly describe: (name: string, define: () => void) => unknown;
   readonly it: (name: string, run: () => Promise<void>, timeLimit: number) => unknown;
@@ -20,11 +26,17 @@ export interface TestRunner {
 
 /** A real handover, where the runner can make one: see `@liveupdate/handler-testkit/processes`. */
 export interface ProcessRunner {
-  /** Whether this process is a generation that such a handover started: then it plays its part, and defines no tests. */
+  /**
+   * Whether this process is a generation that such a handover started: then it plays its part, and
+   * defines no tests.
+   */
   readonly isGeneration: boolean;
   /** Plays the part of this process. */
   play<F extends PreservableFile>(suite: FileHandlerSuite<F>, title: string): void;
-  /** One test for each kind of handover: its name, and the run that rejects where something is wrong. */
+  /**
+   * One test for each kind of handover: its name, and the run that rejects where something is
+   * wrong.
+   */
   scenarios(title: string): readonly { readonly name: string; readonly run: () => Promise<void> }[];
 }
 
@@ -41,7 +53,10 @@ export interface FileHandlerSuite<F extends PreservableFile> {
   readonly handler: (parts: KernelParts) => FileHandler<F>;
   /** Makes a file. Each time one of its own, and always with the same content. */
   readonly make: (parts: KernelParts) => MaybePromise<F>;
-  /** Changes the file: each change leaves another content than all before, and the same content in every file changed as often. */
+  /**
+   * Changes the file: each change leaves another content than all before, and the same content in
+   * every file changed as often.
+   */
   readonly change: (file: F) => MaybePromise<void>;
   /** Whether two files have the same content and state, as far as a handover must keep them. */
   readonly same: (actual: F, expected: F) => MaybePromise<boolean>;
@@ -49,7 +64,10 @@ export interface FileHandlerSuite<F extends PreservableFile> {
   readonly release?: (file: F) => MaybePromise<void>;
   /** One for each string in the handler's `alsoReads`. */
   readonly older?: readonly OlderFormat<F>[];
-  /** Damages to the record at `data` that retrieve must refuse, by name, besides those that the suite knows of itself. */
+  /**
+   * Damages to the record at `data` that retrieve must refuse, by name, besides those that the
+   * suite knows of itself.
+   */
   readonly damage?: Readonly<Record<string, (record: PreservedBlock) => void>>;
   /** The handover from process to process too: `processes(import.meta.url)`. */
   readonly processes?: ProcessRunner;

@@ -25,11 +25,15 @@ import { olderTests } from './older.ts';
 import type { FileHandlerSuite } from './suite-options.ts';
 import { undoTests } from './undo.ts';
 
-/** A test takes two seconds at most, and with real processes; a machine may be slow, and have much else to do. */
+/**
+ * A test takes two seconds at most, and with real processes; a machine may be slow, and have much
+ * else to do.
+ */
 const TIME_LIMIT_MS = 300_000;
 
 /**
- * Defines the tests. Each failure is a HandlerFault, which names the handler, the callback and the rule.
+ * Defines the tests. Each failure is a HandlerFault, which names the handler, the callback and the
+ * rule.
  *
  * @throws KernelError EINVAL: an option of the suite is missing, of a wrong kind, or does not exist
  */

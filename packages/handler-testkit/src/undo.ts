@@ -1,4 +1,7 @@
-/** Taking back: unpreserve is the exact inverse of preserve, and a handover that is called off leaves everything as it was. */
+/**
+ * Taking back: unpreserve is the exact inverse of preserve, and a handover that is called off
+ * leaves everything as it was.
+ */
 import { KernelError } from '@liveupdate/base';
 import type { PreservableFile } from '@liveupdate/luo-core';
 import type { SuiteTest } from './life.ts';
@@ -49,7 +52,10 @@ async function unpreserves<F extends PreservableFile>(suite: FileHandlerSuite<F>
   kernel.checkMemory(atFirst, 'unpreserve');
 }
 
-/** Counts get and put of a file from now on, where it has them; what it gives tells how many more of get there were, and ends it. */
+/**
+ * Counts get and put of a file from now on, where it has them; what it gives tells how many more of
+ * get there were, and ends it.
+ */
 function countReferences(file: PreservableFile): () => number {
   if (!file.get || !file.put || !Object.isExtensible(file)) return () => 0;
   let count = 0;

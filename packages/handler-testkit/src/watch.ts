@@ -1,6 +1,7 @@
 /**
- * Watches one kernel generation: which callback of the handler runs, which frames it takes and gives back, and what it does to memory that it
- * must not. The allocator and KHO refuse such a call; here the refusal is put in words.
+ * Watches one kernel generation: which callback of the handler runs, which frames it takes and
+ * gives back, and what it does to memory that it must not. The allocator and KHO refuse such a
+ * call; here the refusal is put in words.
  */
 import { AssertionError, KernelError, PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
@@ -14,7 +15,10 @@ export interface Tampering {
   readonly before?: ((callback: CallbackName) => void) | undefined;
   /** Gives the handler another number in the next kernel than it gave in this one. */
   readonly data?: ((data: bigint) => bigint) | undefined;
-  /** What it reads is damaged: to be refused by KHO is no fault then, and what it frees twice may be what a record names twice. */
+  /**
+   * What it reads is damaged: to be refused by KHO is no fault then, and what it frees twice may be
+   * what a record names twice.
+   */
   readonly isDamaged?: boolean;
 }
 
@@ -212,7 +216,10 @@ function withData(context: unknown, data: (data: bigint) => bigint): unknown {
   return { ...given, data: data(given.data) };
 }
 
-/** What a callback of the handler did on the way to an error that it passed on; the error itself where it is no fault. */
+/**
+ * What a callback of the handler did on the way to an error that it passed on; the error itself
+ * where it is no fault.
+ */
 export function asFault(watch: Watch, callback: CallbackName, error: unknown): unknown {
   if (error instanceof HandlerFault) return error;
   return watch.fault(callback, `throws where nothing is wrong: ${textOf(error)}`, error);

@@ -1,8 +1,9 @@
 /**
- * The boot page: page 0 of a RAM file, which says whose it is and in what state the last generation left it.
+ * The boot page: page 0 of a RAM file, which says whose it is and in what state the last generation
+ * left it.
  *
- * Always: two copies, written in turn. A copy counts where its checksum is right; of two, the one written later. So a process may die in the
- * middle of a write, and the state before it stands.
+ * Always: two copies, written in turn. A copy counts where its checksum is right; of two, the one
+ * written later. So a process may die in the middle of a write, and the state before it stands.
  */
 import {
   bytesOf,
@@ -42,9 +43,15 @@ const COPIES = [0, 2048] as const;
 const STATES = ['empty', 'running', 'handed-over'] as const;
 
 export interface BootPage {
-  /** `'running'`: owned, or its owner died. `'handed-over'`: `entry` leads to what it left. `'empty'`: nothing is to be kept. */
+  /**
+   * `'running'`: owned, or its owner died. `'handed-over'`: `entry` leads to what it left.
+   * `'empty'`: nothing is to be kept.
+   */
   readonly state: (typeof STATES)[number];
-  /** Bytes that the last owner had; the file has more where the one after it was about to enlarge it. */
+  /**
+   * Bytes that the last owner had; the file has more where the one after it was about to enlarge
+   * it.
+   */
   readonly ramSize: number;
   /** 1 for the first owner; 0 in an empty RAM that nobody owned for good. */
   readonly generation: number;
@@ -103,7 +110,10 @@ function sequenceOf(copy: StructView): bigint {
   return copy.getU64(BootPageSer.sequence);
 }
 
-/** The first thing that an intact copy says and no owner can have written, with a right checksum or not; undefined where all can be. */
+/**
+ * The first thing that an intact copy says and no owner can have written, with a right checksum or
+ * not; undefined where all can be.
+ */
 function impossible(copy: StructView, place: number, state: BootPage['state']): string | undefined {
   const ramSize = copy.getU64(BootPageSer.ramSize);
   if (ramSize < 2 * PAGE_SIZE || ramSize > MAX_RAM_SIZE || ramSize % BigInt(PAGE_SIZE) !== 0n)
@@ -138,7 +148,8 @@ function impossibleEntry(bytes: Uint8Array, ramSize: bigint): string | undefined
  *
  * @param firstPage of the file, at least 4096 bytes
  * @param size bytes that the file has: at least as many as its RAM
- * @throws KernelError EINVAL: not a RAM of liveupdate, of another layout version, damaged, with a number that cannot be, or cut short
+ * @throws KernelError EINVAL: not a RAM of liveupdate, of another layout version, damaged, with a
+ * number that cannot be, or cut short
  */
 export function readBootPage(firstPage: Bytes, size: number): BootPage {
   const page = pageOf(firstPage);
@@ -146,7 +157,8 @@ export function readBootPage(firstPage: Bytes, size: number): BootPage {
   const marked = copies(page).filter(({ copy }) => isMagic(copy));
   if (marked.length === 0)
     throw foreign('this is no RAM of liveupdate: it has no boot page; give another name');
-  // Magic and version stay where they are in every layout; what else a copy needs to be intact may change.
+  // Magic and version stay where they are in every layout; what else a copy needs to be intact may
+  // change.
   const version = marked[0].copy.getU32(BootPageSer.version);
   if (version !== BOOT_PAGE_VERSION) {
     throw foreign(
@@ -182,7 +194,8 @@ export function readBootPage(firstPage: Bytes, size: number): BootPage {
 }
 
 /**
- * Whether the first page of a file is that of a RAM of liveupdate, of whatever version and in whatever shape.
+ * Whether the first page of a file is that of a RAM of liveupdate, of whatever version and in
+ * whatever shape.
  *
  * @throws KernelError EINVAL: fewer than 4096 bytes, or nothing that has bytes
  */

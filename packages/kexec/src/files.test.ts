@@ -1,11 +1,14 @@
-/** Files of every shape, preserved by one process and retrieved by another: bytes, size, position, seals and folios are the same. */
+/**
+ * Files of every shape, preserved by one process and retrieved by another: bytes, size, position,
+ * seals and folios are the same.
+ */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { rowOf } from '@liveupdate/mm';
 import { Program, removeRam, testName } from './test-process.ts';
 
 /**
- * The table, as both processes know it: what is done to a new file, and whether it has large folios. `put` writes bytes that follow from their
- * position, and notes them, so that the second process knows them too.
+ * The table, as both processes know it: what is done to a new file, and whether it has large
+ * folios. `put` writes bytes that follow from their position, and notes them, so that the second
+ * process knows them too.
  */
 const TABLE = `
 import { createHash } from 'node:crypto';
@@ -53,7 +56,10 @@ const orders = (file) => {
   for (let i = 0; i < runs.length; i++) counts[runs.orders[i]] = (counts[runs.orders[i]] ?? 0) + runs.counts[i];
   return counts;
 };
-/** SHA-256 of all bytes; of a very large file of those that were written, and of a page between them. */
+/**
+ * SHA-256 of all bytes; of a very large file of those that were written, and of a page between
+ * them.
+ */
 const hash = (file) => {
   const digest = createHash('sha256');
   const [step, length] = file.size > 2 ** 30 ? [SPARSELY, 2 * PAGE_SIZE] : [MIB, MIB];

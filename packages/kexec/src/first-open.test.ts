@@ -171,7 +171,9 @@ describe('more RAM than the tables hold', () => {
   });
 });
 
-/** Starts a program several times, side by side, and resolves with their lines when all have ended. */
+/**
+ * Starts a program several times, side by side, and resolves with their lines when all have ended.
+ */
 async function together(program: Program, count: number): Promise<string[]> {
   const ended = Array.from({ length: count }, async () => {
     const child = spawn(...program.command(path));
@@ -192,7 +194,8 @@ describe('many first openers at once', () => {
   const OPENERS = 4;
 
   it('one owns it, all others get EBUSY; nothing is left', async () => {
-    // A round begins when all are there: the last to arrive is seen by all. Every third finds the file half-made.
+    // A round begins when all are there: the last to arrive is seen by all. Every third finds the
+    // file half-made.
     using program = new Program(`
       import * as fs from 'node:fs';
       const arrive = (what) => {

@@ -1,4 +1,7 @@
-/** A generation that dies before its event loop turns, because the program is broken or a signal came too early: the handover is whole. */
+/**
+ * A generation that dies before its event loop turns, because the program is broken or a signal
+ * came too early: the handover is whole.
+ */
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { setImmediate as turn } from 'node:timers/promises';
 import { codeOf, PAGE_SIZE } from '@liveupdate/base';
@@ -52,7 +55,9 @@ async function takeBoth(machine: Machine): Promise<number[]> {
   return bytes;
 }
 
-/** Retrieves all, frees the large file, fills RAM with other things, preserves the small file again. */
+/**
+ * Retrieves all, frees the large file, fills RAM with other things, preserves the small file again.
+ */
 const AT_WORK = `
   import { ShmemFile } from '@liveupdate/shmem';
   const machine = await Machine.open({ name: NAME });

@@ -1,6 +1,7 @@
 /**
- * A RAM that promises more than its file system has: random operations of files, in a process that would end by SIGBUS
- * where a page is touched that the system has not given. Run again what failed with LIVEUPDATE_SEED.
+ * A RAM that promises more than its file system has: random operations of files, in a process that
+ * would end by SIGBUS where a page is touched that the system has not given. Run again what failed
+ * with LIVEUPDATE_SEED.
  */
 import { seed } from '@liveupdate/base/test-seed';
 import { spawn } from 'node:child_process';

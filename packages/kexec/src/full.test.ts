@@ -1,4 +1,7 @@
-/** Memory runs out in the system while RAM, which is sparse, promises more: an error, not the end of the process. */
+/**
+ * Memory runs out in the system while RAM, which is sparse, promises more: an error, not the end of
+ * the process.
+ */
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { Machine } from './machine.ts';

@@ -1,4 +1,7 @@
-/** A RAM that is opened with a larger size is enlarged, with everything in it; until its new owner is one for good, the old size stands. */
+/**
+ * A RAM that is opened with a larger size is enlarged, with everything in it; until its new owner
+ * is one for good, the old size stands.
+ */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { RamFile } from '@liveupdate/linux';

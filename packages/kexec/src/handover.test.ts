@@ -1,4 +1,7 @@
-/** A handover that fails at each of its steps, and on the way back too: the first cause is thrown, and everything goes on. */
+/**
+ * A handover that fails at each of its steps, and on the way back too: the first cause is thrown,
+ * and everything goes on.
+ */
 import { codeOf, PAGE_SIZE, suppressedBy } from '@liveupdate/base';
 import { BEFORE_REPLACE_EVENT } from '@liveupdate/linux';
 import type { FileHandler } from '@liveupdate/luo-core';

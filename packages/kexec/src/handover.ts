@@ -1,7 +1,7 @@
 /**
- * A handover of one machine, or of all machines of this process at once: exec replaces them all, so a
- * kexec of one takes the others along, each as it was preserved. Either all of them are sealed, or
- * none: what fails is called off in reverse.
+ * A handover of one machine, or of all machines of this process at once: exec replaces them all, so
+ * a kexec of one takes the others along, each as it was preserved. Either all of them are sealed,
+ * or none: what fails is called off in reverse.
  */
 import { KernelError, withSuppressed } from '@liveupdate/base';
 import { drainOutput, monotonicNow } from '@liveupdate/linux';
@@ -27,7 +27,9 @@ export function removeMachine(tenure: Tenure): void {
   machines.delete(tenure);
 }
 
-/** @throws KernelError EBUSY: this process is being replaced, and what is opened now would be lost */
+/**
+ * @throws KernelError EBUSY: this process is being replaced, and what is opened now would be lost
+ */
 export function checkNotReplacing(): void {
   if (isReplacing)
     throw new KernelError('EBUSY', 'this process is being replaced: open it in the next generation');
@@ -50,10 +52,10 @@ export class Handover {
   /**
    * Seals a machine, and those that go along.
    *
-   * @throws KernelError EBADF: closed. EBUSY: a handover of it, or of one that goes along, is on its way; or
-   * this process owns a RAM that we do not know.
-   * ENOENT, ENOMEM: as Tenure has them. What a handler's freeze threw. Then everything goes on, and what was
-   * thrown on the way back is attached.
+   * @throws KernelError EBADF: closed. EBUSY: a handover of it, or of one that goes along, is on
+   * its way; or this process owns a RAM that we do not know. ENOENT, ENOMEM: as Tenure has them.
+   * What a handler's freeze threw. Then everything goes on, and what was thrown on the way back is
+   * attached.
    */
   static async seal(asked: Tenure, { isTogether }: { readonly isTogether: boolean }): Promise<Handover> {
     const handover = new Handover(asked, isTogether);
@@ -85,7 +87,10 @@ export class Handover {
     return errors;
   }
 
-  /** Begins with each, those too that are opened meanwhile. Until its end everything is still served. */
+  /**
+   * Begins with each, those too that are opened meanwhile. Until its end everything is still
+   * served.
+   */
   async #prepare(): Promise<void> {
     this.#begin(this.#asked);
     if (this.#isTogether) {

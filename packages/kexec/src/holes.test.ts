@@ -1,4 +1,7 @@
-/** A page that nobody wrote costs nothing: not by being preserved, handed over, read, freed, or used again. */
+/**
+ * A page that nobody wrote costs nothing: not by being preserved, handed over, read, freed, or used
+ * again.
+ */
 import { MappedMemory, MappedRam } from '@liveupdate/linux';
 import { ShmemFile } from '@liveupdate/shmem';
 import { afterEach, describe, expect, test, vi } from 'vitest';
@@ -31,7 +34,10 @@ async function next(machine: Machine, path: string): Promise<{ machine: Machine;
   return { machine: after, file };
 }
 
-/** A machine with a preserved file of 256 MiB, all hole but for some bytes at the end of its first half. */
+/**
+ * A machine with a preserved file of 256 MiB, all hole but for some bytes at the end of its first
+ * half.
+ */
 async function withHole(path: string): Promise<{ machine: Machine; file: ShmemFile }> {
   const machine = await Machine.open({ path, size: '1GiB' });
   const file = machine.kernel.shmem.memfdCreate('hole');

@@ -1,4 +1,7 @@
-/** Real processes that pass several RAMs from generation to generation, by name, by descriptor, and without either. */
+/**
+ * Real processes that pass several RAMs from generation to generation, by name, by descriptor, and
+ * without either.
+ */
 import * as fs from 'node:fs';
 import { Memfd } from '@liveupdate/linux';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';

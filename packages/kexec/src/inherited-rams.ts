@@ -1,8 +1,8 @@
 /**
  * RAMs that the generation before passed on by their descriptors, in one environment variable that
  * tells of each which it is. All are taken over by the first `Machine.open`: from then on no child
- * process gets them. Each waits, locked as it came, until the open that asks for it, or for the next
- * generation.
+ * process gets them. Each waits, locked as it came, until the open that asks for it, or for the
+ * next generation.
  */
 import { KernelError } from '@liveupdate/base';
 import { isMainThread, isOpen, MappedRam, setClosesOnExec } from '@liveupdate/linux';
@@ -21,7 +21,10 @@ export interface PassedRam {
   readonly as?: number | undefined;
 }
 
-/** What the generation before passed on and nobody has asked for yet: the descriptors are the process's. */
+/**
+ * What the generation before passed on and nobody has asked for yet: the descriptors are the
+ * process's.
+ */
 const waiting: PassedRam[] = [];
 
 /** The variable that tells of `rams`. */

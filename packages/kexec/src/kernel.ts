@@ -1,4 +1,7 @@
-/** One kernel generation: the subsystems over one RAM. Nothing is global; two can live in one process. */
+/**
+ * One kernel generation: the subsystems over one RAM. Nothing is global; two can live in one
+ * process.
+ */
 import { checkFunction, checkList, checkOptions, KernelError } from '@liveupdate/base';
 import {
   bootCold,
@@ -29,7 +32,10 @@ export interface KernelOptions extends BootOptions {
   readonly handlers?: HandlerFactory;
   /** Which files get large folios; default those that ask. */
   readonly huge?: HugePolicy;
-  /** Milliseconds that the promise of one callback of a handler may take; default: any time. Then it fails with ETIMEDOUT. */
+  /**
+   * Milliseconds that the promise of one callback of a handler may take; default: any time. Then it
+   * fails with ETIMEDOUT.
+   */
   readonly callbackTimeLimit?: number;
 }
 
@@ -37,7 +43,10 @@ export interface Kernel extends KernelParts {
   readonly luo: LiveUpdateOrchestrator;
   /** From now on this generation is the owner: what led to it is freed. Called by Machine. */
   commit(): void;
-  /** Does ahead what the next to preserve a file would wait for: for when nobody waits. Called by Machine. */
+  /**
+   * Does ahead what the next to preserve a file would wait for: for when nobody waits. Called by
+   * Machine.
+   */
   prepare(): void;
 }
 
@@ -54,11 +63,12 @@ export const KERNEL_OPTIONS: readonly (keyof KernelOptions)[] = [
 const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];
 
 /**
- * Boots a kernel generation: cold without an entry record, from the handover that it names with one. Until `commit()` the handover is whole: a
- * refused boot leaves it to the right program.
+ * Boots a kernel generation: cold without an entry record, from the handover that it names with
+ * one. Until `commit()` the handover is whole: a refused boot leaves it to the right program.
  *
- * @throws KernelError EINVAL, EFAULT, EOVERFLOW: a damaged handover. ENOENT: no handler for a file in it. ENOMEM: RAM is too small.
- * EINVAL also: no RAM, an option of a wrong kind or that does not exist, or handlers that are none.
+ * @throws KernelError EINVAL, EFAULT, EOVERFLOW: a damaged handover. ENOENT: no handler for a file
+ * in it. ENOMEM: RAM is too small. EINVAL also: no RAM, an option of a wrong kind or that does not
+ * exist, or handlers that are none.
  */
 export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: KernelOptions = {}): Kernel {
   checkRam(ram);

@@ -15,7 +15,10 @@ afterEach(() => {
   removeRam(name);
 });
 
-/** Carries a file with a growing text through generations; each says its number, pid, descriptor number and what it found. */
+/**
+ * Carries a file with a growing text through generations; each says its number, pid, descriptor
+ * number and what it found.
+ */
 const CARRY = (open: string): string => `
 const machine = await Machine.open(${open});
 const { luo, shmem, pages } = machine.kernel;

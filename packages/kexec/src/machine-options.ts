@@ -1,4 +1,7 @@
-/** What a program passes to Machine.open, and its check: an option that is not known would protect nobody. */
+/**
+ * What a program passes to Machine.open, and its check: an option that is not known would protect
+ * nobody.
+ */
 import { checkFlag, checkFunction, checkOneOf, checkOptions } from '@liveupdate/base';
 import { checkFd, checkPath } from '@liveupdate/linux';
 import { KERNEL_OPTIONS, type KernelOptions } from './kernel.ts';
@@ -6,18 +9,24 @@ import type { RamSource } from './ram-source.ts';
 
 export interface MachineOptions extends RamSource, KernelOptions {
   /**
-   * What to do with a RAM whose owner died without handing over: `'refuse'` (default, EIO), or `'cold'`: everything in it is given up.
+   * What to do with a RAM whose owner died without handing over: `'refuse'` (default, EIO), or
+   * `'cold'`: everything in it is given up.
    */
   readonly onCrash?: 'refuse' | 'cold';
   /**
-   * Whether what was handed over stays whole until this generation hands over itself: for programs that only add to a RAM. Where they fail, call
-   * abandon(), or die, the next owner finds everything as if they had not been there, but for what they wrote into files that they retrieved.
-   * Memory that they free is not used again. Handlers that write into memory that they were handed spoil it; memfd's does not. Default false.
+   * Whether what was handed over stays whole until this generation hands over itself: for programs
+   * that only add to a RAM. Where they fail, call abandon(), or die, the next owner finds
+   * everything as if they had not been there, but for what they wrote into files that they
+   * retrieved. Memory that they free is not used again. Handlers that write into memory that they
+   * were handed spoil it; memfd's does not. Default false.
    */
   readonly keepHandover?: boolean;
 }
 
-/** Every option, and its check; undefined where whoever uses it checks it before anything is changed. */
+/**
+ * Every option, and its check; undefined where whoever uses it checks it before anything is
+ * changed.
+ */
 const CHECKS: { readonly [K in keyof MachineOptions]-?: ((value: never) => unknown) | undefined } = {
   name: undefined,
   path: checkPath,

@@ -1,4 +1,7 @@
-/** The table of states is walked: what can be reached, what leads out, and what every other step does. */
+/**
+ * The table of states is walked: what can be reached, what leads out, and what every other step
+ * does.
+ */
 import { AssertionError, codeOf } from '@liveupdate/base';
 import { describe, expect, it } from 'vitest';
 import { MachineState, TRANSITIONS, type RunningState, type StateName, type Step } from './machine-state.ts';

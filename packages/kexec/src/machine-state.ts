@@ -65,7 +65,8 @@ export class MachineState {
   /**
    * Takes a step.
    *
-   * @throws KernelError EBADF: the machine is closed. EBUSY: a handover begins, and one is on its way
+   * @throws KernelError EBADF: the machine is closed. EBUSY: a handover begins, and one is on its
+   * way
    */
   take(step: Step): void {
     const next = TRANSITIONS[this.#name][step];

@@ -1,10 +1,11 @@
 /**
  * A machine: RAM that outlives the process, and the kernel generation that owns it now.
  *
- * open: take the lock, read the boot page, boot. A generation that was handed something becomes the owner when its event loop first turns: one that dies
- * before, because the program is broken or a signal came too early, leaves the handover whole. kexec: freeze, seal the boot page, and be replaced by the
- * next generation in the same process; handOver: the same, and whoever opens the RAM next continues. An owner that dies without either
- * leaves its RAM in the state 'running'.
+ * open: take the lock, read the boot page, boot. A generation that was handed something becomes the
+ * owner when its event loop first turns: one that dies before, because the program is broken or a
+ * signal came too early, leaves the handover whole. kexec: freeze, seal the boot page, and be
+ * replaced by the next generation in the same process; handOver: the same, and whoever opens the
+ * RAM next continues. An owner that dies without either leaves its RAM in the state 'running'.
  */
 import { codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
 import { collectChildren, drainOutput, MappedRam, replaceProcess, type RamFile } from '@liveupdate/linux';
@@ -31,9 +32,15 @@ export class Machine {
   readonly generation: number;
   /** Where this generation came from. */
   readonly origin: 'cold' | 'handover';
-  /** When the handover that led here began: nanoseconds of CLOCK_MONOTONIC, as process.hrtime.bigint() counts; 0n after a cold boot. */
+  /**
+   * When the handover that led here began: nanoseconds of CLOCK_MONOTONIC, as
+   * process.hrtime.bigint() counts; 0n after a cold boot.
+   */
   readonly kexecStart: bigint;
-  /** When everything was ready and the freeze began: from then on the generation before served nobody. The same clock. */
+  /**
+   * When everything was ready and the freeze began: from then on the generation before served
+   * nobody. The same clock.
+   */
   readonly kexecFrozen: bigint;
   readonly #file: RamFile;
   readonly #tenure: Tenure;
@@ -62,15 +69,17 @@ export class Machine {
   }
 
   /**
-   * Opens a machine, or makes it. A RAM that was handed over continues where it was, any other boots cold.
+   * Opens a machine, or makes it. A RAM that was handed over continues where it was, any other
+   * boots cold.
    *
    * @example
    * const machine = await Machine.open({ name: 'my-service', size: '4GiB' });
    *
-   * @throws KernelError EBUSY: another process owns it. EIO: its owner died without handing over (see onCrash). EINVAL: bad options, not a RAM
-   * of liveupdate, of another version, cut short, or with a damaged handover. ENOENT: no such RAM and no size given; or files of a kind that no
-   * handler reads. EPERM, EACCES: another user's file, or one that others can write. ENOMEM, ENOSPC: no room. After each of them RAM is as
-   * before.
+   * @throws KernelError EBUSY: another process owns it. EIO: its owner died without handing over
+   * (see onCrash). EINVAL: bad options, not a RAM of liveupdate, of another version, cut short, or
+   * with a damaged handover. ENOENT: no such RAM and no size given; or files of a kind that no
+   * handler reads. EPERM, EACCES: another user's file, or one that others can write. ENOMEM,
+   * ENOSPC: no room. After each of them RAM is as before.
    */
   // Opening is a promise so that recovery may read and check at length without blocking.
   // eslint-disable-next-line @typescript-eslint/require-await
@@ -115,7 +124,10 @@ export class Machine {
     return machine;
   }
 
-  /** Boots, and writes the boot page: from then on the RAM can be opened by others, whatever becomes of us. */
+  /**
+   * Boots, and writes the boot page: from then on the RAM can be opened by others, whatever becomes
+   * of us.
+   */
   static #boot(ram: MappedRam, claimed: ClaimedRam, options: MachineOptions): Machine {
     const { before } = claimed;
     const entry = before?.state === 'handed-over' ? before.entry : undefined;
@@ -151,24 +163,28 @@ export class Machine {
   }
 
   /**
-   * Replaces this process by the next generation, with the same pid. Everything preserved in a session survives; all else is given back. Does not
-   * return; where it throws, everything goes on as before.
+   * Replaces this process by the next generation, with the same pid. Everything preserved in a
+   * session survives; all else is given back. Does not return; where it throws, everything goes on
+   * as before.
    *
-   * The other machines of this process go along, each as it was preserved: the next generation opens
-   * them as it opens this one. Children stay its children and are collected when they end.
+   * The other machines of this process go along, each as it was preserved: the next generation
+   * opens them as it opens this one. Children stay its children and are collected when they end.
    *
-   * First RAM is taken out of the page tables, step by step, at most 60 ms per GiB in use: events are
-   * still served and sessions may still change. Then, with the files frozen, begins the time in which
-   * nothing is served; `kexecFrozen` tells the next generation when.
+   * First RAM is taken out of the page tables, step by step, at most 60 ms per GiB in use: events
+   * are still served and sessions may still change. Then, with the files frozen, begins the time in
+   * which nothing is served; `kexecFrozen` tells the next generation when.
    *
-   * @param argv arguments after the program: script and its arguments. Default: those of this process.
-   * @throws KernelError EBUSY: a handover is on its way already, of this machine or of one that would go
-   * along. EBADF: closed; or a descriptor of keepFds is not open. ENOMEM: what is preserved leaves the next
-   * generation no memory to boot. What a handler's freeze threw. ENOENT: the file of a RAM was removed. EPERM: called from a worker thread. EOPNOTSUPP: a worker of node:cluster.
-   * EINVAL: no such options; or Node was started with a path that was relative to another working
-   * directory. ENOENT, EACCES, ENOEXEC, ETXTBSY, E2BIG, ELOOP and others: the kernel refuses the program,
-   * see `replaceProcess` of @liveupdate/linux. It is always the first cause that is thrown; what handlers
-   * threw on the way back is attached (`suppressedBy` of @liveupdate/base).
+   * @param argv arguments after the program: script and its arguments. Default: those of this
+   * process.
+   * @throws KernelError EBUSY: a handover is on its way already, of this machine or of one that
+   * would go along. EBADF: closed; or a descriptor of keepFds is not open. ENOMEM: what is
+   * preserved leaves the next generation no memory to boot. What a handler's freeze threw. ENOENT:
+   * the file of a RAM was removed. EPERM: called from a worker thread. EOPNOTSUPP: a worker of
+   * node:cluster. EINVAL: no such options; or Node was started with a path that was relative to
+   * another working directory. ENOENT, EACCES, ENOEXEC, ETXTBSY, E2BIG, ELOOP and others: the
+   * kernel refuses the program, see `replaceProcess` of @liveupdate/linux. It is always the first
+   * cause that is thrown; what handlers threw on the way back is attached (`suppressedBy` of
+   * @liveupdate/base).
    */
   async kexec(argv?: readonly string[], options: KexecOptions = {}): Promise<never> {
     const program = nextProgram(argv, options);
@@ -187,11 +203,12 @@ export class Machine {
   }
 
   /**
-   * Hands over and lets go of the RAM: whoever opens it next continues. The process should exit soon. RAM without a name ends with its last
-   * descriptor: use kexec() there. RAM that was opened by a descriptor goes on where somebody else keeps
-   * one, as a service manager does.
+   * Hands over and lets go of the RAM: whoever opens it next continues. The process should exit
+   * soon. RAM without a name ends with its last descriptor: use kexec() there. RAM that was opened
+   * by a descriptor goes on where somebody else keeps one, as a service manager does.
    *
-   * @throws KernelError EBUSY, EBADF, ENOMEM, ENOENT: as kexec. EINVAL: the RAM has no name. What a handler's freeze threw. Then nothing has changed.
+   * @throws KernelError EBUSY, EBADF, ENOMEM, ENOENT: as kexec. EINVAL: the RAM has no name. What a
+   * handler's freeze threw. Then nothing has changed.
    */
   async handOver(): Promise<void> {
     const { path, as } = this.#tenure.passed;
@@ -209,7 +226,10 @@ export class Machine {
     this.#end();
   }
 
-  /** Gives up all that the machine holds, without a handover: whoever opens the RAM next finds it empty. A second call does nothing. */
+  /**
+   * Gives up all that the machine holds, without a handover: whoever opens the RAM next finds it
+   * empty. A second call does nothing.
+   */
   close(): void {
     if (this.#isClosed) return;
     this.#tenure.leaveEmpty();
@@ -217,7 +237,8 @@ export class Machine {
   }
 
   /**
-   * Ends a machine that was opened with keepHandover: the next owner finds what this one found. A second call does nothing.
+   * Ends a machine that was opened with keepHandover: the next owner finds what this one found. A
+   * second call does nothing.
    *
    * @throws KernelError EINVAL: it was opened without: what it was handed is gone already
    */
@@ -229,7 +250,10 @@ export class Machine {
     this.#end();
   }
 
-  /** Ends the machine and removes its RAM file; one that somebody else put in its place is left alone. */
+  /**
+   * Ends the machine and removes its RAM file; one that somebody else put in its place is left
+   * alone.
+   */
   remove(): void {
     // While the lock is ours: nobody shall become the owner of a file that is then removed.
     const isThere = this.path !== undefined && (this.#isClosed || this.#file.isAt(this.path));
@@ -248,7 +272,9 @@ export class Machine {
   }
 }
 
-/** @throws KernelError EIO: the owner died without handing over, and nobody said what to do about it */
+/**
+ * @throws KernelError EIO: the owner died without handing over, and nobody said what to do about it
+ */
 function checkCrash({ before }: ClaimedRam, { onCrash }: MachineOptions): void {
   if (before?.state !== 'running' || onCrash === 'cold') return;
   const pid = before.ownerPid;

@@ -1,4 +1,7 @@
-/** Views of files on mapped RAM: live, in one piece where the file is not, beyond 4 GiB, and through growth of the file. */
+/**
+ * Views of files on mapped RAM: live, in one piece where the file is not, beyond 4 GiB, and through
+ * growth of the file.
+ */
 import { PAGE_SIZE } from '@liveupdate/base';
 import { MappedRam } from '@liveupdate/linux';
 import { PageAllocator, PageTable } from '@liveupdate/mm';

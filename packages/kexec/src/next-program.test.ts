@@ -26,7 +26,10 @@ function codeFrom(work: () => unknown): string {
   }
 }
 
-/** Node's own arguments and options as they would be if it had been started with them, until the test ends. */
+/**
+ * Node's own arguments and options as they would be if it had been started with them, until the
+ * test ends.
+ */
 function startedWith(execArgv: string[], nodeOptions = ''): void {
   const before = process.execArgv;
   process.execArgv = execArgv;
@@ -115,7 +118,9 @@ describe('options', () => {
   });
 });
 
-/** A service on descriptor 3 that answers with its generation, and is replaced when it is told so. */
+/**
+ * A service on descriptor 3 that answers with its generation, and is replaced when it is told so.
+ */
 const SERVICE = (options: string): string => `
 import { createServer } from 'node:http';
 const machine = await Machine.open({ name: NAME, size: '8MiB' });

@@ -1,6 +1,6 @@
 /**
- * The program that a kexec starts, and what would keep it from being the next generation: everything
- * that can be known is refused before anything is sealed.
+ * The program that a kexec starts, and what would keep it from being the next generation:
+ * everything that can be known is refused before anything is sealed.
  *
  * What is started is what the paths name at that moment. So behind a symbolic link that is switched
  * between two releases (`node /srv/current/app.js`) a kexec starts the new one.
@@ -20,32 +20,41 @@ export interface KexecOptions {
   /** Environment of the next generation; default this one's. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /**
-   * The program; default the Node that runs now, by the path by which it was started where that still
-   * was this one when the first machine was opened: behind a symbolic link, what that names now.
+   * The program; default the Node that runs now, by the path by which it was started where that
+   * still was this one when the first machine was opened: behind a symbolic link, what that names
+   * now.
    */
   readonly file?: string;
   /**
-   * Open descriptors that the next generation gets, under the same numbers: listening sockets, pipes.
-   * What systemd passed (LISTEN_FDS) goes along without being named. Each generation names its own:
-   * Node sets close-on-exec on descriptors that it was started with.
+   * Open descriptors that the next generation gets, under the same numbers: listening sockets,
+   * pipes. What systemd passed (LISTEN_FDS) goes along without being named. Each generation names
+   * its own: Node sets close-on-exec on descriptors that it was started with.
    */
   readonly keepFds?: readonly number[];
 }
 
 const fs = process.getBuiltinModule('node:fs');
 
-/** The working directory that relative paths on Node's command line meant; undefined where it was removed. */
+/**
+ * The working directory that relative paths on Node's command line meant; undefined where it was
+ * removed.
+ */
 const STARTED_IN = workingDirectory();
 
 const OPTIONS: readonly (keyof KexecOptions)[] = ['env', 'file', 'keepFds'];
 
-/** Options of Node whose value is a path, or a module that is looked for from the working directory. */
+/**
+ * Options of Node whose value is a path, or a module that is looked for from the working directory.
+ */
 const PATH_OPTION =
   /^(?:-r|--(?:require|import|loader|experimental-loader|env-file|env-file-if-exists|experimental-config-file|openssl-config|icu-data-dir|experimental-sea-config|trace-require-module|localstorage-file))$/;
 
 let nodePath: string | undefined;
 
-/** Notes, as early as possible, what may be another thing later: how this Node was named, and what systemd passed. */
+/**
+ * Notes, as early as possible, what may be another thing later: how this Node was named, and what
+ * systemd passed.
+ */
 export function noteStart(): void {
   passedFds();
   nodePath ??= nodeByItsName();
@@ -55,10 +64,10 @@ export function noteStart(): void {
  * What to replace this process by.
  *
  * @param argv arguments after the program; default those of this process
- * @throws KernelError EPERM: called from a worker thread. EOPNOTSUPP: this is a worker of node:cluster.
- * EINVAL: options that are none, a NUL in a string, or Node was started with paths that were relative
- * to another working directory. ENOEXEC: the program is cut
- * short. EBADF: a descriptor to keep is not open
+ * @throws KernelError EPERM: called from a worker thread. EOPNOTSUPP: this is a worker of
+ * node:cluster. EINVAL: options that are none, a NUL in a string, or Node was started with paths
+ * that were relative to another working directory. ENOEXEC: the program is cut short. EBADF: a
+ * descriptor to keep is not open
  */
 export function nextProgram(
   argv: readonly string[] | undefined,
@@ -129,7 +138,10 @@ function workingDirectory(): string | undefined {
   }
 }
 
-/** The path by which this Node was started, where it leads to it: a symbolic link may name another one later. */
+/**
+ * The path by which this Node was started, where it leads to it: a symbolic link may name another
+ * one later.
+ */
 function nodeByItsName(): string {
   const { argv0, execPath } = process;
   if (!argv0.includes('/') || STARTED_IN === undefined) return execPath;

@@ -1,8 +1,9 @@
 /**
- * A RAM that is ours to boot: its file is locked, its boot page read, its size decided. What is changed for a boot (a size)
- * is put back where the boot does not come about.
+ * A RAM that is ours to boot: its file is locked, its boot page read, its size decided. What is
+ * changed for a boot (a size) is put back where the boot does not come about.
  *
- * A file in which nobody ever wrote anything counts as new: a first owner of an older version may have died in it.
+ * A file in which nobody ever wrote anything counts as new: a first owner of an older version may
+ * have died in it.
  */
 import { codeOf, formatSize, KernelError, type Undo } from '@liveupdate/base';
 import { tryLock, type RamFile } from '@liveupdate/linux';
@@ -20,8 +21,8 @@ export interface ClaimedRam extends FoundRam {
  * Finds a RAM and takes the lock. Nothing in it is changed.
  *
  * @returns undefined where the file was removed in between: try again
- * @throws KernelError EBUSY: another process owns it. EINVAL: no RAM of liveupdate, of another version, damaged, cut short, or
- * larger than the size asked for. Others as findRam.
+ * @throws KernelError EBUSY: another process owns it. EINVAL: no RAM of liveupdate, of another
+ * version, damaged, cut short, or larger than the size asked for. Others as findRam.
  */
 export function claimRam(source: RamSource, undo: Undo): ClaimedRam | undefined {
   const found = findRam(source);
@@ -67,11 +68,13 @@ function sizeOf(file: RamFile, before: BootPage | undefined, wanted: number | un
 }
 
 /**
- * Makes the file as long as the RAM will be, and takes the memory of a new one's boot page. What lies behind the old end was
- * left by somebody who was to become the owner and did not: it is given up first.
+ * Makes the file as long as the RAM will be, and takes the memory of a new one's boot page. What
+ * lies behind the old end was left by somebody who was to become the owner and did not: it is given
+ * up first.
  *
  * @returns puts the size back
- * @throws KernelError EPERM: the size is sealed. EFBIG, EINVAL: no file can have it here. ENOSPC, ENOMEM: no room.
+ * @throws KernelError EPERM: the size is sealed. EFBIG, EINVAL: no file can have it here. ENOSPC,
+ * ENOMEM: no room.
  */
 export function makeRoom({ file, before, size }: ClaimedRam): () => void {
   const had = before?.ramSize ?? file.size;

@@ -1,4 +1,7 @@
-/** Where a machine's RAM comes from: a name in /dev/shm, a path, a descriptor, or memory without a name that passes from process to process. */
+/**
+ * Where a machine's RAM comes from: a name in /dev/shm, a path, a descriptor, or memory without a
+ * name that passes from process to process.
+ */
 import { resolve } from 'node:path';
 import { checkText, codeOf, KernelError, parseSize } from '@liveupdate/base';
 import { RamFile } from '@liveupdate/linux';
@@ -11,16 +14,18 @@ export interface RamSource {
   /** RAM in this file, on any file system that can be mapped: tmpfs, hugetlbfs. */
   readonly path?: string;
   /**
-   * RAM on this open descriptor, which then belongs to the machine: it is opened anew, for a lock that
-   * whoever else has the descriptor does not share, and closed. The next generation of this process opens
-   * it by the same number, whatever that stands for by then.
+   * RAM on this open descriptor, which then belongs to the machine: it is opened anew, for a lock
+   * that whoever else has the descriptor does not share, and closed. The next generation of this
+   * process opens it by the same number, whatever that stands for by then.
    */
   readonly fd?: number;
   /**
-   * Bytes, or text such as `'4GiB'`: a multiple of 4096, at most 16 TiB. RAM is sparse: it costs what is used.
+   * Bytes, or text such as `'4GiB'`: a multiple of 4096, at most 16 TiB. RAM is sparse: it costs
+   * what is used.
    *
-   * Needed where the RAM does not exist yet. One that exists is enlarged to this size, with everything in it,
-   * and for good when this generation becomes its owner; it cannot be made smaller.
+   * Needed where the RAM does not exist yet. One that exists is enlarged to this size, with
+   * everything in it, and for good when this generation becomes its owner; it cannot be made
+   * smaller.
    */
   readonly size?: number | string;
 }
@@ -76,8 +81,8 @@ function passedFile(passed: PassedRam, given: number | undefined): Kept {
 }
 
 /**
- * A file on a descriptor that somebody gave us: opened anew, for a lock is its open file description's,
- * and who else has that one would have the lock too.
+ * A file on a descriptor that somebody gave us: opened anew, for a lock is its open file
+ * description's, and who else has that one would have the lock too.
  */
 function givenFile(fd: number): Kept {
   const file = RamFile.reopen(fd);
@@ -106,8 +111,9 @@ function openExisting(path: string): RamFile | undefined {
 /**
  * Opens the RAM's file, or makes one. Nothing in it is looked at or changed.
  *
- * @throws KernelError EINVAL: name, path and fd exclude each other, or no such size. ENOENT: there is no such RAM, and no size to make it
- * with. EPERM, EACCES: the file belongs to another user, or others may write to it. ENOSPC, ENOMEM: no room.
+ * @throws KernelError EINVAL: name, path and fd exclude each other, or no such size. ENOENT: there
+ * is no such RAM, and no size to make it with. EPERM, EACCES: the file belongs to another user, or
+ * others may write to it. ENOSPC, ENOMEM: no room.
  */
 export function findRam(source: RamSource): FoundRam {
   const given = [source.name, source.path, source.fd].filter((value) => value !== undefined);

@@ -1,4 +1,7 @@
-/** The service that the project's README shows, as it stands there: run, asked, upgraded by its signal, asked again. */
+/**
+ * The service that the project's README shows, as it stands there: run, asked, upgraded by its
+ * signal, asked again.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
@@ -85,7 +88,8 @@ describe('the service in the README', () => {
     await once(other, 'listening');
     expect(await once(start(), 'exit')).toEqual([1, null]); // generation 6: it cannot serve, and hands over
     other.close();
-    // A second signal that comes before the new generation has its handlers ends the process, and not the memory.
+    // A second signal that comes before the new generation has its handlers ends the process, and
+    // not the memory.
     for (const share of [0.3, 0.6, 0.75, 0.9, 1]) {
       const stopped = start();
       const ended = once(stopped, 'exit');

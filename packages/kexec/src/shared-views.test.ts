@@ -1,8 +1,14 @@
-/** Worker threads that share a file with the main thread, while it is preserved, handed over and taken down. */
+/**
+ * Worker threads that share a file with the main thread, while it is preserved, handed over and
+ * taken down.
+ */
 import { expect, onTestFinished, test } from 'vitest';
 import { Program, removeRam, testName } from './test-process.ts';
 
-/** `start()` gives a worker that counts in the file, and tells how often when it is stopped or the view is gone. */
+/**
+ * `start()` gives a worker that counts in the file, and tells how often when it is stopped or the
+ * view is gone.
+ */
 const WORKERS = `
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';

@@ -1,4 +1,7 @@
-/** A file of 64 GiB that is all but a hole, on RAM that takes what is touched: its holes are filled at preserve, and take records and nothing else. */
+/**
+ * A file of 64 GiB that is all but a hole, on RAM that takes what is touched: its holes are filled
+ * at preserve, and take records and nothing else.
+ */
 import { MappedRam } from '@liveupdate/linux';
 import { ShmemFile } from '@liveupdate/shmem';
 import { expect, it } from 'vitest';

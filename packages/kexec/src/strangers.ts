@@ -1,7 +1,7 @@
 /**
  * Machines of this process that we do not know: a worker thread's, or those of another copy of this
- * package. exec would end them with us, and their RAM would be lost: so they are looked for among the
- * open files.
+ * package. exec would end them with us, and their RAM would be lost: so they are looked for among
+ * the open files.
  */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { readBootPage } from './boot-page.ts';
@@ -60,7 +60,10 @@ function isOwnRam(fd: number): boolean {
   }
 }
 
-/** Where it lies in /dev/shm, as nearly all do: the system does not know the name of what was made without one. */
+/**
+ * Where it lies in /dev/shm, as nearly all do: the system does not know the name of what was made
+ * without one.
+ */
 function nameOf(fd: number): string {
   const identity = identityOf(fd);
   for (const name of fs.readdirSync('/dev/shm')) {

@@ -1,6 +1,7 @@
 /**
- * What one generation does with its RAM from the day it boots: it becomes the owner, seals a handover,
- * calls one off, lets go. What the boot page says follows from its state (machine-state.ts).
+ * What one generation does with its RAM from the day it boots: it becomes the owner, seals a
+ * handover, calls one off, lets go. What the boot page says follows from its state
+ * (machine-state.ts).
  *
  * Always: whatever fails on the way to a handover, and whatever fails while that is called off, it
  * runs again afterwards, unless it was closed.
@@ -50,7 +51,10 @@ export class Tenure {
     return { fd: ram.fd, path, as };
   }
 
-  /** Becomes the owner once the program has done what it is in a hurry with, and makes ready for the next handover. */
+  /**
+   * Becomes the owner once the program has done what it is in a hurry with, and makes ready for the
+   * next handover.
+   */
   ownSoon(): void {
     setImmediate(() => {
       this.own();
@@ -73,7 +77,8 @@ export class Tenure {
   /**
    * A handover begins: from here on it is this one or none.
    *
-   * @throws KernelError EBADF: closed. EBUSY: one is on its way already. ENOENT: the file of the RAM was removed
+   * @throws KernelError EBADF: closed. EBUSY: one is on its way already. ENOENT: the file of the
+   * RAM was removed
    */
   begin(): void {
     if (this.state.isRunning) this.#checkThere();
@@ -81,9 +86,9 @@ export class Tenure {
   }
 
   /**
-   * Does ahead what the end of this process does anyhow: RAM leaves the page tables, for at most 60 ms
-   * per GiB. Here it is done in small steps, and between them everything goes on; at the end nobody
-   * would be served.
+   * Does ahead what the end of this process does anyhow: RAM leaves the page tables, for at most 60
+   * ms per GiB. Here it is done in small steps, and between them everything goes on; at the end
+   * nobody would be served.
    */
   async dropPageTables(): Promise<void> {
     const steps = this.#init.ram.dropPageTables();
@@ -94,8 +99,8 @@ export class Tenure {
   /**
    * Freezes everything, writes the records, seals the boot page.
    *
-   * @throws KernelError EBADF: closed. ENOENT: the file of the RAM was removed. ENOMEM: the next generation would have no memory to boot. What a
-   * handler's freeze threw
+   * @throws KernelError EBADF: closed. ENOENT: the file of the RAM was removed. ENOMEM: the next
+   * generation would have no memory to boot. What a handler's freeze threw
    */
   async seal(kexecStart: bigint, kexecFrozen: bigint): Promise<void> {
     const { ram, kernel, running } = this.#init;

@@ -1,6 +1,7 @@
 /**
- * A program that does random things with files on a RAM larger than its file system, and compares with a model after
- * each: run by full.fuzz.ts in a process of its own, because what is tested may end the process.
+ * A program that does random things with files on a RAM larger than its file system, and compares
+ * with a model after each: run by full.fuzz.ts in a process of its own, because what is tested may
+ * end the process.
  *
  *   node test-full.ts <path of the RAM> <operations> <seed>
  */

@@ -6,7 +6,10 @@ import { fileURLToPath } from 'node:url';
 import { ramPath } from './ram-source.ts';
 
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
-/** Programs lie in the package, so that their imports resolve, in a folder that Git and the linters do not see. */
+/**
+ * Programs lie in the package, so that their imports resolve, in a folder that Git and the linters
+ * do not see.
+ */
 const PROGRAMS = `${PACKAGE}.vitest/`;
 const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
 
@@ -29,7 +32,10 @@ const say = (...words) => process.stdout.write(words.join(' ') + '\\n');
 const NAME = process.env.TEST_NAME;
 `;
 
-/** Writes a program, a file since every kexec runs it again; it is removed when it goes out of scope. */
+/**
+ * Writes a program, a file since every kexec runs it again; it is removed when it goes out of
+ * scope.
+ */
 export class Program implements Disposable {
   readonly path: string;
 
@@ -73,7 +79,9 @@ export class Program implements Disposable {
     return { lines: ended.stdout.split('\n').filter((line) => line !== ''), status, signal, stderr, pid };
   }
 
-  /** Runs it to its end beside others: with a descriptor as its number 3, or another environment. */
+  /**
+   * Runs it to its end beside others: with a descriptor as its number 3, or another environment.
+   */
   async runBeside(
     name: string,
     { fd, env = {}, shell }: { fd?: number; env?: NodeJS.ProcessEnv; shell?: string } = {},

@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
-/** A folder on a tmpfs of so many MiB, gone when the test ends; undefined where we may not mount one. */
+/**
+ * A folder on a tmpfs of so many MiB, gone when the test ends; undefined where we may not mount
+ * one.
+ */
 export function smallTmpfs(mebibytes: number): string | undefined {
   const directory = fs.mkdtempSync(join(tmpdir(), 'liveupdate-full-'));
   try {

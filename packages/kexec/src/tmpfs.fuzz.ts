@@ -1,6 +1,7 @@
 /**
- * A shmem file and a memfd of this machine do the same, operation for operation: bytes, sizes, positions, error codes, data and holes, seals, blocks.
- * The real kernel judges. Large folios are off on both sides. Run again what failed with LIVEUPDATE_SEED.
+ * A shmem file and a memfd of this machine do the same, operation for operation: bytes, sizes,
+ * positions, error codes, data and holes, seals, blocks. The real kernel judges. Large folios are
+ * off on both sides. Run again what failed with LIVEUPDATE_SEED.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { codeOf, KernelError, PAGE_SIZE } from '@liveupdate/base';

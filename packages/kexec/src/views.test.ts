@@ -1,4 +1,7 @@
-/** What JavaScript does with a view of a file, in any order with what the machine does: the view ends alone, the machine goes on. */
+/**
+ * What JavaScript does with a view of a file, in any order with what the machine does: the view
+ * ends alone, the machine goes on.
+ */
 import { PAGE_SIZE } from '@liveupdate/base';
 import { BEFORE_REPLACE_EVENT } from '@liveupdate/linux';
 import { ShmemFile, type ShmemMapping } from '@liveupdate/shmem';
@@ -126,7 +129,10 @@ test.each(all)('$take a view (scattered: $isScattered), then $end', async ({ tak
   expect(allAre(await successor.kernel.luo.retrieveSession('s').retrieve(1, ShmemFile), 67)).toBe(true);
 });
 
-/** Makes files of all memory that is free but for some, so that they have what others had. Whether they hold what was put in. */
+/**
+ * Makes files of all memory that is free but for some, so that they have what others had. Whether
+ * they hold what was put in.
+ */
 function fillMemory({ kernel: { pages, shmem } }: Machine): () => boolean {
   const file = shmem.memfdCreate('next');
   file.write(new Uint8Array((pages.freePages - 256) * PAGE_SIZE).fill(68));

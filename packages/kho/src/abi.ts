@@ -1,6 +1,7 @@
 /**
- * What KHO leaves in memory for the next kernel, byte by byte: device tree `kho-v4`, radix tree of preserved pages, vmalloc descriptors, block
- * sets. Checked against a handover captured from Linux 7.3.4. Kernel: include/linux/kho/abi/kexec_handover.h.
+ * What KHO leaves in memory for the next kernel, byte by byte: device tree `kho-v4`, radix tree of
+ * preserved pages, vmalloc descriptors, block sets. Checked against a handover captured from Linux
+ * 7.3.4. Kernel: include/linux/kho/abi/kexec_handover.h.
  */
 import { layout, PAGE_SIZE } from '@liveupdate/base';
 
@@ -45,7 +46,10 @@ export const VMALLOC_HUGE = 2;
 /** Addresses in a vmalloc chunk: a page less its `next` pointer. */
 export const VMALLOC_CHUNK_ENTRIES = PAGE_SIZE / 8 - 1;
 
-/** Bytes of any number in vmalloc memory. Not a structure of Linux: ours, for the records of handlers. */
+/**
+ * Bytes of any number in vmalloc memory. Not a structure of Linux: ours, for the records of
+ * handlers.
+ */
 export const BlobSer = layout('kho_blob', 24, {
   length: { at: 0, bytes: 8 }, // bytes
   memory: { at: 8, bytes: 16 }, // kho_vmalloc; all zero where there are no bytes
@@ -73,7 +77,9 @@ export const KexecMetadataSer = layout('kho_kexec_metadata', 73, {
 /** Bytes of a release, its NUL left out. */
 export const MAX_RELEASE = KexecMetadataSer.previousRelease.bytes - 1;
 
-/** Which memory of a sparse RAM is there: ours, beside what Linux defines, and no part of any file. */
+/**
+ * Which memory of a sparse RAM is there: ours, beside what Linux defines, and no part of any file.
+ */
 export const RESIDENCY = 'liveupdate-residency';
 export const RESIDENCY_VERSION = 1;
 export const ResidencySer = layout('liveupdate_residency', 32, {
@@ -81,8 +87,8 @@ export const ResidencySer = layout('liveupdate_residency', 32, {
   /** Chunks of 32,768 frames that have a page. */
   chunks: { at: 4, bytes: 4 },
   /**
-   * The number of each chunk as u32, bit 31 set where all its frames are there; then 4,096 bytes of bits of each of
-   * the others.
+   * The number of each chunk as u32, bit 31 set where all its frames are there; then 4,096 bytes of
+   * bits of each of the others.
    */
   bits: { at: 8, bytes: 24 },
 });

@@ -30,7 +30,10 @@ export function readBlobDescriptor(bytes: Uint8Array): BlobDescriptor {
   return { length: ser.getNumber(BlobSer.length), memory: readVmallocDescriptor(ser.slice(BlobSer.memory)) };
 }
 
-/** Writes a descriptor into its 24 bytes. @throws KernelError EINVAL: not so many bytes, or no descriptor */
+/**
+ * Writes a descriptor into its 24 bytes. @throws KernelError EINVAL: not so many bytes, or no
+ * descriptor
+ */
 export function writeBlobDescriptor(bytes: Uint8Array, blob: BlobDescriptor): void {
   checkObject(blob, 'a descriptor of a blob');
   const { length, memory } = blob;

@@ -1,4 +1,7 @@
-/** Bytes of any length across a handover: copied into vmalloc memory on one side, and out of it on the other. */
+/**
+ * Bytes of any length across a handover: copied into vmalloc memory on one side, and out of it on
+ * the other.
+ */
 import { checkObject, checkWhole, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { vmalloc } from '@liveupdate/mm';
 import type { BlobDescriptor } from './blob-ser.ts';

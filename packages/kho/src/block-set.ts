@@ -1,6 +1,7 @@
 /**
- * Block sets: a list of fixed-size entries in linked, preserved pages (kernel: struct kho_block). Room is made when an entry is announced,
- * entries are written at serialisation, so that nothing can fail for lack of memory at the handover.
+ * Block sets: a list of fixed-size entries in linked, preserved pages (kernel: struct kho_block).
+ * Room is made when an entry is announced, entries are written at serialisation, so that nothing
+ * can fail for lack of memory at the handover.
  */
 import { assert, checkWhole, KernelError, PAGE_SIZE, type PhysAddr, StructView } from '@liveupdate/base';
 import type { Ram } from '@liveupdate/mm';
@@ -85,8 +86,8 @@ export interface IncomingBlockSet {
  * Reads a block set.
  *
  * @param pa the first block; 0: an empty set
- * @throws KernelError EINVAL: a block outside RAM, a chain that is cyclic or too long, a count of 0 or above capacity. EOVERFLOW: a
- * 64-bit field is beyond 2^53.
+ * @throws KernelError EINVAL: a block outside RAM, a chain that is cyclic or too long, a count of 0
+ * or above capacity. EOVERFLOW: a 64-bit field is beyond 2^53.
  */
 export function readBlockSet(ram: Ram, pa: PhysAddr, entrySize: number): IncomingBlockSet {
   checkWhole(pa, 'an address of a block');

@@ -1,6 +1,7 @@
 /**
- * What a boot looks at before it knows what was preserved: the structures of the handover and nothing else, and it writes nothing. After that it
- * may write what is free, and never what was preserved.
+ * What a boot looks at before it knows what was preserved: the structures of the handover and
+ * nothing else, and it writes nothing. After that it may write what is free, and never what was
+ * preserved.
  */
 import { MAX_FOLIO_SIZE, PAGE_SIZE, pfnToPhys, physToPfn } from '@liveupdate/base';
 import { overlayRam, SparseRam, vmalloc, type Ram } from '@liveupdate/mm';
@@ -111,7 +112,8 @@ test('an image of 64 GiB with a few preserved pages costs what is touched of it'
     if (pa < image.size) block.set(image.bytes(pa, block.length));
   });
   let entry = kho.entry;
-  // Two generations on a copy-on-write overlay of it: blocks of 4 MiB are loaded, those in which its structures lie.
+  // Two generations on a copy-on-write overlay of it: blocks of 4 MiB are loaded, those in which
+  // its structures lie.
   const over = overlayRam(ram);
   for (let generation = 1; generation <= 2; generation++) {
     const next = bootHandover(over, readHandover(over, entry));

@@ -31,7 +31,10 @@ describe('a cold boot', () => {
 });
 
 describe('memory that nobody preserved', () => {
-  /** All free pages of a kernel after a boot in this mode, as one byte each: -1 where a page is not all alike. */
+  /**
+   * All free pages of a kernel after a boot in this mode, as one byte each: -1 where a page is not
+   * all alike.
+   */
   function freeBytes(kho: Kho): Set<number> {
     const bytes = new Set<number>();
     kho.pages.forEachFreeRun((pfn, count) => {
@@ -62,7 +65,8 @@ describe('memory that nobody preserved', () => {
   ])('%s', ([mode, bytes]) => {
     const { kho, pa } = before();
     const next = nextKho(kho, mode === undefined ? {} : { freeMemory: mode });
-    // The kernel's own first pages were freed and used in between; all that is free now must be as the mode says.
+    // The kernel's own first pages were freed and used in between; all that is free now must be as
+    // the mode says.
     const found = freeBytes(next);
     if (mode === 'keep') found.delete(-1); // pages that the previous kernel used for itself
     if (mode === 'keep') found.delete(0);
@@ -205,7 +209,8 @@ class Machine {
       kho.preserveFolio(pfn);
       this.items.push({ kind, pfn, count: 1, order, descriptor: undefined, stamp });
     } else if (kind === 'pages') {
-      // A row of single pages: a folio that is split, without its first page, so that the row is not aligned.
+      // A row of single pages: a folio that is split, without its first page, so that the row is
+      // not aligned.
       const pfn = kho.pages.alloc(order + 1) + 1;
       kho.pages.split(pfn - 1);
       kho.pages.put(pfn - 1);
@@ -293,7 +298,8 @@ describe('generation after generation', () => {
       machine.kho.commit();
       machine.kho.pages.assertConsistent();
     }
-    // The metadata of the generation before waits to be restored: one page, where the first kernel had none.
+    // The metadata of the generation before waits to be restored: one page, where the first kernel
+    // had none.
     const { pages, incoming } = machine.kho;
     machine.kho.restoreFree(incoming!.subtrees.get('kexec-metadata')!.pa);
     expect([pages.freePages, pages.freeScratchPages]).toEqual(start);

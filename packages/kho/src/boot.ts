@@ -1,6 +1,6 @@
 /**
- * Boot of one kernel generation on a RAM: cold, or from what the previous one handed over. Nothing in RAM is written before the handover
- * was read and found good.
+ * Boot of one kernel generation on a RAM: cold, or from what the previous one handed over. Nothing
+ * in RAM is written before the handover was read and found good.
  */
 import {
   byteLength,
@@ -37,7 +37,9 @@ export type FreeMemory =
   | 'zero'
   /** Leaves it as it is; it is cleared when it is handed out. */
   | 'keep'
-  /** Fills it with POISON, so that nobody leans on it by accident. For tests: it touches all of RAM. */
+  /**
+   * Fills it with POISON, so that nobody leans on it by accident. For tests: it touches all of RAM.
+   */
   | 'poison';
 
 /** The byte that fills free memory in checking mode. */
@@ -52,7 +54,10 @@ export interface BootOptions {
   readonly scratch?: readonly ScratchArea[];
 }
 
-/** @throws KernelError EINVAL: an option of a wrong kind. Others than these are somebody else's: a kernel has more */
+/**
+ * @throws KernelError EINVAL: an option of a wrong kind. Others than these are somebody else's: a
+ * kernel has more
+ */
 function checkBootOptions(options: BootOptions): void {
   checkObject(options, 'options of a boot');
   const { freeMemory, release, scratch } = options;
@@ -64,14 +69,17 @@ function checkBootOptions(options: BootOptions): void {
     throw new KernelError('EINVAL', 'scratch is a list of areas');
 }
 
-/** Pages that the smallest RAM needs: with fewer, what the first kernel hands over leaves no room for the second. */
+/**
+ * Pages that the smallest RAM needs: with fewer, what the first kernel hands over leaves no room
+ * for the second.
+ */
 const LEAST_PAGES = 32;
 
 /**
  * A first boot: all memory is free but page 0 and scratch.
  *
- * @throws KernelError EINVAL: no RAM, or too small, scratch areas that cannot be (see checkScratch), or a release that is too long. ENOMEM: scratch
- * leaves no page for this kernel.
+ * @throws KernelError EINVAL: no RAM, or too small, scratch areas that cannot be (see
+ * checkScratch), or a release that is too long. ENOMEM: scratch leaves no page for this kernel.
  */
 export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
   checkRam(ram);
@@ -89,10 +97,11 @@ export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
 }
 
 /**
- * A boot from a handover that readHandover found good. What was preserved waits to be restored; all else is free.
+ * A boot from a handover that readHandover found good. What was preserved waits to be restored; all
+ * else is free.
  *
- * @throws KernelError ENOMEM: preserved memory leaves no page for this kernel. EINVAL: a release that is too long, or what
- * is no RAM or no handover.
+ * @throws KernelError ENOMEM: preserved memory leaves no page for this kernel. EINVAL: a release
+ * that is too long, or what is no RAM or no handover.
  */
 export function bootHandover(ram: Ram, handover: Handover, options: BootOptions = {}): Kho {
   checkRam(ram);

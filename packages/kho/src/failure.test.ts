@@ -1,6 +1,7 @@
 /**
- * Memory is refused: every time that an operation asks for some, once, it gets none, of the allocator (ENOMEM) or of the system (ENOSPC). After
- * each refusal everything is as before, by a full snapshot; which blocks are free follows from which frames are, and is proved by
+ * Memory is refused: every time that an operation asks for some, once, it gets none, of the
+ * allocator (ENOMEM) or of the system (ENOSPC). After each refusal everything is as before, by a
+ * full snapshot; which blocks are free follows from which frames are, and is proved by
  * assertConsistent.
  */
 import { PAGE_SIZE } from '@liveupdate/base';

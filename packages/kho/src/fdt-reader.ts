@@ -1,4 +1,7 @@
-/** Reads a flattened device tree. Every offset is checked: the bytes come from another kernel and may be damaged. */
+/**
+ * Reads a flattened device tree. Every offset is checked: the bytes come from another kernel and
+ * may be damaged.
+ */
 import { KernelError } from '@liveupdate/base';
 import {
   FDT_BEGIN_NODE,

@@ -1,4 +1,7 @@
-/** Flattened device trees, version 17 (Devicetree Specification, chapter 5): what reader and writer share. */
+/**
+ * Flattened device trees, version 17 (Devicetree Specification, chapter 5): what reader and writer
+ * share.
+ */
 import { layout } from '@liveupdate/base';
 
 /** A node: properties and children in file order. Values are raw bytes. */

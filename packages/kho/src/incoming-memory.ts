@@ -1,5 +1,6 @@
 /**
- * Memory that the previous kernel handed over: it has no owner until it is restored, once (kernel: kho_restore_folio and its kin).
+ * Memory that the previous kernel handed over: it has no owner until it is restored, once (kernel:
+ * kho_restore_folio and its kin).
  *
  * Always: what cannot be restored is refused before anything is changed.
  */
@@ -49,7 +50,8 @@ export class IncomingMemory {
   /**
    * Restores folios, row by row, until one row cannot be: none of its folios is restored then.
    *
-   * @returns how many rows were restored; less than `rows.length` where row number `result` has a folio that cannot be
+   * @returns how many rows were restored; less than `rows.length` where row number `result` has a
+   * folio that cannot be
    */
   restoreRows({ length, pfns, counts, orders }: FolioRows): number {
     for (let i = 0; i < length; i++) {
@@ -62,7 +64,8 @@ export class IncomingMemory {
    * Restores the folios `pfns[from .. from + count - 1]`, run by run, until one cannot be.
    *
    * @param order the order that they must have; omitted: any
-   * @returns how many were restored; less than `count` where `pfns[from + result]` is no folio to restore
+   * @returns how many were restored; less than `count` where `pfns[from + result]` is no folio to
+   * restore
    */
   restoreFolios(pfns: Uint32Array, from = 0, count = pfns.length - from, order?: number): number {
     const { table } = this.pages;
@@ -85,13 +88,17 @@ export class IncomingMemory {
     return count;
   }
 
-  /** @internal Takes back the restoring of the first `count` of these folios of one order, which nobody has used: they wait for an owner again. */
+  /**
+   * @internal Takes back the restoring of the first `count` of these folios of one order, which
+   * nobody has used: they wait for an owner again.
+   */
   unrestoreFolios(pfns: Uint32Array, count: number, order: number): void {
     for (let i = 0; i < count; i++) this.pages.table.claimIncoming(pfns[i], order);
   }
 
   /**
-   * Restores `count` pages that were preserved by preservePages, as single pages with one reference each.
+   * Restores `count` pages that were preserved by preservePages, as single pages with one reference
+   * each.
    *
    * @throws KernelError ENOENT: not such pages; nothing is changed
    */
@@ -109,8 +116,9 @@ export class IncomingMemory {
   }
 
   /**
-   * A block of memory by the number that a handler keeps: one of ours, or one that the previous kernel handed over. Its
-   * bytes are a buffer of their own: whatever detaches it, the memory stays.
+   * A block of memory by the number that a handler keeps: one of ours, or one that the previous
+   * kernel handed over. Its bytes are a buffer of their own: whatever detaches it, the memory
+   * stays.
    *
    * @throws KernelError EINVAL: no folio begins at this address
    */
@@ -119,7 +127,8 @@ export class IncomingMemory {
   }
 
   /**
-   * The same over a window that others use too: for packages that neither give it away nor detach it.
+   * The same over a window that others use too: for packages that neither give it away nor detach
+   * it.
    *
    * @throws KernelError EINVAL: as at
    */

@@ -1,4 +1,7 @@
-/** Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and nothing is changed. */
+/**
+ * Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and
+ * nothing is changed.
+ */
 import { PAGE_SIZE } from '@liveupdate/base';
 import {
   NO_BYTES,

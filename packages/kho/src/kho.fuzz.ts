@@ -1,6 +1,7 @@
 /**
- * Kernel after kernel of random operations on the page allocator and KHO, against a model that is a Map of pages: who has which frame, what is
- * in it, and whether the next kernel gets it. Memory is refused at random. Run again what failed with LIVEUPDATE_SEED.
+ * Kernel after kernel of random operations on the page allocator and KHO, against a model that is a
+ * Map of pages: who has which frame, what is in it, and whether the next kernel gets it. Memory is
+ * refused at random. Run again what failed with LIVEUPDATE_SEED.
  */
 import { KernelError, PAGE_SIZE, pfnToPhys, Prng } from '@liveupdate/base';
 import { HeapRam, vmalloc, type VmallocArea } from '@liveupdate/mm';
@@ -15,7 +16,9 @@ import type { VmallocDescriptor } from './vmalloc-ser.ts';
 
 const OPERATIONS = 100_000;
 const FRAMES = 2048;
-/** Two trees, the scratch array, and the metadata: what a kernel takes for itself beside the map. */
+/**
+ * Two trees, the scratch array, and the metadata: what a kernel takes for itself beside the map.
+ */
 const OWN = 4;
 const INJECTED = new KernelError('ENOMEM', 'injected');
 
@@ -185,7 +188,8 @@ class World {
     try {
       this.kho = boot(this.kho.ram, this.kho.entry, { freeMemory: mode });
     } catch (error) {
-      // Memory is so full that no next kernel finds room. The handover is whole, but what was not handed over may be gone by now.
+      // Memory is so full that no next kernel finds room. The handover is whole, but what was not
+      // handed over may be gone by now.
       for (const thing of this.things) {
         if (thing.state === 'ours') this.fill(thing);
         else if (!this.isIntact(thing))

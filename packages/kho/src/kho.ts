@@ -1,9 +1,10 @@
 /**
- * Kexec HandOver of one kernel generation: what this kernel hands to the next, and what it was handed (kernel:
- * kernel/liveupdate/kexec_handover.c). Folios are preserved in outgoing-memory.ts and restored in incoming-memory.ts; here they become
- * vmalloc areas, blobs, and a device tree.
+ * Kexec HandOver of one kernel generation: what this kernel hands to the next, and what it was
+ * handed (kernel: kernel/liveupdate/kexec_handover.c). Folios are preserved in outgoing-memory.ts
+ * and restored in incoming-memory.ts; here they become vmalloc areas, blobs, and a device tree.
  *
- * Always: the outgoing device tree and memory map are valid, so a next kernel may come at any instant.
+ * Always: the outgoing device tree and memory map are valid, so a next kernel may come at any
+ * instant.
  */
 import {
   assert,
@@ -50,11 +51,20 @@ export interface KhoInit {
   readonly release: string;
 }
 
-/** Pages that the next kernel takes before it owns anything: its tree, the first nodes of its map, the scratch array, two records (11); and some more. */
+/**
+ * Pages that the next kernel takes before it owns anything: its tree, the first nodes of its map,
+ * the scratch array, two records (11); and some more.
+ */
 const NEXT_KERNEL_PAGES = 16;
-/** Pages that are ready for records when files are preserved: enough for some sessions, and next to nothing in memory. */
+/**
+ * Pages that are ready for records when files are preserved: enough for some sessions, and next to
+ * nothing in memory.
+ */
 const PREPARED_PAGES = 64;
-/** Leaves of the map that are made ahead: a millisecond or two of work. Each has place for 128 MiB in 4 KiB folios, or 64 GiB in 2 MiB folios. */
+/**
+ * Leaves of the map that are made ahead: a millisecond or two of work. Each has place for 128 MiB
+ * in 4 KiB folios, or 64 GiB in 2 MiB folios.
+ */
 const MOST_PREPARED_LEAVES = 128;
 /** Pages of the outgoing tree and the scratch array. */
 const OWN_PAGES = 3;
@@ -97,12 +107,13 @@ export class Kho extends OutgoingMemory {
     };
   }
 
-  // ---- What is handed over ---------------------------------------------------------------------------------------------------
+  // ---- What is handed over ----------------------------------------------------------------------
 
   /**
    * Hands a vmalloc area over. The area stays in use here.
    *
-   * @throws KernelError as preserveFolio, for the pieces and for the chunks that list them; nothing is kept
+   * @throws KernelError as preserveFolio, for the pieces and for the chunks that list them; nothing
+   * is kept
    */
   preserveVmalloc(area: VmallocArea): VmallocDescriptor {
     return preserveVmalloc(this, area);
@@ -114,10 +125,12 @@ export class Kho extends OutgoingMemory {
   }
 
   /**
-   * Hands a copy of `bytes` over, of any length. Put the descriptor into your record (writeBlobDescriptor).
+   * Hands a copy of `bytes` over, of any length. Put the descriptor into your record
+   * (writeBlobDescriptor).
    *
    * @param bytes any typed array, a DataView or a buffer: its bytes, whatever its elements
-   * @throws KernelError ENOMEM: no memory for it; nothing is kept. EINVAL: it has no bytes, or was detached
+   * @throws KernelError ENOMEM: no memory for it; nothing is kept. EINVAL: it has no bytes, or was
+   * detached
    */
   preserveBlob(bytes: Bytes): BlobDescriptor {
     return preserveBlob(this, bytesOf(bytes));
@@ -132,8 +145,8 @@ export class Kho extends OutgoingMemory {
    * Names data in the device tree. Its pages must be preserved.
    *
    * @param size bytes
-   * @throws KernelError EEXIST: the name is taken. EINVAL: no name of a node, no bytes, or not all of them preserved. ENOMEM: the tree is full (one
-   * page).
+   * @throws KernelError EEXIST: the name is taken. EINVAL: no name of a node, no bytes, or not all
+   * of them preserved. ENOMEM: the tree is full (one page).
    */
   addSubtree(name: string, pa: PhysAddr, size: number): void {
     checkText(name, 'a name of a subtree');
@@ -155,8 +168,8 @@ export class Kho extends OutgoingMemory {
   }
 
   /**
-   * Tells the next kernel which memory of a sparse RAM is there, when everything else is written. Without memory for that it
-   * finds out itself.
+   * Tells the next kernel which memory of a sparse RAM is there, when everything else is written.
+   * Without memory for that it finds out itself.
    *
    * @returns takes it back: the handover is called off
    */
@@ -165,13 +178,15 @@ export class Kho extends OutgoingMemory {
   }
 
   /**
-   * Makes sure that the next kernel finds enough memory to begin with, and that the system has given it: on one that is
-   * full nobody could boot else.
+   * Makes sure that the next kernel finds enough memory to begin with, and that the system has
+   * given it: on one that is full nobody could boot else.
    *
-   * @throws KernelError ENOMEM: what is preserved leaves it too little. ENOSPC: the system has no more. Nothing is changed.
+   * @throws KernelError ENOMEM: what is preserved leaves it too little. ENOSPC: the system has no
+   * more. Nothing is changed.
    */
   checkRoomForNext(): void {
-    // What is free now is free then. Else what it gets must be counted: all that is in use here and not preserved, too.
+    // What is free now is free then. Else what it gets must be counted: all that is in use here and
+    // not preserved, too.
     if (this.pages.freePages >= NEXT_KERNEL_PAGES) {
       if (this.pages.prepare(NEXT_KERNEL_PAGES)) return;
       this.pages.residency.relieve();
@@ -189,7 +204,10 @@ export class Kho extends OutgoingMemory {
     );
   }
 
-  /** Pages outside scratch that are in use, or were handed over and not taken, and that the next kernel does not get from us. */
+  /**
+   * Pages outside scratch that are in use, or were handed over and not taken, and that the next
+   * kernel does not get from us.
+   */
   #unpreservedPages(): number {
     const { table } = this.pages;
     let count = 0;
@@ -203,11 +221,12 @@ export class Kho extends OutgoingMemory {
     return count;
   }
 
-  // ---- What was handed over --------------------------------------------------------------------------------------------------
+  // ---- What was handed over ---------------------------------------------------------------------
 
   /**
-   * This kernel has taken over: the tree and map that led to it are freed, and cannot be read again. Before this call the handover is whole, and
-   * another boot can be made from it. A second call does nothing.
+   * This kernel has taken over: the tree and map that led to it are freed, and cannot be read
+   * again. Before this call the handover is whole, and another boot can be made from it. A second
+   * call does nothing.
    */
   commit(): void {
     if (!this.incoming || this.#committed) return;
@@ -219,8 +238,9 @@ export class Kho extends OutgoingMemory {
   }
 
   /**
-   * Does ahead what preserving would wait for: what was handed over will likely be handed over again, so its place in the map is made, and the memory
-   * of some pages is taken from the system. As far as there is memory.
+   * Does ahead what preserving would wait for: what was handed over will likely be handed over
+   * again, so its place in the map is made, and the memory of some pages is taken from the system.
+   * As far as there is memory.
    */
   prepare(): void {
     for (const folio of this.incoming?.leaves.slice(0, MOST_PREPARED_LEAVES) ?? []) {
@@ -230,7 +250,10 @@ export class Kho extends OutgoingMemory {
     this.pages.prepare(PREPARED_PAGES);
   }
 
-  /** Gives the memory of all that is free back to the system, but for what the next kernel needs to begin. */
+  /**
+   * Gives the memory of all that is free back to the system, but for what the next kernel needs to
+   * begin.
+   */
   giveBackFree(): void {
     this.pages.residency.giveBackFree(NEXT_KERNEL_PAGES);
   }
@@ -244,16 +267,19 @@ export class Kho extends OutgoingMemory {
   /**
    * Restores a vmalloc area and frees the chunks that listed it.
    *
-   * @throws KernelError EINVAL: a damaged descriptor, or pages that are not ours to restore; nothing is changed
+   * @throws KernelError EINVAL: a damaged descriptor, or pages that are not ours to restore;
+   * nothing is changed
    */
   restoreVmalloc(descriptor: VmallocDescriptor): VmallocArea {
     return restoreVmalloc(this, descriptor);
   }
 
   /**
-   * The bytes of a blob; its memory is freed. To free it without a look, call it and forget the bytes.
+   * The bytes of a blob; its memory is freed. To free it without a look, call it and forget the
+   * bytes.
    *
-   * @throws KernelError EINVAL: a damaged descriptor, or pages that are not ours to restore. ENOMEM: no array of that length. Nothing is changed.
+   * @throws KernelError EINVAL: a damaged descriptor, or pages that are not ours to restore.
+   * ENOMEM: no array of that length. Nothing is changed.
    */
   restoreBlob(blob: BlobDescriptor): Uint8Array {
     return restoreBlob(this, blob);

@@ -1,4 +1,7 @@
-/** Machines whose RAM begins above 0 and has holes: nothing in a hole is ever used, and a handover that names one is refused. */
+/**
+ * Machines whose RAM begins above 0 and has holes: nothing in a hole is ever used, and a handover
+ * that names one is refused.
+ */
 import { PAGE_SIZE, physToPfn } from '@liveupdate/base';
 import { overlayRam, SparseRam, vmalloc, withMemoryMap, type MemoryMapEntry, type Ram } from '@liveupdate/mm';
 import { describe, expect, test } from 'vitest';
@@ -10,7 +13,10 @@ import { allAre, MiB, withCode } from './test-kho.ts';
 
 const GiB = 2 ** 30;
 
-/** RAM from 2 GiB on, with firmware in it, and more above 40 GiB; `firmware` ends where it is asked to. */
+/**
+ * RAM from 2 GiB on, with firmware in it, and more above 40 GiB; `firmware` ends where it is asked
+ * to.
+ */
 function board(under: Ram, firmware = 4 * MiB): Ram {
   const map: MemoryMapEntry[] = [
     { pa: 2 * GiB, length: 24 * MiB, kind: 'usable' },
@@ -92,7 +98,10 @@ describe('a machine with holes', () => {
 });
 
 describe('Linux 7.3.4 on a PC of 256 MiB', () => {
-  /** As a PC's firmware tells it: the first MiB has a hole for the BIOS, the end of RAM is for its tables. */
+  /**
+   * As a PC's firmware tells it: the first MiB has a hole for the BIOS, the end of RAM is for its
+   * tables.
+   */
   const PC: MemoryMapEntry[] = [
     { pa: 0, length: 0x9_fc00, kind: 'usable' },
     { pa: 0x9_fc00, length: 0x400, kind: 'reserved' },

@@ -1,9 +1,10 @@
 /**
- * Memory that this kernel hands to the next: folios in use that are named in the map of preserved pages (kernel: kho_preserve_folio and its
- * kin).
+ * Memory that this kernel hands to the next: folios in use that are named in the map of preserved
+ * pages (kernel: kho_preserve_folio and its kin).
  *
- * Always: a preserved frame is in use, outside scratch, in the map once. Work is done per run of folios side by side, and a run costs a
- * look at its flags and orders, a stretch of bits in the map, and one fill.
+ * Always: a preserved frame is in use, outside scratch, in the map once. Work is done per run of
+ * folios side by side, and a run costs a look at its flags and orders, a stretch of bits in the
+ * map, and one fill.
  */
 import {
   AssertionError,
@@ -65,9 +66,11 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   /**
-   * Hands a folio in use to the next kernel. It stays in use here, at its place, until it is unpreserved.
+   * Hands a folio in use to the next kernel. It stays in use here, at its place, until it is
+   * unpreserved.
    *
-   * @throws KernelError EINVAL: not the head of a folio in use, or in a scratch area. EEXIST: preserved already. ENOMEM: no page for the map.
+   * @throws KernelError EINVAL: not the head of a folio in use, or in a scratch area. EEXIST:
+   * preserved already. ENOMEM: no page for the map.
    */
   preserveFolio(pfn: Pfn): void {
     checkWhole(pfn, 'a frame');
@@ -151,7 +154,10 @@ export class OutgoingMemory extends IncomingMemory {
     }
   }
 
-  /** Changes the map for pages that are marked already; where that fails, they get their mark from before. */
+  /**
+   * Changes the map for pages that are marked already; where that fails, they get their mark from
+   * before.
+   */
   #orMark(before: number, pfns: Uint32Array, from: number, count: number, change: () => void): void {
     try {
       change();
@@ -183,7 +189,8 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   /**
-   * Hands `count` pages of order 0 in a row over, in aligned power-of-two runs, one key each. All or none.
+   * Hands `count` pages of order 0 in a row over, in aligned power-of-two runs, one key each. All
+   * or none.
    *
    * @throws KernelError as preserveFolio
    */
@@ -217,17 +224,19 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   /**
-   * A zeroed, physically contiguous, preserved block of at least `size` bytes: the next power of two in pages. Its bytes are a
-   * buffer of their own.
+   * A zeroed, physically contiguous, preserved block of at least `size` bytes: the next power of
+   * two in pages. Its bytes are a buffer of their own.
    *
-   * @throws KernelError EINVAL: size is 0. E2BIG: above 4 MiB (order 10). ENOMEM, ENOSPC: no memory; nothing is kept.
+   * @throws KernelError EINVAL: size is 0. E2BIG: above 4 MiB (order 10). ENOMEM, ENOSPC: no
+   * memory; nothing is kept.
    */
   allocPreserve(size: number): PreservedBlock {
     return this.block(this.#allocPreserved(size));
   }
 
   /**
-   * The same over a window that others use too: for packages that neither give it away nor detach it.
+   * The same over a window that others use too: for packages that neither give it away nor detach
+   * it.
    *
    * @throws KernelError as allocPreserve
    */
@@ -252,8 +261,8 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   /**
-   * Preserved single pages whose content is unknown: for records that are written up to where their readers stop, so that nobody pays for zeros
-   * behind that.
+   * Preserved single pages whose content is unknown: for records that are written up to where their
+   * readers stop, so that nobody pays for zeros behind that.
    *
    * @returns their frames, side by side as far as the free memory allows
    * @throws KernelError ENOMEM, ENOSPC: no memory; nothing is kept
@@ -284,7 +293,10 @@ export class OutgoingMemory extends IncomingMemory {
     this.pages.put(pfn);
   }
 
-  /** Whether [pa, pa + size) lies in folios that are all preserved; it may begin in the midst of one page, not in a tail. */
+  /**
+   * Whether [pa, pa + size) lies in folios that are all preserved; it may begin in the midst of one
+   * page, not in a tail.
+   */
   protected isPreservedRange(pa: PhysAddr, size: number): boolean {
     if (!(Number.isSafeInteger(pa) && Number.isSafeInteger(size) && size > 0)) return false;
     let pfn = physToPfn(pa);

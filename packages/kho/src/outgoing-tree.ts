@@ -1,7 +1,8 @@
 /**
  * The device tree that leads the next kernel to what this one hands over (kernel: kho_add_subtree).
  *
- * Always: the published tree is whole. It has two pages, written in turn, so that a next kernel may come at any instant.
+ * Always: the published tree is whole. It has two pages, written in turn, so that a next kernel may
+ * come at any instant.
  */
 import { KernelError, pfnToPhys, writeU64, type PhysAddr } from '@liveupdate/base';
 import type { PageAllocator } from '@liveupdate/mm';
@@ -46,7 +47,10 @@ export class OutgoingTree {
     return this.#buffers[this.#published];
   }
 
-  /** @throws KernelError EEXIST: the name is taken. EINVAL: no name of a node. ENOMEM: the tree is full (one page). */
+  /**
+   * @throws KernelError EEXIST: the name is taken. EINVAL: no name of a node. ENOMEM: the tree is
+   * full (one page).
+   */
   add(subtree: Subtree): void {
     const { name } = subtree;
     if (name === '' || /[\0/]/.test(name)) {

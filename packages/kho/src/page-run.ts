@@ -1,4 +1,7 @@
-/** How pages in a row become keys: the same cuts on both sides of a handover (kernel: __kho_preserve_order and kho_restore_pages). */
+/**
+ * How pages in a row become keys: the same cuts on both sides of a handover (kernel:
+ * __kho_preserve_order and kho_restore_pages).
+ */
 import { log2Floor, trailingZeros, type Pfn } from '@liveupdate/base';
 import { MAX_RUN_ORDER } from './radix-key.ts';
 

@@ -1,6 +1,7 @@
 /**
- * Keys of the preserved memory map. A key holds order and address in one number: bit 52 - order, then pa >> (12 + order) below it.
- * Keys are at most 53 bits here, exact as JavaScript numbers; wider ones are refused (ERANGE).
+ * Keys of the preserved memory map. A key holds order and address in one number: bit 52 - order,
+ * then pa >> (12 + order) below it. Keys are at most 53 bits here, exact as JavaScript numbers;
+ * wider ones are refused (ERANGE).
  */
 import { KernelError, log2Floor, MAX_ORDER, type Pfn } from '@liveupdate/base';
 import { RADIX_LEAF_BITS, RADIX_ORDER_0_BIT } from './abi.ts';
@@ -47,7 +48,10 @@ export function leafOrder(leaf: number): number {
   return order;
 }
 
-/** Largest order of a run of preserved pages that is written and accepted: 4 TiB. Folios end at order 10; runs of pages do not. */
+/**
+ * Largest order of a run of preserved pages that is written and accepted: 4 TiB. Folios end at
+ * order 10; runs of pages do not.
+ */
 export const MAX_RUN_ORDER = 30;
 
 /** First frame of key bit 0 of a leaf of this order. */

@@ -1,9 +1,10 @@
 /**
- * The map of preserved pages: a radix tree whose nodes are pages of RAM, read by the next kernel before it allocates anything (kernel:
- * kernel/liveupdate/kexec_handover.c, kho_radix_tree).
+ * The map of preserved pages: a radix tree whose nodes are pages of RAM, read by the next kernel
+ * before it allocates anything (kernel: kernel/liveupdate/kexec_handover.c, kho_radix_tree).
  *
- * Always: a node is complete before the one word that links it is written, so a reader may come at any instant. Nodes are never freed
- * while the tree lives, and are not marked in the tree themselves.
+ * Always: a node is complete before the one word that links it is written, so a reader may come at
+ * any instant. Nodes are never freed while the tree lives, and are not marked in the tree
+ * themselves.
  */
 import {
   assert,
@@ -30,7 +31,10 @@ export class RadixTree {
   readonly #pages: PageAllocator;
   /** pa of the root node. */
   readonly root: PhysAddr;
-  /** Live views of the leaves by order, then by number among those of the order: a view per 128 MiB of pages, not per page. */
+  /**
+   * Live views of the leaves by order, then by number among those of the order: a view per 128 MiB
+   * of pages, not per page.
+   */
   readonly #leaves: (Uint32Array | undefined)[][] = Array.from({ length: RADIX_ORDER_0_BIT + 1 }, () => []);
 
   /** @throws KernelError ENOMEM: no page for the root */
@@ -49,7 +53,8 @@ export class RadixTree {
   /**
    * Adds `count` folios of one order that lie side by side and are not in the map.
    *
-   * @throws KernelError ENOMEM: no page for a node; the map is as before. ERANGE: an address beyond the keys.
+   * @throws KernelError ENOMEM: no page for a node; the map is as before. ERANGE: an address beyond
+   * the keys.
    */
   addRun(pfn: Pfn, count: number, order: number): void {
     // Most calls stay within one leaf that is there already: nothing is made for them.
@@ -62,7 +67,8 @@ export class RadixTree {
   /**
    * Makes the leaf for a folio, where there is none.
    *
-   * @throws KernelError ENOMEM: no page for a node; the map is as before. ERANGE: an address beyond the keys.
+   * @throws KernelError ENOMEM: no page for a node; the map is as before. ERANGE: an address beyond
+   * the keys.
    */
   prepare(pfn: Pfn, order: number): void {
     if (!this.#find(leafOfOrder(pfn, order), order)) this.#create(pfn, order);
@@ -109,7 +115,8 @@ export class RadixTree {
   }
 
   /**
-   * Adds the pages of order 0 `pfns[from .. from + count - 1]`, which are not in the map. All or none.
+   * Adds the pages of order 0 `pfns[from .. from + count - 1]`, which are not in the map. All or
+   * none.
    *
    * @throws KernelError as addRun
    */
@@ -130,7 +137,10 @@ export class RadixTree {
     }
   }
 
-  /** Takes out the pages of order 0 `pfns[from .. from + count - 1]`, which are in the map. All or none. */
+  /**
+   * Takes out the pages of order 0 `pfns[from .. from + count - 1]`, which are in the map. All or
+   * none.
+   */
   deleteSingles(pfns: Uint32Array, from: number, count: number): void {
     const leaves = this.#leaves[0];
     const cleared = clearSingles(leaves, pfns, from, from + count);
@@ -148,7 +158,10 @@ export class RadixTree {
     return this.#leaves[order][leaf];
   }
 
-  /** Makes the leaf of a frame and the tables above it that are missing. Returns what takes them back. */
+  /**
+   * Makes the leaf of a frame and the tables above it that are missing. Returns what takes them
+   * back.
+   */
   #create(pfn: Pfn, order: number): () => void {
     const leaf = radixLeaf(pfn, order);
     const leaves = this.#leaves[order];
@@ -171,7 +184,8 @@ export class RadixTree {
       for (const pfn of made) this.#pages.put(pfn);
       throw error;
     }
-    // made[0] is the leaf, made[i] the table of level i; they are linked bottom up, and last of all into the tree.
+    // made[0] is the leaf, made[i] the table of level i; they are linked bottom up, and last of all
+    // into the tree.
     for (let i = 1; i < made.length; i++) {
       this.#table(pfnToPhys(made[i]))[tableIndex(leaf, i)] = BigInt(pfnToPhys(made[i - 1]));
     }
@@ -192,7 +206,8 @@ export class RadixTree {
   }
 }
 
-// Loops over single pages in any order: what bounds them is where the next page's leaf and flags lie, in which cache.
+// Loops over single pages in any order: what bounds them is where the next page's leaf and flags
+// lie, in which cache.
 
 /** Sets the bits of these pages; the index of the first that has no leaf, or `end`. */
 function setSingles(
@@ -228,7 +243,10 @@ function clearSingles(
   return end;
 }
 
-/** Calls `visit` with the part of a run that each leaf holds: its first frame, its first bit, the number of bits. */
+/**
+ * Calls `visit` with the part of a run that each leaf holds: its first frame, its first bit, the
+ * number of bits.
+ */
 function forEachLeaf(
   pfn: Pfn,
   count: number,

@@ -1,6 +1,7 @@
 /**
- * Walks a preserved memory map that another kernel wrote. Nothing in it is trusted: a node outside RAM, met twice, or a key of no order
- * ends the walk with EINVAL, so a walk is bounded by the size of RAM.
+ * Walks a preserved memory map that another kernel wrote. Nothing in it is trusted: a node outside
+ * RAM, met twice, or a key of no order ends the walk with EINVAL, so a walk is bounded by the size
+ * of RAM.
  */
 import {
   findBit,
@@ -19,7 +20,8 @@ import { leafBasePfn, leafOrder } from './radix-key.ts';
 export type RunVisitor = (pfn: Pfn, count: number, order: number) => void;
 
 /**
- * Calls `visit` for each run of preserved folios, in ascending order of keys: high orders first, then by address.
+ * Calls `visit` for each run of preserved folios, in ascending order of keys: high orders first,
+ * then by address.
  *
  * @param node called with the frame of each node of the tree
  * @throws KernelError EINVAL: the map is damaged
@@ -57,7 +59,9 @@ export function walkRadixTree(ram: Ram, root: PhysAddr, visit: RunVisitor, node?
   descend(root, RADIX_LEVELS - 1, 0);
 }
 
-/** Index of the first word from `from` on that is not 0; the number of words where there is none. */
+/**
+ * Index of the first word from `from` on that is not 0; the number of words where there is none.
+ */
 function nonZero(words: Uint32Array, from: number): number {
   let at = from;
   while (at < words.length && words[at] === 0) at += 1;

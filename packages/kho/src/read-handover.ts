@@ -1,6 +1,7 @@
 /**
- * Reads what a previous kernel handed over, and writes nothing: the entry record, the device tree, the scratch areas, the preserved memory
- * map. For boot and for tools alike; everything is checked here, so that what comes after may rely on it.
+ * Reads what a previous kernel handed over, and writes nothing: the entry record, the device tree,
+ * the scratch areas, the preserved memory map. For boot and for tools alike; everything is checked
+ * here, so that what comes after may rely on it.
  */
 import {
   checkObject,
@@ -83,9 +84,15 @@ export interface Handover {
   readonly preservedByOrder: ReadonlyMap<number, number>;
   /** A folio of each leaf of the map. */
   readonly leaves: readonly PreservedFolio[];
-  /** State of every frame as the handover leaves it: preserved folios incoming, scratch marked, the rest free. */
+  /**
+   * State of every frame as the handover leaves it: preserved folios incoming, scratch marked, the
+   * rest free.
+   */
   readonly table: PageTable;
-  /** Frames of the tree, the map and the scratch array themselves: not preserved, but needed until this kernel has taken over. */
+  /**
+   * Frames of the tree, the map and the scratch array themselves: not preserved, but needed until
+   * this kernel has taken over.
+   */
   readonly structure: Uint32Array;
   /** Absent where the previous kernel left none, or one that cannot be read. */
   readonly kexecMetadata: KexecMetadata | undefined;
@@ -106,7 +113,9 @@ export function readEntry(bytes: Uint8Array): EntryRecord {
   };
 }
 
-/** Writes an entry record into 32 bytes. @throws KernelError EINVAL: not so many bytes, or no entry */
+/**
+ * Writes an entry record into 32 bytes. @throws KernelError EINVAL: not so many bytes, or no entry
+ */
 export function writeEntry(bytes: Uint8Array, entry: EntryRecord): void {
   checkEntry(entry);
   const ser = recordOf(bytes, EntrySer);
@@ -211,8 +220,8 @@ function checkSubtrees(table: PageTable, subtrees: ReadonlyMap<string, Subtree>)
 }
 
 /**
- * Keeps the handover's own pages out of free memory, in scratch too (Linux puts the scratch array there). Those that are preserved (Linux
- * preserves some) are kept anyhow.
+ * Keeps the handover's own pages out of free memory, in scratch too (Linux puts the scratch array
+ * there). Those that are preserved (Linux preserves some) are kept anyhow.
  */
 function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>): Uint32Array {
   const claimed = [...frames].filter((pfn) => table.isUnclaimed(pfn, 1));
@@ -224,9 +233,9 @@ function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>): Uint32Array
  * Reads and checks a handover.
  *
  * @param ram as the previous kernel left it
- * @throws KernelError EINVAL: the handover is damaged, of another version, or contradicts itself. EFAULT: it points outside RAM, or into
- * a hole of its memory map.
- * EOVERFLOW: a 64-bit field is beyond 2^53.
+ * @throws KernelError EINVAL: the handover is damaged, of another version, or contradicts itself.
+ * EFAULT: it points outside RAM, or into a hole of its memory map. EOVERFLOW: a 64-bit field is
+ * beyond 2^53.
  */
 export function readHandover(ram: Ram, entry: EntryRecord): Handover {
   checkRam(ram);

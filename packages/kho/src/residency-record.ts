@@ -1,7 +1,7 @@
 /**
- * Which memory of a sparse RAM is there, handed over: so the next kernel reads what was written and nothing else.
- * It is a subtree of its own that other kernels ignore, and one that is missing or cannot be read costs no more
- * than asking the system for all of RAM.
+ * Which memory of a sparse RAM is there, handed over: so the next kernel reads what was written and
+ * nothing else. It is a subtree of its own that other kernels ignore, and one that is missing or
+ * cannot be read costs no more than asking the system for all of RAM.
  */
 import { findBit, KernelError, PAGE_SIZE, physToPfn } from '@liveupdate/base';
 import { CHUNK_FRAMES, INCOMING_HEAD, RESERVED, type PageAllocator, type PageTable } from '@liveupdate/mm';
@@ -23,13 +23,17 @@ export interface SubtreeList {
 const CHUNK_BYTES = CHUNK_FRAMES / 8;
 /** Bytes of a chunk's number. */
 const NUMBER_BYTES = 4;
-/** In the number of a chunk: all its frames are there, and it has no bits. So a full RAM has a short record. */
+/**
+ * In the number of a chunk: all its frames are there, and it has no bits. So a full RAM has a short
+ * record.
+ */
 const WHOLE = 2 ** 31;
 /** Pages that are left to the next kernel, at the least: without them it is asked for less. */
 const LEAST_FREE = 256;
 
 /**
- * Writes the record, when everything else of a handover is written. Where there is no memory for it, nothing happens.
+ * Writes the record, when everything else of a handover is written. Where there is no memory for
+ * it, nothing happens.
  *
  * @returns takes it back: the handover is called off
  */
@@ -73,8 +77,8 @@ export function recordResidency(memory: OutgoingMemory, tree: SubtreeList): () =
 }
 
 /**
- * Takes over what the previous kernel recorded. The record's own frames are reserved from then on, as the handover's
- * structure is: they are free when this kernel has taken over.
+ * Takes over what the previous kernel recorded. The record's own frames are reserved from then on,
+ * as the handover's structure is: they are free when this kernel has taken over.
  *
  * @returns those frames; undefined where nothing was left that can be read: nothing is known then
  */
@@ -137,7 +141,10 @@ function find(
   }
 }
 
-/** A copy of the bytes of a blob that stays where it is, and the frames that it takes; undefined where it is damaged. */
+/**
+ * A copy of the bytes of a blob that stays where it is, and the frames that it takes; undefined
+ * where it is damaged.
+ */
 function readBlob(
   { ram, table }: PageAllocator,
   { length, memory }: BlobDescriptor,

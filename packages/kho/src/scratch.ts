@@ -1,4 +1,7 @@
-/** Where scratch areas lie in a RAM that boots for the first time. Every later generation keeps them. */
+/**
+ * Where scratch areas lie in a RAM that boots for the first time. Every later generation keeps
+ * them.
+ */
 import {
   checkObject,
   checkWhole,
@@ -16,7 +19,10 @@ export interface ScratchArea {
   readonly size: number;
 }
 
-/** Scratch is 1/256 of RAM, within these bounds: a boot of ours needs a few pages, not a kernel image. */
+/**
+ * Scratch is 1/256 of RAM, within these bounds: a boot of ours needs a few pages, not a kernel
+ * image.
+ */
 const SCRATCH_SHARE = 256;
 const MAX_SCRATCH = 64 * 2 ** 20;
 
@@ -53,7 +59,9 @@ export function checkScratch(areas: readonly ScratchArea[], ram: Pick<Ram, 'size
   }
 }
 
-/** One area, in the largest range of memory: past its first 4 MiB block where it has more than one. */
+/**
+ * One area, in the largest range of memory: past its first 4 MiB block where it has more than one.
+ */
 export function chooseScratch(ram: Pick<Ram, 'size' | 'memory'>): ScratchArea[] {
   const memory = memoryOf(ram);
   const total = memory.reduce((sum, { length }) => sum + length, 0);

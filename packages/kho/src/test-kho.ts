@@ -1,4 +1,7 @@
-/** What the tests of this package share: small machines, snapshots of everything that must be as before, failure injection. */
+/**
+ * What the tests of this package share: small machines, snapshots of everything that must be as
+ * before, failure injection.
+ */
 import { KernelError, MAX_ORDER, PAGE_SIZE } from '@liveupdate/base';
 import { FREE, HEAD, HeapRam, PageAllocator, PageTable, SCRATCH, STALE, type Ram } from '@liveupdate/mm';
 import { refusingSystem, removeSystem } from '@liveupdate/mm/test-system';
@@ -14,7 +17,9 @@ export const MiB = 2 ** 20;
 /** Matches a KernelError by its code. */
 export const withCode = (code: string): unknown => expect.objectContaining({ code });
 
-/** A kernel that booted cold on fresh memory, full of 0xdd unless the boot is told that it is zero. */
+/**
+ * A kernel that booted cold on fresh memory, full of 0xdd unless the boot is told that it is zero.
+ */
 export function coldKho(bytes = 4 * MiB, options: BootOptions = {}): Kho {
   const ram = new HeapRam(bytes);
   if (options.freeMemory !== 'zero') ram.bytes(0, bytes).fill(0xdd);
@@ -38,12 +43,17 @@ function keyInto(keys: string[]): RunVisitor {
 }
 
 /**
- * Everything that an operation which fails must leave as it was. Reading it proves that the outgoing handover is valid.
+ * Everything that an operation which fails must leave as it was. Reading it proves that the
+ * outgoing handover is valid.
  *
- * Nodes of the outgoing map count as free: as in the kernel, a node that an undone step needed stays in the map, empty, for the next one.
+ * Nodes of the outgoing map count as free: as in the kernel, a node that an undone step needed
+ * stays in the map, empty, for the next one.
  */
 export interface Snapshot {
-  /** Of every frame, byte by byte as characters: texts are compared a thousand times faster than arrays. */
+  /**
+   * Of every frame, byte by byte as characters: texts are compared a thousand times faster than
+   * arrays.
+   */
   readonly flags: string;
   readonly orders: string;
   readonly refs: string;
@@ -91,11 +101,12 @@ export function snapshot(kho: Kho): Snapshot {
 }
 
 /**
- * Runs an operation with its first, second, third ... allocation failing, until none is hit any more and it succeeds. After each failure
- * everything must be as before. Each allocation can fail twice: no free frame (ENOMEM), and no memory of the system behind it (ENOSPC).
+ * Runs an operation with its first, second, third ... allocation failing, until none is hit any
+ * more and it succeeds. After each failure everything must be as before. Each allocation can fail
+ * twice: no free frame (ENOMEM), and no memory of the system behind it (ENOSPC).
  *
- * @param prepare a fresh kernel each time, and the operation on it: a node of the map that a failed attempt left would hide the next
- * failure
+ * @param prepare a fresh kernel each time, and the operation on it: a node of the map that a failed
+ * attempt left would hide the next failure
  * @returns how often it could fail
  */
 export function failEachAllocation(prepare: () => { kho: Kho; operation: () => void }): number {
@@ -110,7 +121,10 @@ export function failEachAllocation(prepare: () => { kho: Kho; operation: () => v
   }
 }
 
-/** The code that an operation ends with when memory is refused the `n`th time that it asks; undefined where it asks less often. */
+/**
+ * The code that an operation ends with when memory is refused the `n`th time that it asks;
+ * undefined where it asks less often.
+ */
 export function withFailure(
   { pages, ram }: { pages: PageAllocator; ram: Ram },
   n: number,
@@ -144,7 +158,10 @@ export function allAre(bytes: Uint8Array, value: number): boolean {
   return true;
 }
 
-/** An allocator over RAM with one scratch area, as a boot makes it, for a test that wants to be the boot. */
+/**
+ * An allocator over RAM with one scratch area, as a boot makes it, for a test that wants to be the
+ * boot.
+ */
 export function allocatorFor(ram: Ram, scratch: readonly ScratchArea[]): PageAllocator {
   const table = new PageTable(ram.size);
   for (const { addr, size } of scratch) table.setFlag(SCRATCH, addr / PAGE_SIZE, size / PAGE_SIZE);
@@ -152,7 +169,9 @@ export function allocatorFor(ram: Ram, scratch: readonly ScratchArea[]): PageAll
   return new PageAllocator(ram, table);
 }
 
-/** Single pages that lie apart, so that each is a run of its own: every second page of what is free. */
+/**
+ * Single pages that lie apart, so that each is a run of its own: every second page of what is free.
+ */
 export function scatteredPages(pages: PageAllocator, count: number): Uint32Array {
   const all = new Uint32Array(2 * count);
   pages.allocBulk(all, 0, all.length);

@@ -1,6 +1,6 @@
 /**
- * Vmalloc areas across a handover: their pieces are preserved as folios, and listed in chained pages that are preserved too (kernel:
- * kho_preserve_vmalloc, kho_restore_vmalloc).
+ * Vmalloc areas across a handover: their pieces are preserved as folios, and listed in chained
+ * pages that are preserved too (kernel: kho_preserve_vmalloc, kho_restore_vmalloc).
  */
 import { KernelError, Undo } from '@liveupdate/base';
 import { VmallocArea } from '@liveupdate/mm';
@@ -54,7 +54,10 @@ export function restoreVmalloc(memory: IncomingMemory, descriptor: VmallocDescri
   return new VmallocArea(memory.pages, pfns, descriptor.order);
 }
 
-/** Restores folios of one order, each once: one that is named twice is not there the second time. All or none. */
+/**
+ * Restores folios of one order, each once: one that is named twice is not there the second time.
+ * All or none.
+ */
 function restoreAll(memory: IncomingMemory, pfns: Uint32Array, order: number): void {
   const done = memory.restoreFolios(pfns, 0, pfns.length, order);
   if (done === pfns.length) return;

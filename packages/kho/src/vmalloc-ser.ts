@@ -1,5 +1,6 @@
 /**
- * Vmalloc descriptors: 16 bytes that name memory in scattered pages, through chained pages of addresses (kernel: struct kho_vmalloc).
+ * Vmalloc descriptors: 16 bytes that name memory in scattered pages, through chained pages of
+ * addresses (kernel: struct kho_vmalloc).
  */
 import {
   checkObject,
@@ -70,7 +71,10 @@ export function readVmallocDescriptor(bytes: Uint8Array): VmallocDescriptor {
   };
 }
 
-/** Writes a descriptor into its 16 bytes. @throws KernelError EINVAL: not so many bytes, or no descriptor */
+/**
+ * Writes a descriptor into its 16 bytes. @throws KernelError EINVAL: not so many bytes, or no
+ * descriptor
+ */
 export function writeVmallocDescriptor(bytes: Uint8Array, descriptor: VmallocDescriptor): void {
   checkVmalloc(descriptor);
   const ser = recordOf(bytes, KhoVmallocSer);
@@ -105,7 +109,8 @@ export interface VmallocPieces {
 }
 
 /**
- * Lists pieces in chunk pages, up to the zero that ends the last of them: nobody reads what is behind that.
+ * Lists pieces in chunk pages, up to the zero that ends the last of them: nobody reads what is
+ * behind that.
  *
  * @param chunks their frames from index `at` on, as many as vmallocChunks says
  */
@@ -130,8 +135,9 @@ export function writeVmallocChunks(
 }
 
 /**
- * The frames that a descriptor which this kernel wrote names, of pieces of order 0: those of the pieces, and behind
- * them those of the chunk pages. Nothing is checked; of one that another kernel wrote see `readVmallocPages`.
+ * The frames that a descriptor which this kernel wrote names, of pieces of order 0: those of the
+ * pieces, and behind them those of the chunk pages. Nothing is checked; of one that another kernel
+ * wrote see `readVmallocPages`.
  *
  * @param descriptor first word of the descriptor, in a page that is in view
  * @param out gets them from index `at` on
@@ -155,7 +161,9 @@ function frameAt(words: Uint32Array, at: number): Pfn {
   return ((words[at] >>> PAGE_SHIFT) | (words[at + 1] << (32 - PAGE_SHIFT))) >>> 0;
 }
 
-/** Writes the address of a frame as a u64; that of frame 0, which is never handed out, ends a list. */
+/**
+ * Writes the address of a frame as a u64; that of frame 0, which is never handed out, ends a list.
+ */
 function putAddress(words: Uint32Array, at: number, pfn: Pfn): void {
   words[at] = pfn << PAGE_SHIFT;
   words[at + 1] = pfn >>> (32 - PAGE_SHIFT);
@@ -170,7 +178,8 @@ export interface VmallocPages {
 /**
  * Follows a descriptor and changes nothing.
  *
- * @throws KernelError EINVAL: an address outside RAM, pieces larger than any folio, or another number of pages than the descriptor says
+ * @throws KernelError EINVAL: an address outside RAM, pieces larger than any folio, or another
+ * number of pages than the descriptor says
  */
 export function readVmallocPages(ram: Ram, descriptor: VmallocDescriptor): VmallocPages {
   checkVmalloc(descriptor);

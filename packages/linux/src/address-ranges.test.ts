@@ -1,4 +1,7 @@
-/** Ranges of address space: where they lie, what is at them when, and that none is used again too early. */
+/**
+ * Ranges of address space: where they lie, what is at them when, and that none is used again too
+ * early.
+ */
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { KernelError } from '@liveupdate/base';
 import { HUGE_PAGE } from '@liveupdate/mm';

@@ -1,10 +1,12 @@
 /**
- * Address space for views, which outlives them: a view that is taken down leaves memory of nobody behind, so
- * that a thread that still has the address meets that, and neither a fault nor a page of RAM.
+ * Address space for views, which outlives them: a view that is taken down leaves memory of nobody
+ * behind, so that a thread that still has the address meets that, and neither a fault nor a page of
+ * RAM.
  *
- * - Ranges lie side by side, the room between them included, and what is retired is of one kind: so it is one
- *   mapping to the system, and a hundred thousand retired views are no more than one.
- * - A range is used again only when nobody can have its address any more: see `giveBackOnceCollected`.
+ * - Ranges lie side by side, the room between them included, and what is retired is of one kind: so
+ *   it is one mapping to the system, and a hundred thousand retired views are no more than one.
+ * - A range is used again only when nobody can have its address any more: see
+ *   `giveBackOnceCollected`.
  */
 import { codeOf, KernelError } from '@liveupdate/base';
 import {
@@ -25,7 +27,9 @@ import { fs } from './node-fs.ts';
 
 /** Bytes of an area that small ranges are cut from. */
 const AREA = 64 * 2 ** 20;
-/** A range below this is cut from an area. Any other is asked of the system, and goes back to it. */
+/**
+ * A range below this is cut from an area. Any other is asked of the system, and goes back to it.
+ */
 const SMALL = 256 * 1024;
 const NOBODYS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 /** Mappings that are left to the engine and others. */
@@ -37,7 +41,10 @@ const DEFAULT_MAX_MAPS = 65_530;
 export interface Range {
   readonly address: Address;
   readonly length: number;
-  /** What was asked of the system for it: room before and behind it, so that it lies where huge pages suit. */
+  /**
+   * What was asked of the system for it: room before and behind it, so that it lies where huge
+   * pages suit.
+   */
   readonly from: Address;
   readonly total: number;
 }
@@ -52,7 +59,10 @@ interface Stretch {
 export interface ViewSpace {
   /** Bytes of address space that views and RAMs show, room between them included. */
   readonly live: number;
-  /** Bytes of address space that wait for a collection, or stay mapped over for good. They take no memory. */
+  /**
+   * Bytes of address space that wait for a collection, or stay mapped over for good. They take no
+   * memory.
+   */
   readonly retired: number;
   /** Mappings that live views have, of those that vm.max_map_count allows. */
   readonly mappings: number;
@@ -87,8 +97,9 @@ export function takeRange(length: number, step: number, place: number): Range {
 }
 
 /**
- * Maps memory of nobody over a range: it reads as zeros, and what is stored there reaches nobody. (Where the
- * system promises no more memory than it has, and has promised all of it, a store there is a fault.)
+ * Maps memory of nobody over a range: it reads as zeros, and what is stored there reaches nobody.
+ * (Where the system promises no more memory than it has, and has promised all of it, a store there
+ * is a fault.)
  */
 export function retire({ from, total }: Range): void {
   space.live -= total;
@@ -101,7 +112,9 @@ export function retire({ from, total }: Range): void {
   }
 }
 
-/** Makes a range free that was retired, or that nobody was ever shown: nobody may have its address. */
+/**
+ * Makes a range free that was retired, or that nobody was ever shown: nobody may have its address.
+ */
 export function giveBack({ address, length, from, total }: Range): void {
   try {
     if (length >= SMALL) {
@@ -118,8 +131,9 @@ export function giveBack({ address, length, from, total }: Range): void {
 }
 
 /**
- * Gives a range that was retired back once these buffers, which we detached, were collected. Only where no other
- * buffer can have its memory: one that somebody else detached may live on as another.
+ * Gives a range that was retired back once these buffers, which we detached, were collected. Only
+ * where no other buffer can have its memory: one that somebody else detached may live on as
+ * another.
  */
 export function giveBackOnceCollected(range: Range, buffers: readonly ArrayBuffer[]): void {
   if (buffers.length === 0) {
@@ -130,15 +144,18 @@ export function giveBackOnceCollected(range: Range, buffers: readonly ArrayBuffe
   for (const buffer of buffers) collected.register(buffer, waiting);
 }
 
-/** What the views of this process take of its address space. A range that is retired and never given back was shared with workers, or its buffer was given away. */
+/**
+ * What the views of this process take of its address space. A range that is retired and never given
+ * back was shared with workers, or its buffer was given away.
+ */
 export function viewSpace(): ViewSpace {
   space.mostMappings ||= maxMaps() - OTHERS;
   return { ...space };
 }
 
 /**
- * Counts mappings that are about to be made, or were taken down. Where too many are wanted that is told before
- * the system refuses, so that taking one down never fails for want of them.
+ * Counts mappings that are about to be made, or were taken down. Where too many are wanted that is
+ * told before the system refuses, so that taking one down never fails for want of them.
  *
  * @throws KernelError ENOMEM: more mappings than vm.max_map_count allows
  */
@@ -201,7 +218,10 @@ function put(from: number, length: number): void {
   }
 }
 
-/** Address space of the system, with room for `length` bytes `place` bytes behind a multiple of `step`. */
+/**
+ * Address space of the system, with room for `length` bytes `place` bytes behind a multiple of
+ * `step`.
+ */
 function reserve(length: number, step: number, place: number): Range {
   const total = length + step;
   const from = mmap(null, total, PROT_NONE, NOBODYS, -1, 0);

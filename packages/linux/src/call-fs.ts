@@ -1,7 +1,10 @@
 /** Calls of node:fs whose failures are KernelErrors. */
 import { codeOf, KernelError } from '@liveupdate/base';
 
-/** Runs a call of node:fs and turns what it throws into a KernelError with the same code; EINVAL for a wrong kind of argument. */
+/**
+ * Runs a call of node:fs and turns what it throws into a KernelError with the same code; EINVAL for
+ * a wrong kind of argument.
+ */
 export function callFs<T>(tried: string, call: () => T, advice = ''): T {
   try {
     return call();
@@ -24,7 +27,9 @@ function isWrongKind(cause: unknown): boolean {
   );
 }
 
-/** What Node says about a failed call, without the code and the arguments, which we say ourselves. */
+/**
+ * What Node says about a failed call, without the code and the arguments, which we say ourselves.
+ */
 function whyOf(cause: unknown): string {
   const message = cause instanceof Error ? cause.message : String(cause);
   return /^[A-Z\d]+: (?<why>[^,]+), \w+/.exec(message)?.groups?.['why'] ?? message;

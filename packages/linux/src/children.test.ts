@@ -1,4 +1,7 @@
-/** Real children of programs that replace themselves: whose they are, and that none is left a zombie. */
+/**
+ * Real children of programs that replace themselves: whose they are, and that none is left a
+ * zombie.
+ */
 import { spawn } from 'node:child_process';
 import { expect, onTestFinished, test } from 'vitest';
 import { collectChildren, listed, scanned } from './children.ts';

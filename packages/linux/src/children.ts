@@ -1,6 +1,6 @@
 /**
- * Children that a process had when it was replaced. They are still its children, but the new program
- * has never heard of them: each that ends would stay a zombie.
+ * Children that a process had when it was replaced. They are still its children, but the new
+ * program has never heard of them: each that ends would stay a zombie.
  *
  * - Which they are is told by when they were started: before this program was (on the clock that
  *   /proc tells starts on). The environment carries that one moment, whatever their number.
@@ -27,15 +27,19 @@ interface Child {
   readonly start: number;
 }
 
-/** What the environment of a new program must have, that it collects the children that are there now. */
+/**
+ * What the environment of a new program must have, that it collects the children that are there
+ * now.
+ */
 export function childrenVariable(): Readonly<Record<string, string>> {
   return { [REPLACED_AT_VARIABLE]: String(bootTimeNow() / TICK_NS) };
 }
 
 /**
  * In a program that replaced another by `replaceProcess`: collects the children of that one as they
- * end, so that none is left a zombie. Their exit codes are lost. It does not keep this process alive,
- * and does nothing where there are none. The variable that tells of them is taken from `env`.
+ * end, so that none is left a zombie. Their exit codes are lost. It does not keep this process
+ * alive, and does nothing where there are none. The variable that tells of them is taken from
+ * `env`.
  *
  * @throws KernelError EINVAL: no environment
  */
@@ -65,7 +69,9 @@ function childrenOf(parent: number): Child[] {
   return children;
 }
 
-/** @internal As the kernel lists them; undefined where it has no such list (CONFIG_PROC_CHILDREN). */
+/**
+ * @internal As the kernel lists them; undefined where it has no such list (CONFIG_PROC_CHILDREN).
+ */
 export function listed(parent: number): number[] | undefined {
   const tasks = `/proc/${parent}/task`;
   try {

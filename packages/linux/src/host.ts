@@ -1,6 +1,6 @@
 /**
- * What this host offers, as data for whoever explains it to a person: nothing is printed, nothing is changed, and what cannot be read
- * is undefined. All of it can be read without privileges.
+ * What this host offers, as data for whoever explains it to a person: nothing is printed, nothing
+ * is changed, and what cannot be read is undefined. All of it can be read without privileges.
  */
 import { join } from 'node:path';
 import { checkOptions, codeOf, type ErrnoCode } from '@liveupdate/base';
@@ -42,7 +42,10 @@ export interface HostFacts {
   readonly cgroupMemoryMax: number | undefined;
   /** /dev/shm; undefined where it is not a mount of its own. */
   readonly shm: Mount | undefined;
-  /** Transparent huge pages: `always`, `madvise`, `never`; for memfds `always`, `within_size`, `advise`, `never`, `deny`, `force`. */
+  /**
+   * Transparent huge pages: `always`, `madvise`, `never`; for memfds `always`, `within_size`,
+   * `advise`, `never`, `deny`, `force`.
+   */
   readonly hugePages: { readonly enabled: string | undefined; readonly shmemEnabled: string | undefined };
   /** The pool of hugetlb pages of the default size, in pages; `pageSize` in bytes. */
   readonly hugetlb: {
@@ -53,12 +56,16 @@ export interface HostFacts {
   readonly overcommit: 'heuristic' | 'always' | 'never' | undefined;
   /** Mappings a process may have: what limits the pieces of a gathered view. */
   readonly maxMapCount: number | undefined;
-  /** The kernel's own live update device: `open` (we can), or the code with which opening it fails; ENOENT: this kernel has none. */
+  /**
+   * The kernel's own live update device: `open` (we can), or the code with which opening it fails;
+   * ENOENT: this kernel has none.
+   */
   readonly liveupdate: 'open' | ErrnoCode;
 }
 
 /**
- * Room of the file system that holds `path`, a file or a directory. RAM files may be larger, they are sparse; touched memory may not.
+ * Room of the file system that holds `path`, a file or a directory. RAM files may be larger, they
+ * are sparse; touched memory may not.
  *
  * @throws KernelError ENOENT, ENOTDIR, EACCES: as statfs(2) has them. EINVAL: no path
  */
@@ -131,7 +138,10 @@ function chosen(text: string | undefined): string | undefined {
   return /\[(\w+)\]/.exec(text ?? '')?.[1];
 }
 
-/** The last mount on /dev/shm is the one in force. Fields: id, parent, device, root, mount point, options ... - type, source, options. */
+/**
+ * The last mount on /dev/shm is the one in force. Fields: id, parent, device, root, mount point,
+ * options ... - type, source, options.
+ */
 function shmMount(root: string, mountinfo: string): Mount | undefined {
   const line = mountinfo.split('\n').findLast((text) => text.split(' ')[4] === '/dev/shm');
   const fields = / - (\S+) \S+ (\S+)$/.exec(line ?? '');

@@ -1,4 +1,7 @@
-/** RAM in huge pages: asked for one at a time, mapped as one entry of the page tables, and the same memory as any other. */
+/**
+ * RAM in huge pages: asked for one at a time, mapped as one entry of the page tables, and the same
+ * memory as any other.
+ */
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';

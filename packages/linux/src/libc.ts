@@ -1,8 +1,10 @@
 /**
  * The system calls that Node does not offer.
  *
- * - Every wrapper takes and gives plain numbers (addresses: bigint) and throws KernelError with the code of errno.
- * - Numbers of flags are those of Linux on x86-64 and arm64, where they are equal; other machines are refused.
+ * - Every wrapper takes and gives plain numbers (addresses: bigint) and throws KernelError with the
+ *   code of errno.
+ * - Numbers of flags are those of Linux on x86-64 and arm64, where they are equal; other machines
+ *   are refused.
  */
 import { checkFlag, checkText, checkWhole, KernelError } from '@liveupdate/base';
 import { checkFd } from './inputs.ts';
@@ -61,7 +63,9 @@ const UFFD_USER_MODE_ONLY = 1;
 /** System calls that libc has no function for, or not in every version. */
 const SYS_USERFAULTFD = { x64: 323, arm64: 282 } as const;
 const SYS_GETTID = { x64: 186, arm64: 178 } as const;
-/** Counts also while the host sleeps; what /proc tells as the start of a process is on this clock. */
+/**
+ * Counts also while the host sleeps; what /proc tells as the start of a process is on this clock.
+ */
 const CLOCK_BOOTTIME = 7;
 const WNOHANG = 1;
 /** Children whose end sends another signal than SIGCHLD too. */
@@ -74,8 +78,8 @@ const SEEK_HOLE = 4;
 /**
  * mmap(2). `address` null lets the kernel choose.
  *
- * @throws KernelError ENOMEM: no address space, or more mappings than vm.max_map_count. EACCES: not opened for reading and writing.
- * EBADF, EINVAL, ENODEV, EPERM: as mmap(2) has them.
+ * @throws KernelError ENOMEM: no address space, or more mappings than vm.max_map_count. EACCES: not
+ * opened for reading and writing. EBADF, EINVAL, ENODEV, EPERM: as mmap(2) has them.
  */
 export function mmap(
   address: Address | null,
@@ -98,7 +102,8 @@ export function mmap(
 }
 
 /**
- * munmap(2). No JavaScript view may lie in the range: touching one afterwards would end the process.
+ * munmap(2). No JavaScript view may lie in the range: touching one afterwards would end the
+ * process.
  *
  * @throws KernelError EINVAL: not a page-aligned range
  */
@@ -109,8 +114,9 @@ export function munmap(address: Address, length: number): void {
 /**
  * madvise(2); goes on after a signal.
  *
- * @throws KernelError EINVAL: advice this kernel or memory does not know. EFAULT: MADV_POPULATE_READ or _WRITE where the file system is full.
- * ENOMEM: no memory, or the range is not mapped.
+ * @throws KernelError EINVAL: advice this kernel or memory does not know. EFAULT:
+ * MADV_POPULATE_READ or _WRITE where the file system is full. ENOMEM: no memory, or the range is
+ * not mapped.
  */
 export function madvise(address: Address, length: number, advice: number): void {
   while (c('madvise')(address, length, advice) !== 0) {
@@ -119,8 +125,8 @@ export function madvise(address: Address, length: number, advice: number): void 
 }
 
 /**
- * execve(2): this process goes on as another program, and the call returns only where it is refused.
- * Nothing has changed then. No string may hold a NUL.
+ * execve(2): this process goes on as another program, and the call returns only where it is
+ * refused. Nothing has changed then. No string may hold a NUL.
  *
  * @param env as NAME=value
  * @returns why it was refused, as errno has it; most of them are told in `replaceProcess`
@@ -144,8 +150,8 @@ export function execve(file: string, args: readonly string[], env: readonly stri
 }
 
 /**
- * A profiler interrupts this thread by a signal, thousands of times a second. One that comes as exec
- * begins would end the new program, which has no profiler yet: none may be on its way then.
+ * A profiler interrupts this thread by a signal, thousands of times a second. One that comes as
+ * exec begins would end the new program, which has no profiler yet: none may be on its way then.
  *
  * @returns has it go on
  */
@@ -180,7 +186,10 @@ export function hasEnded(pid: number): boolean {
   return c('waitpid')(pid, null, WNOHANG | WAIT_ALL) !== 0;
 }
 
-/** An ArrayBuffer over memory of this process, without a copy. It holds nothing: the memory must outlive it, or it be detached before. */
+/**
+ * An ArrayBuffer over memory of this process, without a copy. It holds nothing: the memory must
+ * outlive it, or it be detached before.
+ */
 export function viewOf(address: Address, length: number): ArrayBuffer {
   return native().koffi.view(address, length);
 }
@@ -188,8 +197,8 @@ export function viewOf(address: Address, length: number): ArrayBuffer {
 /**
  * fallocate(2); goes on after a signal.
  *
- * @throws KernelError ENOSPC: the file system is full. EOPNOTSUPP: it cannot do this. EPERM: sealed. EBADF: not open for writing.
- * EFBIG, EINVAL, ENOMEM: as fallocate(2) has them.
+ * @throws KernelError ENOSPC: the file system is full. EOPNOTSUPP: it cannot do this. EPERM:
+ * sealed. EBADF: not open for writing. EFBIG, EINVAL, ENOMEM: as fallocate(2) has them.
  */
 export function fallocate(fd: number, mode: number, at: number, length: number): void {
   while (c('fallocate')(fd, mode, at, length) !== 0) {
@@ -206,8 +215,8 @@ export function fallocate(fd: number, mode: number, at: number, length: number):
 /**
  * memfd_create(2).
  *
- * @throws KernelError EINVAL: name longer than 249 bytes, or unknown flags. EMFILE, ENFILE: too many open files. ENOMEM: no memory.
- * ENODEV: hugetlb asked of a kernel without it.
+ * @throws KernelError EINVAL: name longer than 249 bytes, or unknown flags. EMFILE, ENFILE: too
+ * many open files. ENOMEM: no memory. ENODEV: hugetlb asked of a kernel without it.
  */
 export function memfdCreate(name: string, flags: number): number {
   checkText(name, 'a name of a memory file');
@@ -221,7 +230,8 @@ export function memfdCreate(name: string, flags: number): number {
 /**
  * A duplicate of `fd` with the lowest free number from `least` on, closed on exec.
  *
- * @throws KernelError EBADF: not open. EINVAL: `least` is above the limit of open files. EMFILE: no number is free.
+ * @throws KernelError EBADF: not open. EINVAL: `least` is above the limit of open files. EMFILE: no
+ * number is free.
  */
 export function duplicateFrom(fd: number, least: number): number {
   const copy = c('fcntl')(fd, F_DUPFD_CLOEXEC, 'int', least);
@@ -277,7 +287,10 @@ export function isReadWrite(fd: number): boolean {
   return (flags & O_ACCMODE) === O_RDWR;
 }
 
-/** struct flock of 64-bit Linux: type s16 at 0, whence s16 at 2, start s64 at 8, length s64 at 16, pid s32 at 24 (0 for OFD locks). */
+/**
+ * struct flock of 64-bit Linux: type s16 at 0, whence s16 at 2, start s64 at 8, length s64 at 16,
+ * pid s32 at 24 (0 for OFD locks).
+ */
 function flock(type: number, at: number): Uint8Array {
   const bytes = new Uint8Array(32);
   const fields = new DataView(bytes.buffer);
@@ -288,9 +301,11 @@ function flock(type: number, at: number): Uint8Array {
 }
 
 /**
- * Takes the OFD write lock on the byte `at` for the open file description behind `fd`; false where another one has it.
+ * Takes the OFD write lock on the byte `at` for the open file description behind `fd`; false where
+ * another one has it.
  *
- * @throws KernelError EBADF: not open for writing. ENOMEM (kernel: ENOLCK comes as EIO): no memory for locks.
+ * @throws KernelError EBADF: not open for writing. ENOMEM (kernel: ENOLCK comes as EIO): no memory
+ * for locks.
  */
 export function lockByte(fd: number, at: number): boolean {
   if (c('fcntl')(fd, F_OFD_SETLK, 'void *', flock(F_WRLCK, at)) === 0) return true;
@@ -324,7 +339,8 @@ export function isByteLocked(fd: number, at: number): boolean {
 /**
  * Adds file seals (memfd only).
  *
- * @throws KernelError EPERM: sealed against further seals. EBUSY: F_SEAL_WRITE with a shared writable mapping. EINVAL: no memfd.
+ * @throws KernelError EPERM: sealed against further seals. EBUSY: F_SEAL_WRITE with a shared
+ * writable mapping. EINVAL: no memfd.
  */
 export function addSeals(fd: number, seals: number): void {
   if (c('fcntl')(fd, F_ADD_SEALS, 'int', seals) < 0) throw failed(`sealing descriptor ${fd}`);
@@ -339,8 +355,8 @@ export function getSeals(fd: number): number | undefined {
 /**
  * lseek(2). Returns the new position.
  *
- * @throws KernelError ENXIO: no data or hole from there on. EBADF: not open. ESPIPE: no file. EINVAL: no such position, or the file system does not
- * know where its data is.
+ * @throws KernelError ENXIO: no data or hole from there on. EBADF: not open. ESPIPE: no file.
+ * EINVAL: no such position, or the file system does not know where its data is.
  */
 export function lseek(fd: number, at: number, whence: number): number {
   const position = c('lseek')(fd, at, whence);
@@ -349,7 +365,8 @@ export function lseek(fd: number, at: number, whence: number): number {
 }
 
 /**
- * Offset of the first data (or hole) at or after `from`; undefined where there is none before the end. Moves the file position.
+ * Offset of the first data (or hole) at or after `from`; undefined where there is none before the
+ * end. Moves the file position.
  *
  * @throws KernelError EBADF: not open. ESPIPE: no file. EINVAL: the file system does not know.
  */
@@ -363,10 +380,11 @@ export function seekTo(what: 'data' | 'hole', fd: number, from: number): number 
 }
 
 /**
- * Gives an open file a name (linkat(2)); one that was made without any (O_TMPFILE) appears under it at once.
+ * Gives an open file a name (linkat(2)); one that was made without any (O_TMPFILE) appears under it
+ * at once.
  *
- * @throws KernelError EEXIST: something is there already. ENOENT: no such directory, or the file's last name was
- * removed. EACCES, EROFS, ENOSPC, ENOTDIR, EXDEV, EPERM: as linkat(2) has them.
+ * @throws KernelError EEXIST: something is there already. ENOENT: no such directory, or the file's
+ * last name was removed. EACCES, EROFS, ENOSPC, ENOTDIR, EXDEV, EPERM: as linkat(2) has them.
  */
 export function linkFile(fd: number, path: string): void {
   if (c('linkat')(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, path, AT_SYMLINK_FOLLOW) !== 0)
@@ -381,7 +399,8 @@ export function pageSize(): number {
 /**
  * ioctl(2) with a structure at `argument`; goes on after a signal.
  *
- * @throws KernelError ENOTTY, EINVAL: this descriptor or kernel does not know the request. EBADF, EFAULT, others: as the request has them.
+ * @throws KernelError ENOTTY, EINVAL: this descriptor or kernel does not know the request. EBADF,
+ * EFAULT, others: as the request has them.
  */
 export function ioctl(fd: number, request: number, argument: Address): number {
   for (;;) {
@@ -394,7 +413,8 @@ export function ioctl(fd: number, request: number, argument: Address): number {
 /**
  * userfaultfd(2) for faults of this process itself, close-on-exec.
  *
- * @throws KernelError ENOSYS: not in this kernel. EPERM: forbidden here. EINVAL: a kernel before 5.11. EMFILE, ENFILE: too many open files.
+ * @throws KernelError ENOSYS: not in this kernel. EPERM: forbidden here. EINVAL: a kernel before
+ * 5.11. EMFILE, ENFILE: too many open files.
  */
 export function userfaultfd(): number {
   native();
@@ -408,7 +428,8 @@ export function userfaultfd(): number {
  * eventfd(2).
  *
  * @param initial a u32
- * @throws KernelError EINVAL: no u32, or unknown flags. EMFILE, ENFILE: too many open files. ENOMEM.
+ * @throws KernelError EINVAL: no u32, or unknown flags. EMFILE, ENFILE: too many open files.
+ * ENOMEM.
  */
 export function eventfd(initial: number, flags: number): number {
   checkWhole(initial, 'the count of an eventfd', U32);
@@ -419,9 +440,11 @@ export function eventfd(initial: number, flags: number): number {
 }
 
 /**
- * What of `events` a descriptor is ready for now, with POLLERR, POLLHUP and POLLNVAL where they are so (poll(2), without waiting).
+ * What of `events` a descriptor is ready for now, with POLLERR, POLLHUP and POLLNVAL where they are
+ * so (poll(2), without waiting).
  *
- * @throws KernelError EINTR, ENOMEM: as poll(2) has them. EINVAL: no number of a descriptor, or no s16
+ * @throws KernelError EINTR, ENOMEM: as poll(2) has them. EINVAL: no number of a descriptor, or no
+ * s16
  */
 export function pollNow(fd: number, events: number): number {
   checkFd(fd);

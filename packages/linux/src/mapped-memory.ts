@@ -1,6 +1,7 @@
 /**
- * The system's memory under a mapped RAM: taking it page by page or in huge pages, giving it back, and asking
- * what is there. What a page costs, and who may touch it, is known by `Residency` of `@liveupdate/mm`.
+ * The system's memory under a mapped RAM: taking it page by page or in huge pages, giving it back,
+ * and asking what is there. What a page costs, and who may touch it, is known by `Residency` of
+ * `@liveupdate/mm`.
  */
 import { bytesOf, KernelError, PAGE_SIZE, pagesFor, type Bytes } from '@liveupdate/base';
 import { checkPages, checkRange, HUGE_PAGE, type RamPiece, type SystemMemory } from '@liveupdate/mm';
@@ -17,11 +18,13 @@ import { populateRange, type Windows } from './mapping.ts';
 import { fs } from './node-fs.ts';
 import { callFs } from './call-fs.ts';
 
-/** Bytes reserved by one system call: a signal makes the kernel take back and redo at most so much. */
+/**
+ * Bytes reserved by one system call: a signal makes the kernel take back and redo at most so much.
+ */
 const RESERVE_STEP = 256 * 2 ** 20;
 /**
- * How long the system is not asked for huge pages after it had none, or one took so long: where memory is
- * scattered it moves others' to make one.
+ * How long the system is not asked for huge pages after it had none, or one took so long: where
+ * memory is scattered it moves others' to make one.
  */
 const NO_HUGE_MS = 1000;
 const SLOW_HUGE_MS = 20;
@@ -52,13 +55,14 @@ export class MappedMemory implements SystemMemory {
   }
 
   /**
-   * Takes memory for a range now, so that a full file system is an error here and not a SIGBUS later (fallocate).
-   * What is there stays. About 0.4 s per GiB (0.04 s where it was there); touching the pages first then costs
-   * 0.6 s per GiB, without this 1.1 s. Of more than 256 MiB, what was taken before a failure stays taken.
+   * Takes memory for a range now, so that a full file system is an error here and not a SIGBUS
+   * later (fallocate). What is there stays. About 0.4 s per GiB (0.04 s where it was there);
+   * touching the pages first then costs 0.6 s per GiB, without this 1.1 s. Of more than 256 MiB,
+   * what was taken before a failure stays taken.
    *
-   * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. ENOMEM: the machine or
-   * the memory group has not. EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed. EOPNOTSUPP: not on
-   * this file system.
+   * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. ENOMEM:
+   * the machine or the memory group has not. EFAULT: not inside RAM. EINVAL: not whole pages.
+   * EBADF: closed. EOPNOTSUPP: not on this file system.
    */
   reserve(pa: number, length: number): void {
     const { fd } = this.#checked(pa, length);
@@ -67,11 +71,12 @@ export class MappedMemory implements SystemMemory {
   }
 
   /**
-   * Takes memory for a range and maps it, so that no later touch faults (MADV_POPULATE_WRITE): 1.0 s per GiB that
-   * was not there, 0.1 s where it was. Takes huge pages where `adviseHuge` has an effect, then 0.14 s per GiB;
-   * `reserve` never does. Kernels before 5.14 only reserve.
+   * Takes memory for a range and maps it, so that no later touch faults (MADV_POPULATE_WRITE): 1.0
+   * s per GiB that was not there, 0.1 s where it was. Takes huge pages where `adviseHuge` has an
+   * effect, then 0.14 s per GiB; `reserve` never does. Kernels before 5.14 only reserve.
    *
-   * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. Others: as `reserve`.
+   * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. Others:
+   * as `reserve`.
    */
   populate(pa: number, length: number): void {
     const { address } = this.#checked(pa, length).windows;
@@ -80,15 +85,17 @@ export class MappedMemory implements SystemMemory {
   }
 
   /**
-   * Takes the memory of a whole huge page in one piece (MADV_COLLAPSE), for which neither privilege nor a setting
-   * of the host is needed: 0.1 s per GiB, where `reserve` takes 0.4 s and the first touch 0.6 s more. What is there
-   * stays; where that is much, it is copied, 0.5 s per GiB. Then RAM lies in page tables of 2 MiB: a first read of
-   * 1 GiB takes 60 ms instead of 170 ms, and taking it out of them next to nothing.
+   * Takes the memory of a whole huge page in one piece (MADV_COLLAPSE), for which neither privilege
+   * nor a setting of the host is needed: 0.1 s per GiB, where `reserve` takes 0.4 s and the first
+   * touch 0.6 s more. What is there stays; where that is much, it is copied, 0.5 s per GiB. Then
+   * RAM lies in page tables of 2 MiB: a first read of 1 GiB takes 60 ms instead of 170 ms, and
+   * taking it out of them next to nothing.
    *
    * @param pa a multiple of 2 MiB
-   * @returns whether RAM has a huge page there now. False: the file system is full, the system has no huge page, it
-   * had none or took more than 20 ms to find one within the last second (then it is not asked), kernels before 6.1,
-   * or less than 2 MiB of RAM there. At most one page was taken then.
+   * @returns whether RAM has a huge page there now. False: the file system is full, the system has
+   * no huge page, it had none or took more than 20 ms to find one within the last second (then it
+   * is not asked), kernels before 6.1, or less than 2 MiB of RAM there. At most one page was taken
+   * then.
    * @throws KernelError EFAULT: not inside RAM. EINVAL: no multiple of 2 MiB. EBADF: closed.
    */
   populateHuge(pa: number): boolean {
@@ -112,7 +119,8 @@ export class MappedMemory implements SystemMemory {
   }
 
   /**
-   * Copies bytes out of RAM by a system call: a hole takes nothing, where a load through a mapping would.
+   * Copies bytes out of RAM by a system call: a hole takes nothing, where a load through a mapping
+   * would.
    *
    * @throws KernelError EFAULT: not inside RAM. EINVAL: nothing that has bytes. EBADF: closed.
    */
@@ -129,11 +137,12 @@ export class MappedMemory implements SystemMemory {
   }
 
   /**
-   * Copies bytes to `pa` by a system call, which takes the memory as it goes: for memory that is not there yet that
-   * is quicker than `reserve` and a store through a view. Memory in huge pages is stored to; hugetlb memory, which
-   * has no such call, is reserved and stored to.
+   * Copies bytes to `pa` by a system call, which takes the memory as it goes: for memory that is
+   * not there yet that is quicker than `reserve` and a store through a view. Memory in huge pages
+   * is stored to; hugetlb memory, which has no such call, is reserved and stored to.
    *
-   * @throws KernelError ENOSPC, ENOMEM: as `reserve`. EFAULT: not inside RAM. EINVAL: nothing that has bytes. EBADF: closed.
+   * @throws KernelError ENOSPC, ENOMEM: as `reserve`. EFAULT: not inside RAM. EINVAL: nothing that
+   * has bytes. EBADF: closed.
    */
   write(pa: number, given: Bytes): void {
     const bytes = bytesOf(given);
@@ -149,8 +158,8 @@ export class MappedMemory implements SystemMemory {
   }
 
   /**
-   * The ranges that were touched, ascending; all else reads as zeros (what was reserved and never touched too).
-   * True at the time of asking.
+   * The ranges that were touched, ascending; all else reads as zeros (what was reserved and never
+   * touched too). True at the time of asking.
    *
    * @throws KernelError EBADF: closed. EINVAL: the file system does not know (hugetlbfs).
    */
@@ -168,11 +177,11 @@ export class MappedMemory implements SystemMemory {
   }
 
   /**
-   * Gives memory back to the system; it reads as zeros afterwards. 4 KiB cost about 7 µs, 1 GiB about 280 ms. Of
-   * hugetlb memory whole huge pages go back, and the rest of the range is cleared.
+   * Gives memory back to the system; it reads as zeros afterwards. 4 KiB cost about 7 µs, 1 GiB
+   * about 280 ms. Of hugetlb memory whole huge pages go back, and the rest of the range is cleared.
    *
-   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed. EPERM: sealed against
-   * writing. EOPNOTSUPP: the file system cannot punch holes.
+   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed. EPERM:
+   * sealed against writing. EOPNOTSUPP: the file system cannot punch holes.
    */
   discard(pa: number, length: number): void {
     const { fd, granule } = this.#checked(pa, length);
@@ -189,9 +198,9 @@ export class MappedMemory implements SystemMemory {
   }
 
   /**
-   * Asks for transparent huge pages in a range (MADV_HUGEPAGE). Says whether the kernel took the advice; whether it
-   * has an effect is the host's setting: a memfd needs `shmem_enabled` at advise, a file in /dev/shm the mount
-   * option huge=advise (see `hostFacts`).
+   * Asks for transparent huge pages in a range (MADV_HUGEPAGE). Says whether the kernel took the
+   * advice; whether it has an effect is the host's setting: a memfd needs `shmem_enabled` at
+   * advise, a file in /dev/shm the mount option huge=advise (see `hostFacts`).
    *
    * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed.
    */
@@ -212,7 +221,10 @@ export class MappedMemory implements SystemMemory {
     else for (const page of this.#huge) if (page >= from && page < to) this.#huge.delete(page);
   }
 
-  /** Zeros part of a huge page. It is brought in first: if that cannot be done it is not there, and there is nothing to clear. */
+  /**
+   * Zeros part of a huge page. It is brought in first: if that cannot be done it is not there, and
+   * there is nothing to clear.
+   */
   #clear(pa: number, length: number): void {
     if (length === 0) return;
     const { granule } = this.#file;

@@ -1,10 +1,13 @@
 /**
- * RAM that outlives the process: a file in shared memory, mapped. What is stored is there for whoever maps the file
- * next, at once and without a copy; only a reboot of the host or the last close of a file without a name ends it.
+ * RAM that outlives the process: a file in shared memory, mapped. What is stored is there for
+ * whoever maps the file next, at once and without a copy; only a reboot of the host or the last
+ * close of a file without a name ends it.
  *
- * - The file is sparse: RAM of 64 GiB costs what was touched. Touching more than the file system or the machine has
- *   ends the process by SIGBUS, not by an exception. `system` takes the memory beforehand and throws ENOSPC instead.
- * - Buffers are detached before memory is unmapped, so one kept too long has length 0 and cannot crash the process.
+ * - The file is sparse: RAM of 64 GiB costs what was touched. Touching more than the file system or
+ *   the machine has ends the process by SIGBUS, not by an exception. `system` takes the memory
+ *   beforehand and throws ENOSPC instead.
+ * - Buffers are detached before memory is unmapped, so one kept too long has length 0 and cannot
+ *   crash the process.
  * - The garbage collector never unmaps: RAM and views live until they are closed and released.
  */
 import {
@@ -45,7 +48,10 @@ export class MappedRam implements Ram {
   /** Descriptor of the file, from 64 up and close-on-exec. It belongs to the RAM. */
   readonly fd: number;
   readonly #file: RamFile;
-  /** Where the file was created or opened; undefined for a file without a name or one that came by its descriptor. */
+  /**
+   * Where the file was created or opened; undefined for a file without a name or one that came by
+   * its descriptor.
+   */
   readonly path: string | undefined;
   readonly system: MappedMemory;
   /** The same RAM for a kernel: its windows are buffers that nobody else gets. */
@@ -104,7 +110,8 @@ export class MappedRam implements Ram {
    *
    * @param options.size bytes of RAM, where the file has more
    * @param options.path where it is, or will be linked
-   * @throws KernelError EINVAL: its size is not that of a RAM, or options of a wrong kind. ENOMEM: no address space. EMFILE: too many open files.
+   * @throws KernelError EINVAL: its size is not that of a RAM, or options of a wrong kind. ENOMEM:
+   * no address space. EMFILE: too many open files.
    */
   static of(file: RamFile, options: { size?: number; path?: string | undefined } = {}): MappedRam {
     checkInstance(file, 'a file of a RAM', RamFile);
@@ -114,15 +121,17 @@ export class MappedRam implements Ram {
   }
 
   /**
-   * Creates a RAM file. It may be larger than the file system: it costs what is touched (see `shmSpace` and `reserve`).
-   * It appears under its name when it is all there: whoever finds it finds a RAM, also where we die on the way.
+   * Creates a RAM file. It may be larger than the file system: it costs what is touched (see
+   * `shmSpace` and `reserve`). It appears under its name when it is all there: whoever finds it
+   * finds a RAM, also where we die on the way.
    *
    * @param options.path such as `/dev/shm/my-service.ram`; nothing may be there yet
    * @param options.size bytes, a multiple of 4096, at least two pages
    * @param options.mode 0600 unless given; nobody but the owner may have write permission
-   * @throws KernelError EEXIST: there is a file of that name; open it, or remove it first. EINVAL: no such size or mode.
-   * ENOENT, ENOTDIR, EACCES, EROFS, ENOSPC: the directory is missing, not ours to write, or full. EFBIG: larger than the file system's
-   * files can be. ENOMEM: no address space. EMFILE: too many open files. EOPNOTSUPP: not Linux on x64 or arm64.
+   * @throws KernelError EEXIST: there is a file of that name; open it, or remove it first. EINVAL:
+   * no such size or mode. ENOENT, ENOTDIR, EACCES, EROFS, ENOSPC: the directory is missing, not
+   * ours to write, or full. EFBIG: larger than the file system's files can be. ENOMEM: no address
+   * space. EMFILE: too many open files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static create(options: { path: string; size: number; mode?: number }): MappedRam {
     checkOptions(options, 'MappedRam.create', ['path', 'size', 'mode']);
@@ -141,9 +150,10 @@ export class MappedRam implements Ram {
   /**
    * Opens a RAM file that exists. The file is checked before it is mapped.
    *
-   * @throws KernelError ENOENT: no such file. ELOOP: a symbolic link. EISDIR, EINVAL: no regular file, or its size is not that of a
-   * RAM. EPERM: it belongs to another user. EACCES: others may write it, or we may not. ENOMEM: no address space. EMFILE: too many open
-   * files. EOPNOTSUPP: not Linux on x64 or arm64.
+   * @throws KernelError ENOENT: no such file. ELOOP: a symbolic link. EISDIR, EINVAL: no regular
+   * file, or its size is not that of a RAM. EPERM: it belongs to another user. EACCES: others may
+   * write it, or we may not. ENOMEM: no address space. EMFILE: too many open files. EOPNOTSUPP: not
+   * Linux on x64 or arm64.
    */
   static open(options: { path: string }): MappedRam {
     checkOptions(options, 'MappedRam.open', ['path']);
@@ -151,13 +161,15 @@ export class MappedRam implements Ram {
   }
 
   /**
-   * Creates RAM without a name (memfd_create): it lives as long as a descriptor or mapping of it, across exec too where the descriptor
-   * is kept (see `replaceProcess`), and it cannot be left behind by accident. Nobody can change its size.
+   * Creates RAM without a name (memfd_create): it lives as long as a descriptor or mapping of it,
+   * across exec too where the descriptor is kept (see `replaceProcess`), and it cannot be left
+   * behind by accident. Nobody can change its size.
    *
    * @param options.name what /proc shows, at most 249 bytes
-   * @param options.hugetlb back it with huge pages of the host's pool (/proc/sys/vm/nr_hugepages); the size is then a multiple of one
-   * @throws KernelError EINVAL: no such size or name. ENODEV: no hugetlb in this kernel. ENOMEM: no address space. EMFILE: too many open
-   * files. EOPNOTSUPP: not Linux on x64 or arm64.
+   * @param options.hugetlb back it with huge pages of the host's pool (/proc/sys/vm/nr_hugepages);
+   * the size is then a multiple of one
+   * @throws KernelError EINVAL: no such size or name. ENODEV: no hugetlb in this kernel. ENOMEM: no
+   * address space. EMFILE: too many open files. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static anonymous(options: { name: string; size: number; hugetlb?: boolean }): MappedRam {
     checkOptions(options, 'MappedRam.anonymous', ['name', 'size', 'hugetlb']);
@@ -165,11 +177,12 @@ export class MappedRam implements Ram {
   }
 
   /**
-   * RAM on an open descriptor, such as one inherited through exec. The descriptor belongs to the RAM from here on: it becomes
-   * close-on-exec, and a number below 64 is exchanged for a higher one. Where this throws, it stays as it was.
+   * RAM on an open descriptor, such as one inherited through exec. The descriptor belongs to the
+   * RAM from here on: it becomes close-on-exec, and a number below 64 is exchanged for a higher
+   * one. Where this throws, it stays as it was.
    *
-   * @throws KernelError EBADF: not open. EINVAL, EPERM, EACCES: as `open` has them, or not open for reading and writing. ENOMEM: no
-   * address space. EMFILE: too many open files.
+   * @throws KernelError EBADF: not open. EINVAL, EPERM, EACCES: as `open` has them, or not open for
+   * reading and writing. ENOMEM: no address space. EMFILE: too many open files.
    */
   static fromFd(fd: number): MappedRam {
     return mapped(RamFile.borrow(fd), (file) => {
@@ -187,8 +200,8 @@ export class MappedRam implements Ram {
   /**
    * Whether a descriptor is open on the file at this path; false where there is none.
    *
-   * @throws KernelError EBADF: not open. EACCES, ENOTDIR, ELOOP: the path cannot be followed. EINVAL: no path, or no
-   * number of a descriptor.
+   * @throws KernelError EBADF: not open. EACCES, ENOTDIR, ELOOP: the path cannot be followed.
+   * EINVAL: no path, or no number of a descriptor.
    */
   static isOpenOn(fd: number, path: string): boolean {
     return isOpenOn(checkFd(fd), checkPath(path));
@@ -207,7 +220,8 @@ export class MappedRam implements Ram {
   }
 
   /**
-   * Where RAM is mapped in this process, for system calls that take addresses. It says nothing about views.
+   * Where RAM is mapped in this process, for system calls that take addresses. It says nothing
+   * about views.
    *
    * @throws KernelError EBADF: closed
    */
@@ -228,7 +242,8 @@ export class MappedRam implements Ram {
   }
 
   /**
-   * A live view over a buffer of its own, of exactly this length. After `close` it is memory of nobody.
+   * A live view over a buffer of its own, of exactly this length. After `close` it is memory of
+   * nobody.
    *
    * @throws KernelError EFAULT: not inside RAM. EBADF: closed.
    */
@@ -243,21 +258,23 @@ export class MappedRam implements Ram {
   /**
    * Gives memory back to the system; it reads as zeros afterwards. See `system.discard`.
    *
-   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed. EPERM: sealed against
-   * writing. EOPNOTSUPP: the file system cannot punch holes.
+   * @throws KernelError EFAULT: not inside RAM. EINVAL: not whole pages. EBADF: closed. EPERM:
+   * sealed against writing. EOPNOTSUPP: the file system cannot punch holes.
    */
   discard(pa: number, length: number): void {
     this.system.discard(pa, length);
   }
 
   /**
-   * One contiguous live view over pieces of RAM, in their order: the pieces of the file are mapped side by side. It
-   * is a buffer of its own. About 7 µs, and 2 µs more per piece that does not continue the one before; every such
-   * piece is one of the process's vm.max_map_count mappings (65530 by default).
+   * One contiguous live view over pieces of RAM, in their order: the pieces of the file are mapped
+   * side by side. It is a buffer of its own. About 7 µs, and 2 µs more per piece that does not
+   * continue the one before; every such piece is one of the process's vm.max_map_count mappings
+   * (65530 by default).
    *
-   * @throws KernelError ENOMEM: no address space, or too many mappings. ENOSPC: no memory for a hole, where it is to
-   * be populated. EFAULT: a piece is not inside RAM. EINVAL: a piece is not made of whole pages (of hugetlb memory:
-   * of whole huge pages), there is none, or they have fewer bytes than are shown. EBADF: closed.
+   * @throws KernelError ENOMEM: no address space, or too many mappings. ENOSPC: no memory for a
+   * hole, where it is to be populated. EFAULT: a piece is not inside RAM. EINVAL: a piece is not
+   * made of whole pages (of hugetlb memory: of whole huge pages), there is none, or they have fewer
+   * bytes than are shown. EBADF: closed.
    */
   view(pieces: readonly RamPiece[], options: ViewOptions): RamView {
     this.#checkOpen();
@@ -284,13 +301,13 @@ export class MappedRam implements Ram {
   }
 
   /**
-   * Takes all pages out of this process's page tables, some at each step of the generator (0.5 ms where all are
-   * there); between the steps other work can go on. Nothing is lost: the pages stay in the file, and whoever
-   * touches one again has it mapped again, for about 1 µs.
+   * Takes all pages out of this process's page tables, some at each step of the generator (0.5 ms
+   * where all are there); between the steps other work can go on. Nothing is lost: the pages stay
+   * in the file, and whoever touches one again has it mapped again, for about 1 µs.
    *
-   * The end of the process and exec do the same at once, and for 50 ms per GiB of 4 KiB pages nobody is served. Done
-   * beforehand, that is short. Costs by what is in the file, however large that is. The generator ends early where the
-   * kernel does not take the advice (locked memory).
+   * The end of the process and exec do the same at once, and for 50 ms per GiB of 4 KiB pages
+   * nobody is served. Done beforehand, that is short. Costs by what is in the file, however large
+   * that is. The generator ends early where the kernel does not take the advice (locked memory).
    *
    * @throws KernelError EBADF: closed, at whatever step
    */
@@ -321,7 +338,10 @@ export class MappedRam implements Ram {
     }
   }
 
-  /** The first page from `at` on that the file has: what it has not is in no page table. Infinity where none follows. */
+  /**
+   * The first page from `at` on that the file has: what it has not is in no page table. Infinity
+   * where none follows.
+   */
   #nextData(at: number): number {
     try {
       return seekTo('data', this.fd, at) ?? Infinity;
@@ -350,7 +370,10 @@ export class MappedRam implements Ram {
     return this.system.dataPieces(0, this.size);
   }
 
-  /** Detaches every buffer, takes every view down, unmaps and closes. The file stays where it has a name. Idempotent. */
+  /**
+   * Detaches every buffer, takes every view down, unmaps and closes. The file stays where it has a
+   * name. Idempotent.
+   */
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;

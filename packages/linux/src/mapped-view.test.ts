@@ -1,4 +1,7 @@
-/** A view belongs to its user: whatever is done with it ends it alone, and nobody keeps a page of the file by its address. */
+/**
+ * A view belongs to its user: whatever is done with it ends it alone, and nobody keeps a page of
+ * the file by its address.
+ */
 import { open } from 'node:fs/promises';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { KernelError } from '@liveupdate/base';

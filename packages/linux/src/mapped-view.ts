@@ -1,11 +1,13 @@
 /**
- * A view of a file's pages that may be given to anybody: a buffer of its own over a mapping of its own.
+ * A view of a file's pages that may be given to anybody: a buffer of its own over a mapping of its
+ * own.
  *
- * - Taking it down maps memory of nobody over it at once. So who still has the address (a thread of the pool, a
- *   buffer that the memory was transferred to, a worker) meets that, and neither a fault nor a page of the file.
- * - The address is used again only where the buffer was detached by us and then collected. Where somebody else
- *   detached it, its memory may live on in another buffer; where it was shared, in a worker. Then it stays mapped
- *   over for the life of the process: address space, and no memory.
+ * - Taking it down maps memory of nobody over it at once. So who still has the address (a thread of
+ *   the pool, a buffer that the memory was transferred to, a worker) meets that, and neither a
+ *   fault nor a page of the file.
+ * - The address is used again only where the buffer was detached by us and then collected. Where
+ *   somebody else detached it, its memory may live on in another buffer; where it was shared, in a
+ *   worker. Then it stays mapped over for the life of the process: address space, and no memory.
  */
 import { KernelError } from '@liveupdate/base';
 import type { RamPiece, RamView, SharedView, ViewOptions } from '@liveupdate/mm';
@@ -16,7 +18,10 @@ import { becomeEmpty } from './retired-bytes.ts';
 
 /** Bytes that are brought in when a view is made: 20 ms. */
 const POPULATE_AT_ONCE = 256 * 2 ** 20;
-/** Bytes that `populate` brings in by one call, and milliseconds after which it lets others have a turn. */
+/**
+ * Bytes that `populate` brings in by one call, and milliseconds after which it lets others have a
+ * turn.
+ */
 const POPULATE_STEP = 16 * 2 ** 20;
 const POPULATE_TURN = 1;
 
@@ -46,8 +51,8 @@ export class MappedView implements RamView {
   #broughtIn = 0;
 
   /**
-   * @throws KernelError ENOMEM: no address space, or too many mappings. ENOSPC: no memory for a hole, where it is
-   * to be populated
+   * @throws KernelError ENOMEM: no address space, or too many mappings. ENOSPC: no memory for a
+   * hole, where it is to be populated
    */
   constructor(source: ViewSource, { size, populate }: ViewOptions) {
     this.#source = source;

@@ -1,9 +1,10 @@
 /**
  * Mappings of a file, and ArrayBuffers over them.
  *
- * V8 counts a buffer as external memory, whatever its file really takes: making one above about 2 GiB costs one
- * full collection (15 to 25 ms in a process that just started). So there is a buffer over the whole only when
- * somebody wants so much at once, and before that small ones over the windows that are looked at.
+ * V8 counts a buffer as external memory, whatever its file really takes: making one above about 2
+ * GiB costs one full collection (15 to 25 ms in a process that just started). So there is a buffer
+ * over the whole only when somebody wants so much at once, and before that small ones over the
+ * windows that are looked at.
  */
 import { KernelError } from '@liveupdate/base';
 import { HUGE_PAGE, type RamPiece } from '@liveupdate/mm';
@@ -24,15 +25,18 @@ import {
   type Address,
 } from './libc.ts';
 
-/** Bytes under a small buffer: a view that lies in one window does not need the large one. Any folio lies in one. */
+/**
+ * Bytes under a small buffer: a view that lies in one window does not need the large one. Any folio
+ * lies in one.
+ */
 const WINDOW = 8 * 2 ** 20;
 
 /** Taken once: a program may put another in its place. */
 const transfer: unknown = Reflect.get(ArrayBuffer.prototype, 'transfer');
 
 /**
- * Detaches a buffer, and with it every view of it, without touching the memory (structuredClone refuses a buffer
- * of ours, `transfer()` alone may copy it).
+ * Detaches a buffer, and with it every view of it, without touching the memory (structuredClone
+ * refuses a buffer of ours, `transfer()` alone may copy it).
  *
  * @returns whether it was attached
  */
@@ -59,7 +63,10 @@ export class Windows {
     this.length = length;
   }
 
-  /** A live view of a range that lies inside. Where somebody detached the buffer, there is a new one. */
+  /**
+   * A live view of a range that lies inside. Where somebody detached the buffer, there is a new
+   * one.
+   */
   bytes(at: number, length: number): Uint8Array<ArrayBuffer> {
     if (length === 0) return new Uint8Array(0);
     const window = Math.floor(at / WINDOW);
@@ -87,7 +94,8 @@ export class Windows {
   /**
    * Every view has length 0 from now on.
    *
-   * @returns the buffers that may still be at work somewhere; undefined where others may, that nobody knows
+   * @returns the buffers that may still be at work somewhere; undefined where others may, that
+   * nobody knows
    */
   detach(): ArrayBuffer[] | undefined {
     const buffers = [this.#whole, ...this.#windows].filter((buffer) => buffer !== undefined);
@@ -121,9 +129,10 @@ export function mapRuns(
 }
 
 /**
- * Where runs should begin in the address space, in bytes behind a multiple of a huge page: a huge page of the file
- * is one entry of the page tables only where its address is such a multiple, so the first run with room for one
- * lies there as it does in the file. (hugetlb memory, of which all runs are huge pages, knows no other place.)
+ * Where runs should begin in the address space, in bytes behind a multiple of a huge page: a huge
+ * page of the file is one entry of the page tables only where its address is such a multiple, so
+ * the first run with room for one lies there as it does in the file. (hugetlb memory, of which all
+ * runs are huge pages, knows no other place.)
  */
 function placeOf(runs: readonly RamPiece[]): number {
   let before = 0;
@@ -170,18 +179,20 @@ export function mergeAdjacent(pieces: readonly RamPiece[]): RamPiece[] {
 }
 
 /**
- * Takes memory for a range of a mapping and maps it, so that no later touch faults. False on kernels before 5.14:
- * nothing was done.
+ * Takes memory for a range of a mapping and maps it, so that no later touch faults. False on
+ * kernels before 5.14: nothing was done.
  *
- * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. ENOMEM: the machine has not.
+ * @throws KernelError ENOSPC: the file system or the pool of huge pages has not so much. ENOMEM:
+ * the machine has not.
  */
 export function populateRange(address: Address, length: number): boolean {
   return populate(address, length, MADV_POPULATE_WRITE);
 }
 
 /**
- * Maps what is there in a range of a shared mapping, so that no later touch faults, be it a store; what is not there
- * is taken. Pages that are there come 16 at a time, which populateRange takes one by one: 40 ms a GiB, not 70.
+ * Maps what is there in a range of a shared mapping, so that no later touch faults, be it a store;
+ * what is not there is taken. Pages that are there come 16 at a time, which populateRange takes one
+ * by one: 40 ms a GiB, not 70.
  *
  * @throws KernelError ENOSPC, ENOMEM: as populateRange
  */

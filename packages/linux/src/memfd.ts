@@ -1,4 +1,7 @@
-/** A memfd of this machine: the file in memory that the system itself has, to hand to it and to compare ours with. */
+/**
+ * A memfd of this machine: the file in memory that the system itself has, to hand to it and to
+ * compare ours with.
+ */
 import * as fs from 'node:fs';
 import {
   bytesOf,
@@ -39,23 +42,27 @@ export class Memfd implements Disposable {
   /**
    * memfd_create(2).
    *
-   * @throws KernelError EINVAL: name longer than 249 bytes, or unknown flags. EMFILE, ENFILE, ENOMEM: too many files, no memory. EOPNOTSUPP: not Linux
-   * on x64 or arm64.
+   * @throws KernelError EINVAL: name longer than 249 bytes, or unknown flags. EMFILE, ENFILE,
+   * ENOMEM: too many files, no memory. EOPNOTSUPP: not Linux on x64 or arm64.
    */
   static create(name: string, flags: number): Memfd {
     return new Memfd(memfdCreate(name, flags));
   }
 
-  /** Another description of the same file, with its own position. @throws KernelError EMFILE, ENFILE: too many files. EACCES: not ours */
+  /**
+   * Another description of the same file, with its own position. @throws KernelError EMFILE,
+   * ENFILE: too many files. EACCES: not ours
+   */
   reopen(): Memfd {
     return new Memfd(callFs('opening a memfd again', () => fs.openSync(`/proc/self/fd/${this.fd}`, 'r+')));
   }
 
   /**
-   * Writes at the position, or at `position`. Returns how many bytes were: a full or sealed file takes less.
+   * Writes at the position, or at `position`. Returns how many bytes were: a full or sealed file
+   * takes less.
    *
-   * @throws KernelError EPERM: sealed. ENOSPC, ENOMEM: no memory. EFBIG: too long. EBADF: closed. EINVAL: nothing
-   * that has bytes, or no position.
+   * @throws KernelError EPERM: sealed. ENOSPC, ENOMEM: no memory. EFBIG: too long. EBADF: closed.
+   * EINVAL: nothing that has bytes, or no position.
    */
   write(sources: readonly Bytes[], position?: number): number {
     const parts = partsOf(sources, position);
@@ -72,14 +79,19 @@ export class Memfd implements Disposable {
     return callFs('reading a memfd', () => fs.readvSync(this.fd, parts, position));
   }
 
-  /** lseek(2). @throws KernelError EINVAL: no such position. ENXIO: no data or hole from there on. EBADF: closed. */
+  /**
+   * lseek(2). @throws KernelError EINVAL: no such position. ENXIO: no data or hole from there on.
+   * EBADF: closed.
+   */
   seek(offset: number, whence: number): number {
     checkWhole(offset, 'an offset', { min: Number.MIN_SAFE_INTEGER });
     checkWhole(whence, 'where a seek begins', INT);
     return lseek(this.fd, offset, whence);
   }
 
-  /** ftruncate(2). @throws KernelError EPERM: sealed. EFBIG, EINVAL: no such size. EBADF: closed. */
+  /**
+   * ftruncate(2). @throws KernelError EPERM: sealed. EFBIG, EINVAL: no such size. EBADF: closed.
+   */
   truncate(size: number): void {
     checkWhole(size, 'a size');
     callFs('truncating a memfd', () => {
@@ -100,7 +112,10 @@ export class Memfd implements Disposable {
     return getSeals(this.fd) ?? 0;
   }
 
-  /** Adds seals. @throws KernelError EPERM: it takes no more. EBUSY: SEAL_WRITE while mapped. EINVAL: unknown ones. */
+  /**
+   * Adds seals. @throws KernelError EPERM: it takes no more. EBUSY: SEAL_WRITE while mapped.
+   * EINVAL: unknown ones.
+   */
   addSeals(seals: number): void {
     checkWhole(seals, 'seals', INT);
     addSeals(this.fd, seals);
@@ -113,9 +128,11 @@ export class Memfd implements Disposable {
   }
 
   /**
-   * Maps the file whole, shared and writable, with its pages there (the first 256 MiB of them): a buffer of its own. Touching what is cut off from the file later ends the process by SIGBUS.
+   * Maps the file whole, shared and writable, with its pages there (the first 256 MiB of them): a
+   * buffer of its own. Touching what is cut off from the file later ends the process by SIGBUS.
    *
-   * @throws KernelError EPERM: sealed against writing. EINVAL: the file is empty. ENOMEM: no address space, or no memory. ENOSPC: no memory for a hole.
+   * @throws KernelError EPERM: sealed against writing. EINVAL: the file is empty. ENOMEM: no
+   * address space, or no memory. ENOSPC: no memory for a hole.
    */
   map(): MemfdMapping {
     const { size } = this.stat();

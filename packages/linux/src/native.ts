@@ -1,7 +1,9 @@
 /**
- * C functions of this process through koffi: the only native code of liveupdate, and the only file that knows it.
+ * C functions of this process through koffi: the only native code of liveupdate, and the only file
+ * that knows it.
  *
- * koffi is loaded by the first call and a function is declared by its first use: a program that never maps memory pays nothing.
+ * koffi is loaded by the first call and a function is declared by its first use: a program that
+ * never maps memory pays nothing.
  */
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -18,7 +20,10 @@ export type Address = bigint;
 /** What mmap returns where it fails. */
 export const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
-/** What koffi gives us, once per process: the library is the process's own, so there is nothing to choose. */
+/**
+ * What koffi gives us, once per process: the library is the process's own, so there is nothing to
+ * choose.
+ */
 let loaded: { koffi: Koffi; library: Library } | undefined;
 
 /**
@@ -54,9 +59,10 @@ export function native(): { koffi: Koffi; library: Library } {
 }
 
 /**
- * koffi without its entry module, which loads all of node:util to announce what is deprecated: 10 ms that a replaced process would be away
- * longer; and without the one of the package for this processor, which finds out which C library is there: 2 ms. Node is nearly always linked
- * with glibc. Where it is not, or packages lie elsewhere, Node's own way is gone.
+ * koffi without its entry module, which loads all of node:util to announce what is deprecated: 10
+ * ms that a replaced process would be away longer; and without the one of the package for this
+ * processor, which finds out which C library is there: 2 ms. Node is nearly always linked with
+ * glibc. Where it is not, or packages lie elsewhere, Node's own way is gone.
  */
 function loadKoffi(): Koffi {
   const file = koffiFile();
@@ -72,13 +78,19 @@ function loadKoffi(): Koffi {
   return createRequire(here())('koffi') as Koffi;
 }
 
-/** Where this code lies, as a file URL: this module, or the bundle of CommonJS that it is in, which has no import.meta. */
+/**
+ * Where this code lies, as a file URL: this module, or the bundle of CommonJS that it is in, which
+ * has no import.meta.
+ */
 function here(): string {
   const { url } = import.meta as { readonly url?: string };
   return url ?? pathToFileURL(__filename).href;
 }
 
-/** The native part for this processor, where it lies beside koffi, as npm and pnpm put it. To ask Node's resolver takes 2 ms more. */
+/**
+ * The native part for this processor, where it lies beside koffi, as npm and pnpm put it. To ask
+ * Node's resolver takes 2 ms more.
+ */
 export function koffiFile(): string | undefined {
   const platform = `linux-${process.arch}`;
   const beside = `@koromix/koffi-${platform}/${platform.replace('-', '_')}/koffi.node`;
@@ -164,12 +176,15 @@ function declare<K extends keyof Libc>(name: K): Libc[K] {
   ) as Libc[K];
 }
 
-/** Errors that the engine's own waiting leaves in errno: it may come between a call and the look at errno, once in some million times. */
+/**
+ * Errors that the engine's own waiting leaves in errno: it may come between a call and the look at
+ * errno, once in some million times.
+ */
 const STRAY: readonly ErrnoCode[] = ['EAGAIN', 'EINTR', 'ETIMEDOUT'];
 
 /**
- * A C function that tells its errno where it fails. An errno that may be another's is believed when the call, made again, fails with it again: a call
- * that failed has changed nothing.
+ * A C function that tells its errno where it fails. An errno that may be another's is believed when
+ * the call, made again, fails with it again: a call that failed has changed nothing.
  *
  * @param read what errno is now
  */

@@ -1,4 +1,7 @@
-/** What a RAM costs the process that maps it: collections for its views, page table entries for its pages. */
+/**
+ * What a RAM costs the process that maps it: collections for its views, page table entries for its
+ * pages.
+ */
 import * as fs from 'node:fs';
 import { codeOf } from '@liveupdate/base';
 import { afterEach, describe, expect, test } from 'vitest';

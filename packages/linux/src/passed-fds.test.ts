@@ -1,7 +1,10 @@
 import { expect, test } from 'vitest';
 import { runChild } from './test-child.ts';
 
-/** What a program finds that was started with `env`; it opens a file before it asks first, and another in its place. */
+/**
+ * What a program finds that was started with `env`; it opens a file before it asks first, and
+ * another in its place.
+ */
 function found(env: string): string {
   const code = `
     import * as fs from 'node:fs';

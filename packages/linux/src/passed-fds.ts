@@ -15,7 +15,8 @@ const FIRST_FD = 3;
 let passed: ReadonlyMap<number, string> | undefined;
 
 /**
- * Those that are still open on what they were passed for. The first call, best made early, notes what that is.
+ * Those that are still open on what they were passed for. The first call, best made early, notes
+ * what that is.
  *
  * @throws KernelError EINVAL: no environment
  */

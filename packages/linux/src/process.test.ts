@@ -17,7 +17,10 @@ interface Refusal {
   restored: boolean;
 }
 
-/** Tries replacements that must be refused, one after the other in one process: it goes on as it was. */
+/**
+ * Tries replacements that must be refused, one after the other in one process: it goes on as it
+ * was.
+ */
 function refusals(options: string[], before = ''): Refusal[] {
   const code = `${IMPORTS}
     import { closesOnExec } from './src/libc.ts';

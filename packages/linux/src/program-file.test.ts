@@ -1,4 +1,6 @@
-/** Only what would be seen too late is refused: every whole program passes, and whatever is no ELF. */
+/**
+ * Only what would be seen too late is refused: every whole program passes, and whatever is no ELF.
+ */
 import * as fs from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
 import { checkWholeProgram } from './program-file.ts';

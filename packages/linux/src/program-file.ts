@@ -1,10 +1,10 @@
 /**
- * The one refusal of exec that comes too late: an ELF file whose segments reach past its end (kernel:
- * fs/binfmt_elf.c). Linux maps such a program, and kills it when the old one is gone already. A
- * program that is still being copied, or was when the disk was full, is one.
+ * The one refusal of exec that comes too late: an ELF file whose segments reach past its end
+ * (kernel: fs/binfmt_elf.c). Linux maps such a program, and kills it when the old one is gone
+ * already. A program that is still being copied, or was when the disk was full, is one.
  *
- * Everything else that the kernel refuses it refuses in time, and execve says so. So whatever cannot
- * be read or understood here is left to it.
+ * Everything else that the kernel refuses it refuses in time, and execve says so. So whatever
+ * cannot be read or understood here is left to it.
  */
 import { KernelError } from '@liveupdate/base';
 import { fs } from './node-fs.ts';

@@ -1,11 +1,14 @@
 /**
- * The file behind a RAM: how it is made, opened and checked before anyone trusts a byte of it. Nothing is mapped here.
+ * The file behind a RAM: how it is made, opened and checked before anyone trusts a byte of it.
+ * Nothing is mapped here.
  *
- * - A RAM file belongs to the user who runs the program and to nobody else: whoever may write it owns the program
- *   that boots from it.
- * - A new one has no name until `link`, which gives it one in a single step: nobody ever sees half of it.
- * - Its descriptor has a number from 64 up. Node's start-up sets close-on-exec on the low descriptors, from 0 on
- *   while they are contiguous, so a low one would not reach the generation after the next.
+ * - A RAM file belongs to the user who runs the program and to nobody else: whoever may write it
+ *   owns the program that boots from it.
+ * - A new one has no name until `link`, which gives it one in a single step: nobody ever sees half
+ *   of it.
+ * - Its descriptor has a number from 64 up. Node's start-up sets close-on-exec on the low
+ *   descriptors, from 0 on while they are contiguous, so a low one would not reach the generation
+ *   after the next.
  */
 import { checkFlag, checkObject, checkWhole, codeOf, KernelError, PAGE_SIZE, Undo } from '@liveupdate/base';
 import { checkRamSize, MAX_RAM_SIZE } from '@liveupdate/mm';
@@ -67,8 +70,8 @@ export class RamFile implements Disposable {
   }
 
   /**
-   * Makes a file of `size` bytes, all holes, that has no name yet: `link` puts it at `path`. Where it is closed
-   * before that, or its maker dies, nothing is left.
+   * Makes a file of `size` bytes, all holes, that has no name yet: `link` puts it at `path`. Where
+   * it is closed before that, or its maker dies, nothing is left.
    *
    * @throws KernelError as MappedRam.create, but for EEXIST
    */
@@ -103,7 +106,8 @@ export class RamFile implements Disposable {
   /**
    * Opens the file at `path`.
    *
-   * @throws KernelError ENOENT, ELOOP, EISDIR, EINVAL, EPERM, EACCES, EMFILE: as MappedRam.open, but for its size
+   * @throws KernelError ENOENT, ELOOP, EISDIR, EINVAL, EPERM, EACCES, EMFILE: as MappedRam.open,
+   * but for its size
    */
   static open(path: string): RamFile {
     checkPath(path);
@@ -121,7 +125,8 @@ export class RamFile implements Disposable {
   }
 
   /**
-   * Makes a file that never has a name. Its size is sealed: nobody can cut it short under a mapping.
+   * Makes a file that never has a name. Its size is sealed: nobody can cut it short under a
+   * mapping.
    *
    * @throws KernelError as MappedRam.anonymous
    */
@@ -155,8 +160,8 @@ export class RamFile implements Disposable {
   }
 
   /**
-   * The same, but opened anew: with a file description of its own, and so with a lock that whoever else
-   * has the descriptor does not share. `keep` closes the one that was given.
+   * The same, but opened anew: with a file description of its own, and so with a lock that whoever
+   * else has the descriptor does not share. `keep` closes the one that was given.
    *
    * @throws KernelError as borrow
    */
@@ -166,7 +171,10 @@ export class RamFile implements Disposable {
     return new RamFile(reopenRamFile(fd), what, granule, { lender: fd });
   }
 
-  /** Takes over a borrowed descriptor: it becomes close-on-exec, and one below 64 is exchanged for a higher one. */
+  /**
+   * Takes over a borrowed descriptor: it becomes close-on-exec, and one below 64 is exchanged for a
+   * higher one.
+   */
   keep(): void {
     const lender = this.#lender;
     if (lender === undefined) return;
@@ -197,8 +205,8 @@ export class RamFile implements Disposable {
   /**
    * Makes it as long as that. What is cut off is gone, what is added are holes.
    *
-   * @throws KernelError EPERM: its size is sealed. EFBIG: more than a file can have here. EINVAL: no such size; hugetlb
-   * memory has whole huge pages.
+   * @throws KernelError EPERM: its size is sealed. EFBIG: more than a file can have here. EINVAL:
+   * no such size; hugetlb memory has whole huge pages.
    */
   resize(size: number): void {
     checkWhole(size, 'a size of RAM');
@@ -223,7 +231,10 @@ export class RamFile implements Disposable {
     );
   }
 
-  /** Its first page, by read(2): that takes no memory, where a look through a mapping would. Zeros past the end. */
+  /**
+   * Its first page, by read(2): that takes no memory, where a look through a mapping would. Zeros
+   * past the end.
+   */
   firstPage(): Uint8Array {
     const page = new Uint8Array(PAGE_SIZE);
     callFs(`reading ${this.what}`, () => fs.readSync(this.fd, page, 0, PAGE_SIZE, 0));
@@ -283,15 +294,18 @@ export class RamFile implements Disposable {
   /**
    * Puts a file that was made by `create` at its path, whole as it is.
    *
-   * @throws KernelError EEXIST: there is something. ENOENT, ENOTDIR, EACCES, EROFS, ENOSPC: the directory is gone, not
-   * ours to write, or full.
+   * @throws KernelError EEXIST: there is something. ENOENT, ENOTDIR, EACCES, EROFS, ENOSPC: the
+   * directory is gone, not ours to write, or full.
    */
   link(): void {
     this.#unnamed?.link(this.fd);
     this.#unnamed = undefined;
   }
 
-  /** Closes it. One that was made and not linked is gone; of one that is borrowed, the lender keeps his descriptor. Idempotent. */
+  /**
+   * Closes it. One that was made and not linked is gone; of one that is borrowed, the lender keeps
+   * his descriptor. Idempotent.
+   */
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -313,8 +327,9 @@ export function isOpenOn(fd: number, path: string): boolean {
 }
 
 /**
- * Another open file description on the same file, for mapping it. A mapping keeps its description, and that keeps its locks: the lock on a RAM is
- * on the descriptor that goes through exec, and must not outlive the owner with an old address space. Without /proc it is the same one.
+ * Another open file description on the same file, for mapping it. A mapping keeps its description,
+ * and that keeps its locks: the lock on a RAM is on the descriptor that goes through exec, and must
+ * not outlive the owner with an old address space. Without /proc it is the same one.
  */
 export function reopenRamFile(fd: number): number {
   try {
@@ -325,7 +340,10 @@ export function reopenRamFile(fd: number): number {
   }
 }
 
-/** Gives a descriptor of ours a number from LEAST_FD up and close-on-exec; the one it had is closed, also where that fails. */
+/**
+ * Gives a descriptor of ours a number from LEAST_FD up and close-on-exec; the one it had is closed,
+ * also where that fails.
+ */
 function moveUp(low: number): number {
   try {
     return duplicateFrom(low, LEAST_FD);
@@ -348,7 +366,8 @@ function checkOwner(fd: number, what: string): number {
     const whose = `belongs to user ${stat.uid}, this program runs as user ${own ?? '?'}`;
     throw new KernelError('EPERM', `${what} ${whose}: run it as the owner, or create a RAM of its own`);
   }
-  // A file without a name (nlink 0) cannot be opened by others, and a memfd has mode 0777 from birth.
+  // A file without a name (nlink 0) cannot be opened by others, and a memfd has mode 0777 from
+  // birth.
   if (stat.nlink > 0 && (stat.mode & GROUP_OR_OTHERS_WRITE) !== 0) {
     const mode = `0${(stat.mode & 0o777).toString(8)}`;
     throw new KernelError(

@@ -7,7 +7,8 @@ const README = fileURLToPath(new URL('../README.md', import.meta.url));
 
 test('the example of the README runs as a program and cleans up after itself', () => {
   const example = /```ts\n(.*?)```/s.exec(fs.readFileSync(README, 'utf8'))?.[1] ?? '';
-  // Beside the README, so that the package is found by its name; JavaScript, as a reader would save it.
+  // Beside the README, so that the package is found by its name; JavaScript, as a reader would save
+  // it.
   const file = fileURLToPath(new URL(`../.readme-${process.pid}.mjs`, import.meta.url));
   fs.writeFileSync(file, example);
   try {

@@ -1,6 +1,6 @@
 /**
- * What the bytes of a view become when it is taken down: an empty array. The language lets most methods of an array
- * without a buffer throw; a program that is late must not end for that.
+ * What the bytes of a view become when it is taken down: an empty array. The language lets most
+ * methods of an array without a buffer throw; a program that is late must not end for that.
  */
 
 const EMPTY = new Uint8Array(0);
@@ -20,7 +20,10 @@ for (const prototype of [Object.getPrototypeOf(Uint8Array.prototype) as object, 
   }
 }
 
-/** Makes a detached array one whose methods do what those of an empty array do; not one that may not be changed. */
+/**
+ * Makes a detached array one whose methods do what those of an empty array do; not one that may not
+ * be changed.
+ */
 export function becomeEmpty(bytes: Uint8Array): void {
   Reflect.setPrototypeOf(bytes, asEmpty);
 }

@@ -6,12 +6,15 @@ import { viewOf } from './libc.ts';
 /** A file's bytes in a worker thread. */
 export interface OpenedView {
   /**
-   * The bytes themselves, not a copy. `Atomics` loads, stores, adds, exchanges and compares on an integer
-   * array over `bytes.buffer` as between any threads. To wait it needs a SharedArrayBuffer: `live` of what was
-   * sent is one, and is notified when the view is taken down.
+   * The bytes themselves, not a copy. `Atomics` loads, stores, adds, exchanges and compares on an
+   * integer array over `bytes.buffer` as between any threads. To wait it needs a SharedArrayBuffer:
+   * `live` of what was sent is one, and is notified when the view is taken down.
    */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** False from the moment in which the main thread took the view down: `bytes` is memory of nobody then. */
+  /**
+   * False from the moment in which the main thread took the view down: `bytes` is memory of nobody
+   * then.
+   */
   readonly isLive: boolean;
 }
 

@@ -17,7 +17,10 @@ export function viewAt(ram: MappedRam, pa: number, length: number): MappedView {
   throw new Error('a view of another kind');
 }
 
-/** What is mapped at an address: the line of /proc/self/maps, its range left out; undefined where nothing is. */
+/**
+ * What is mapped at an address: the line of /proc/self/maps, its range left out; undefined where
+ * nothing is.
+ */
 export function mappedAt(address: bigint): string | undefined {
   for (const line of fs.readFileSync('/proc/self/maps', 'latin1').split('\n')) {
     const found = /^([0-9a-f]+)-([0-9a-f]+) (.*)$/.exec(line);

@@ -1,9 +1,9 @@
 /**
  * A file that gets its name when it is finished, in one step and over nothing that is there.
  *
- * Where the file system can, it has no name before (O_TMPFILE): it ends with its maker. Elsewhere (hugetlbfs of older
- * kernels) it has a temporary one beside, which its maker holds a lock on; whoever makes the next one there removes
- * those whose makers died.
+ * Where the file system can, it has no name before (O_TMPFILE): it ends with its maker. Elsewhere
+ * (hugetlbfs of older kernels) it has a temporary one beside, which its maker holds a lock on;
+ * whoever makes the next one there removes those whose makers died.
  */
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf, Undo, type ErrnoCode } from '@liveupdate/base';
@@ -34,8 +34,8 @@ export class UnnamedFile {
    * Makes an empty file in the directory of `path`.
    *
    * @param open opens a file without a name there; for tests
-   * @throws KernelError ENOENT, ENOTDIR, EACCES, EROFS, ENOSPC, EMFILE: the directory is missing, not ours to write, or
-   * full, or too many files are open
+   * @throws KernelError ENOENT, ENOTDIR, EACCES, EROFS, ENOSPC, EMFILE: the directory is missing,
+   * not ours to write, or full, or too many files are open
    */
   static make(path: string, mode: number, open = openUnnamed): UnnamedFile {
     const whole = resolve(path); // the working directory may change until it is linked
@@ -88,7 +88,10 @@ function prefixOf(path: string): string {
   return `.${basename(path)}.`;
 }
 
-/** A file under a temporary name, with the maker's lock; undefined where somebody took it for a stale one just now. */
+/**
+ * A file under a temporary name, with the maker's lock; undefined where somebody took it for a
+ * stale one just now.
+ */
 function tryTemporary(path: string, mode: number): { fd: number; name: string } | undefined {
   const unique = `${process.pid}-${Math.random().toString(36).slice(2)}`;
   const name = join(dirname(path), prefixOf(path) + unique + TEMPORARY);
@@ -106,7 +109,9 @@ function tryTemporary(path: string, mode: number): { fd: number; name: string } 
   return { fd, name };
 }
 
-/** Removes temporary files for this path whose makers died. What cannot be looked at is left alone. */
+/**
+ * Removes temporary files for this path whose makers died. What cannot be looked at is left alone.
+ */
 function removeStale(path: string): void {
   const directory = dirname(path);
   const { O_RDWR, O_NOFOLLOW, O_NONBLOCK } = fs.constants;

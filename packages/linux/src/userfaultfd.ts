@@ -1,9 +1,12 @@
 /**
- * Which pages of a mapping are written: the kernel write-protects them and lifts the protection by itself at the first write
- * (userfaultfd in asynchronous write-protect mode), and /proc/self/pagemap tells afterwards where it did (PAGEMAP_SCAN). Linux 6.7.
+ * Which pages of a mapping are written: the kernel write-protects them and lifts the protection by
+ * itself at the first write (userfaultfd in asynchronous write-protect mode), and
+ * /proc/self/pagemap tells afterwards where it did (PAGEMAP_SCAN). Linux 6.7.
  *
- * - Nobody waits for us: asynchronous faults are resolved inside the kernel, so a process that stops looking goes on.
- * - The structures are those of linux/userfaultfd.h and linux/fs.h; all their fields are 64-bit words.
+ * - Nobody waits for us: asynchronous faults are resolved inside the kernel, so a process that
+ *   stops looking goes on.
+ * - The structures are those of linux/userfaultfd.h and linux/fs.h; all their fields are 64-bit
+ *   words.
  */
 import { KernelError, Undo } from '@liveupdate/base';
 import { ioctl, userfaultfd, type Address } from './libc.ts';
@@ -57,8 +60,8 @@ export interface WriteWatch {
 /**
  * Begins to note writes to a mapped range of shared memory.
  *
- * @throws KernelError EBUSY: somebody watches the range already. ENOSYS, EPERM, EINVAL, ENOTTY, ENOENT, others: this kernel, or the place
- * where we run, does not offer it; nothing has changed.
+ * @throws KernelError EBUSY: somebody watches the range already. ENOSYS, EPERM, EINVAL, ENOTTY,
+ * ENOENT, others: this kernel, or the place where we run, does not offer it; nothing has changed.
  */
 export function watchWrites(address: Address, length: number): WriteWatch {
   using undo = new Undo();
@@ -81,7 +84,9 @@ export function watchWrites(address: Address, length: number): WriteWatch {
     fs.closeSync(pagemap);
   });
 
-  /** The next regions written from `from` on: their number, and their words behind the structure's. */
+  /**
+   * The next regions written from `from` on: their number, and their words behind the structure's.
+   */
   const scan = (from: Address): number => {
     const regions = exchange.address + BigInt(SCAN.bytes);
     const fields = [BigInt(SCAN.bytes), 0n, from, address + BigInt(length), 0n, regions, BigInt(MAX_REGIONS)];
@@ -90,7 +95,8 @@ export function watchWrites(address: Address, length: number): WriteWatch {
   const written = (): number => {
     let bytes = 0n;
     let from = address;
-    // Not from the structure's walk_end: where more than 512 regions are found it may point before the last of them.
+    // Not from the structure's walk_end: where more than 512 regions are found it may point before
+    // the last of them.
     for (let found = scan(from); found > 0; found = scan(from)) {
       for (let at = SCAN.words; at < SCAN.words + found * REGION_WORDS; at += REGION_WORDS) {
         bytes += words[at + 1] - words[at];
@@ -108,7 +114,8 @@ export function watchWrites(address: Address, length: number): WriteWatch {
   return {
     written,
     release: (mapped) => {
-      // Closing would do, but for a child that was being forked meanwhile and holds the descriptor until it execs.
+      // Closing would do, but for a child that was being forked meanwhile and holds the descriptor
+      // until it execs.
       if (mapped) call(uffd, UFFDIO_UNREGISTER, address, BigInt(length));
       fs.closeSync(pagemap);
       fs.closeSync(uffd);

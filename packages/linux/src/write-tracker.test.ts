@@ -39,7 +39,10 @@ function tracked(ram: MappedRam, options?: TrackOptions): WriteTracker {
   return tracker;
 }
 
-/** Mappings of this process that are registered for write protection (flag `uw` in smaps), and descriptors of a userfaultfd. */
+/**
+ * Mappings of this process that are registered for write protection (flag `uw` in smaps), and
+ * descriptors of a userfaultfd.
+ */
 function leftovers(): { protectedRanges: number; descriptors: number } {
   const descriptors = fs.readdirSync('/proc/self/fd').filter((fd) => {
     try {

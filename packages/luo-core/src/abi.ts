@@ -1,6 +1,7 @@
 /**
- * What LUO leaves in memory for the next kernel: subtree `LUO`, version `luo-v5`. Checked against a handover captured from Linux 7.3.4.
- * Kernel: include/linux/kho/abi/luo.h. Any edit is an ABI break: bump LUO_COMPATIBLE with it.
+ * What LUO leaves in memory for the next kernel: subtree `LUO`, version `luo-v5`. Checked against a
+ * handover captured from Linux 7.3.4. Kernel: include/linux/kho/abi/luo.h. Any edit is an ABI
+ * break: bump LUO_COMPATIBLE with it.
  */
 import { layout, PAGE_SIZE } from '@liveupdate/base';
 

@@ -1,6 +1,7 @@
 /**
- * A scenario of two generations, in which every single call of a callback fails once: of both handlers and both FLBs, as a throw and as a rejected
- * promise. After each failure the state is as the interface says, and the scenario goes on to its end.
+ * A scenario of two generations, in which every single call of a callback fails once: of both
+ * handlers and both FLBs, as a throw and as a rejected promise. After each failure the state is as
+ * the interface says, and the scenario goes on to its end.
  */
 import { describe, expect, test } from 'vitest';
 import { flbKernel, type FlbKernel } from './test-flb.ts';

@@ -1,4 +1,7 @@
-/** Calling handlers: what they return is checked against the rules on the interface, and promises may have a time limit. */
+/**
+ * Calling handlers: what they return is checked against the rules on the interface, and promises
+ * may have a time limit.
+ */
 import { type ErrnoCode, KernelError, shown } from '@liveupdate/base';
 
 /** Largest u64. */

@@ -1,6 +1,8 @@
 /**
- * Calls on several sessions, none waiting for another, while handovers start and are called off. Against a naive model, which does one after the other
- * in the order of asking: the same results, the same sessions in the next kernel, and every call ends. Run again what failed with LIVEUPDATE_SEED.
+ * Calls on several sessions, none waiting for another, while handovers start and are called off.
+ * Against a naive model, which does one after the other in the order of asking: the same results,
+ * the same sessions in the next kernel, and every call ends. Run again what failed with
+ * LIVEUPDATE_SEED.
  */
 import { assert, KernelError, Prng } from '@liveupdate/base';
 import { seed } from '@liveupdate/base/test-seed';
@@ -104,7 +106,9 @@ const troubleOf = (random: Prng): Script => {
   return script;
 };
 
-/** One generation: calls in batches, then a handover. Gives the next kernel and what must be in it. */
+/**
+ * One generation: calls in batches, then a handover. Gives the next kernel and what must be in it.
+ */
 async function generation(
   kernel: FlbKernel,
   expected: readonly ModelSession[],
@@ -117,7 +121,8 @@ async function generation(
   const outgoing: Pair<OutgoingSession>[] = [];
   const pick = <T>(from: readonly T[]): T => from[random.below(from.length)];
   const create = (): void => {
-    // At once, and not in its turn: it depends on how far the calls before have come. Where it works, the session is there for what follows.
+    // At once, and not in its turn: it depends on how far the calls before have come. Where it
+    // works, the session is there for what follows.
     try {
       const session: ModelSession = { state: 'open', files: new Map() };
       outgoing.push([luo.createSession(`session ${outgoing.length}`), session]);

@@ -1,4 +1,7 @@
-/** Handlers that break their contract: each is named, with the callback and the rule, and does no harm. */
+/**
+ * Handlers that break their contract: each is named, with the callback and the rule, and does no
+ * harm.
+ */
 import { KernelError } from '@liveupdate/base';
 import { bootCold, boot } from '@liveupdate/kho';
 import { HeapRam } from '@liveupdate/mm';

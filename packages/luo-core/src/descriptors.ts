@@ -1,4 +1,7 @@
-/** File descriptors, as the device needs them: a small interface that an emulator or a driver implements, and a plain implementation of it. */
+/**
+ * File descriptors, as the device needs them: a small interface that an emulator or a driver
+ * implements, and a plain implementation of it.
+ */
 import { checkFlag, checkObject, checkOptions, checkWhole, KernelError, shown } from '@liveupdate/base';
 import type { MaybePromise } from './callback-types.ts';
 import type { PreservableFile } from './handler.ts';
@@ -24,8 +27,8 @@ export interface DescriptorTable {
    */
   get(fd: number): PreservableFile;
   /**
-   * Frees a number and drops its reference: by `release` where the file has it (it may be waited for), else by `put`. The number is free
-   * whatever release throws.
+   * Frees a number and drops its reference: by `release` where the file has it (it may be waited
+   * for), else by `put`. The number is free whatever release throws.
    *
    * @throws KernelError EBADF: there is no such number. What release throws.
    */
@@ -93,7 +96,10 @@ export class ProcessDescriptors implements DescriptorTable {
     file.put?.();
   }
 
-  /** What exec does: closes those that are marked so. What their release throws is dropped, as by the kernel. */
+  /**
+   * What exec does: closes those that are marked so. What their release throws is dropped, as by
+   * the kernel.
+   */
   async exec(): Promise<void> {
     for (const [fd, { closeOnExec }] of [...this.#files]) {
       if (!closeOnExec) continue;

@@ -6,7 +6,8 @@ import { LiveUpdateOrchestrator } from './orchestrator.ts';
 import { coldKernel, Counter, nextKernel, outcome, snapshot, start, type TestKernel } from './test-kernel.ts';
 import { copyOf, handedOver, writeWord } from './test-records.ts';
 
-// Written out, not taken from uapi.ts: these are the numbers and offsets that programs on Linux are compiled with.
+// Written out, not taken from uapi.ts: these are the numbers and offsets that programs on Linux are
+// compiled with.
 const CREATE_SESSION = 0xba00;
 const RETRIEVE_SESSION = 0xba01;
 const PRESERVE_FD = 0xba40;

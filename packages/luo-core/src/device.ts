@@ -1,10 +1,13 @@
 /**
- * The device /dev/liveupdate: the orchestrator as programs see it, by ioctls on raw bytes (kernel: kernel/liveupdate/luo_core.c, luo_session.c).
+ * The device /dev/liveupdate: the orchestrator as programs see it, by ioctls on raw bytes (kernel:
+ * kernel/liveupdate/luo_core.c, luo_session.c).
  *
- * One program has it open at a time. Each session is a descriptor of its own, which outlives the device's; see session-file.ts. What the previous
- * kernel left is read when the device is opened first; where that fails, no open ever succeeds, and nothing half-read is shown.
+ * One program has it open at a time. Each session is a descriptor of its own, which outlives the
+ * device's; see session-file.ts. What the previous kernel left is read when the device is opened
+ * first; where that fails, no open ever succeeds, and nothing half-read is shown.
  *
- * Whoever makes a system call passes the descriptor table of its process. Arguments are the caller's memory: results are written into them.
+ * Whoever makes a system call passes the descriptor table of its process. Arguments are the
+ * caller's memory: results are written into them.
  */
 import { type Bytes, bytesOf, checkObject, checkWhole, KernelError, type StructView } from '@liveupdate/base';
 import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
@@ -101,8 +104,9 @@ export class LiveUpdateDevice {
    * Opens the device, for one process at a time.
    *
    * @returns a descriptor in `descriptors`
-   * @throws KernelError ENODEV: live update is off. EBUSY: it is open. EIO: what the previous kernel left cannot be read; so it will be for every
-   * later open. EMFILE: no number is free. EINVAL: no table.
+   * @throws KernelError ENODEV: live update is off. EBUSY: it is open. EIO: what the previous
+   * kernel left cannot be read; so it will be for every later open. EMFILE: no number is free.
+   * EINVAL: no table.
    */
   open(descriptors: DescriptorTable): number {
     checkObject(descriptors, 'a table of descriptors');
@@ -119,12 +123,14 @@ export class LiveUpdateDevice {
   }
 
   /**
-   * An ioctl on a descriptor of the device or of a session. `argument` is the memory that it points to; what it ends with stands there when the promise is
-   * fulfilled.
+   * An ioctl on a descriptor of the device or of a session. `argument` is the memory that it points
+   * to; what it ends with stands there when the promise is fulfilled.
    *
-   * @throws KernelError EBADF: no such descriptor. ENOTTY: a file of another kind, or a known number with other bits. EINVAL: a number that no command has,
-   * a structure that is too small, a reserved field that is not 0, or a command for the other kind of session. E2BIG: more in the structure than is known. EFAULT: it
-   * ends before its size. EMFILE: no number is free. What the orchestrator's and the sessions' methods throw.
+   * @throws KernelError EBADF: no such descriptor. ENOTTY: a file of another kind, or a known
+   * number with other bits. EINVAL: a number that no command has, a structure that is too small, a
+   * reserved field that is not 0, or a command for the other kind of session. E2BIG: more in the
+   * structure than is known. EFAULT: it ends before its size. EMFILE: no number is free. What the
+   * orchestrator's and the sessions' methods throw.
    */
   async ioctl(descriptors: DescriptorTable, fd: number, request: number, argument: Bytes): Promise<void> {
     checkObject(descriptors, 'a table of descriptors');

@@ -1,5 +1,6 @@
 /**
- * What LUO does, told as it happens: for logs, for metrics, for a progress bar. While nobody listens no event is made and no clock is read.
+ * What LUO does, told as it happens: for logs, for metrics, for a progress bar. While nobody
+ * listens no event is made and no clock is read.
  */
 import { checkFunction } from '@liveupdate/base';
 import type { Retrieval } from './handler.ts';
@@ -21,7 +22,9 @@ export interface SessionEvent {
   readonly session: string;
 }
 
-/** A file, after its handler's callback. A file without freeze or unfreeze tells nothing of them. */
+/**
+ * A file, after its handler's callback. A file without freeze or unfreeze tells nothing of them.
+ */
 export interface FileEvent extends OfFile {
   readonly type: 'preserved' | 'unpreserved' | 'frozen' | 'unfrozen' | 'retrieved';
 }
@@ -69,8 +72,8 @@ export type LuoEvent =
   SessionEvent | FileEvent | FileFinishedEvent | FlbEvent | SerialisedEvent | CancelledEvent | FailedEvent;
 
 /**
- * Called at once, in the midst of the work: it should be quick. It may call LUO, and must not wait for it. What it throws does not reach LUO: it becomes an
- * uncaught error.
+ * Called at once, in the midst of the work: it should be quick. It may call LUO, and must not wait
+ * for it. What it throws does not reach LUO: it becomes an uncaught error.
  */
 export type LuoListener = (event: LuoEvent) => void;
 

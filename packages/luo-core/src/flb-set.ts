@@ -1,9 +1,11 @@
 /**
- * The FLBs of one kernel (kernel: kernel/liveupdate/luo_flb.c): counted as files are preserved and unpreserved, recorded at the handover; those of the
- * previous kernel made again when asked for, and finished with their last file.
+ * The FLBs of one kernel (kernel: kernel/liveupdate/luo_flb.c): counted as files are preserved and
+ * unpreserved, recorded at the handover; those of the previous kernel made again when asked for,
+ * and finished with their last file.
  *
- * An outgoing FLB has a state to hand over from the first file's preserve to the last file's unpreserve. Its page of records is there as long as
- * any FLB has, so that nothing can fail for lack of memory at the handover.
+ * An outgoing FLB has a state to hand over from the first file's preserve to the last file's
+ * unpreserve. Its page of records is there as long as any FLB has, so that nothing can fail for
+ * lack of memory at the handover.
  */
 import { assert, KernelError, PAGE_SIZE, type PhysAddr, StructView } from '@liveupdate/base';
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
@@ -54,7 +56,10 @@ export interface FlbSetInit {
   readonly kho: Kho;
   readonly waiter: CallbackWaiter;
   readonly events: EventStream;
-  /** The FLBs of the previous kernel; undefined where it had no LUO. Throws EIO where they cannot be read. */
+  /**
+   * The FLBs of the previous kernel; undefined where it had no LUO. Throws EIO where they cannot be
+   * read.
+   */
   readIncoming(): readonly FlbRecord[] | undefined;
 }
 
@@ -71,8 +76,9 @@ export class FlbSet implements FlbObjects {
   /**
    * Registers an FLB with a handler: the handler's files count for it from now on.
    *
-   * @throws KernelError EINVAL: a callback is missing, or a string is empty or over 47 bytes. EEXIST: registered with this handler already, or another
-   * FLB has that string. ENOSPC: there are 63 others.
+   * @throws KernelError EINVAL: a callback is missing, or a string is empty or over 47 bytes.
+   * EEXIST: registered with this handler already, or another FLB has that string. ENOSPC: there are
+   * 63 others.
    */
   register(handler: RegisteredHandler, flb: FileLifecycleBound): void {
     checkStrings('FLB', flb);
@@ -96,7 +102,8 @@ export class FlbSet implements FlbObjects {
   /**
    * Takes an FLB from a handler that has no files.
    *
-   * @throws KernelError ENOENT: not registered with it. EBUSY: its unpreserve failed, and its state is preserved still.
+   * @throws KernelError ENOENT: not registered with it. EBUSY: its unpreserve failed, and its state
+   * is preserved still.
    */
   unregister(handler: RegisteredHandler, flb: FileLifecycleBound): void {
     const registered = this.#flbs.get(flb);
@@ -109,13 +116,13 @@ export class FlbSet implements FlbObjects {
     if (registered.handlers === 0) this.#flbs.delete(flb);
   }
 
-  // ---- Outgoing --------------------------------------------------------------------------------------------------------------
+  // ---- Outgoing ---------------------------------------------------------------------------------
 
   /**
    * Counts a file that is being preserved, in order of registration.
    *
-   * @throws KernelError ENOMEM: no page for the record. EINVAL: an FLB's preserve gave no data. What an FLB's preserve throws. After any of them
-   * those that were counted already are put back.
+   * @throws KernelError ENOMEM: no page for the record. EINVAL: an FLB's preserve gave no data.
+   * What an FLB's preserve throws. After any of them those that were counted already are put back.
    */
   async count(flbs: readonly Flb[]): Promise<void> {
     for (const [i, flb] of flbs.entries()) {
@@ -132,7 +139,8 @@ export class FlbSet implements FlbObjects {
   /**
    * A file is preserved no longer: the inverse of count.
    *
-   * @throws What an FLB's unpreserve throws first; all are counted down, and that FLB's state stays preserved
+   * @throws What an FLB's unpreserve throws first; all are counted down, and that FLB's state stays
+   * preserved
    */
   async uncount(flbs: readonly Flb[]): Promise<void> {
     const errors = await this.putBack(flbs);
@@ -193,7 +201,10 @@ export class FlbSet implements FlbObjects {
     this.#block = undefined;
   }
 
-  /** Writes the records of all FLBs that files hold. Cannot fail: the room was made before. Gives their address, 0 where there is none. */
+  /**
+   * Writes the records of all FLBs that files hold. Cannot fail: the room was made before. Gives
+   * their address, 0 where there is none.
+   */
   serialise(): PhysAddr {
     const held = [...this.#flbs.values()].filter(({ files }) => files > 0);
     if (held.length === 0) return 0;
@@ -228,7 +239,7 @@ export class FlbSet implements FlbObjects {
     }));
   }
 
-  // ---- Incoming --------------------------------------------------------------------------------------------------------------
+  // ---- Incoming ---------------------------------------------------------------------------------
 
   incoming<T>(flb: FileLifecycleBound<T>): MaybePromise<T> {
     const registered = this.#find(flb);

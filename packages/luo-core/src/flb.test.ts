@@ -7,7 +7,10 @@ import { coldKernel, Counter, failEachAllocation, outcome, Script, snapshot } fr
 /** Only what happened to FLBs. */
 const flbLog = ({ script }: FlbKernel): string[] => script.log.filter((entry) => entry.startsWith('flb'));
 
-/** A kernel that preserved counters of these values, each under its value, in one session each; and the one after it. */
+/**
+ * A kernel that preserved counters of these values, each under its value, in one session each; and
+ * the one after it.
+ */
 async function handedOver(
   values: readonly number[],
   script = new Script(),
@@ -81,7 +84,8 @@ describe('registering', () => {
     await session.preserve(new Counter(1), 1);
     expect(await outcome(() => luo.unregisterFlb(odd, flbs[0]))).toBe('EBUSY');
     expect(await outcome(() => luo.unregisterHandler(odd))).toBe('EBUSY');
-    // Registered while a file is preserved: that file does not count for it, and is not counted down.
+    // Registered while a file is preserved: that file does not count for it, and is not counted
+    // down.
     luo.registerFlb(odd, good);
     await session.unpreserve(1);
     expect(luo.outgoingFlbs.map(({ files }) => files)).toEqual([0, 0, 0]);

@@ -1,19 +1,25 @@
 /**
- * What an FLB is: state shared by many files, alive from the first of them to the last (kernel: struct liveupdate_flb). An IOMMU domain
- * that many devices sit in, a directory that many files lie in: it must come back once, before the first of its files, and go with the last.
+ * What an FLB is: state shared by many files, alive from the first of them to the last (kernel:
+ * struct liveupdate_flb). An IOMMU domain that many devices sit in, a directory that many files lie
+ * in: it must come back once, before the first of its files, and go with the last.
  *
  * An FLB is registered with one or more handlers. Every preserved file of any of them counts:
  *
- *     this kernel    preserve (before the first file's own) ──┬── unpreserve (after the last file's own)
- *                                                             └── data and count are in the record, the next kernel takes over
- *     next kernel    retrieve (once, where somebody asks; at the latest before finish) ── finish (after the last file's own)
+ *     this kernel    preserve ──┬── unpreserve
+ *                               └── (data and count are in the record, the next kernel takes over)
+ *     next kernel    retrieve ── finish
  *
- * LUO guarantees: no callback of an FLB overlaps another callback of anybody, but retrieve, which may run inside a callback of a file
- * handler that asks for the object. preserve and unpreserve take turns; retrieve runs at most once, finish at most once and last. An FLB whose retrieve
+ * preserve comes before that of the first file, unpreserve and finish after those of the last;
+ * retrieve once, where somebody asks, and at the latest before finish.
+ *
+ * LUO guarantees: no callback of an FLB overlaps another callback of anybody, but retrieve, which
+ * may run inside a callback of a file handler that asks for the object. preserve and unpreserve
+ * take turns; retrieve runs at most once, finish at most once and last. An FLB whose retrieve
  * failed is not finished.
  *
- * An incoming FLB that nobody registered stays: its record is read with the rest, what its data names is not touched, and the next handover
- * drops it. Register an FLB before the first of its files is finished: files that were finished earlier are not counted, and it would stay too.
+ * An incoming FLB that nobody registered stays: its record is read with the rest, what its data
+ * names is not touched, and the next handover drops it. Register an FLB before the first of its
+ * files is finished: files that were finished earlier are not counted, and it would stay too.
  */
 import { KernelError } from '@liveupdate/base';
 import type { HandlerData, MaybePromise } from './callback-types.ts';
@@ -35,7 +41,10 @@ export interface FlbFinishContext<T> extends FlbRetrieveContext {
   readonly object: T;
 }
 
-/** @typeParam T the live object, of whatever type; `undefined` where there is none and the data is all */
+/**
+ * @typeParam T the live object, of whatever type; `undefined` where there is none and the data is
+ * all
+ */
 export interface FileLifecycleBound<T = unknown> {
   /** Names the format of the data: 1 to 47 bytes, unique among the registered FLBs. */
   readonly compatible: string;
@@ -43,26 +52,29 @@ export interface FileLifecycleBound<T = unknown> {
   readonly alsoReads?: readonly string[];
 
   /**
-   * Makes and saves the state, for the first file. Runs after that file's id was found free and before its handler's preserve. A throw must leave nothing
-   * behind: it fails that file's preserve, and FLBs counted for it already are put back.
+   * Makes and saves the state, for the first file. Runs after that file's id was found free and
+   * before its handler's preserve. A throw must leave nothing behind: it fails that file's
+   * preserve, and FLBs counted for it already are put back.
    */
   preserve(): MaybePromise<{ data: HandlerData; object: T }>;
 
   /**
-   * The exact inverse, after the last file is unpreserved (or as its preserve failed). After a throw the state stays preserved without a
-   * file: the next file takes it on without a preserve, and when that one goes, unpreserve runs again. The file that went stays unpreserved.
+   * The exact inverse, after the last file is unpreserved (or as its preserve failed). After a
+   * throw the state stays preserved without a file: the next file takes it on without a preserve,
+   * and when that one goes, unpreserve runs again. The file that went stays unpreserved.
    */
   unpreserve(context: FlbOutgoingContext<T>): MaybePromise<void>;
 
   /**
-   * In the next kernel: makes the state again, once. A throw is remembered (asking again gives the same error), must leave nothing behind, and
-   * finish does not come then.
+   * In the next kernel: makes the state again, once. A throw is remembered (asking again gives the
+   * same error), must leave nothing behind, and finish does not come then.
    */
   retrieve(context: FlbRetrieveContext): MaybePromise<T>;
 
   /**
-   * Lets go of it, when the count that was carried over has reached zero. Comes after the last file's finish, and after retrieve, which runs right before it where
-   * nobody had asked. Runs once; a throw is passed on with those of the session's files.
+   * Lets go of it, when the count that was carried over has reached zero. Comes after the last
+   * file's finish, and after retrieve, which runs right before it where nobody had asked. Runs
+   * once; a throw is passed on with those of the session's files.
    */
   finish(context: FlbFinishContext<T>): MaybePromise<void>;
 }
@@ -79,8 +91,10 @@ export interface FlbObjects {
   /**
    * What the FLB's retrieve gives: it runs when this is called for the first time.
    *
-   * @throws KernelError EINVAL: not registered. ENOENT: the previous kernel left none of this string. ENODATA: it is finished, or there was no previous
-   * kernel with LUO. What its retrieve threw, now or when it was asked first. The promise is rejected, or the call throws, as the FLB does.
+   * @throws KernelError EINVAL: not registered. ENOENT: the previous kernel left none of this
+   * string. ENODATA: it is finished, or there was no previous kernel with LUO. What its retrieve
+   * threw, now or when it was asked first. The promise is rejected, or the call throws, as the FLB
+   * does.
    */
   incoming<T>(flb: FileLifecycleBound<T>): MaybePromise<T>;
 }

@@ -1,42 +1,57 @@
 /**
- * What a file handler is: the code that carries one kind of open file into the next kernel (kernel: struct liveupdate_file_ops).
+ * What a file handler is: the code that carries one kind of open file into the next kernel (kernel:
+ * struct liveupdate_file_ops).
  *
  * The life of one file, and which callbacks pair:
  *
- *     this kernel    canPreserve, getId, preserve ──┬── unpreserve            taken back: as if it had never been preserved
- *                                                   └── freeze ──┬── unfreeze the handover was called off: preserved as before
+ *     this kernel    canPreserve, getId, preserve ──┬── unpreserve
+ *                                                   └── freeze ──┬── unfreeze
  *                                                                └── (the next kernel takes over)
  *     next kernel    retrieve (where somebody asks) ── canFinish ── finish
  *
+ * After unpreserve the file is as if it had never been preserved. unfreeze means that the handover
+ * was called off: it is preserved as before.
+ *
  * LUO guarantees:
- * - Callbacks never overlap: not for one file, not for two, not with those of an FLB. A promise is waited for before the next callback runs.
- * - A file is preserved once at a time: between preserve and unpreserve no other preserve runs for the same id (see getId).
- * - preserve, unpreserve, freeze and unfreeze get the same file object; LUO holds it (see Counted) from before preserve until after unpreserve.
- * - `data` is a u64 and what preserve, or a later freeze, gave; in the next kernel it is read from the record, and may be any u64 if that
- *   record comes from elsewhere: a handler that takes it for an address lets `kho.at` and the like check it.
- * - retrieve runs at most once for a record, finish exactly once and last; after finish the record is forgotten.
+ * - Callbacks never overlap: not for one file, not for two, not with those of an FLB. A promise is
+ *   waited for before the next callback runs.
+ * - A file is preserved once at a time: between preserve and unpreserve no other preserve runs for
+ *   the same id (see getId).
+ * - preserve, unpreserve, freeze and unfreeze get the same file object; LUO holds it (see Counted)
+ *   from before preserve until after unpreserve.
+ * - `data` is a u64 and what preserve, or a later freeze, gave; in the next kernel it is read from
+ *   the record, and may be any u64 if that record comes from elsewhere: a handler that takes it for
+ *   an address lets `kho.at` and the like check it.
+ * - retrieve runs at most once for a record, finish exactly once and last; after finish the record
+ *   is forgotten.
  *
  * What a handler must keep to:
- * - canPreserve and getId answer at once. Every other callback may return a promise, which must end: LUO waits for it, unless
- *   `callbackTimeLimit` is set (then ETIMEDOUT, as if the callback had thrown).
- * - No callback may wait for a call on a session or on the orchestrator: that call waits for the callback.
- * - A callback that throws leaves everything as it was before it, unless it says otherwise below. What it throws is passed on as it is;
- *   KernelErrors are welcome, any error will do.
- * - A wrong result gets a KernelError (EINVAL; EIO from retrieve) that names the handler, the callback and the rule, and counts as if the
- *   callback had thrown it.
+ * - canPreserve and getId answer at once. Every other callback may return a promise, which must
+ *   end: LUO waits for it, unless `callbackTimeLimit` is set (then ETIMEDOUT, as if the callback
+ *   had thrown).
+ * - No callback may wait for a call on a session or on the orchestrator: that call waits for the
+ *   callback.
+ * - A callback that throws leaves everything as it was before it, unless it says otherwise below.
+ *   What it throws is passed on as it is; KernelErrors are welcome, any error will do.
+ * - A wrong result gets a KernelError (EINVAL; EIO from retrieve) that names the handler, the
+ *   callback and the rule, and counts as if the callback had thrown it.
  */
 import type { HandlerData, MaybePromise } from './callback-types.ts';
 import type { FileLifecycleBound, FlbObjects } from './flb.ts';
 
 /**
- * What LUO calls where a file counts its references: `OpenFile` of @liveupdate/base has all four. While a file is preserved, and from retrieval to finish,
- * LUO holds it by `hold`, where the file has that and `unhold`, and by `get` and `put` else: then a user who closes the file once too often takes the
- * reference of LUO.
+ * What LUO calls where a file counts its references: `OpenFile` of @liveupdate/base has all four.
+ * While a file is preserved, and from retrieval to finish, LUO holds it by `hold`, where the file
+ * has that and `unhold`, and by `get` and `put` else: then a user who closes the file once too
+ * often takes the reference of LUO.
  */
 export interface Counted {
   /** Takes a reference of a user: whoever retrieves a file gets one. EBADF where it is closed. */
   get?(): void;
-  /** Drops one, the one that the file came with from retrieve among them. What it throws is not looked at: nothing is left to drop then. */
+  /**
+   * Drops one, the one that the file came with from retrieve among them. What it throws is not
+   * looked at: nothing is left to drop then.
+   */
   put?(): void;
   /** Keeps the file open whatever its users close. EBADF where it is closed. */
   hold?(): void;
@@ -79,71 +94,89 @@ export interface FinishContext<F> extends RetrieveContext {
 }
 
 /**
- * A file handler: a plain object, mostly from a factory that is given what it needs (`memfdHandler({ kho, shmem })`).
+ * A file handler: a plain object, mostly from a factory that is given what it needs
+ * (`memfdHandler({ kho, shmem })`).
  *
  * @typeParam F the files that it takes; canPreserve is what proves that a file is one
  */
 export interface FileHandler<F extends PreservableFile = PreservableFile> {
-  /** Names the format of this handler's data, with its version: 1 to 47 bytes, such as `'memfd-v2'`. Unique among the registered handlers. */
+  /**
+   * Names the format of this handler's data, with its version: 1 to 47 bytes, such as `'memfd-v2'`.
+   * Unique among the registered handlers.
+   */
   readonly compatible: string;
-  /** Older formats that retrieve and finish understand too. Only `compatible` is written. A handler of that very name goes first. */
+  /**
+   * Older formats that retrieve and finish understand too. Only `compatible` is written. A handler
+   * of that very name goes first.
+   */
   readonly alsoReads?: readonly string[];
   /** FLBs to register with this handler; `registerFlb` does the same later. */
   readonly flbs?: readonly FileLifecycleBound[];
 
   /**
-   * Whether this handler takes the file. Runs at preserve, on any object that a user passes, for one handler after the other in order of registration: the first
-   * that says yes gets it. It must look only, and answer `true` or `false`. A throw ends the preserve; nothing has changed.
+   * Whether this handler takes the file. Runs at preserve, on any object that a user passes, for
+   * one handler after the other in order of registration: the first that says yes gets it. It must
+   * look only, and answer `true` or `false`. A throw ends the preserve; nothing has changed.
    */
   canPreserve(file: PreservableFile): file is F;
 
   /**
-   * What makes two descriptions the same file (a memfd: its inode): any value but undefined and null, compared as in a Set. Runs after canPreserve.
-   * Default: the file object itself. A throw ends the preserve; nothing has changed.
+   * What makes two descriptions the same file (a memfd: its inode): any value but undefined and
+   * null, compared as in a Set. Runs after canPreserve. Default: the file object itself. A throw
+   * ends the preserve; nothing has changed.
    */
   getId?(file: F): unknown;
 
   /**
-   * Saves the file while work on it goes on; returns the number that the next kernel finds in the record. Runs when the token, the room
-   * for the record, the id and the FLBs are all assured: nothing that LUO does after it can fail. A throw must leave nothing behind.
-   * Pairs with unpreserve here, and with finish in the next kernel.
+   * Saves the file while work on it goes on; returns the number that the next kernel finds in the
+   * record. Runs when the token, the room for the record, the id and the FLBs are all assured:
+   * nothing that LUO does after it can fail. A throw must leave nothing behind. Pairs with
+   * unpreserve here, and with finish in the next kernel.
    */
   preserve(context: PreserveContext<F>): MaybePromise<{ data: HandlerData }>;
 
   /**
-   * The exact inverse of preserve: by token, or as its session is closed, last preserved first. Never runs while the file is frozen. After a
-   * throw the file counts as preserved still, with the same data, and may be unpreserved again.
+   * The exact inverse of preserve: by token, or as its session is closed, last preserved first.
+   * Never runs while the file is frozen. After a throw the file counts as preserved still, with the
+   * same data, and may be unpreserved again.
    */
   unpreserve(context: OutgoingContext<F>): MaybePromise<void>;
 
   /**
-   * The last moment before the handover: nothing of LUO changes any more, and after the last freeze the next thing that happens may be the next kernel. May give
-   * new data. Runs per session in order of creation, per file in order of preservation. A throw calls the handover off: this file counts as not frozen, those before it
-   * are unfrozen in reverse, the old kernel runs on, and the next attempt freezes anew.
+   * The last moment before the handover: nothing of LUO changes any more, and after the last freeze
+   * the next thing that happens may be the next kernel. May give new data. Runs per session in
+   * order of creation, per file in order of preservation. A throw calls the handover off: this file
+   * counts as not frozen, those before it are unfrozen in reverse, the old kernel runs on, and the
+   * next attempt freezes anew.
    */
   freeze?(context: OutgoingContext<F>): MaybePromise<{ data: HandlerData } | undefined>;
 
   /**
-   * The inverse of freeze, where the handover was called off. Runs for each file whose freeze ended well, last first. A throw keeps nobody else from being
-   * unfrozen, and the file counts as unfrozen.
+   * The inverse of freeze, where the handover was called off. Runs for each file whose freeze ended
+   * well, last first. A throw keeps nobody else from being unfrozen, and the file counts as
+   * unfrozen.
    */
   unfreeze?(context: OutgoingContext<F>): MaybePromise<void>;
 
   /**
-   * In the next kernel: makes the file again, when somebody asks for its token. Runs at most once. The file comes with one reference, which LUO
-   * keeps until finish. A throw is remembered, and must leave nothing of the file behind: finish comes with `'failed'` then, and has nothing to free.
+   * In the next kernel: makes the file again, when somebody asks for its token. Runs at most once.
+   * The file comes with one reference, which LUO keeps until finish. A throw is remembered, and
+   * must leave nothing of the file behind: finish comes with `'failed'` then, and has nothing to
+   * free.
    */
   retrieve(context: RetrieveContext): MaybePromise<F>;
 
   /**
-   * Whether finish may run now: `true` or `false`. Asked of every file of the session before the first finish. One 'no' refuses the whole
-   * session's finish (EBUSY), a throw too; nothing has changed, and all are asked again the next time.
+   * Whether finish may run now: `true` or `false`. Asked of every file of the session before the
+   * first finish. One 'no' refuses the whole session's finish (EBUSY), a throw too; nothing has
+   * changed, and all are asked again the next time.
    */
   canFinish?(context: FinishContext<F>): MaybePromise<boolean>;
 
   /**
-   * Lets go of what the previous kernel left. Runs once, last preserved first, whether the file was retrieved or not. Where retrieval is
-   * `'untried'`, the file is discarded and its memory freed. A throw is passed on once all files of the session are finished; it is not tried again.
+   * Lets go of what the previous kernel left. Runs once, last preserved first, whether the file was
+   * retrieved or not. Where retrieval is `'untried'`, the file is discarded and its memory freed. A
+   * throw is passed on once all files of the session are finished; it is not tried again.
    */
   finish(context: FinishContext<F>): MaybePromise<void>;
 }

@@ -1,4 +1,7 @@
-/** How LUO keeps a file open: beside its users, where the file can tell them apart, as one of them else. */
+/**
+ * How LUO keeps a file open: beside its users, where the file can tell them apart, as one of them
+ * else.
+ */
 import { KernelError } from '@liveupdate/base';
 import { kindOf } from './callbacks.ts';
 import type { PreservableFile } from './handler.ts';
@@ -22,7 +25,10 @@ export function unhold(file: PreservableFile): void {
   else put(file);
 }
 
-/** Holds a file that its handler has just made: its first reference is LUO's, and users get their own. */
+/**
+ * Holds a file that its handler has just made: its first reference is LUO's, and users get their
+ * own.
+ */
 export function holdRetrieved(file: PreservableFile): void {
   if (!tellsHolders(file)) return;
   file.hold();
@@ -33,7 +39,9 @@ function tellsHolders(file: PreservableFile): file is Required<Pick<PreservableF
   return typeof file.hold === 'function' && typeof file.unhold === 'function';
 }
 
-/** Where a user has closed the file once too often, nothing is left to drop: the session goes on. */
+/**
+ * Where a user has closed the file once too often, nothing is left to drop: the session goes on.
+ */
 function put(file: PreservableFile): void {
   try {
     file.put?.();

@@ -10,7 +10,10 @@ import {
   type TestKernel,
 } from './test-kernel.ts';
 
-/** The kernel after one that preserved counters 1 to `count`, counter n under token n * 10, in session 's'. */
+/**
+ * The kernel after one that preserved counters 1 to `count`, counter n under token n * 10, in
+ * session 's'.
+ */
 async function handedOver(count: number, script = new Script()): Promise<TestKernel> {
   const first = coldKernel();
   const session = first.luo.createSession('s');

@@ -1,8 +1,9 @@
 /**
  * A session that the previous kernel left (kernel: kernel/liveupdate/luo_session.c, luo_file.c).
  *
- * Happy: retrieve each file, in any order, then finish. A file never retrieved is discarded by finish. Success and failure of a retrieval
- * are remembered; finish is all or nothing in its asking.
+ * Happy: retrieve each file, in any order, then finish. A file never retrieved is discarded by
+ * finish. Success and failure of a retrieval are remembered; finish is all or nothing in its
+ * asking.
  */
 import { checkFunction, KernelError } from '@liveupdate/base';
 import { answerOf, brokenRule, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
@@ -23,7 +24,10 @@ export interface IncomingShared {
   handlerFor(record: FileRecord): RegisteredHandler;
   /** Throws EBUSY while, and after, the handover is made. */
   checkRunning(): void;
-  /** While, and after, the handover is made: keeps `work` until it is called off. False where none is on its way. */
+  /**
+   * While, and after, the handover is made: keeps `work` until it is called off. False where none
+   * is on its way.
+   */
   whenCalledOff(work: () => Promise<void>): boolean;
   forget(session: IncomingSession): void;
 }
@@ -82,10 +86,12 @@ export class IncomingSession {
   }
 
   /**
-   * The file under a token, made again by its handler. Asking again gives the same file with another reference.
+   * The file under a token, made again by its handler. Asking again gives the same file with
+   * another reference.
    *
-   * @throws KernelError ENOENT: no such token. EINVAL: the session is finished. EBUSY: the handover is on its way. EIO: the handler gave no file.
-   * ETIMEDOUT: its callback took too long. Whatever the handler threw, now or when it was asked first.
+   * @throws KernelError ENOENT: no such token. EINVAL: the session is finished. EBUSY: the handover
+   * is on its way. EIO: the handler gave no file. ETIMEDOUT: its callback took too long. Whatever
+   * the handler threw, now or when it was asked first.
    */
   retrieve(token: bigint | number): Promise<PreservableFile>;
   /**
@@ -120,15 +126,19 @@ export class IncomingSession {
   /**
    * Ends the session: retrieved files now belong to their users alone, the others are discarded.
    *
-   * @throws KernelError EBUSY: a handler says that it cannot finish yet, or the handover is on its way; nothing has changed. EINVAL:
-   * finished already, or a handler answers neither true nor false. What a handler's canFinish threw: nothing has changed. What a handler's or an
-   * FLB's finish threw: all others are finished, and so is the session.
+   * @throws KernelError EBUSY: a handler says that it cannot finish yet, or the handover is on its
+   * way; nothing has changed. EINVAL: finished already, or a handler answers neither true nor
+   * false. What a handler's canFinish threw: nothing has changed. What a handler's or an FLB's
+   * finish threw: all others are finished, and so is the session.
    */
   finish(): Promise<void> {
     return this.#shared.mutex.run(() => this.#finish());
   }
 
-  /** Finishes the session if it is not finished. For the errors see finish; after one the session stays. */
+  /**
+   * Finishes the session if it is not finished. For the errors see finish; after one the session
+   * stays.
+   */
   close(): Promise<void> {
     return this.#shared.mutex.run(() => this.#close());
   }

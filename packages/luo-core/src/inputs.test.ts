@@ -1,4 +1,7 @@
-/** Everything that a caller can pass, of the wrong kind: EINVAL each time (EBADF where a file is expected), a KernelError, and nothing is changed. */
+/**
+ * Everything that a caller can pass, of the wrong kind: EINVAL each time (EBADF where a file is
+ * expected), a KernelError, and nothing is changed.
+ */
 import {
   NO_BYTES,
   NO_FUNCTION,

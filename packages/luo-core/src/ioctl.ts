@@ -1,8 +1,10 @@
 /**
- * Calling a command by its ioctl request: which it is, and the rules for structures that may grow (kernel: copy_struct_from_user).
+ * Calling a command by its ioctl request: which it is, and the rules for structures that may grow
+ * (kernel: copy_struct_from_user).
  *
- * In this order: a number that no command has, EINVAL; the size cannot be read, EFAULT; the number with other type, direction or size bits, ENOTTY;
- * smaller than the command's structure, EINVAL; larger, with anything but zeros in what is beyond, E2BIG; memory that ends before, EFAULT.
+ * In this order: a number that no command has, EINVAL; the size cannot be read, EFAULT; the number
+ * with other type, direction or size bits, ENOTTY; smaller than the command's structure, EINVAL;
+ * larger, with anything but zeros in what is beyond, E2BIG; memory that ends before, EFAULT.
  */
 import { KernelError, StructView } from '@liveupdate/base';
 import type { DescriptorTable } from './descriptors.ts';

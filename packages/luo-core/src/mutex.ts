@@ -1,6 +1,7 @@
 /**
- * Runs work one piece after the other, in the order of asking. Where nothing runs, it begins at once, before the call returns: who preserves
- * thousands of files one by one does not wait for a turn each time.
+ * Runs work one piece after the other, in the order of asking. Where nothing runs, it begins at
+ * once, before the call returns: who preserves thousands of files one by one does not wait for a
+ * turn each time.
  */
 export class Mutex {
   /** Work that waits for what runs, the longest first; that before place `#begun` has begun. */
@@ -8,7 +9,9 @@ export class Mutex {
   #begun = 0;
   #isBusy = false;
 
-  /** The result of `work`, run when all earlier work has ended. What it throws rejects the promise. */
+  /**
+   * The result of `work`, run when all earlier work has ended. What it throws rejects the promise.
+   */
   run<T>(work: () => T | Promise<T>): Promise<T> {
     if (!this.#isBusy) return this.#start(work);
     return new Promise<T>((resolve, reject) => {

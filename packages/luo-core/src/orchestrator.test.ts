@@ -16,7 +16,10 @@ import {
   start,
 } from './test-kernel.ts';
 
-/** Pages of the previous kernel that stay out of use for a generation: KHO's kexec metadata, which anybody may read at any time. */
+/**
+ * Pages of the previous kernel that stay out of use for a generation: KHO's kexec metadata, which
+ * anybody may read at any time.
+ */
 const METADATA = 1;
 
 describe('names of sessions', () => {

@@ -1,9 +1,10 @@
 /**
  * The Live Update Orchestrator of one kernel generation (kernel: kernel/liveupdate/luo_core.c).
  *
- * Running: sessions come and go, files are preserved in them. reboot(): every file is frozen, the records are written, and from then on
- * nothing may change, until the next kernel takes over or the reboot is called off. What the previous kernel left is read when first
- * asked for, all of it or none.
+ * Running: sessions come and go, files are preserved in them. reboot(): every file is frozen, the
+ * records are written, and from then on nothing may change, until the next kernel takes over or the
+ * reboot is called off. What the previous kernel left is read when first asked for, all of it or
+ * none.
  */
 import {
   byteLength,
@@ -36,16 +37,19 @@ export interface OrchestratorInit {
   /** Handlers to register, in order. Where live update is off they are left out. */
   readonly handlers?: readonly FileHandler[];
   /**
-   * Whether live update is on, as it is by default. Off: what the previous kernel left is not looked at, nothing can be registered or created
-   * (EOPNOTSUPP), and reboot() hands nothing over.
+   * Whether live update is on, as it is by default. Off: what the previous kernel left is not
+   * looked at, nothing can be registered or created (EOPNOTSUPP), and reboot() hands nothing over.
    */
   readonly enabled?: boolean;
   /**
-   * Milliseconds that the promise of one callback may take, 1 to 2^31 - 1; default: any time. After that the callback counts as if it had thrown
-   * ETIMEDOUT, and what its promise does later is not looked at: memory that it took then stays taken.
+   * Milliseconds that the promise of one callback may take, 1 to 2^31 - 1; default: any time. After
+   * that the callback counts as if it had thrown ETIMEDOUT, and what its promise does later is not
+   * looked at: memory that it took then stays taken.
    */
   readonly callbackTimeLimit?: number;
-  /** The clock of the events' durations, in milliseconds from any start. Default: performance.now(). */
+  /**
+   * The clock of the events' durations, in milliseconds from any start. Default: performance.now().
+   */
   readonly clock?: () => number;
 }
 
@@ -89,8 +93,9 @@ export class LiveUpdateOrchestrator {
   /**
    * Begins the outgoing side: an empty record in the subtree `LUO`.
    *
-   * @throws KernelError ENOMEM: no page for the record. EINVAL, EEXIST, ENOSPC: a handler or an FLB of it that cannot be registered, or no time
-   * limit. EEXIST also: this KHO has an orchestrator already.
+   * @throws KernelError ENOMEM: no page for the record. EINVAL, EEXIST, ENOSPC: a handler or an FLB
+   * of it that cannot be registered, or no time limit. EEXIST also: this KHO has an orchestrator
+   * already.
    */
   constructor(init: OrchestratorInit) {
     checkOptions(init, 'LUO', ['kho', 'handlers', 'enabled', 'callbackTimeLimit', 'clock']);
@@ -161,9 +166,10 @@ export class LiveUpdateOrchestrator {
   /**
    * Adds a handler, behind those that are there, with its `flbs`.
    *
-   * @throws KernelError EOPNOTSUPP: live update is off. EINVAL: a required callback is missing (canPreserve, preserve, unpreserve, retrieve,
-   * finish), or the compatible string is empty or over 47 bytes. EEXIST: the string is taken. For those of its FLBs see registerFlb. After any of them
-   * it is not registered, nor is an FLB of it.
+   * @throws KernelError EOPNOTSUPP: live update is off. EINVAL: a required callback is missing
+   * (canPreserve, preserve, unpreserve, retrieve, finish), or the compatible string is empty or
+   * over 47 bytes. EEXIST: the string is taken. For those of its FLBs see registerFlb. After any of
+   * them it is not registered, nor is an FLB of it.
    */
   registerHandler(handler: FileHandler): void {
     this.#checkEnabled();
@@ -173,8 +179,9 @@ export class LiveUpdateOrchestrator {
   /**
    * Takes a handler out, and its FLBs with it.
    *
-   * @throws KernelError ENOENT: not registered. EBUSY: it has files that are preserved, or of the previous kernel and not finished; or the
-   * handover is on its way. EIO: the incoming state cannot be read.
+   * @throws KernelError ENOENT: not registered. EBUSY: it has files that are preserved, or of the
+   * previous kernel and not finished; or the handover is on its way. EIO: the incoming state cannot
+   * be read.
    */
   unregisterHandler(handler: FileHandler): Promise<void> {
     return this.#mutex.run(() => {
@@ -185,11 +192,13 @@ export class LiveUpdateOrchestrator {
   }
 
   /**
-   * Registers an FLB with a handler: each file that this handler preserves from now on counts for it. One FLB may be registered with several handlers.
+   * Registers an FLB with a handler: each file that this handler preserves from now on counts for
+   * it. One FLB may be registered with several handlers.
    *
-   * @throws KernelError EOPNOTSUPP: live update is off. ENOENT: the handler is not registered. EINVAL: one of the four callbacks is missing, or the
-   * compatible string is empty or over 47 bytes. EEXIST: registered with this handler already, or another FLB has that string. ENOSPC: there are 63 FLBs.
-   * EBUSY: the handover is on its way.
+   * @throws KernelError EOPNOTSUPP: live update is off. ENOENT: the handler is not registered.
+   * EINVAL: one of the four callbacks is missing, or the compatible string is empty or over 47
+   * bytes. EEXIST: registered with this handler already, or another FLB has that string. ENOSPC:
+   * there are 63 FLBs. EBUSY: the handover is on its way.
    */
   registerFlb<T>(handler: FileHandler, flb: FileLifecycleBound<T>): void {
     this.#checkEnabled();
@@ -200,8 +209,9 @@ export class LiveUpdateOrchestrator {
   /**
    * Takes an FLB from a handler; with its last handler it is gone.
    *
-   * @throws KernelError ENOENT: not registered with this handler. EBUSY: the handler has files; the FLB's unpreserve failed, and its state is
-   * preserved still; or the handover is on its way. EIO: the incoming state cannot be read.
+   * @throws KernelError ENOENT: not registered with this handler. EBUSY: the handler has files; the
+   * FLB's unpreserve failed, and its state is preserved still; or the handover is on its way. EIO:
+   * the incoming state cannot be read.
    */
   unregisterFlb<T>(handler: FileHandler, flb: FileLifecycleBound<T>): Promise<void> {
     return this.#mutex.run(() => {
@@ -211,7 +221,8 @@ export class LiveUpdateOrchestrator {
   }
 
   /**
-   * The live object of an FLB for the next kernel: what its preserve gave. A callback of a handler finds the same as `flbs.outgoing` in its context.
+   * The live object of an FLB for the next kernel: what its preserve gave. A callback of a handler
+   * finds the same as `flbs.outgoing` in its context.
    *
    * @throws KernelError EINVAL: not registered. ENODATA: no file of its handlers is preserved.
    */
@@ -220,11 +231,14 @@ export class LiveUpdateOrchestrator {
   }
 
   /**
-   * The live object of an FLB of the previous kernel, made by its retrieve when it is asked for first. A callback of a handler must use `flbs.incoming` of its
-   * context instead: this waits for the callback.
+   * The live object of an FLB of the previous kernel, made by its retrieve when it is asked for
+   * first. A callback of a handler must use `flbs.incoming` of its context instead: this waits for
+   * the callback.
    *
-   * @throws KernelError EINVAL: not registered. ENOENT: the previous kernel left none of this string. ENODATA: it is finished, or there was no previous
-   * kernel with LUO. EIO: what it left cannot be read. EBUSY: the handover is on its way. What its retrieve threw, now or when it was asked first.
+   * @throws KernelError EINVAL: not registered. ENOENT: the previous kernel left none of this
+   * string. ENODATA: it is finished, or there was no previous kernel with LUO. EIO: what it left
+   * cannot be read. EBUSY: the handover is on its way. What its retrieve threw, now or when it was
+   * asked first.
    */
   retrieveFlb<T>(flb: FileLifecycleBound<T>): Promise<T> {
     return this.#mutex.run(() => {
@@ -267,9 +281,11 @@ export class LiveUpdateOrchestrator {
   }
 
   /**
-   * Reads what the previous kernel left, if nobody has asked for it yet: all of it or none. Until then handlers may still be registered for it.
+   * Reads what the previous kernel left, if nobody has asked for it yet: all of it or none. Until
+   * then handlers may still be registered for it.
    *
-   * @throws KernelError EIO: it is damaged, or no handler reads one of its files. So it will be whenever something of it is asked for.
+   * @throws KernelError EIO: it is damaged, or no handler reads one of its files. So it will be
+   * whenever something of it is asked for.
    */
   readIncoming(): void {
     this.#readIncoming();
@@ -288,8 +304,8 @@ export class LiveUpdateOrchestrator {
    * A session for the next kernel.
    *
    * @param name 1 to 63 bytes, unique among the outgoing sessions
-   * @throws KernelError EINVAL: no such name. EEXIST: taken. ENOMEM, ENOSPC: no room for its record. EBUSY: the handover is on its way. EOPNOTSUPP: live
-   * update is off.
+   * @throws KernelError EINVAL: no such name. EEXIST: taken. ENOMEM, ENOSPC: no room for its
+   * record. EBUSY: the handover is on its way. EOPNOTSUPP: live update is off.
    */
   createSession(name: string): OutgoingSession {
     checkName(name);
@@ -307,8 +323,9 @@ export class LiveUpdateOrchestrator {
   /**
    * A session that the previous kernel left. Each can be retrieved once.
    *
-   * @throws KernelError ENOENT: no incoming session of this name, or finished. EINVAL: no such name, or retrieved already. EIO: the incoming state
-   * cannot be read. EBUSY: the handover is on its way. EOPNOTSUPP: live update is off.
+   * @throws KernelError ENOENT: no incoming session of this name, or finished. EINVAL: no such
+   * name, or retrieved already. EIO: the incoming state cannot be read. EBUSY: the handover is on
+   * its way. EOPNOTSUPP: live update is off.
    */
   retrieveSession(name: string): IncomingSession {
     checkName(name);
@@ -327,10 +344,12 @@ export class LiveUpdateOrchestrator {
   }
 
   /**
-   * Makes everything ready for the next kernel: freezes all files and writes the records. From then on nothing can change.
+   * Makes everything ready for the next kernel: freezes all files and writes the records. From then
+   * on nothing can change.
    *
-   * @throws KernelError EBUSY: a handover is on its way already. What a handler's freeze threw: then all is unfrozen and goes on as before,
-   * whatever unfreeze may throw on top: that is attached (`suppressedBy` of base tells it).
+   * @throws KernelError EBUSY: a handover is on its way already. What a handler's freeze threw:
+   * then all is unfrozen and goes on as before, whatever unfreeze may throw on top: that is
+   * attached (`suppressedBy` of base tells it).
    */
   reboot(): Promise<void> {
     return this.#mutex.run(() => this.#reboot.begin());
@@ -341,8 +360,9 @@ export class LiveUpdateOrchestrator {
    *
    * Sessions whose last descriptor was closed meanwhile are closed.
    *
-   * @throws KernelError EINVAL: no handover is on its way. What a handler's unfreeze, or such a close, threw first: everything else is
-   * done all the same, and work goes on. What came later is attached (`suppressedBy` of base tells it).
+   * @throws KernelError EINVAL: no handover is on its way. What a handler's unfreeze, or such a
+   * close, threw first: everything else is done all the same, and work goes on. What came later is
+   * attached (`suppressedBy` of base tells it).
    */
   cancelReboot(): Promise<void> {
     return this.#mutex.run(() => this.#reboot.cancel());
@@ -409,7 +429,10 @@ export class LiveUpdateOrchestrator {
     return { state: 'read', records, sessions };
   }
 
-  /** Who reads the records, by their string. ENOENT where nobody reads one: then nothing has changed. */
+  /**
+   * Who reads the records, by their string. ENOENT where nobody reads one: then nothing has
+   * changed.
+   */
   #handlersFor(records: LuoRecords | undefined): Map<string, RegisteredHandler> {
     const handlers = new Map<string, RegisteredHandler>();
     for (const { files } of records?.sessions ?? []) {
@@ -424,7 +447,10 @@ export class LiveUpdateOrchestrator {
   }
 }
 
-/** The number of the live update that led here; undefined where the previous kernel left no readable record. */
+/**
+ * The number of the live update that led here; undefined where the previous kernel left no readable
+ * record.
+ */
 function readNumber(ram: Ram, handover: Handover): bigint | undefined {
   try {
     return readLuo(ram, handover)?.liveupdateNumber;

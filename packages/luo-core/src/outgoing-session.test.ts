@@ -248,7 +248,8 @@ describe.each([false, true])('freezing (as a promise: %s)', (async) => {
     script.log.length = 0;
     await luo.reboot();
     expect(script.log).toEqual(all.map((value) => `freeze ${value}`));
-    // The same when the handover is called off: all are unfrozen, work goes on, the first failure is told.
+    // The same when the handover is called off: all are unfrozen, work goes on, the first failure
+    // is told.
     script.failOnce('unfreeze', thrown, 5);
     await expect(luo.cancelReboot()).rejects.toBe(thrown);
     expect(script.log.slice(6)).toEqual(all.toReversed().map((value) => `unfreeze ${value}`));

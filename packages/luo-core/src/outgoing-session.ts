@@ -1,8 +1,8 @@
 /**
  * A session of this kernel for the next one (kernel: kernel/liveupdate/luo_session.c, luo_file.c).
  *
- * Happy: preserve files, freeze them all at the handover, write their records. Unhappy: unpreserve one or all; a failing preserve leaves
- * nothing; a failing freeze unfreezes those before it.
+ * Happy: preserve files, freeze them all at the handover, write their records. Unhappy: unpreserve
+ * one or all; a failing preserve leaves nothing; a failing freeze unfreezes those before it.
  */
 import { assert, KernelError, shown, type StructView } from '@liveupdate/base';
 import { BlockSet, type Kho } from '@liveupdate/kho';
@@ -30,8 +30,8 @@ export interface OutgoingShared {
   /** Throws EBUSY while, and after, the handover is made. */
   checkRunning(): void;
   /**
-   * While, and after, the handover is made: keeps `work` until it is called off. False where none is
-   * on its way; then nothing is kept.
+   * While, and after, the handover is made: keeps `work` until it is called off. False where none
+   * is on its way; then nothing is kept.
    */
   whenCalledOff(work: () => Promise<void>): boolean;
   /** A session is closed and no longer handed over. */
@@ -91,17 +91,23 @@ export class OutgoingSession {
   }
 
   /**
-   * Preserves a file: the next kernel finds it in this session under `token`. The owner goes on using it.
+   * Preserves a file: the next kernel finds it in this session under `token`. The owner goes on
+   * using it.
    *
-   * @throws KernelError EEXIST: the token is taken in this session. ENOMEM, ENOSPC: no room for one more record. EBADF: not a file, or a closed
-   * one. ENOENT: no handler takes it. EBUSY: preserved already, or the handover is on its way. EINVAL: no token, the session is closed, or a handler or an FLB
-   * broke a rule. ETIMEDOUT: a callback took too long. Whatever an FLB or the handler throws. After any of them everything is as before.
+   * @throws KernelError EEXIST: the token is taken in this session. ENOMEM, ENOSPC: no room for one
+   * more record. EBADF: not a file, or a closed one. ENOENT: no handler takes it. EBUSY: preserved
+   * already, or the handover is on its way. EINVAL: no token, the session is closed, or a handler
+   * or an FLB broke a rule. ETIMEDOUT: a callback took too long. Whatever an FLB or the handler
+   * throws. After any of them everything is as before.
    */
   preserve(file: PreservableFile, token: bigint | number): Promise<void> {
     return this.preserveFrom(() => file, token);
   }
 
-  /** @internal The same for a file that is looked up when its turn in the order of checks has come: a descriptor that names none is EBADF then. */
+  /**
+   * @internal The same for a file that is looked up when its turn in the order of checks has come:
+   * a descriptor that names none is EBADF then.
+   */
   preserveFrom(find: () => PreservableFile, token: bigint | number): Promise<void> {
     return this.#shared.mutex.run(() => {
       const key = checkToken(token);
@@ -113,8 +119,9 @@ export class OutgoingSession {
   /**
    * Takes one file back.
    *
-   * @throws KernelError ENOENT: no file under this token. EBUSY: the handover is on its way. EINVAL: no token, or the session is closed.
-   * Whatever the handler throws: then the file stays preserved. Whatever its FLB throws: the file is unpreserved all the same.
+   * @throws KernelError ENOENT: no file under this token. EBUSY: the handover is on its way.
+   * EINVAL: no token, or the session is closed. Whatever the handler throws: then the file stays
+   * preserved. Whatever its FLB throws: the file is unpreserved all the same.
    */
   unpreserve(token: bigint | number): Promise<void> {
     return this.#shared.mutex.run(async () => {
@@ -129,8 +136,9 @@ export class OutgoingSession {
   /**
    * Takes all files back, last preserved first, and ends the session. A second call does nothing.
    *
-   * @throws KernelError EBUSY: the handover is on its way. Whatever a handler throws: that file and those before it stay preserved, and the
-   * session stays; closing again goes on from there. The same where an FLB throws, but that the file is unpreserved.
+   * @throws KernelError EBUSY: the handover is on its way. Whatever a handler throws: that file and
+   * those before it stay preserved, and the session stays; closing again goes on from there. The
+   * same where an FLB throws, but that the file is unpreserved.
    */
   close(): Promise<void> {
     return this.#shared.mutex.run(() => this.#close());
@@ -155,7 +163,10 @@ export class OutgoingSession {
     if (events.isHeard) events.emit({ type: 'session-closed', session: this.name });
   }
 
-  /** @internal The last moment: every file's freeze, in order. After a throw, unfreeze takes back those that were frozen. */
+  /**
+   * @internal The last moment: every file's freeze, in order. After a throw, unfreeze takes back
+   * those that were frozen.
+   */
   async freeze(): Promise<void> {
     const { flbs, waiter, events } = this.#shared;
     for (const entry of this.#files.values()) {
@@ -174,7 +185,10 @@ export class OutgoingSession {
     }
   }
 
-  /** @internal The inverse of freeze, last first. What a handler throws keeps no other file from being unfrozen: it is added to `errors`. */
+  /**
+   * @internal The inverse of freeze, last first. What a handler throws keeps no other file from
+   * being unfrozen: it is added to `errors`.
+   */
   async unfreeze(errors: unknown[]): Promise<void> {
     const { flbs, waiter, events } = this.#shared;
     for (let entry = this.#frozen.pop(); entry; entry = this.#frozen.pop()) {
@@ -191,7 +205,9 @@ export class OutgoingSession {
     }
   }
 
-  /** @internal Writes the session's record and its files'. Cannot fail: the room was made before. */
+  /**
+   * @internal Writes the session's record and its files'. Cannot fail: the room was made before.
+   */
   serialise(entry: StructView): void {
     const files = [...this.#files.values()];
     this.#blocks.serialise((record, i) => {
@@ -214,7 +230,8 @@ export class OutgoingSession {
     const { preservedIds, events } = this.#shared;
     const start = events.start();
     let handler: RegisteredHandler | undefined;
-    // What is to be undone, by hand: steps as closures are a tenth of what preserving a small file costs.
+    // What is to be undone, by hand: steps as closures are a tenth of what preserving a small file
+    // costs.
     let isAnnounced = false;
     let held: PreservableFile | undefined;
     let id: unknown;

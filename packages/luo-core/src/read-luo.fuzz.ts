@@ -1,6 +1,6 @@
 /**
- * Records of sessions with any bytes in them: reading ends with records or with a KernelError, and the kernel that boots on them works.
- * Run again what failed with LIVEUPDATE_SEED.
+ * Records of sessions with any bytes in them: reading ends with records or with a KernelError, and
+ * the kernel that boots on them works. Run again what failed with LIVEUPDATE_SEED.
  */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { seed } from '@liveupdate/base/test-seed';

@@ -126,7 +126,10 @@ describe('damage to one field', () => {
 });
 
 describe('the FLB record', () => {
-  /** Writes a record of `count` FLBs, of which those in `names` are filled in, and reads the handover with it. */
+  /**
+   * Writes a record of `count` FLBs, of which those in `names` are filled in, and reads the
+   * handover with it.
+   */
   function withFlbs(count: bigint | number, names: readonly Uint8Array[]) {
     const { luo, kho } = coldKernel(2 ** 20);
     const block = kho.allocPreserve(PAGE_SIZE);

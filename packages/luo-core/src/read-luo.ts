@@ -1,4 +1,7 @@
-/** Reads the LUO records of a handover and changes nothing: for the orchestrator, and for tools that only look. */
+/**
+ * Reads the LUO records of a handover and changes nothing: for the orchestrator, and for tools that
+ * only look.
+ */
 import {
   byteLength,
   KernelError,

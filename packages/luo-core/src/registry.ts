@@ -13,7 +13,10 @@ const NONE: readonly never[] = [];
 /** A handler, with what LUO keeps of it. */
 export class RegisteredHandler implements CallbackOwner {
   readonly handler: FileHandler;
-  /** Its FLBs, in order of registration. Replaced, never changed: a preserved file remembers those that it was counted for. */
+  /**
+   * Its FLBs, in order of registration. Replaced, never changed: a preserved file remembers those
+   * that it was counted for.
+   */
   flbs: readonly Flb[] = NONE;
   /** Its preserved files and its incoming ones that are not finished. */
   files = 0;
@@ -84,8 +87,8 @@ export class HandlerRegistry {
   readonly #handlers: RegisteredHandler[] = [];
 
   /**
-   * @throws KernelError EINVAL: a required callback is missing, or the compatible string is empty or over 47 bytes. EEXIST: the string is
-   * taken.
+   * @throws KernelError EINVAL: a required callback is missing, or the compatible string is empty
+   * or over 47 bytes. EEXIST: the string is taken.
    */
   register(handler: FileHandler): RegisteredHandler {
     checkStrings('handler', handler);
@@ -115,7 +118,8 @@ export class HandlerRegistry {
   /**
    * The first handler that takes the file.
    *
-   * @throws KernelError EINVAL: a handler answers neither true nor false. What its canPreserve throws.
+   * @throws KernelError EINVAL: a handler answers neither true nor false. What its canPreserve
+   * throws.
    */
   forFile(file: PreservableFile): RegisteredHandler | undefined {
     return this.#handlers.find((registered) =>
@@ -123,7 +127,10 @@ export class HandlerRegistry {
     );
   }
 
-  /** The handler that reads records with this string: the one that writes it, else the first that also reads it. */
+  /**
+   * The handler that reads records with this string: the one that writes it, else the first that
+   * also reads it.
+   */
   forRecord(compatible: string): RegisteredHandler | undefined {
     return (
       this.#handlers.find((registered) => registered.compatible === compatible) ??

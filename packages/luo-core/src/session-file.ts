@@ -1,7 +1,8 @@
 /**
- * A session behind a descriptor. Closing its last descriptor closes the session: an outgoing one unpreserves its files, last first; a retrieved one is
- * finished, and stays where that is refused. While a handover is on its way nothing is closed; where that is called off, it is then. Its commands go
- * by what kind of session it is.
+ * A session behind a descriptor. Closing its last descriptor closes the session: an outgoing one
+ * unpreserves its files, last first; a retrieved one is finished, and stays where that is refused.
+ * While a handover is on its way nothing is closed; where that is called off, it is then. Its
+ * commands go by what kind of session it is.
  */
 import { assert, KernelError, type StructView } from '@liveupdate/base';
 import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
@@ -17,7 +18,8 @@ export class SessionFile implements ReleasableFile {
   #references = 1;
 
   /**
-   * Makes a session with a descriptor, close-on-exec. The number is taken first: where none is free, no session is made or retrieved.
+   * Makes a session with a descriptor, close-on-exec. The number is taken first: where none is
+   * free, no session is made or retrieved.
    *
    * @throws KernelError EMFILE: no number is free. What `make` throws; the number is free again.
    */

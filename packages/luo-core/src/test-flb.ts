@@ -1,4 +1,7 @@
-/** FLBs for tests: a number in a preserved page, going by a script; and kernels with two handlers that share them. */
+/**
+ * FLBs for tests: a number in a preserved page, going by a script; and kernels with two handlers
+ * that share them.
+ */
 import { boot, bootCold, type Kho } from '@liveupdate/kho';
 import { HeapRam } from '@liveupdate/mm';
 import type { FileLifecycleBound } from './flb.ts';
@@ -52,7 +55,10 @@ type MakeFlbs = (kho: Kho, script: Script) => readonly FileLifecycleBound<Shared
 
 const oneAndTwo: MakeFlbs = (kho, script) => [1, 2].map((value) => scriptedFlb(kho, script, value));
 
-/** A kernel with one handler for odd counters and one for even ones; a first one, or the one after a kernel that has rebooted. */
+/**
+ * A kernel with one handler for odd counters and one for even ones; a first one, or the one after a
+ * kernel that has rebooted.
+ */
 export function flbKernel(before?: TestKernel, script = new Script(), make = oneAndTwo): FlbKernel {
   const kho = before
     ? boot(before.kho.ram, before.kho.entry, { freeMemory: 'poison' })

@@ -1,4 +1,7 @@
-/** What the tests of this package share: kernels on one RAM, one after the other; a file and its handler; snapshots and codes. */
+/**
+ * What the tests of this package share: kernels on one RAM, one after the other; a file and its
+ * handler; snapshots and codes.
+ */
 import { KernelError, layout } from '@liveupdate/base';
 import { boot, bootCold, readFdt, walkRadixTree, type Kho } from '@liveupdate/kho';
 import { FREE, HEAD, HeapRam, KIND, STALE, type Ram } from '@liveupdate/mm';
@@ -141,7 +144,8 @@ export function scriptedHandler(kho: Kho, script: Script): FileHandler<Counter> 
     finish(context) {
       const { retrieval, file, data } = context;
       const value = file?.value ?? valueAt(data);
-      // A scripted failure of retrieve leaves the record where it is: it is freed here, as if retrieve had done it.
+      // A scripted failure of retrieve leaves the record where it is: it is freed here, as if
+      // retrieve had done it.
       return script.run('finish', value, () => {
         script.log.push(retrieval);
         if (retrieval === 'failed') kho.restoreFree(data);
@@ -163,7 +167,10 @@ export function coldKernel(size = 4 * 2 ** 20): TestKernel {
   return start(bootCold(new HeapRam(size), { freeMemory: 'zero' }));
 }
 
-/** The kernel after one that has rebooted: on the same RAM, with everything that was not preserved overwritten. */
+/**
+ * The kernel after one that has rebooted: on the same RAM, with everything that was not preserved
+ * overwritten.
+ */
 export function nextKernel({ kho }: TestKernel, script = new Script()): TestKernel {
   const next = start(boot(kho.ram, kho.entry, { freeMemory: 'poison' }), script);
   next.kho.commit();
@@ -175,7 +182,10 @@ export function start(kho: Kho, script = new Script()): TestKernel {
   return { kho, luo: new LiveUpdateOrchestrator({ kho, handlers: [handler] }), script, handler };
 }
 
-/** The code with which `work` fails, now or as a promise; 'ok' where it does not. Anything but a KernelError passes through. */
+/**
+ * The code with which `work` fails, now or as a promise; 'ok' where it does not. Anything but a
+ * KernelError passes through.
+ */
 export async function outcome(work: () => unknown): Promise<string> {
   try {
     await work();
@@ -186,7 +196,10 @@ export async function outcome(work: () => unknown): Promise<string> {
   }
 }
 
-/** Everything that an undone failure must leave as it was: each frame that is not free, and the map of preserved pages. */
+/**
+ * Everything that an undone failure must leave as it was: each frame that is not free, and the map
+ * of preserved pages.
+ */
 export function snapshot({ ram, entry, pages }: Kho): string {
   const { table, freePages, freeScratchPages } = pages;
   let text = `free ${freePages} + ${freeScratchPages}\n`;
@@ -211,7 +224,8 @@ function preservedMap(ram: Ram, fdtAddr: number): number {
 }
 
 /**
- * Runs `work` with the nth allocation failing, for n = 1, 2, ... until it gets by without that failure.
+ * Runs `work` with the nth allocation failing, for n = 1, 2, ... until it gets by without that
+ * failure.
  *
  * @param failed called after each run that met the failure
  * @returns how many did

@@ -1,4 +1,7 @@
-/** A handover to damage: where the records of its sessions lie, found without the code that reads them. */
+/**
+ * A handover to damage: where the records of its sessions lie, found without the code that reads
+ * them.
+ */
 import { readHandover, type EntryRecord, type Handover } from '@liveupdate/kho';
 import { overlayRam, type Ram } from '@liveupdate/mm';
 import { coldKernel, Counter } from './test-kernel.ts';
@@ -13,7 +16,10 @@ export interface Original {
 export interface Records {
   readonly ram: Ram;
   readonly handover: Handover;
-  /** pa of the LUO record, of the block of sessions, of the blocks of files of both sessions, of a counter's record. */
+  /**
+   * pa of the LUO record, of the block of sessions, of the blocks of files of both sessions, of a
+   * counter's record.
+   */
   readonly pa: {
     readonly luo: number;
     readonly sessions: number;

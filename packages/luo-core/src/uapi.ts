@@ -1,6 +1,7 @@
 /**
- * The device's interface to programs: ioctl numbers and argument structures (kernel: include/uapi/linux/liveupdate.h). Every structure
- * begins with its size as the caller knows it, so that it may grow at its end.
+ * The device's interface to programs: ioctl numbers and argument structures (kernel:
+ * include/uapi/linux/liveupdate.h). Every structure begins with its size as the caller knows it, so
+ * that it may grow at its end.
  */
 import { layout } from '@liveupdate/base';
 

@@ -1,4 +1,7 @@
-/** What is serialised, byte for byte as the ABI document says; written out by hand here, without the layouts of abi.ts. */
+/**
+ * What is serialised, byte for byte as the ABI document says; written out by hand here, without the
+ * layouts of abi.ts.
+ */
 import { readHandover } from '@liveupdate/kho';
 import { expect, test } from 'vitest';
 import { flbKernel } from './test-flb.ts';

@@ -1,4 +1,7 @@
-/** What is written in memory, compared byte by byte with the ABI: offsets are spelt out here, not taken from the code under test. */
+/**
+ * What is written in memory, compared byte by byte with the ABI: offsets are spelt out here, not
+ * taken from the code under test.
+ */
 import { PAGE_SIZE } from '@liveupdate/base';
 import { POISON } from '@liveupdate/kho';
 import { MFD_ALLOW_SEALING } from '@liveupdate/shmem';

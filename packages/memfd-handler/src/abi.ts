@@ -1,6 +1,7 @@
 /**
- * What the memfd handler leaves in memory for the next kernel: `memfd-v2` (Linux 7.x) and `memfd-v1` (Linux 6.19). Checked against a handover
- * captured from Linux 7.3.4. Kernel: include/linux/kho/abi/memfd.h.
+ * What the memfd handler leaves in memory for the next kernel: `memfd-v2` (Linux 7.x) and
+ * `memfd-v1` (Linux 6.19). Checked against a handover captured from Linux 7.3.4. Kernel:
+ * include/linux/kho/abi/memfd.h.
  */
 import { layout } from '@liveupdate/base';
 

@@ -1,4 +1,7 @@
-/** The array of (pfn, flags, index) that lists a file's folios, written and read 256 at a time: a page of it. */
+/**
+ * The array of (pfn, flags, index) that lists a file's folios, written and read 256 at a time: a
+ * page of it.
+ */
 import {
   assert,
   KernelError,
@@ -42,8 +45,8 @@ export function arrayPages(folios: number): number {
 }
 
 /**
- * Writes folios, all of them dirty and up to date, into pages that have room for them, and behind them one of zeros, which ends the array: what
- * else is in the last page was there before.
+ * Writes folios, all of them dirty and up to date, into pages that have room for them, and behind
+ * them one of zeros, which ends the array: what else is in the last page was there before.
  *
  * @param pages their frames, `count` from index `from` on
  */
@@ -122,7 +125,10 @@ function checkCount(pieces: ArrayPieces, count: number): void {
   );
 }
 
-/** Calls `visit` with the first `count` records of an array, in as few parts as RAM shows them: pieces that lie in a row are one. */
+/**
+ * Calls `visit` with the first `count` records of an array, in as few parts as RAM shows them:
+ * pieces that lie in a row are one.
+ */
 function forEachPart(
   ram: Ram,
   { pfns, order }: ArrayPieces,
@@ -142,7 +148,9 @@ function forEachPart(
   }
 }
 
-/** Whether record `at` is the one that ends the array: behind it lies what was in the page before. */
+/**
+ * Whether record `at` is the one that ends the array: behind it lies what was in the page before.
+ */
 function isEnd(records: Uint32Array, at: number): boolean {
   return (records[at] | records[at + 1] | records[at + 2] | records[at + 3]) === 0;
 }
@@ -161,7 +169,8 @@ function checkRecord(high: number, indexHigh: number): void {
 /**
  * The folios that an array of `count` records lists. Records with pfn 0 are left out.
  *
- * @throws KernelError EINVAL: the array is damaged, too short, ends before its count, or has a number that no file can have
+ * @throws KernelError EINVAL: the array is damaged, too short, ends before its count, or has a
+ * number that no file can have
  */
 export function readFolioArray(ram: Ram, descriptor: VmallocDescriptor, count: number): FolioList {
   const pieces = arrayPieces(ram, descriptor);
@@ -185,8 +194,8 @@ export function readFolioArray(ram: Ram, descriptor: VmallocDescriptor, count: n
 }
 
 /**
- * Calls `visit` with every frame that an array names, whatever else is wrong with its records and their number: for giving them back. Not with what
- * lies behind the record that ends it.
+ * Calls `visit` with every frame that an array names, whatever else is wrong with its records and
+ * their number: for giving them back. Not with what lies behind the record that ends it.
  */
 export function forEachListedFrame(ram: Ram, pieces: ArrayPieces, visit: (pfn: Pfn) => void): void {
   let hasEnded = false;
@@ -203,9 +212,11 @@ export function forEachListedFrame(ram: Ram, pieces: ArrayPieces, visit: (pfn: P
  *
  * @param pages pages of the file
  * @param table knows the order of the folio at each frame, as the preserved memory map has it
- * @param unwritten is given the folios that are not up to date: allocated and never written, so that the file has zeros there
- * @throws KernelError EINVAL: the array is too short, ends before its count, or has a number that no file can have; or folios that overlap, are out of order, beyond the
- * file, or not at a multiple of their size
+ * @param unwritten is given the folios that are not up to date: allocated and never written, so
+ * that the file has zeros there
+ * @throws KernelError EINVAL: the array is too short, ends before its count, or has a number that
+ * no file can have; or folios that overlap, are out of order, beyond the file, or not at a multiple
+ * of their size
  */
 export function readFolioRuns(
   ram: Ram,
@@ -224,7 +235,10 @@ export function readFolioRuns(
   return runs;
 }
 
-/** Adds records to runs; `next` is the first page index that is not taken yet. Returns it as it is after them. */
+/**
+ * Adds records to runs; `next` is the first page index that is not taken yet. Returns it as it is
+ * after them.
+ */
 function addRecords(
   records: Uint32Array,
   length: number,
@@ -247,7 +261,8 @@ function addRecords(
     const order = pfn < table.frames ? table.orderOf(pfn) : 0;
     const size = 1 << order;
     checkPlace(index, order > MAX_ORDER ? 0 : size, free, pages);
-    // The folios that go on from this one, side by side in the file and in RAM, of one order and with the same flags.
+    // The folios that go on from this one, side by side in the file and in RAM, of one order and
+    // with the same flags.
     const most = Math.min((end - at) / FOLIO_WORDS + 1, Math.ceil((pages - index) / size));
     const row = inRow(records, at, pfn, high, index, size, most);
     const run = Math.max(1, table.foliosAlike(0, 0, order, pfn, row));
@@ -282,7 +297,10 @@ function inRow(
   return run;
 }
 
-/** Throws unless a folio of `size` pages may lie at `index` of a file of `pages` pages, of which those before `free` are taken. */
+/**
+ * Throws unless a folio of `size` pages may lie at `index` of a file of `pages` pages, of which
+ * those before `free` are taken.
+ */
 export function checkPlace(index: PageIndex, size: number, free: PageIndex, pages: number): void {
   if (index >= free && index < pages && index % size === 0) return;
   throw new KernelError(

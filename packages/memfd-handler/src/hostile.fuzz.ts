@@ -1,7 +1,8 @@
 /**
- * Hostile images: the handover captured from Linux and one of our own, damaged in every structure page that there is. Reading all of it ends
- * in a KernelError or in records, within bounded looks at RAM, and changes nothing; a kernel that boots on it and takes its files stays
- * whole. Run again what failed with LIVEUPDATE_SEED.
+ * Hostile images: the handover captured from Linux and one of our own, damaged in every structure
+ * page that there is. Reading all of it ends in a KernelError or in records, within bounded looks
+ * at RAM, and changes nothing; a kernel that boots on it and takes its files stays whole. Run again
+ * what failed with LIVEUPDATE_SEED.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -33,7 +34,10 @@ function linuxImage(): Image {
   return { ram: new ElfCoreRam(gunzipSync(fixture('handover.elf.gz')), boot.ramSize), entry: boot };
 }
 
-/** Files of several kinds: large and small folios, holes, no bytes; enough for two blocks of records. */
+/**
+ * Files of several kinds: large and small folios, holes, no bytes; enough for two blocks of
+ * records.
+ */
 async function ourImage(): Promise<Image> {
   const { kho, luo, shmem } = coldKernel({}, 8 * 2 ** 20);
   for (const name of ['first', 'second']) {
@@ -80,7 +84,10 @@ function harmEntry(entry: EntryRecord, random: Prng, pages: readonly PhysAddr[])
   return { ...entry, [fields[random.below(4)]]: values[random.below(values.length)] };
 }
 
-/** A kernel on a copy of the image takes every file over, or refuses; whatever it does, it stays whole. */
+/**
+ * A kernel on a copy of the image takes every file over, or refuses; whatever it does, it stays
+ * whole.
+ */
 async function bootAndTake({ ram, entry }: Image): Promise<string> {
   const copy = overlayRam(ram);
   let kernel;

@@ -1,6 +1,7 @@
 /**
- * Memfds that the previous kernel handed over: what a record names, taken or freed. Whatever is wrong with a record, what it names and can be
- * found is not left behind without an owner, and no folio ever gets two.
+ * Memfds that the previous kernel handed over: what a record names, taken or freed. Whatever is
+ * wrong with a record, what it names and can be found is not left behind without an owner, and no
+ * folio ever gets two.
  */
 import {
   KernelError,
@@ -18,7 +19,10 @@ import { SEAL_ALL } from '@liveupdate/shmem';
 import { forEachListedFrame, readFolioRuns } from './folio-array.ts';
 import { readMemfdArray, readMemfdRecord, readMemfdRuns, type MemfdRecord } from './read-memfd.ts';
 
-/** A file of the previous kernel whose folios are in use here, with one reference each that the caller owns. */
+/**
+ * A file of the previous kernel whose folios are in use here, with one reference each that the
+ * caller owns.
+ */
 export interface TakenMemfd {
   readonly record: MemfdRecord;
   readonly runs: FolioRuns;
@@ -27,8 +31,8 @@ export interface TakenMemfd {
 /**
  * Takes the file of a record over and frees the record.
  *
- * @throws KernelError EINVAL, EOVERFLOW: no record, or a damaged one. EOPNOTSUPP: unknown seals. EIO: a folio is missing. After each of them
- * what the record names is freed.
+ * @throws KernelError EINVAL, EOVERFLOW: no record, or a damaged one. EOPNOTSUPP: unknown seals.
+ * EIO: a folio is missing. After each of them what the record names is freed.
  */
 export function takeMemfd(kho: Kho, data: bigint, compatible: string): TakenMemfd {
   const block = incomingBlock(kho, data);
@@ -77,8 +81,9 @@ function readRuns(kho: Kho, record: MemfdRecord, area?: VmallocArea, unwritten?:
 }
 
 /**
- * Frees the file of a record and the record itself, as far as they can be found. An array that is not whole in preserved memory is not believed:
- * what it seems to list may be another file's, so it stays out of use until the next handover.
+ * Frees the file of a record and the record itself, as far as they can be found. An array that is
+ * not whole in preserved memory is not believed: what it seems to list may be another file's, so it
+ * stays out of use until the next handover.
  */
 export function discardMemfd(kho: Kho, data: bigint, compatible: string): void {
   const block = incomingBlock(kho, data);
@@ -88,7 +93,10 @@ export function discardMemfd(kho: Kho, data: bigint, compatible: string): void {
   discard(kho, block, area, record);
 }
 
-/** Frees a record, its array, which is restored, and what that lists: in runs where the record is good, else one by one. */
+/**
+ * Frees a record, its array, which is restored, and what that lists: in runs where the record is
+ * good, else one by one.
+ */
 function discard(kho: Kho, block: PreservedBlock, area?: VmallocArea, record?: MemfdRecord): void {
   const frames: Pfn[] = [];
   const runs = area && record && ifReadable(() => readRuns(kho, record, area));

@@ -79,7 +79,8 @@ describe('a handover of Linux 7.3.4', () => {
     const { luo, kho, shmem } = kernel;
     expect(incomingFrames(kernel).length * PAGE_SIZE).toBe(expected.preserved.bytes);
     expect(luo.liveupdateNumber).toBe(BigInt(expected.liveupdateNumber));
-    // Reading the sessions frees their records: LUO's own, a block of sessions, five of files, one of FLBs.
+    // Reading the sessions frees their records: LUO's own, a block of sessions, five of files, one
+    // of FLBs.
     expect(incomingFrames(kernel).length * PAGE_SIZE).toBe(expected.preserved.bytes - 8 * PAGE_SIZE);
     let files = 0;
     for (const { name, files: wanted } of expected.sessions) {
@@ -122,8 +123,8 @@ describe('a handover of Linux 7.3.4', () => {
     expect(shmem.used).toBe(0);
     kho.pages.assertConsistent();
 
-    // Linux preserves the page of its device tree, and the one that its kexec metadata lies in: read at boot, they belong to nobody,
-    // and stay out of use until the next handover.
+    // Linux preserves the page of its device tree, and the one that its kexec metadata lies in:
+    // read at boot, they belong to nobody, and stay out of use until the next handover.
     const metadata = kho.retrieveSubtree('kexec-metadata');
     const left = [physToPfn(expected.boot.fdtAddr), physToPfn(metadata?.pa ?? 0)];
     expect(incomingFrames(kernel)).toEqual(left.sort((a, b) => a - b));

@@ -1,8 +1,9 @@
 /**
  * The memfd file handler: in-memory files that survive, nothing copied (kernel: mm/memfd_luo.c).
  *
- * preserve: freeze the file's size, pin its folios, mark them, list them in an array. The owner goes on reading and overwriting. retrieve: the
- * same pages in a new file. finish without retrieve: all of them freed. Each failure gives back what was taken, in reverse.
+ * preserve: freeze the file's size, pin its folios, mark them, list them in an array. The owner
+ * goes on reading and overwriting. retrieve: the same pages in a new file. finish without retrieve:
+ * all of them freed. Each failure gives back what was taken, in reverse.
  */
 import { checkInstance, KernelError, pagesFor, pfnToPhys, physToPfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
@@ -21,8 +22,8 @@ export interface MemfdHandlerInit {
 }
 
 /**
- * The handler for memfd-v2, which also reads memfd-v1. It keeps nothing of a preserved file: its folios stay the same
- * while it is frozen, and all else is in the record.
+ * The handler for memfd-v2, which also reads memfd-v1. It keeps nothing of a preserved file: its
+ * folios stay the same while it is frozen, and all else is in the record.
  */
 export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
   checkInstance<object>(init, 'what a memfd handler needs', Object);
@@ -61,8 +62,8 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
 
     freeze({ file, data }) {
       const record = kho.recordAt(data);
-      // Both may have changed since; Linux 7.3 looks at the position alone. Contents are in place, size and pages are
-      // frozen.
+      // Both may have changed since; Linux 7.3 looks at the position alone. Contents are in place,
+      // size and pages are frozen.
       record.setU64(MemfdV2Ser.position, file.position);
       record.setU32(MemfdV2Ser.seals, file.inode.seals);
     },
@@ -99,7 +100,8 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
   };
 }
 
-// What each of these does it undoes by hand: steps to undo, as closures, are a tenth of what a small file costs.
+// What each of these does it undoes by hand: steps to undo, as closures, are a tenth of what a
+// small file costs.
 
 /** Pins a file's folios and hands them over, with their record. The frames of that. */
 function preservePages(kho: Kho, file: ShmemFile, into: FolioRuns): Uint32Array {

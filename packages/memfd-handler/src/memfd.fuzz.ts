@@ -1,6 +1,7 @@
 /**
- * A memfd's record, chunk and array with any bytes in them: retrieve and finish end with a file or a KernelError, no frame gets two owners and the
- * page allocator stays whole. Run again what failed with LIVEUPDATE_SEED.
+ * A memfd's record, chunk and array with any bytes in them: retrieve and finish end with a file or
+ * a KernelError, no frame gets two owners and the page allocator stays whole. Run again what failed
+ * with LIVEUPDATE_SEED.
  */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { isQuick, seed } from '@liveupdate/base/test-seed';
@@ -52,7 +53,8 @@ test('any damage', async () => {
         kho.pages.assertConsistent();
         file?.close();
       }
-      // Its neighbour comes back, or its page was claimed by the damaged record and the handler says so.
+      // Its neighbour comes back, or its page was claimed by the damaged record and the handler
+      // says so.
       const other = await session.retrieve(2, ShmemFile).catch((error: unknown) => {
         if (!(error instanceof KernelError)) throw error;
         return undefined;

@@ -1,6 +1,7 @@
 /**
- * What preserve leaves of a file for the next kernel: a page with its record, pages with the array of its folios, and pages that list those. Each is
- * written up to where its readers stop, and no further: of thousands of small files, zeros would be most of the work.
+ * What preserve leaves of a file for the next kernel: a page with its record, pages with the array
+ * of its folios, and pages that list those. Each is written up to where its readers stop, and no
+ * further: of thousands of small files, zeros would be most of the work.
  */
 import { assert, type Field, type Pfn } from '@liveupdate/base';
 import {
@@ -46,7 +47,10 @@ function writeArray(ram: RamWords, memory: Uint32Array, runs: FolioRuns): Vmallo
   return writeVmallocChunks(ram, { pfns: memory, from: 1, count, order: 0 }, memory, 1 + count);
 }
 
-/** The frames of a record that `writeRecord` wrote, and of all that it names but the folios: in the order in which it was given them. */
+/**
+ * The frames of a record that `writeRecord` wrote, and of all that it names but the folios: in the
+ * order in which it was given them.
+ */
 export function recordMemory(ram: RamWords, record: Pfn): Uint32Array {
   const base = ram.page(record);
   const memory = new Uint32Array(recordPages(ram.words[base + wordOf(MemfdV2Ser.folioCount)]));

@@ -13,7 +13,10 @@ import {
   type TestKernel,
 } from './test-kernel.ts';
 
-/** A kernel whose map of preserved pages has all the nodes that it will need: they are kept when keys are taken out again. */
+/**
+ * A kernel whose map of preserved pages has all the nodes that it will need: they are kept when
+ * keys are taken out again.
+ */
 async function warmKernel(mount = {}): Promise<TestKernel> {
   const kernel = coldKernel(mount);
   const file = kernel.shmem.memfdCreate('warm');
@@ -203,7 +206,8 @@ describe('every allocation failing once', () => {
           kernel.kho.pages.assertConsistent();
           expect(Buffer.compare(contents(file), bytes)).toBe(0);
           if (code === 'ok') {
-            // A large folio could not be had and smaller ones did: all is well, but in the way of the next round.
+            // A large folio could not be had and smaller ones did: all is well, but in the way of
+            // the next round.
             await session.unpreserve(1);
             file.truncate(0);
             make(file);

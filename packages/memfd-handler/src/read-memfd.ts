@@ -39,7 +39,10 @@ function locate(ram: Ram, pa: PhysAddr, compatible: string) {
   return { ser: new StructView(ram.bytes(pa, layout.SIZE)), layout };
 }
 
-/** The descriptor of the folio array of the record at `pa`, whatever else stands in that. For the errors see readMemfdRecord. */
+/**
+ * The descriptor of the folio array of the record at `pa`, whatever else stands in that. For the
+ * errors see readMemfdRecord.
+ */
 export function readMemfdArray(ram: Ram, pa: PhysAddr, compatible: string): VmallocDescriptor {
   const { ser, layout } = locate(ram, pa, compatible);
   return readVmallocDescriptor(ser.slice(layout.folios));
@@ -49,7 +52,8 @@ export function readMemfdArray(ram: Ram, pa: PhysAddr, compatible: string): Vmal
  * The record at `pa`.
  *
  * @param compatible `'memfd-v2'` or `'memfd-v1'`
- * @throws KernelError EINVAL: another version, or a damaged record. EFAULT: outside RAM. EOVERFLOW: a field is beyond 2^53.
+ * @throws KernelError EINVAL: another version, or a damaged record. EFAULT: outside RAM. EOVERFLOW:
+ * a field is beyond 2^53.
  */
 export function readMemfdRecord(ram: Ram, pa: PhysAddr, compatible: string): MemfdRecord {
   const { ser, layout } = locate(ram, pa, compatible);
@@ -70,8 +74,10 @@ export function readMemfdRecord(ram: Ram, pa: PhysAddr, compatible: string): Mem
 /**
  * Every folio of a record with its flags, one by one: for tools.
  *
- * @param orderOf order of the folio at a frame, as the preserved memory map has it; may throw where none is preserved
- * @throws KernelError EINVAL: folios that overlap, are out of order, beyond the file, or not at a multiple of their size
+ * @param orderOf order of the folio at a frame, as the preserved memory map has it; may throw where
+ * none is preserved
+ * @throws KernelError EINVAL: folios that overlap, are out of order, beyond the file, or not at a
+ * multiple of their size
  */
 export function readMemfdFolios(ram: Ram, record: MemfdRecord, orderOf: (pfn: Pfn) => number): FolioList {
   const list = readFolioArray(ram, record.array, record.folioCount);
@@ -91,7 +97,8 @@ export function readMemfdFolios(ram: Ram, record: MemfdRecord, orderOf: (pfn: Pf
  *
  * @param table knows the order of the folio at each frame, as the preserved memory map has it
  * @param unwritten is given the folios that are not up to date, which the file shows as zeros
- * @throws KernelError EINVAL: a damaged array, or folios that overlap, are out of order, beyond the file, or not at a multiple of their size
+ * @throws KernelError EINVAL: a damaged array, or folios that overlap, are out of order, beyond the
+ * file, or not at a multiple of their size
  */
 export function readMemfdRuns(ram: Ram, record: MemfdRecord, table: PageTable, unwritten?: Pfn[]): FolioRuns {
   const pieces = arrayPieces(ram, record.array);

@@ -147,7 +147,10 @@ const RECORD = {
 };
 const PAGES = 300; // two pages of array
 
-/** Damage to one field each: what it is, how retrieve answers, and how many pages stay out of use because nothing names them any more. */
+/**
+ * Damage to one field each: what it is, how retrieve answers, and how many pages stay out of use
+ * because nothing names them any more.
+ */
 const damage: [string, (ram: Ram, at: HandedOver) => void, string, number][] = [
   ['position beyond 2^53', (ram, at) => writeWord(ram, at.record, 2n ** 60n), 'EOVERFLOW', 0],
   ['size beyond 2^53', (ram, at) => writeWord(ram, at.record + RECORD.size, 2n ** 64n - 1n), 'EOVERFLOW', 0],
@@ -366,7 +369,10 @@ describe('a folio that reaches past the end of its file, as Linux makes them', (
 });
 
 describe('memfd-v1', () => {
-  /** Writes a v1 record by hand, as Linux 6.19 does, and hands it over. Folios: [page index, order, flags]. */
+  /**
+   * Writes a v1 record by hand, as Linux 6.19 does, and hands it over. Folios: [page index, order,
+   * flags].
+   */
   async function handOverV1(size: number, position: number, folios: readonly [number, number, number][]) {
     const kho = bootCold(new HeapRam(8 * 2 ** 20), { freeMemory: 'poison' });
     const old: FileHandler = {

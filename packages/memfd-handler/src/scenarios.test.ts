@@ -1,4 +1,7 @@
-/** What programs do with sessions of memfds, each scenario through the TypeScript API and through the device. */
+/**
+ * What programs do with sessions of memfds, each scenario through the TypeScript API and through
+ * the device.
+ */
 import { PAGE_SIZE } from '@liveupdate/base';
 import type { ShmemFile } from '@liveupdate/shmem';
 import { describe, expect, test } from 'vitest';
@@ -281,7 +284,8 @@ describe.each(FRONTS)('through %s', (name, make) => {
       () => incoming.finish(),
     ];
     for (const attempt of attempts) expect(await outcome(attempt)).toBe('EBUSY');
-    // A descriptor is closed whatever happens: what follows of it waits until the handover is called off.
+    // A descriptor is closed whatever happens: what follows of it waits until the handover is
+    // called off.
     const closed = name === 'the device' ? 'ok' : 'EBUSY';
     for (const session of [outgoing, incoming]) expect(await outcome(() => session.close())).toBe(closed);
     expect(kernel.luo.outgoingSessions.map((each) => each.name)).toEqual(['out']);

@@ -1,4 +1,7 @@
-/** Damage to the pages of a handover, of every kind that tears a structure apart, and how it is taken back. */
+/**
+ * Damage to the pages of a handover, of every kind that tears a structure apart, and how it is
+ * taken back.
+ */
 import { PAGE_SIZE, type PhysAddr, type Prng } from '@liveupdate/base';
 import type { Ram } from '@liveupdate/mm';
 
@@ -55,7 +58,8 @@ const HARMS: readonly Harm[] = [
     const at = anyWord(page, random);
     page.setBigUint64(at, page.getBigUint64(at, true) + one(STEPS, random), true);
   },
-  // A pointer to another structure (a circle, an overlap), into one, or to any page there is or is not.
+  // A pointer to another structure (a circle, an overlap), into one, or to any page there is or is
+  // not.
   (page, _, random, pages) => {
     page.setBigUint64(anyWord(page, random), BigInt(one(pages, random)), true);
   },

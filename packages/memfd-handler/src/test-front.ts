@@ -1,4 +1,7 @@
-/** Two ways to the same sessions: the TypeScript API, and the device's ioctls on raw bytes. What a scenario does, it does through either. */
+/**
+ * Two ways to the same sessions: the TypeScript API, and the device's ioctls on raw bytes. What a
+ * scenario does, it does through either.
+ */
 import { KernelError, StructView, type Field } from '@liveupdate/base';
 import {
   FileArgument,

@@ -1,4 +1,7 @@
-/** What the tests of this package share: kernels with memfds on one RAM, one after the other; snapshots and codes. */
+/**
+ * What the tests of this package share: kernels with memfds on one RAM, one after the other;
+ * snapshots and codes.
+ */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import {
   boot,
@@ -38,7 +41,10 @@ export function coldKernel(
   return start(bootCold(new HeapRam(size), { freeMemory: 'poison', ...options }), mount);
 }
 
-/** The kernel after one that handed over: on the same RAM, with everything that was not preserved overwritten. */
+/**
+ * The kernel after one that handed over: on the same RAM, with everything that was not preserved
+ * overwritten.
+ */
 export function nextKernel(
   { kho }: { kho: { ram: Ram; entry: EntryRecord } },
   mount: MountOptions = {},
@@ -51,7 +57,10 @@ export function nextKernel(
 /** Pages of the previous kernel that stay out of use for a generation: KHO's kexec metadata. */
 export const METADATA = 1;
 
-/** The code with which `work` fails, now or as a promise; 'ok' where it does not. Anything but a KernelError passes through. */
+/**
+ * The code with which `work` fails, now or as a promise; 'ok' where it does not. Anything but a
+ * KernelError passes through.
+ */
 export async function outcome(work: () => unknown): Promise<string> {
   try {
     await work();
@@ -87,7 +96,10 @@ export function layoutOf({ inode }: ShmemFile): number[] {
   return layout;
 }
 
-/** Everything that an undone failure must leave as it was: each frame that is not free, the map of preserved pages, what is counted. */
+/**
+ * Everything that an undone failure must leave as it was: each frame that is not free, the map of
+ * preserved pages, what is counted.
+ */
 export function snapshot({ kho, shmem }: TestKernel): string {
   const { ram, entry, pages } = kho;
   const { table, freePages, freeScratchPages } = pages;
@@ -112,7 +124,8 @@ export function snapshot({ kho, shmem }: TestKernel): string {
 }
 
 /**
- * Runs `work` with the nth allocation failing, for n = 1, 2, ... until it gets by without that failure.
+ * Runs `work` with the nth allocation failing, for n = 1, 2, ... until it gets by without that
+ * failure.
  *
  * @param failed called after each run that met the failure
  * @returns how many did

@@ -1,4 +1,7 @@
-/** Reads all of a handover, from the entry record to the last folio of a memfd, as a boot and its handlers do. */
+/**
+ * Reads all of a handover, from the entry record to the last folio of a memfd, as a boot and its
+ * handlers do.
+ */
 import { KernelError, PAGE_SIZE, pfnToPhys, physToPfn, type PhysAddr } from '@liveupdate/base';
 import {
   readHandover,

@@ -1,4 +1,7 @@
-/** Handovers to damage: a record of a memfd, found by the offsets of the ABI and without the code that reads it. */
+/**
+ * Handovers to damage: a record of a memfd, found by the offsets of the ABI and without the code
+ * that reads it.
+ */
 import type { EntryRecord } from '@liveupdate/kho';
 import { overlayRam, type Ram } from '@liveupdate/mm';
 import type { ShmemFile } from '@liveupdate/shmem';

@@ -1,4 +1,7 @@
-/** A thousand handovers in a row on one RAM, random files coming and going: what a generation takes, it gives back. */
+/**
+ * A thousand handovers in a row on one RAM, random files coming and going: what a generation takes,
+ * it gives back.
+ */
 import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { seed } from '@liveupdate/base/test-seed';
 import { boot } from '@liveupdate/kho';
@@ -88,6 +91,7 @@ test(`${HANDOVERS} handovers from seed ${seed}`, async () => {
   expect(carried).toBeGreaterThan(1000);
   expect(moved).toBeGreaterThan(10);
   expect(baselines).toHaveLength(HANDOVERS / 100);
-  // The first one has no metadata of a kernel before it in memory: from the second on they are the same.
+  // The first one has no metadata of a kernel before it in memory: from the second on they are the
+  // same.
   expect(new Set(baselines.slice(1).map(String)).size).toBe(1);
 });

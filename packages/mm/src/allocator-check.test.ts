@@ -6,7 +6,10 @@ import { FREE, HEAD, INCOMING_HEAD, PRESERVED, RESERVED, SCRATCH, STALE, TAIL } 
 import { setup } from './test-allocator.ts';
 
 describe('assertConsistent finds', () => {
-  /** Single pages everywhere, a folio of order 2, an incoming one, and scratch; `sets` are the free sets that were filled. */
+  /**
+   * Single pages everywhere, a folio of order 2, an incoming one, and scratch; `sets` are the free
+   * sets that were filled.
+   */
   function world(): { pages: PageAllocator; folio: number; single: number; sets: FreeSet[] } {
     const add = vi.spyOn(FreeSet.prototype, 'add');
     try {
@@ -38,7 +41,8 @@ describe('assertConsistent finds', () => {
     [
       'two buddies that are free apart',
       ({ pages, sets }) => {
-        // The frame that an odd single page leaves free beside it, and that page itself, put back behind the zone's back.
+        // The frame that an odd single page leaves free beside it, and that page itself, put back
+        // behind the zone's back.
         const pfn = pages.alloc(0);
         const buddy = pages.alloc(0);
         expect(buddy).toBe(pfn ^ 1);
@@ -83,7 +87,9 @@ describe('assertConsistent finds', () => {
     expect(() => w.pages.assertConsistent()).toThrow(AssertionError);
   });
 
-  /** The folio's four frames as a single page, a folio of two at an odd frame, and a single page. */
+  /**
+   * The folio's four frames as a single page, a folio of two at an odd frame, and a single page.
+   */
   function moveHead(pages: PageAllocator, folio: number): void {
     const { table } = pages;
     table.set(folio, HEAD, 0, 1);

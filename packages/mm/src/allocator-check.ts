@@ -1,6 +1,7 @@
 /**
- * Proof that a page allocator is whole: every frame is in exactly one place, and what is free, in use or incoming does not contradict itself.
- * Texts are made where a check fails, not as arguments of assert(): these loops run once per frame.
+ * Proof that a page allocator is whole: every frame is in exactly one place, and what is free, in
+ * use or incoming does not contradict itself. Texts are made where a check fails, not as arguments
+ * of assert(): these loops run once per frame.
  */
 import { AssertionError, MAX_ORDER, type Pfn } from '@liveupdate/base';
 import {
@@ -60,7 +61,10 @@ function assertFree(table: PageTable, pfn: Pfn, scratch: number, covered: Uint8A
   covered[pfn] = 1;
 }
 
-/** Checks the folio, the free frame or the stretch of reserved frames that begins at `pfn`; its length in frames. */
+/**
+ * Checks the folio, the free frame or the stretch of reserved frames that begins at `pfn`; its
+ * length in frames.
+ */
 function assertFrame(table: PageTable, pfn: Pfn, covered: Uint8Array): number {
   const { frames } = table;
   const flags = table.flagsOf(pfn);

@@ -1,10 +1,11 @@
 /**
- * Looking through a byte array for the end of a stretch that is all alike, four bytes at a time: what makes work on a run of page frames cost
- * a fraction of a nanosecond a frame.
+ * Looking through a byte array for the end of a stretch that is all alike, four bytes at a time:
+ * what makes work on a run of page frames cost a fraction of a nanosecond a frame.
  */
 
 /**
- * Index of the first byte in [from, end) that differs from `value` in the bits of `mask`; `end` where there is none.
+ * Index of the first byte in [from, end) that differs from `value` in the bits of `mask`; `end`
+ * where there is none.
  *
  * @param words the same memory, four bytes a word; it begins where `bytes` does
  */

@@ -1,6 +1,7 @@
 /**
- * A memory image: an ELF core file whose PT_LOAD segments carry physical addresses, as QEMU's dump-guest-memory and kdump write it.
- * Pages that the file leaves out read as zeros. Source: System V ABI, chapter 'Object Files' (ELF64 header, program header).
+ * A memory image: an ELF core file whose PT_LOAD segments carry physical addresses, as QEMU's
+ * dump-guest-memory and kdump write it. Pages that the file leaves out read as zeros. Source:
+ * System V ABI, chapter 'Object Files' (ELF64 header, program header).
  */
 import {
   assert,
@@ -127,11 +128,13 @@ function firstAfter(segments: readonly Segment[], pa: number): number {
 }
 
 /**
- * The memory of an ELF core. Only what is looked at is copied out of `file`; writes stay in this object.
+ * The memory of an ELF core. Only what is looked at is copied out of `file`; writes stay in this
+ * object.
  *
  * @param file the whole file, decompressed
  * @param size bytes of RAM; at least what the segments cover, which is also the default
- * @throws KernelError EINVAL: nothing that has bytes, no ELF64 core, a damaged one, or a size below what it covers. EOVERFLOW: a field is beyond 2^53.
+ * @throws KernelError EINVAL: nothing that has bytes, no ELF64 core, a damaged one, or a size below
+ * what it covers. EOVERFLOW: a field is beyond 2^53.
  */
 export class ElfCoreRam extends SparseRam {
   constructor(file: Bytes, size?: number) {
@@ -162,7 +165,8 @@ export class ElfCoreRam extends SparseRam {
 }
 
 /**
- * A raw image: the file is physical memory from address 0 on. Opened without copying; a missing tail of a page reads as zeros.
+ * A raw image: the file is physical memory from address 0 on. Opened without copying; a missing
+ * tail of a page reads as zeros.
  *
  * @throws KernelError EINVAL: nothing that has bytes, or none at all
  */

@@ -1,4 +1,7 @@
-/** Memory is refused to the allocator and to vmalloc, each time that they ask for it: everything stays as it was. */
+/**
+ * Memory is refused to the allocator and to vmalloc, each time that they ask for it: everything
+ * stays as it was.
+ */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { HeapRam } from './heap-ram.ts';
@@ -22,7 +25,10 @@ function fragmented(): PageAllocator {
   return pages;
 }
 
-/** What a failure must leave: every frame, and the counts. Which blocks are free follows from it (assertConsistent). */
+/**
+ * What a failure must leave: every frame, and the counts. Which blocks are free follows from it
+ * (assertConsistent).
+ */
 function stateOf({ table, freePages, freeScratchPages }: PageAllocator): unknown {
   const { flags, refs, pins } = table.snapshot();
   const known = flags.map((flag) => flag & ~STALE);

@@ -1,8 +1,10 @@
 /**
- * Who holds a folio in use: its references and its pins, one folio at a time or many (kernel: page_ref, gup).
+ * Who holds a folio in use: its references and its pins, one folio at a time or many (kernel:
+ * page_ref, gup).
  *
- * Always: a folio in use has at least one reference, and at least as many references as pins; the last reference frees it. The loops run
- * over typed arrays, and work on folios side by side is done per run where it can be.
+ * Always: a folio in use has at least one reference, and at least as many references as pins; the
+ * last reference frees it. The loops run over typed arrays, and work on folios side by side is done
+ * per run where it can be.
  */
 import { AssertionError, type Pfn } from '@liveupdate/base';
 import type { FolioRows } from './folio-runs.ts';
@@ -29,7 +31,10 @@ export abstract class FolioCounts {
     this.table = table;
   }
 
-  /** Makes the frames of folios free that lost their last reference. Changes nothing where it throws. */
+  /**
+   * Makes the frames of folios free that lost their last reference. Changes nothing where it
+   * throws.
+   */
   protected abstract release(pfn: Pfn, count: number): void;
 
   /** Adds a reference to a folio in use. */
@@ -51,7 +56,10 @@ export abstract class FolioCounts {
     this.#drop(pfn, 0);
   }
 
-  /** Drops a reference of each folio `pfns[from .. from + count - 1]`; single pages in a row are freed as one run. */
+  /**
+   * Drops a reference of each folio `pfns[from .. from + count - 1]`; single pages in a row are
+   * freed as one run.
+   */
   putBulk(pfns: Uint32Array, from = 0, count = pfns.length - from): void {
     const { table } = this;
     const end = from + count;
@@ -86,14 +94,17 @@ export abstract class FolioCounts {
     }
   }
 
-  /** Pins every folio in use of these rows: each keeps a reference more and may not be moved. All or none. */
+  /**
+   * Pins every folio in use of these rows: each keeps a reference more and may not be moved. All or
+   * none.
+   */
   pinRows(rows: FolioRows): void {
     this.#countRows(rows, PINNABLE, 1);
   }
 
   /**
-   * Takes back a pin of every folio of these rows, with its reference; where the owner has let go of a folio already,
-   * that frees it.
+   * Takes back a pin of every folio of these rows, with its reference; where the owner has let go
+   * of a folio already, that frees it.
    */
   unpinRows({ length, pfns, counts, orders }: FolioRows): void {
     for (let i = 0; i < length; i++) this.#unpinRow(pfns[i], counts[i], orders[i]);
@@ -113,7 +124,10 @@ export abstract class FolioCounts {
     for (let f = owned, at = others; f < count; f++, at += step) this.#drop(at, 1);
   }
 
-  /** Turns a folio in use into folios of order 0, each with its references. Pinned and preserved folios cannot be split. */
+  /**
+   * Turns a folio in use into folios of order 0, each with its references. Pinned and preserved
+   * folios cannot be split.
+   */
   split(pfn: Pfn): void {
     this.#checkHead(pfn);
     const { table } = this;
@@ -158,7 +172,10 @@ export abstract class FolioCounts {
     }
   }
 
-  /** Adds a reference, with so many pins, to each of `count` folios that can have one more. All or none. */
+  /**
+   * Adds a reference, with so many pins, to each of `count` folios that can have one more. All or
+   * none.
+   */
   #count(can: Held, pfn: Pfn, count: number, order: number, pins: number): void {
     const done = this.table.addCounts(can, pfn, count, order, 1, pins);
     if (done === count) return;

@@ -1,6 +1,7 @@
 /**
- * Folios of a file in runs: side by side in the file and in RAM, of one order. Work on a file's memory is done per run, so a file in one
- * piece costs the same at any size, and one in single scattered pages 14 bytes a folio.
+ * Folios of a file in runs: side by side in the file and in RAM, of one order. Work on a file's
+ * memory is done per run, so a file in one piece costs the same at any size, and one in single
+ * scattered pages 14 bytes a folio.
  *
  * Always: runs are in file order; a folio that would go on the last run is part of it.
  */
@@ -18,10 +19,16 @@ function grown<A extends Uint32Array | Uint16Array>(array: A, larger: A): A {
   return larger;
 }
 
-/** Rows that are looked at for one that goes on: files are written in a few streams at a time, if in more than one. */
+/**
+ * Rows that are looked at for one that goes on: files are written in a few streams at a time, if in
+ * more than one.
+ */
 const OPEN_ROWS = 4;
 
-/** Folios by where they lie in RAM alone, in rows side by side of one order: for work that the file does not matter to. */
+/**
+ * Folios by where they lie in RAM alone, in rows side by side of one order: for work that the file
+ * does not matter to.
+ */
 export interface FolioRows {
   /** Number of rows; entries of the arrays beyond it mean nothing. */
   readonly length: number;
@@ -64,7 +71,10 @@ export class FolioRuns implements FolioRows {
   /** Order of the folios of each run. */
   orders = new Uint16Array(FIRST_CAPACITY);
 
-  /** Forgets all runs, to be used again: making the arrays costs more than what a small file has to put in. */
+  /**
+   * Forgets all runs, to be used again: making the arrays costs more than what a small file has to
+   * put in.
+   */
   clear(): void {
     if (this.pfns.length > MOST_KEPT) {
       this.pfns = new Uint32Array(FIRST_CAPACITY);
@@ -90,7 +100,10 @@ export class FolioRuns implements FolioRows {
     this.#append(index, pfn, count, order);
   }
 
-  /** Adds the folios that `count` pages in a row belong to: frames from `pfn` on, of whole folios in use whose orders the table knows. */
+  /**
+   * Adds the folios that `count` pages in a row belong to: frames from `pfn` on, of whole folios in
+   * use whose orders the table knows.
+   */
   pushPages(index: PageIndex, pfn: Pfn, count: number, table: PageTable): void {
     let at = 0;
     while (at < count) {
@@ -108,7 +121,9 @@ export class FolioRuns implements FolioRows {
     return pages;
   }
 
-  /** First frame and page index of every folio, one by one: for work that cannot be done per run. */
+  /**
+   * First frame and page index of every folio, one by one: for work that cannot be done per run.
+   */
   list(): { readonly pfns: Uint32Array; readonly indices: Uint32Array } {
     const pfns = new Uint32Array(this.folios);
     const indices = new Uint32Array(this.folios);
@@ -124,8 +139,9 @@ export class FolioRuns implements FolioRows {
   }
 
   /**
-   * The same folios as rows in RAM. A sparse file whose holes were filled has thousands of runs, for its pages lie
-   * in RAM as they came: those that were written in one row, the others in another.
+   * The same folios as rows in RAM. A sparse file whose holes were filled has thousands of runs,
+   * for its pages lie in RAM as they came: those that were written in one row, the others in
+   * another.
    */
   rows(): FolioRows {
     if (this.length < 2) return this;

@@ -1,6 +1,7 @@
 /**
- * A set of small whole numbers that finds its lowest member in a few steps: a bitmap with a summary bitmap above it, and so on up to
- * one word. The free blocks of one order are such a set, so that memory is handed out from low addresses up, in runs.
+ * A set of small whole numbers that finds its lowest member in a few steps: a bitmap with a summary
+ * bitmap above it, and so on up to one word. The free blocks of one order are such a set, so that
+ * memory is handed out from low addresses up, in runs.
  *
  * Always: a summary bit is set exactly where the word below it is not 0.
  */
@@ -86,7 +87,10 @@ export class FreeSet {
     return this.#firstBelow(0, this.#levels.length);
   }
 
-  /** The lowest member at or above `from`, -1 where there is none. What is empty in between is passed by the summaries. */
+  /**
+   * The lowest member at or above `from`, -1 where there is none. What is empty in between is
+   * passed by the summaries.
+   */
   next(from: number): number {
     let at = from;
     for (let level = 0; level < this.#levels.length && at < MOST_MEMBERS; level++) {

@@ -1,4 +1,7 @@
-/** RAM in an ArrayBuffer: for tests and simulations. It lives as long as the object; untouched parts cost the system nothing. */
+/**
+ * RAM in an ArrayBuffer: for tests and simulations. It lives as long as the object; untouched parts
+ * cost the system nothing.
+ */
 import { KernelError } from '@liveupdate/base';
 import { checkPages, checkRamSize, checkRange, type Ram } from './ram.ts';
 
@@ -8,7 +11,8 @@ export class HeapRam implements Ram {
 
   /**
    * @param size bytes, a multiple of the page size
-   * @throws KernelError EINVAL: no such size. ENOMEM: the JavaScript engine refuses so large a buffer.
+   * @throws KernelError EINVAL: no such size. ENOMEM: the JavaScript engine refuses so large a
+   * buffer.
    */
   constructor(size: number) {
     checkRamSize(size);

@@ -1,6 +1,6 @@
 /**
- * The memory map of a machine: which physical addresses are memory (kernel: memblock; x86: the e820 table). RAM may begin anywhere
- * and have holes; what lies outside the map is never touched.
+ * The memory map of a machine: which physical addresses are memory (kernel: memblock; x86: the e820
+ * table). RAM may begin anywhere and have holes; what lies outside the map is never touched.
  */
 import {
   bytesOf,
@@ -25,7 +25,9 @@ import {
 
 /** One line of a memory map, in bytes; it need not be made of whole pages. */
 export interface MemoryMapEntry extends RamPiece {
-  /** Reserved memory (firmware, ACPI tables) is not ours, even where another line calls it usable. */
+  /**
+   * Reserved memory (firmware, ACPI tables) is not ours, even where another line calls it usable.
+   */
   readonly kind: 'usable' | 'reserved';
 }
 

@@ -1,6 +1,7 @@
 /**
- * The page allocator against a naive model: a Map of folios, and an array that names the owner of every page. Random operations; after each of
- * them the model and the allocator agree on what is free, and every folio keeps its bytes.
+ * The page allocator against a naive model: a Map of folios, and an array that names the owner of
+ * every page. Random operations; after each of them the model and the allocator agree on what is
+ * free, and every folio keeps its bytes.
  */
 import { AssertionError, codeOf, MAX_ORDER, PAGE_SIZE, Prng } from '@liveupdate/base';
 import { rowOf } from './folio-runs.ts';
@@ -58,7 +59,9 @@ class Model {
     if (folio.refs === 0) this.release(pfn, folio.order);
   }
 
-  /** Whether there is a free aligned block of this order in a zone, found by looking at every page. */
+  /**
+   * Whether there is a free aligned block of this order in a zone, found by looking at every page.
+   */
   hasBlock(order: number, scratch: boolean): boolean {
     const pages = 2 ** order;
     for (let pfn = 0; pfn + pages <= FRAMES; pfn += pages) {

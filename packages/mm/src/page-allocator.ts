@@ -1,9 +1,11 @@
 /**
- * The page allocator: a buddy system of orders 0 to 10 over the frames of one RAM (kernel: mm/page_alloc.c).
+ * The page allocator: a buddy system of orders 0 to 10 over the frames of one RAM (kernel:
+ * mm/page_alloc.c).
  *
- * Scratch areas are a zone of their own, as the kernel's CMA memory is: only movable allocations may use them, and only when nothing else is
- * left. Always: a free frame is in exactly one free block; two free buddies of one zone are one block; a folio in use has at least
- * one reference, and at least as many references as pins.
+ * Scratch areas are a zone of their own, as the kernel's CMA memory is: only movable allocations
+ * may use them, and only when nothing else is left. Always: a free frame is in exactly one free
+ * block; two free buddies of one zone are one block; a folio in use has at least one reference, and
+ * at least as many references as pins.
  */
 import {
   AssertionError,
@@ -93,8 +95,8 @@ export class PageAllocator extends FolioCounts {
   /**
    * A folio with one reference.
    *
-   * @throws KernelError ENOMEM: no free block of this order. ENOSPC: the system has no memory for it. EINVAL: no such
-   * order.
+   * @throws KernelError ENOMEM: no free block of this order. ENOSPC: the system has no memory for
+   * it. EINVAL: no such order.
    */
   alloc(order: number, options: AllocOptions = {}): Pfn {
     if (!(Number.isInteger(order) && order >= 0 && order <= MAX_ORDER)) throw noOrder(order);
@@ -109,10 +111,11 @@ export class PageAllocator extends FolioCounts {
   }
 
   /**
-   * `count` folios of order 0, in as few runs as the free memory allows, written to `out` from index `at` on. All or none.
+   * `count` folios of order 0, in as few runs as the free memory allows, written to `out` from
+   * index `at` on. All or none.
    *
-   * @throws KernelError ENOMEM: fewer free frames than `count`. ENOSPC: the system has no memory for them. EINVAL: no
-   * number of pages, or none that `out` has room for from there on.
+   * @throws KernelError ENOMEM: fewer free frames than `count`. ENOSPC: the system has no memory
+   * for them. EINVAL: no number of pages, or none that `out` has room for from there on.
    */
   allocBulk(out: Uint32Array, at: number, count: number, options: AllocOptions = {}): void {
     checkInstance(out, 'a list of frames', Uint32Array);
@@ -152,8 +155,8 @@ export class PageAllocator extends FolioCounts {
   }
 
   /**
-   * Takes the memory of so many free pages from the system, of those that are handed out next: for when nobody waits,
-   * so that who asks for them does not wait for that.
+   * Takes the memory of so many free pages from the system, of those that are handed out next: for
+   * when nobody waits, so that who asks for them does not wait for that.
    *
    * @returns whether the system had it; false also where fewer pages are free
    */
@@ -172,9 +175,11 @@ export class PageAllocator extends FolioCounts {
   }
 
   /**
-   * From now on, memory that is freed is not handed out again and keeps its content: whoever led here may come back to it. Such frames are reserved.
+   * From now on, memory that is freed is not handed out again and keeps its content: whoever led
+   * here may come back to it. Such frames are reserved.
    *
-   * @param whenShort called where there is too little memory otherwise, and enough with what it makes free; may call releaseHeld
+   * @param whenShort called where there is too little memory otherwise, and enough with what it
+   * makes free; may call releaseHeld
    * @param beside pages that it makes free beside those
    */
   holdFreed(whenShort?: () => void, beside = 0): void {
@@ -197,7 +202,8 @@ export class PageAllocator extends FolioCounts {
   }
 
   /**
-   * Whether so many frames are free. What is held back only until it is wanted becomes free for that.
+   * Whether so many frames are free. What is held back only until it is wanted becomes free for
+   * that.
    *
    * @throws KernelError EINVAL: no number of pages
    */
@@ -225,14 +231,20 @@ export class PageAllocator extends FolioCounts {
     return this.#held !== held;
   }
 
-  /** A live view of a folio's memory, over a buffer of its own where RAM can map one: whatever detaches it, the memory stays. */
+  /**
+   * A live view of a folio's memory, over a buffer of its own where RAM can map one: whatever
+   * detaches it, the memory stays.
+   */
   folioBytes(pfn: Pfn): Uint8Array {
     const { ram } = this;
     const [pa, length] = [pfnToPhys(pfn), PAGE_SIZE << this.table.orderOf(pfn)];
     return ram.ownBytes?.(pa, length) ?? ram.bytes(pa, length);
   }
 
-  /** The same over a window that others use too: for packages that neither give it away nor detach it. */
+  /**
+   * The same over a window that others use too: for packages that neither give it away nor detach
+   * it.
+   */
   folioWindow(pfn: Pfn): Uint8Array {
     return this.ram.bytes(pfnToPhys(pfn), PAGE_SIZE << this.table.orderOf(pfn));
   }
@@ -249,7 +261,10 @@ export class PageAllocator extends FolioCounts {
     return this.adoptIncomingRow(pfn, 1, order ?? table.orderOf(pfn));
   }
 
-  /** Adopts `count` preserved folios side by side. All or none; false where they are not such folios. */
+  /**
+   * Adopts `count` preserved folios side by side. All or none; false where they are not such
+   * folios.
+   */
   adoptIncomingRow(pfn: Pfn, count: number, order: number): boolean {
     const { table } = this;
     if (table.foliosAlike(KIND, INCOMING_HEAD, order, pfn, count) < count) return false;
@@ -285,7 +300,10 @@ export class PageAllocator extends FolioCounts {
     assertWhole(this.table, this.#normal, this.#scratch);
   }
 
-  /** Clears a block that was just taken out and takes its memory, as the options want it; or puts it back. */
+  /**
+   * Clears a block that was just taken out and takes its memory, as the options want it; or puts it
+   * back.
+   */
   #makeReady(pfn: Pfn, order: number, { taken = 'now', zero = false }: AllocOptions): void {
     try {
       if (zero) this.#clear(pfn, 1 << order); // before: what is taken now is zeros

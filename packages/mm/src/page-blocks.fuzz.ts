@@ -1,4 +1,7 @@
-/** Random changes of blocks, and of a model with an entry for every block: each question gets the same answer of both, whether groups are split or not. */
+/**
+ * Random changes of blocks, and of a model with an entry for every block: each question gets the
+ * same answer of both, whether groups are split or not.
+ */
 import { Prng } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { MIXED, PageBlocks } from './page-blocks.ts';

@@ -1,6 +1,7 @@
 /**
- * What the page table knows of each block of frames. Blocks come in groups of 32 MiB; a group whose blocks are all alike (a large file, free memory)
- * has one entry, any other an entry for each block: work on a file in one piece costs next to nothing per block.
+ * What the page table knows of each block of frames. Blocks come in groups of 32 MiB; a group whose
+ * blocks are all alike (a large file, free memory) has one entry, any other an entry for each
+ * block: work on a file in one piece costs next to nothing per block.
  */
 import { firstOther } from './byte-scan.ts';
 import { Entries, type Held } from './page-table-entries.ts';
@@ -66,7 +67,7 @@ export class PageBlocks {
     }
   }
 
-  // ---- Looking along blocks ------------------------------------------------------------------------------------------------------
+  // ---- Looking along blocks ---------------------------------------------------------------------
 
   /** The first mixed one of blocks [from, to), `to` where there is none. */
   mixedFrom(from: number, to: number): number {
@@ -86,7 +87,10 @@ export class PageBlocks {
     return to;
   }
 
-  /** The first block behind this one that has not the same flags and order, `to` where there is none before that. */
+  /**
+   * The first block behind this one that has not the same flags and order, `to` where there is none
+   * before that.
+   */
   alikeEnd(block: number, to: number): number {
     const is = this.flagsAt(block);
     const order = this.orderAt(block);
@@ -106,7 +110,7 @@ export class PageBlocks {
     return to;
   }
 
-  // ---- Heads of folios: block `at`, `at + by` and so on below `to`, none of them mixed. What they return is the first that is not done. ---
+  // ---- Heads of folios: block `at`, `at + by` and so on below `to`, none of them mixed. What they
 
   /** The first that is not held so, or lies at or behind `to`. */
   heldEnd(how: Held, from: number, to: number, by: number): number {
@@ -162,9 +166,12 @@ export class PageBlocks {
     return at;
   }
 
-  // ---- Groups --------------------------------------------------------------------------------------------------------------------
+  // ---- Groups -----------------------------------------------------------------------------------
 
-  /** Number of the group behind the whole ones that [at, to) begins with; that of `at` where it begins with none. The last group may be short. */
+  /**
+   * Number of the group behind the whole ones that [at, to) begins with; that of `at` where it
+   * begins with none. The last group may be short.
+   */
   #wholeUntil(at: number, to: number): number {
     const group = at >>> GROUP_SHIFT;
     if (at % GROUP !== 0) return group;

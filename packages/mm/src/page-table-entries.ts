@@ -4,7 +4,9 @@ import { KernelError } from '@liveupdate/base';
 /** References and pins 4, flags and order: of a frame, and of a block. */
 const ENTRY_SIZE = 6;
 
-/** References are the low bits of a count, pins the others: a look, a change and a fill do for both. */
+/**
+ * References are the low bits of a count, pins the others: a look, a change and a fill do for both.
+ */
 const REFS_BITS = 20;
 /** References that one folio can have; those for its pins are among them. */
 export const MAX_REFS = 2 ** REFS_BITS - 1;
@@ -74,7 +76,8 @@ export class Entries {
     this.counts[at] = count;
   }
 
-  // Of each entry `at`, `at + by` and so on below `to`: what they return is the first that is not done.
+  // Of each entry `at`, `at + by` and so on below `to`: what they return is the first that is not
+  // done.
 
   /** The first that is not held so, or lies at or behind `to`. */
   heldEnd(how: Held, at: number, to: number, by: number): number {
@@ -126,7 +129,10 @@ function isHeld(how: Held, count: number): boolean {
   return pins >= how.leastPins && pins <= how.mostPins;
 }
 
-/** One for all arrays: the system gives large memory as zeros that cost nothing until they are touched, small memory it has to clear. */
+/**
+ * One for all arrays: the system gives large memory as zeros that cost nothing until they are
+ * touched, small memory it has to clear.
+ */
 function bufferOf(bytes: number): ArrayBuffer {
   try {
     return new ArrayBuffer(bytes);

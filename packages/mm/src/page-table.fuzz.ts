@@ -1,6 +1,6 @@
 /**
- * Random changes of ranges in a page table and in a model with an entry for every frame: each question gets the same answer of both, whether
- * blocks are alike or mixed.
+ * Random changes of ranges in a page table and in a model with an entry for every frame: each
+ * question gets the same answer of both, whether blocks are alike or mixed.
  */
 import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { expect, test } from 'vitest';

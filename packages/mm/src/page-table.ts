@@ -1,11 +1,14 @@
 /**
- * State of every page frame, in typed arrays outside RAM (the kernel's struct page array). It is rebuilt at every boot.
+ * State of every page frame, in typed arrays outside RAM (the kernel's struct page array). It is
+ * rebuilt at every boot.
  *
- * Frames come in blocks of 2 MiB. A block whose folios are all alike (one large folio, free memory, the pages of one file) has one entry, a
- * mixed one has an entry for each frame: work on memory that lies well is done per block, and boot writes nothing for a single frame of it.
+ * Frames come in blocks of 2 MiB. A block whose folios are all alike (one large folio, free memory,
+ * the pages of one file) has one entry, a mixed one has an entry for each frame: work on memory
+ * that lies well is done per block, and boot writes nothing for a single frame of it.
  *
- * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail frames. At most 6 bytes per frame, for stretches of
- * 32 MiB in which a block is, or was, a mixed one; a few bytes per block for all others.
+ * Always: each frame has one kind. A folio is its head frame followed by (1 << order) - 1 tail
+ * frames. At most 6 bytes per frame, for stretches of 32 MiB in which a block is, or was, a mixed
+ * one; a few bytes per block for all others.
  */
 import { checkObject, checkList, checkWhole, HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
 import { firstOther } from './byte-scan.ts';
@@ -13,7 +16,10 @@ import { MIXED, PageBlocks } from './page-blocks.ts';
 import { countOf, Entries, pinsIn, refsIn, type Held } from './page-table-entries.ts';
 import { checkRange, MAX_RAM_SIZE, type RamPiece } from './ram.ts';
 
-/** What a frame is; the low three bits of its flags. Never handed out: the boot page, holes in physical memory. */
+/**
+ * What a frame is; the low three bits of its flags. Never handed out: the boot page, holes in
+ * physical memory.
+ */
 export const RESERVED = 0;
 export const FREE = 1;
 /** First frame of a folio in use. */
@@ -79,11 +85,14 @@ export class PageTable {
   /** Number of frames, holes among them. */
   readonly frames: number;
   /**
-   * Of each block that is not mixed, what its folios are, at their heads. Of folios larger than a block, the first block is the head, the
-   * others are tails of order 0.
+   * Of each block that is not mixed, what its folios are, at their heads. Of folios larger than a
+   * block, the first block is the head, the others are tails of order 0.
    */
   readonly #blocks: PageBlocks;
-  /** Of each stretch, where it has entries: of each frame; means nothing where its block is not mixed. */
+  /**
+   * Of each stretch, where it has entries: of each frame; means nothing where its block is not
+   * mixed.
+   */
   readonly #stretches: (Entries | undefined)[];
 
   /**
@@ -108,9 +117,12 @@ export class PageTable {
     }
   }
 
-  // ---- One frame -----------------------------------------------------------------------------------------------------------------
+  // ---- One frame --------------------------------------------------------------------------------
 
-  /** Whether there is a frame of this number, which may be any number. All other methods take frames that there are. */
+  /**
+   * Whether there is a frame of this number, which may be any number. All other methods take frames
+   * that there are.
+   */
   has(pfn: Pfn): boolean {
     return pfn < this.frames && pfn >= 0 && Number.isInteger(pfn);
   }
@@ -154,7 +166,10 @@ export class PageTable {
     return (pfn & placeMask(this.#blocks.orderAt(block))) === 0 ? this.#blocks.countAt(block) : 0;
   }
 
-  /** What every frame is, as the methods above say it, in arrays of their own: for looking at all of it. */
+  /**
+   * What every frame is, as the methods above say it, in arrays of their own: for looking at all of
+   * it.
+   */
   snapshot(): Record<'flags' | 'orders' | 'refs' | 'pins', Uint32Array> {
     const each = (of: (pfn: Pfn) => number): Uint32Array =>
       Uint32Array.from({ length: this.frames }, (_, pfn) => of(pfn));
@@ -171,7 +186,7 @@ export class PageTable {
     this.#open(blockOf(pfn)).set(pfn & (STRETCH - 1), flags, order, countOf(refs, pins));
   }
 
-  // ---- Looking along a range -----------------------------------------------------------------------------------------------------
+  // ---- Looking along a range --------------------------------------------------------------------
 
   /** Whether [pfn, pfn + count) is memory and no frame of it is claimed yet. */
   isUnclaimed(pfn: Pfn, count: number): boolean {
@@ -183,7 +198,10 @@ export class PageTable {
     return this.flagsEnd(flag, want ? flag : 0, pfn, pfn + count) === pfn + count;
   }
 
-  /** The first frame of [pfn, end) whose flags are not `value` in the bits of `mask`; `end` where there is none. */
+  /**
+   * The first frame of [pfn, end) whose flags are not `value` in the bits of `mask`; `end` where
+   * there is none.
+   */
   flagsEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
     let at = pfn;
     while (at < end) {
@@ -209,7 +227,10 @@ export class PageTable {
     return Math.min(at, end);
   }
 
-  /** How many of `count` folios side by side have these flags in the bits of `mask`, and this order, at their head frames. None where there is no frame. */
+  /**
+   * How many of `count` folios side by side have these flags in the bits of `mask`, and this order,
+   * at their head frames. None where there is no frame.
+   */
   foliosAlike(mask: number, value: number, order: number, pfn: Pfn, count: number): number {
     if (!this.has(pfn)) return 0;
     const step = 1 << order;
@@ -240,7 +261,9 @@ export class PageTable {
     return Math.min(folios, count, Math.max(0, Math.floor((this.frames - pfn) / step)));
   }
 
-  /** The first frame of [pfn, end), in a mixed block, that is no folio of order 0 with these flags. */
+  /**
+   * The first frame of [pfn, end), in a mixed block, that is no folio of order 0 with these flags.
+   */
   #singlesEnd(mask: number, value: number, pfn: Pfn, end: Pfn): Pfn {
     const { flags, flagWords, orders, orderWords } = this.#entriesAt(pfn);
     const base = stretchOf(pfn);
@@ -288,7 +311,10 @@ export class PageTable {
     }
   }
 
-  /** A frame behind the folio that begins at `pfn`, and behind others like it where they fill blocks. */
+  /**
+   * A frame behind the folio that begins at `pfn`, and behind others like it where they fill
+   * blocks.
+   */
   #foliosEnd(pfn: Pfn): Pfn {
     const end = pfn + (1 << this.orderOf(pfn));
     const block = blockOf(pfn);
@@ -296,9 +322,12 @@ export class PageTable {
     return Math.max(end, this.#blocks.alikeEnd(block, this.#blocks.length) * BLOCK);
   }
 
-  // ---- Changing a range ----------------------------------------------------------------------------------------------------------
+  // ---- Changing a range -------------------------------------------------------------------------
 
-  /** Makes of [pfn, pfn + count << order) folios with no pin, whatever was there: of order 0 also free or reserved frames. */
+  /**
+   * Makes of [pfn, pfn + count << order) folios with no pin, whatever was there: of order 0 also
+   * free or reserved frames.
+   */
   setFolios(pfn: Pfn, count: number, order: number, flags: number, refs: number): void {
     const step = 1 << order;
     const end = pfn + count * step;
@@ -335,7 +364,8 @@ export class PageTable {
   }
 
   /**
-   * Adds to the references and pins of `count` folios side by side, which are known to be such, up to the first that is not held so.
+   * Adds to the references and pins of `count` folios side by side, which are known to be such, up
+   * to the first that is not held so.
    *
    * @returns how many
    */
@@ -359,7 +389,10 @@ export class PageTable {
     return count;
   }
 
-  /** Gives the heads of `count` folios side by side, which are known to be such, other flags of the same zone and kind. */
+  /**
+   * Gives the heads of `count` folios side by side, which are known to be such, other flags of the
+   * same zone and kind.
+   */
   markFolios(flags: number, pfn: Pfn, count: number, order: number): void {
     const step = 1 << order;
     const end = pfn + count * step;
@@ -377,8 +410,8 @@ export class PageTable {
   }
 
   /**
-   * Gives other flags to the folios of order 0 that the list names from index `from` on, up to the first that has not the flags `before`, or that
-   * begins a row and is better done with it.
+   * Gives other flags to the folios of order 0 that the list names from index `from` on, up to the
+   * first that has not the flags `before`, or that begins a row and is better done with it.
    *
    * @returns how many
    */
@@ -401,7 +434,10 @@ export class PageTable {
     return end - from;
   }
 
-  /** Takes frames out of use, until PageAllocator.releaseReserved. Those in a scratch area remain part of it. */
+  /**
+   * Takes frames out of use, until PageAllocator.releaseReserved. Those in a scratch area remain
+   * part of it.
+   */
   reserve(pfn: Pfn, count: number): void {
     this.#changeFlags(SCRATCH, RESERVED, pfn, count);
   }
@@ -446,17 +482,21 @@ export class PageTable {
     }
   }
 
-  // ---- Blocks --------------------------------------------------------------------------------------------------------------------
+  // ---- Blocks -----------------------------------------------------------------------------------
 
-  /** End of the whole blocks that [pfn, end) begins with; `pfn` where it does not begin with one. The last block of RAM may be a short one. */
+  /**
+   * End of the whole blocks that [pfn, end) begins with; `pfn` where it does not begin with one.
+   * The last block of RAM may be a short one.
+   */
   #wholeEnd(pfn: Pfn, end: Pfn): Pfn {
     if (pfn % BLOCK !== 0) return pfn;
     return end === this.frames ? end : end - (end % BLOCK);
   }
 
   /**
-   * Number of the block behind those from the one of `pfn` on whose entries stand for all folios of this order in [pfn, end) that begin in them;
-   * that block itself where it is mixed or has others too.
+   * Number of the block behind those from the one of `pfn` on whose entries stand for all folios of
+   * this order in [pfn, end) that begin in them; that block itself where it is mixed or has others
+   * too.
    */
   #wholeUntil(pfn: Pfn, end: Pfn, order: number): number {
     const block = blockOf(pfn);
@@ -493,7 +533,10 @@ export class PageTable {
     return each;
   }
 
-  /** Makes a mixed block one whose folios are alike, where all of them are of order 0, have these flags and references and no pin. */
+  /**
+   * Makes a mixed block one whose folios are alike, where all of them are of order 0, have these
+   * flags and references and no pin.
+   */
   #close(block: number, flags: number, refs: number): void {
     const first = block * BLOCK;
     const { flags: all, counts } = this.#entriesAt(first);

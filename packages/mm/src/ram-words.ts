@@ -1,6 +1,6 @@
 /**
- * RAM as 32-bit words, through views that are made once for each 4 MiB: for small records all over it, where a view for each would cost more than what
- * is written.
+ * RAM as 32-bit words, through views that are made once for each 4 MiB: for small records all over
+ * it, where a view for each would cost more than what is written.
  */
 import { MAX_FOLIO_SIZE, PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import { memoryOf } from './memory-map.ts';
@@ -24,7 +24,10 @@ export class RamWords {
     this.#ram = ram;
   }
 
-  /** Brings a page into view. Its first word is `words[result]`, and there it is until the next call. */
+  /**
+   * Brings a page into view. Its first word is `words[result]`, and there it is until the next
+   * call.
+   */
   page(pfn: Pfn): number {
     const block = Math.floor(pfn / BLOCK);
     if (block !== this.#block) {

@@ -219,7 +219,8 @@ describe('sizes', () => {
 
   test('a heap that no engine gives is ENOMEM', () => {
     const heaps: HeapRam[] = [];
-    // One may be had where the system promises all that is asked for; eight do not fit into an address space.
+    // One may be had where the system promises all that is asked for; eight do not fit into an
+    // address space.
     const fill = (): void => {
       for (let i = 0; i < 8; i++) heaps.push(new HeapRam(MAX_RAM_SIZE));
     };

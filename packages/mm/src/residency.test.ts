@@ -1,4 +1,6 @@
-/** Which memory of a sparse RAM is there: what is taken, what is given back, and what costs nothing. */
+/**
+ * Which memory of a sparse RAM is there: what is taken, what is given back, and what costs nothing.
+ */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { rowOf } from './folio-runs.ts';
 import { describe, expect, test } from 'vitest';

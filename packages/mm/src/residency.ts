@@ -1,10 +1,11 @@
 /**
- * Which pages of a sparse RAM the system has given, and taking them before anything of ours touches one: so a
- * full system is ENOSPC from a call, and never a SIGBUS.
+ * Which pages of a sparse RAM the system has given, and taking them before anything of ours touches
+ * one: so a full system is ENOSPC from a call, and never a SIGBUS.
  *
- * Always: a frame without a bit reads as zeros and costs nothing, unless a live view shows holes (then see
- * `look`). A bit is set after the page was taken, and cleared before it is given back. Where all memory is
- * there (`Ram.system` is absent) every frame counts as resident, and nothing is kept here.
+ * Always: a frame without a bit reads as zeros and costs nothing, unless a live view shows holes
+ * (then see `look`). A bit is set after the page was taken, and cleared before it is given back.
+ * Where all memory is there (`Ram.system` is absent) every frame counts as resident, and nothing is
+ * kept here.
  */
 import { clearBits, findBit, KernelError, PAGE_SIZE, pfnToPhys, setBits, type Pfn } from '@liveupdate/base';
 import { FreeSet } from './free-set.ts';
@@ -12,9 +13,9 @@ import { FREE, KIND, STALE, type PageTable } from './page-table.ts';
 import { checkRam, HUGE_PAGE, type Ram, type RamPiece, type SystemMemory } from './ram.ts';
 
 /**
- * When the memory of what is handed out is taken. `'now'`: before that. `'when touched'`: a hole that may
- * never be written costs nothing. `'by write'`: `Residency.write` takes it; what can be had in huge pages is
- * taken now, because that is quicker.
+ * When the memory of what is handed out is taken. `'now'`: before that. `'when touched'`: a hole
+ * that may never be written costs nothing. `'by write'`: `Residency.write` takes it; what can be
+ * had in huge pages is taken now, because that is quicker.
  */
 export type Taking = 'now' | 'when touched' | 'by write';
 
@@ -26,22 +27,32 @@ const CHUNK_WORDS = CHUNK_FRAMES / 32;
 const MOST_TOGETHER = 64;
 /** Frames in a huge page of the system. */
 const HUGE = HUGE_PAGE / PAGE_SIZE;
-/** Pages that one call to the system takes: a signal makes it take back and redo at most so much. */
+/**
+ * Pages that one call to the system takes: a signal makes it take back and redo at most so much.
+ */
 const STEP = (256 * 2 ** 20) / PAGE_SIZE;
 
 export class Residency {
   readonly #ram: Ram;
   readonly #table: PageTable;
-  /** A bit for each frame, by chunk; a chunk without any is absent, so that RAM of any size costs what is used. */
+  /**
+   * A bit for each frame, by chunk; a chunk without any is absent, so that RAM of any size costs
+   * what is used.
+   */
   readonly #chunks: (Uint32Array | undefined)[];
-  /** The numbers of chunks that are not absent: of 16 TiB with nothing in them, none is looked at. */
+  /**
+   * The numbers of chunks that are not absent: of 16 TiB with nothing in them, none is looked at.
+   */
   readonly #used: FreeSet;
   /** What was taken by the attempts under way: first frame and number in turn. */
   readonly #taken: number[] = [];
   #attempts = 0;
   /** The system had no memory when it was asked. */
   #isRefused = false;
-  /** Pages taken together when one is: twice as many each time, so that who wants thousands seldom asks. */
+  /**
+   * Pages taken together when one is: twice as many each time, so that who wants thousands seldom
+   * asks.
+   */
   #together = 1;
 
   constructor(ram: Ram, table: PageTable) {
@@ -53,7 +64,7 @@ export class Residency {
     this.#used = new FreeSet(chunks);
   }
 
-  // ---- What is there -----------------------------------------------------------------------------------
+  // ---- What is there ----------------------------------------------------------------------------
 
   /** Whether all these frames are there. */
   has(pfn: Pfn, count: number): boolean {
@@ -91,7 +102,10 @@ export class Residency {
     this.#mark(pfn, count);
   }
 
-  /** Asks the system which of these frames were written: what a view of holes stored is known from then on. */
+  /**
+   * Asks the system which of these frames were written: what a view of holes stored is known from
+   * then on.
+   */
   look(pfn: Pfn, count: number): void {
     for (const { pa, length } of this.#dataPieces(pfnToPhys(pfn), count * PAGE_SIZE)) {
       const first = Math.floor(pa / PAGE_SIZE);
@@ -99,12 +113,13 @@ export class Residency {
     }
   }
 
-  // ---- Taking and giving back ----------------------------------------------------------------------------
+  // ---- Taking and giving back -------------------------------------------------------------------
 
   /**
-   * Does `work`; where that throws, what it took from the system is given back. The frames must read as zeros
-   * then, as before: free, or holes of files. Where the system is full, all that is free here is given back to it,
-   * and the work, which must have undone what it did, is tried once more.
+   * Does `work`; where that throws, what it took from the system is given back. The frames must
+   * read as zeros then, as before: free, or holes of files. Where the system is full, all that is
+   * free here is given back to it, and the work, which must have undone what it did, is tried once
+   * more.
    */
   attempt<T>(work: () => T): T {
     if (this.#attempts > 0) return this.#once(work);
@@ -178,8 +193,8 @@ export class Residency {
   }
 
   /**
-   * Takes the memory of a block that was just taken out of the free memory, and where many are wanted that of
-   * free frames behind it.
+   * Takes the memory of a block that was just taken out of the free memory, and where many are
+   * wanted that of free frames behind it.
    *
    * @throws KernelError ENOSPC, ENOMEM: as take
    */
@@ -238,9 +253,11 @@ export class Residency {
     return Math.max(0, pages);
   }
 
-  // ---- Contents ------------------------------------------------------------------------------------------
+  // ---- Contents ---------------------------------------------------------------------------------
 
-  /** Calls `visit` with the parts of a byte range that are there, and those that are not, in order. */
+  /**
+   * Calls `visit` with the parts of a byte range that are there, and those that are not, in order.
+   */
   eachPart(pa: number, length: number, visit: (pa: number, length: number, isThere: boolean) => void): void {
     const end = pa + length;
     const lastFrame = Math.ceil(end / PAGE_SIZE);
@@ -257,7 +274,10 @@ export class Residency {
     }
   }
 
-  /** Copies bytes out of frames. What is not there is read by the system, which takes nothing for it. */
+  /**
+   * Copies bytes out of frames. What is not there is read by the system, which takes nothing for
+   * it.
+   */
   read(pa: number, target: Uint8Array): void {
     const { system } = this.#ram;
     this.eachPart(pa, target.length, (at, length, isThere) => {
@@ -290,7 +310,7 @@ export class Residency {
     });
   }
 
-  // ---- Inside --------------------------------------------------------------------------------------------
+  // ---- Inside -----------------------------------------------------------------------------------
 
   /** Where the system does not know (hugetlbfs), all of it counts as there. */
   #dataPieces(pa: number, length: number): readonly RamPiece[] {
@@ -373,7 +393,9 @@ export class Residency {
     return bits;
   }
 
-  /** Notes those of these frames that are not there: the system may have given some when it fails. */
+  /**
+   * Notes those of these frames that are not there: the system may have given some when it fails.
+   */
   #expect(pfn: Pfn, count: number): void {
     if (this.#attempts === 0) return;
     this.#eachMissing(pfn, pfn + count, (first, missing) => this.#taken.push(first, missing));
@@ -391,9 +413,9 @@ export class Residency {
   }
 
   /**
-   * Takes the memory of those huge pages that a block lies in, where half of one is wanted now, or many pages
-   * were wanted lately. Only of those that nobody used since boot: in others is memory that would have to be
-   * copied. Whether all of the block's memory is there now.
+   * Takes the memory of those huge pages that a block lies in, where half of one is wanted now, or
+   * many pages were wanted lately. Only of those that nobody used since boot: in others is memory
+   * that would have to be copied. Whether all of the block's memory is there now.
    */
   #takeHuge(pfn: Pfn, end: Pfn, together: number): boolean {
     const { system } = this.#ram;
@@ -412,7 +434,10 @@ export class Residency {
     return this.has(pfn, end - pfn);
   }
 
-  /** Takes the memory of a small block together with that of the free frames behind it. Whether that went well. */
+  /**
+   * Takes the memory of a small block together with that of the free frames behind it. Whether that
+   * went well.
+   */
   #takeTogether(pfn: Pfn, end: Pfn, together: number): boolean {
     const { system } = this.#ram;
     const most = Math.min(pfn + together, this.#table.frames);

@@ -1,6 +1,7 @@
 /**
- * RAM in blocks that exist once touched: the base of memory images and of the overlay that boots one without changing it. Each block
- * is as large as the largest folio, so that every folio is one view.
+ * RAM in blocks that exist once touched: the base of memory images and of the overlay that boots
+ * one without changing it. Each block is as large as the largest folio, so that every folio is one
+ * view.
  */
 import { checkFunction, KernelError, MAX_FOLIO_SIZE } from '@liveupdate/base';
 import { memoryOf, withMemoryMap } from './memory-map.ts';
@@ -13,7 +14,9 @@ export class SparseRam implements Ram {
   readonly size: number;
   readonly #load: BlockLoader | undefined;
   #blocks: Map<number, Uint8Array> | undefined = new Map();
-  /** Blocks that were discarded whole before anyone looked: zeros, whatever the loader would say. */
+  /**
+   * Blocks that were discarded whole before anyone looked: zeros, whatever the loader would say.
+   */
   readonly #blank = new Set<number>();
 
   /**
@@ -47,7 +50,10 @@ export class SparseRam implements Ram {
     return block.subarray(pa - start, pa - start + length);
   }
 
-  /** Blocks that nobody looked at are not made for it: discarding all of a large image costs nothing. */
+  /**
+   * Blocks that nobody looked at are not made for it: discarding all of a large image costs
+   * nothing.
+   */
   discard(pa: number, length: number): void {
     const blocks = this.#open();
     checkPages(this.size, pa, length);
@@ -80,7 +86,8 @@ function blockStart(pa: number): number {
 }
 
 /**
- * A copy-on-write overlay: reads show `under` as it was when its block was first touched, writes stay in the overlay.
+ * A copy-on-write overlay: reads show `under` as it was when its block was first touched, writes
+ * stay in the overlay.
  *
  * @throws KernelError EINVAL: no RAM
  */

@@ -1,4 +1,7 @@
-/** How memory is taken from the system: before it is handed out, ahead of need, and together where many pages are wanted. */
+/**
+ * How memory is taken from the system: before it is handed out, ahead of need, and together where
+ * many pages are wanted.
+ */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { rowOf } from './folio-runs.ts';
 import { describe, expect, test } from 'vitest';

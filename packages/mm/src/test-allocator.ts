@@ -1,4 +1,7 @@
-/** What the tests of the page allocator share: small allocators, and what their free memory looks like. */
+/**
+ * What the tests of the page allocator share: small allocators, and what their free memory looks
+ * like.
+ */
 import { PAGE_SIZE } from '@liveupdate/base';
 import { expect } from 'vitest';
 import { HeapRam } from './heap-ram.ts';

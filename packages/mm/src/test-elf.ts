@@ -1,4 +1,7 @@
-/** Makes small ELF core files for tests, field by field from the System V ABI: nothing of the reader's layouts is used. */
+/**
+ * Makes small ELF core files for tests, field by field from the System V ABI: nothing of the
+ * reader's layouts is used.
+ */
 
 export interface TestSegment {
   readonly pa: number;

@@ -1,6 +1,7 @@
 /**
- * Sparse RAMs for tests: a system that has only so many pages, knows which were taken, and was asked for what; and one
- * that refuses when it is told to. For tests of this workspace only: it is not published.
+ * Sparse RAMs for tests: a system that has only so many pages, knows which were taken, and was
+ * asked for what; and one that refuses when it is told to. For tests of this workspace only: it is
+ * not published.
  */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { expect } from 'vitest';
@@ -71,8 +72,8 @@ export class SparseSystem extends HeapRam implements SystemMemory {
 }
 
 /**
- * Puts a system under a RAM whose memory is all there, which asks `refuse` whenever memory is taken. What is in use
- * counts as taken, and what is free as given back.
+ * Puts a system under a RAM whose memory is all there, which asks `refuse` whenever memory is
+ * taken. What is in use counts as taken, and what is free as given back.
  */
 export function refusingSystem({ ram, table, residency }: PageAllocator, refuse: () => void): void {
   const system: SystemMemory = {

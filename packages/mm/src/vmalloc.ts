@@ -1,6 +1,6 @@
 /**
- * Vmalloc areas: memory of any length from scattered pages, read and written as one range (kernel: mm/vmalloc.c). There is no page table to
- * make it contiguous, so an area is shown page by page.
+ * Vmalloc areas: memory of any length from scattered pages, read and written as one range (kernel:
+ * mm/vmalloc.c). There is no page table to make it contiguous, so an area is shown page by page.
  */
 import {
   bytesOf,
@@ -58,7 +58,8 @@ export class VmallocArea {
   /**
    * Copies out of the area.
    *
-   * @throws KernelError EFAULT: the range leaves the area. EINVAL: nothing that has bytes, or no offset.
+   * @throws KernelError EFAULT: the range leaves the area. EINVAL: nothing that has bytes, or no
+   * offset.
    */
   read(given: Bytes, offset = 0): void {
     const target = bytesOf(given);
@@ -70,7 +71,8 @@ export class VmallocArea {
   /**
    * Copies into the area.
    *
-   * @throws KernelError EFAULT: the range leaves the area. EINVAL: nothing that has bytes, or no offset.
+   * @throws KernelError EFAULT: the range leaves the area. EINVAL: nothing that has bytes, or no
+   * offset.
    */
   write(given: Bytes, offset = 0): void {
     const source = bytesOf(given);
@@ -107,15 +109,18 @@ export class VmallocArea {
  * An area of at least `bytes` bytes.
  *
  * @param order pieces of 1 << order contiguous pages
- * @param zero whether it reads as zeros; else it may hold anything, and is written whole before anybody else may look
- * @throws KernelError ENOMEM: not enough free memory; nothing is kept. EINVAL: no pages, no size or no order
+ * @param zero whether it reads as zeros; else it may hold anything, and is written whole before
+ * anybody else may look
+ * @throws KernelError ENOMEM: not enough free memory; nothing is kept. EINVAL: no pages, no size or
+ * no order
  */
 export function vmalloc(pages: PageAllocator, bytes: number, order = 0, zero = true): VmallocArea {
   checkInstance(pages, 'pages', PageAllocator);
   checkWhole(bytes, 'a size of an area', { min: 1 });
   checkWhole(order, 'an order', ORDERS);
   const count = Math.ceil(pagesFor(bytes) / (1 << order));
-  // Asked before the list of frames is made: that of an absurd length would be refused by the engine, not by us.
+  // Asked before the list of frames is made: that of an absurd length would be refused by the
+  // engine, not by us.
   if (!pages.hasFree(count * (1 << order))) {
     throw new KernelError(
       'ENOMEM',

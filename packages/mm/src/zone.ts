@@ -1,5 +1,6 @@
 /**
- * The free memory of one zone, as a buddy system has it: blocks of 1 << order frames, aligned to their size, by order.
+ * The free memory of one zone, as a buddy system has it: blocks of 1 << order frames, aligned to
+ * their size, by order.
  *
  * Always: two free buddies are one block, so the blocks follow from which frames are free.
  */
@@ -15,7 +16,8 @@ export class Zone {
   freePages = 0;
 
   constructor(frames: number) {
-    // In one piece: the system gives large memory as zeros that cost nothing until they are touched, but takes a while for each piece.
+    // In one piece: the system gives large memory as zeros that cost nothing until they are
+    // touched, but takes a while for each piece.
     let bytes = 0;
     for (let order = 0; order <= MAX_ORDER; order++) bytes += FreeSet.bytesFor(blocksOf(frames, order));
     const memory = new ArrayBuffer(bytes);
@@ -44,7 +46,10 @@ export class Zone {
     return -1;
   }
 
-  /** Takes out a block of `order`, or the largest smaller one where there is none. The zone must not be empty. */
+  /**
+   * Takes out a block of `order`, or the largest smaller one where there is none. The zone must not
+   * be empty.
+   */
   takeNear(order: number): { pfn: Pfn; order: number } {
     const whole = this.take(order);
     if (whole >= 0) return { pfn: whole, order };

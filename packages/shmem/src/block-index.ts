@@ -1,6 +1,7 @@
 /**
- * A number for each block of a file that is there, by the number of the block. Blocks come in chunks of 2 GiB that exist once used, so a sparse
- * file costs what it holds. A chunk whose blocks are one row, their numbers in step (a file in one piece), is described; any other has an array.
+ * A number for each block of a file that is there, by the number of the block. Blocks come in
+ * chunks of 2 GiB that exist once used, so a sparse file costs what it holds. A chunk whose blocks
+ * are one row, their numbers in step (a file in one piece), is described; any other has an array.
  */
 
 import { NumberRow } from './number-row.ts';
@@ -43,7 +44,10 @@ export class BlockIndex {
     }
   }
 
-  /** Gives blocks [from, to), as far as they are not there, numbers in step from `value` on. Returns the first that is there. */
+  /**
+   * Gives blocks [from, to), as far as they are not there, numbers in step from `value` on. Returns
+   * the first that is there.
+   */
   fill(from: number, to: number, value: number): number {
     for (let block = from; block < to;) {
       const key = Math.floor(block / CHUNK);
@@ -57,7 +61,10 @@ export class BlockIndex {
     return to;
   }
 
-  /** The end of the blocks from `from` on, up to `to`, whose numbers are in step. Block `from` is there. */
+  /**
+   * The end of the blocks from `from` on, up to `to`, whose numbers are in step. Block `from` is
+   * there.
+   */
   rowEnd(from: number, to: number): number {
     const first = this.get(from);
     for (let block = from; block < to;) {

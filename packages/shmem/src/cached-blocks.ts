@@ -1,8 +1,9 @@
 /**
- * The pages of a file that lie in more than one row: from page index to page frame (kernel: the address space's
- * xarray). In blocks of 2 MiB that exist once used, so a sparse file costs what it holds. A block whose pages lie in a
- * row in RAM (a large folio, or single pages that came in one piece) is one number, or two where it is not full; any
- * other has 4 bytes per page: work on a file is done per block where it lies well, and not per page.
+ * The pages of a file that lie in more than one row: from page index to page frame (kernel: the
+ * address space's xarray). In blocks of 2 MiB that exist once used, so a sparse file costs what it
+ * holds. A block whose pages lie in a row in RAM (a large folio, or single pages that came in one
+ * piece) is one number, or two where it is not full; any other has 4 bytes per page: work on a file
+ * is done per block where it lies well, and not per page.
  *
  * Always: a block that is there has a page.
  */
@@ -151,7 +152,7 @@ export class CachedBlocks {
     if (runLength > 0) visit(runAt, runLength, runPfn);
   }
 
-  // ---- What was written --------------------------------------------------------------------------------
+  // ---- What was written -------------------------------------------------------------------------
 
   /** First page in [from, end) that was written; `end` where there is none. */
   nextData(from: PageIndex, end: PageIndex, unwritten: PageSet): PageIndex {
@@ -186,7 +187,7 @@ export class CachedBlocks {
     return this.at(index) !== 0 && !unwritten.has(index);
   }
 
-  // ---- Blocks ----------------------------------------------------------------------------------------------------------------------
+  // ---- Blocks -----------------------------------------------------------------------------------
 
   /** A block as what it has for each page, to be changed. */
   #open(number: number): NumberRow {

@@ -15,8 +15,8 @@ export function copyOver(
 }
 
 /**
- * Writes `length` bytes of the arrays at `position`, where there are pages. Those that are not in memory yet come
- * first: the system may have none for them, and then nothing else was changed.
+ * Writes `length` bytes of the arrays at `position`, where there are pages. Those that are not in
+ * memory yet come first: the system may have none for them, and then nothing else was changed.
  *
  * @throws KernelError ENOSPC, ENOMEM: the system has no memory for a page
  */

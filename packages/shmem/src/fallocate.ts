@@ -1,4 +1,7 @@
-/** fallocate(2) on a file's pages: giving holes memory ahead, and taking it away in the midst of a file (kernel: shmem_fallocate). */
+/**
+ * fallocate(2) on a file's pages: giving holes memory ahead, and taking it away in the midst of a
+ * file (kernel: shmem_fallocate).
+ */
 import { PAGE_SIZE, pagesFor } from '@liveupdate/base';
 import type { FilePages } from './file-pages.ts';
 
@@ -8,10 +11,11 @@ export const FALLOC_KEEP_SIZE = 1;
 export const FALLOC_PUNCH_HOLE = 2;
 
 /**
- * Makes a byte range a hole: whole pages are freed, large folios that have others too are split, and pages that are only partly in it are zeroed
- * there.
+ * Makes a byte range a hole: whole pages are freed, large folios that have others too are split,
+ * and pages that are only partly in it are zeroed there.
  *
- * @param isMapped live views show the pages: then they stay, zeroed, so that what is written through a view is still in the file
+ * @param isMapped live views show the pages: then they stay, zeroed, so that what is written
+ * through a view is still in the file
  */
 export function punchHole(file: FilePages, position: number, length: number, isMapped: boolean): void {
   const end = position + length;

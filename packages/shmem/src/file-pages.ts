@@ -1,9 +1,9 @@
 /**
- * The pages of one file and what they cost: finding, dropping, splitting, adopting them (kernel: mm/shmem.c, mm/truncate.c). Giving pages to
- * holes is in fill.ts.
+ * The pages of one file and what they cost: finding, dropping, splitting, adopting them (kernel:
+ * mm/shmem.c, mm/truncate.c). Giving pages to holes is in fill.ts.
  *
- * Always: every page of the cache is counted in the mount; the file has one reference to each folio of its cache, and gives it back when the folio
- * leaves.
+ * Always: every page of the cache is counted in the mount; the file has one reference to each folio
+ * of its cache, and gives it back when the folio leaves.
  */
 import {
   AssertionError,
@@ -56,7 +56,10 @@ export class FilePages {
     return all;
   }
 
-  /** The parts of a byte range whose pages are in memory, and of those that are not: from and to in turn, ascending. */
+  /**
+   * The parts of a byte range whose pages are in memory, and of those that are not: from and to in
+   * turn, ascending.
+   */
   residentParts(position: number, length: number): { readonly there: number[]; readonly missing: number[] } {
     const there: number[] = [];
     const missing: number[] = [];
@@ -113,7 +116,8 @@ export class FilePages {
   }
 
   /**
-   * All folios in the first `count` pages, and how many of those are holes. A folio may reach past them.
+   * All folios in the first `count` pages, and how many of those are holes. A folio may reach past
+   * them.
    *
    * @param into runs that nobody needs any more, to be used for the result
    */
@@ -139,17 +143,26 @@ export class FilePages {
     return { runs, rows: runs.rows(), holes };
   }
 
-  /** Takes pages out of the file, frees them and gives their charge back. Folios must lie whole in the range. */
+  /**
+   * Takes pages out of the file, frees them and gives their charge back. Folios must lie whole in
+   * the range.
+   */
   drop(index: PageIndex, count: number): void {
     this.shmem.uncharge(this.free(index, count));
   }
 
-  /** Drops every page from `index` on, those beyond the end of the file included (a large folio may reach past it). */
+  /**
+   * Drops every page from `index` on, those beyond the end of the file included (a large folio may
+   * reach past it).
+   */
   dropFrom(index: PageIndex): void {
     for (const part of this.cache.stretches(index, Infinity)) this.drop(part.index, part.count);
   }
 
-  /** Takes pages out of the file and frees them. Returns how many there were: their charge is the caller's to give back. */
+  /**
+   * Takes pages out of the file and frees them. Returns how many there were: their charge is the
+   * caller's to give back.
+   */
   free(index: PageIndex, count: number): number {
     if (count <= 0) return 0;
     const { rows, runs } = this.#runsIn(index, count);
@@ -165,7 +178,10 @@ export class FilePages {
     if (head !== pfn) this.shmem.pages.split(head);
   }
 
-  /** Notes that pages are written, and with them all others of their folios: what was allocated ahead in them is zeros that are data from now on. */
+  /**
+   * Notes that pages are written, and with them all others of their folios: what was allocated
+   * ahead in them is zeros that are data from now on.
+   */
   markWritten(index: PageIndex, count: number): void {
     if (!this.cache.hasUnwritten || count <= 0) return;
     const last = index + count - 1;
@@ -193,8 +209,8 @@ export class FilePages {
   }
 
   /**
-   * Puts folios in use, which the file then owns, at their indices (holes, each a multiple of its folio's size); counts all their pages. All
-   * or none.
+   * Puts folios in use, which the file then owns, at their indices (holes, each a multiple of its
+   * folio's size); counts all their pages. All or none.
    *
    * @throws KernelError ENOSPC, ENOMEM: beyond a limit of the mount
    */

@@ -1,4 +1,7 @@
-/** Giving pages to the holes of a file: the largest folios that fit where huge pages are on, single pages in bulk else. All or none. */
+/**
+ * Giving pages to the holes of a file: the largest folios that fit where huge pages are on, single
+ * pages in bulk else. All or none.
+ */
 import { KernelError, log2Floor, PAGE_SIZE, trailingZeros, type PageIndex, type Pfn } from '@liveupdate/base';
 import type { AllocOptions, PageAllocator, Taking } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
@@ -6,7 +9,9 @@ import type { PageRange } from './page-range.ts';
 
 /** What the pages are for. */
 export interface FillOptions {
-  /** Bytes of the file that are about to be overwritten: pages whole inside them need not be zeroed. */
+  /**
+   * Bytes of the file that are about to be overwritten: pages whole inside them need not be zeroed.
+   */
   readonly overwritten?: { readonly from: number; readonly to: number };
   /** When their memory is taken from the system. */
   readonly taken?: Taking;
@@ -21,10 +26,12 @@ export interface FolioPolicy {
 }
 
 /**
- * Gives every hole in `count` pages from `first` on a page, zeroed unless it is about to be overwritten.
+ * Gives every hole in `count` pages from `first` on a page, zeroed unless it is about to be
+ * overwritten.
  *
  * @returns what was a hole, in pieces
- * @throws KernelError ENOSPC, ENOMEM: beyond a limit of the mount, or no memory in RAM or in the system; the holes are as before
+ * @throws KernelError ENOSPC, ENOMEM: beyond a limit of the mount, or no memory in RAM or in the
+ * system; the holes are as before
  */
 export function fillHoles(
   file: FilePages,
@@ -34,7 +41,8 @@ export function fillHoles(
   { overwritten, taken = 'now' }: FillOptions = {},
 ): PageRange[] {
   const { shmem, cache } = file;
-  // A file may be larger than any RAM: what cannot be filled is refused before its holes are looked at one by one.
+  // A file may be larger than any RAM: what cannot be filled is refused before its holes are looked
+  // at one by one.
   shmem.checkRoom(count - cache.count);
   const parts: HolePart[] = [];
   let pages = 0;
@@ -144,7 +152,8 @@ function fillPart(
         at += taken;
         continue;
       }
-      // One page where no more fits. Where memory has no block of any larger order, single pages up to where the largest may be tried again.
+      // One page where no more fits. Where memory has no block of any larger order, single pages up
+      // to where the largest may be tried again.
       const step = maxOrder > 0 && fitting === 0 ? 1 : 2 ** maxOrder;
       const next = maxOrder === 0 ? end : Math.min(end, (Math.floor(at / step) + 1) * step);
       dealPages(file, [{ index: at, count: next - at }], options);
@@ -172,7 +181,9 @@ interface HolePart extends PageRange {
   readonly zero: boolean;
 }
 
-/** Cuts a hole into the pages that are about to be overwritten whole, and those that must be zeroed. */
+/**
+ * Cuts a hole into the pages that are about to be overwritten whole, and those that must be zeroed.
+ */
 function splitHole(
   index: PageIndex,
   count: number,

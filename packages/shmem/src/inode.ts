@@ -1,8 +1,10 @@
 /**
- * One shmem file: its pages, size and seals, shared by all descriptions that are open on it (kernel: mm/shmem.c).
+ * One shmem file: its pages, size and seals, shared by all descriptions that are open on it
+ * (kernel: mm/shmem.c).
  *
- * Always: folios are freed when they leave the file and nobody else holds them; bytes of the last page beyond the size are zero; while the file is
- * frozen its size and its set of pages do not change.
+ * Always: folios are freed when they leave the file and nobody else holds them; bytes of the last
+ * page beyond the size are zero; while the file is frozen its size and its set of pages do not
+ * change.
  */
 import {
   assert,
@@ -48,9 +50,13 @@ export class ShmemInode {
   /** Live mappings, and those of them that are or may become writable. */
   #mappings = 0;
   #writable = 0;
-  /** A view may have written beyond the end since that was zeroed last: the file shrank under it. */
+  /**
+   * A view may have written beyond the end since that was zeroed last: the file shrank under it.
+   */
   #tailWritten = false;
-  /** Live mappings with holes: what is stored through them is known only when the system is asked. */
+  /**
+   * Live mappings with holes: what is stored through them is known only when the system is asked.
+   */
   #sparse = 0;
   /** Open descriptions, mappings, names, and references of whoever else holds the file. */
   #references = 0;
@@ -89,9 +95,12 @@ export class ShmemInode {
     return this.#references > 0;
   }
 
-  // ---- Contents ----------------------------------------------------------------------------------------------------------------
+  // ---- Contents ---------------------------------------------------------------------------------
 
-  /** Copies up to `target.length` bytes from `position` on; holes read as zeros. Returns how many, 0 at the end. */
+  /**
+   * Copies up to `target.length` bytes from `position` on; holes read as zeros. Returns how many, 0
+   * at the end.
+   */
   read(target: Uint8Array, position: number): number {
     const { residency } = this.shmem.pages;
     const length = Math.max(0, Math.min(target.length, this.size - position));
@@ -104,9 +113,11 @@ export class ShmemInode {
   }
 
   /**
-   * Writes arrays of `length` bytes together from `position` on, as if they were one; the file grows. Nothing is written on failure.
+   * Writes arrays of `length` bytes together from `position` on, as if they were one; the file
+   * grows. Nothing is written on failure.
    *
-   * A write over the end of a file that may not grow ends, as on tmpfs, with the last page that lies whole in it.
+   * A write over the end of a file that may not grow ends, as on tmpfs, with the last page that
+   * lies whole in it.
    *
    * @returns how many bytes were written
    */
@@ -220,8 +231,8 @@ export class ShmemInode {
   }
 
   /**
-   * One live view of the whole file; holes are given pages first, and those memory unless the view may have holes. It
-   * keeps the file, as a description does.
+   * One live view of the whole file; holes are given pages first, and those memory unless the view
+   * may have holes. It keeps the file, as a description does.
    */
   map(readOnly: boolean, isSparse: boolean): ShmemMapping {
     if (!readOnly) this.#checkWritable();
@@ -239,7 +250,8 @@ export class ShmemInode {
     });
     this.#pages.markWritten(0, pages);
     this.get();
-    // As of a descriptor open for writing, a view for reading alone could be made writable until the file is sealed.
+    // As of a descriptor open for writing, a view for reading alone could be made writable until
+    // the file is sealed.
     const counts = this.#isWritable ? 1 : 0;
     this.#mappings += 1;
     this.#tailWritten = true;
@@ -264,7 +276,7 @@ export class ShmemInode {
     };
   }
 
-  // ---- For the handler ---------------------------------------------------------------------------------------------------------
+  // ---- For the handler --------------------------------------------------------------------------
 
   /** From now on size and pages stay as they are; bytes may be overwritten in place. */
   freeze(): void {
@@ -285,8 +297,8 @@ export class ShmemInode {
    * Fills every hole, moves what lies in scratch, takes one pin on each folio.
    *
    * @param into runs that nobody needs any more, to be used for the result
-   * @throws KernelError ENOSPC, ENOMEM: no room to fill holes, or to move to. EBUSY: mapped, and in scratch. After
-   * each of them all is as before.
+   * @throws KernelError ENOSPC, ENOMEM: no room to fill holes, or to move to. EBUSY: mapped, and in
+   * scratch. After each of them all is as before.
    */
   pin(into?: FolioRuns): PinnedFolios {
     const pages = pagesFor(this.size);
@@ -295,7 +307,8 @@ export class ShmemInode {
   }
 
   #pinPages(pages: number, into?: FolioRuns): PinnedFolios {
-    // A file with fewer pages than its size takes has holes: their places are looked for once, in #fill.
+    // A file with fewer pages than its size takes has holes: their places are looked for once, in
+    // #fill.
     const found = this.cache.count < pages ? undefined : this.#pages.runs(pages, into);
     const filled = found?.holes === 0 ? [] : this.#fill(0, pages, pages, { taken: 'when touched' });
     try {
@@ -318,20 +331,26 @@ export class ShmemInode {
     return this.#pages.runs(pagesFor(this.size), into);
   }
 
-  /** Takes the pins back. Holes that were filled for them stay filled: their pages may have been written. */
+  /**
+   * Takes the pins back. Holes that were filled for them stay filled: their pages may have been
+   * written.
+   */
   unpin({ rows }: Pick<PinnedFolios, 'rows'>): void {
     this.shmem.pages.unpinRows(rows);
   }
 
-  /** Takes back a pin that came to nothing: the pins, and the pages that holes were given for it. What left scratch stays where it went. */
+  /**
+   * Takes back a pin that came to nothing: the pins, and the pages that holes were given for it.
+   * What left scratch stays where it went.
+   */
   undoPin(pinned: PinnedFolios): void {
     this.unpin(pinned);
     this.#dropAll(pinned.filled);
   }
 
   /**
-   * Puts folios in use, which the file then owns, at their indices (holes, each a multiple of its folio's size); counts all their pages. All
-   * or none.
+   * Puts folios in use, which the file then owns, at their indices (holes, each a multiple of its
+   * folio's size); counts all their pages. All or none.
    *
    * @throws KernelError ENOSPC, ENOMEM: beyond a limit of the mount
    */
@@ -339,16 +358,22 @@ export class ShmemInode {
     this.#pages.adopt(runs);
   }
 
-  /** Size and seals of a file that was just made of adopted folios. What those hold beyond the size is zeroed, as in any file. */
+  /**
+   * Size and seals of a file that was just made of adopted folios. What those hold beyond the size
+   * is zeroed, as in any file.
+   */
   restoreState(size: number, seals: number): void {
     this.size = size;
     this.seals = seals;
     this.#pages.zeroFrom(size);
   }
 
-  // ---- Inside ------------------------------------------------------------------------------------------------------------------
+  // ---- Inside -----------------------------------------------------------------------------------
 
-  /** @param end pages that the file will have: where large folios must lie within its size, they end there */
+  /**
+   * @param end pages that the file will have: where large folios must lie within its size, they end
+   * there
+   */
   #fill(first: PageIndex, count: number, end: PageIndex, options?: FillOptions): PageRange[] {
     const { huge } = this.shmem;
     const isAsked = huge === 'always' || (huge !== 'never' && this.advisedHuge);
@@ -367,8 +392,9 @@ export class ShmemInode {
   }
 
   /**
-   * A view that was made before the file shrank may have written beyond its end, also one that is unmapped by now: that is not shown when the file
-   * grows again. Only in the last page: those behind it left the file when it shrank.
+   * A view that was made before the file shrank may have written beyond its end, also one that is
+   * unmapped by now: that is not shown when the file grows again. Only in the last page: those
+   * behind it left the file when it shrank.
    */
   #zeroTail(): void {
     if (!this.#tailWritten) return;

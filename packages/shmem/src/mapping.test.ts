@@ -4,7 +4,10 @@ import { describe, expect, test } from 'vitest';
 import type { ShmemFile } from './shmem-file.ts';
 import { contents, layoutOf, mount, outcome, pattern, RAMS, snapshot } from './test-mount.ts';
 
-/** RAM that can map pieces side by side; here it copies them, and copies back when the view is released. */
+/**
+ * RAM that can map pieces side by side; here it copies them, and copies back when the view is
+ * released.
+ */
 class GatheringRam extends HeapRam {
   readonly live: RamPiece[][] = [];
 

@@ -1,4 +1,7 @@
-/** One contiguous live view over a whole file, and the references that keep its folios while it is up. */
+/**
+ * One contiguous live view over a whole file, and the references that keep its folios while it is
+ * up.
+ */
 import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
 import {
   FolioRuns,
@@ -15,41 +18,43 @@ import type { FilePages } from './file-pages.ts';
 /** A live view of a whole file. */
 export interface ShmemMapping extends Disposable {
   /**
-   * `size` bytes; writes are in the file at once. It is a buffer of its own with nothing before or behind it, and
-   * whatever detaches it ends this view alone. (Over a HeapRam, whose memory is one buffer, it is a window on that.)
+   * `size` bytes; writes are in the file at once. It is a buffer of its own with nothing before or
+   * behind it, and whatever detaches it ends this view alone. (Over a HeapRam, whose memory is one
+   * buffer, it is a window on that.)
    */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /**
-   * Brings all pages in ahead of the first touch, about 1 ms of it in each turn of the event loop. `map` does that at
-   * once for the first 256 MiB.
+   * Brings all pages in ahead of the first touch, about 1 ms of it in each turn of the event loop.
+   * `map` does that at once for the first 256 MiB.
    *
-   * @throws KernelError ENOSPC, ENOMEM: the system has no memory for a hole of a sparse view. EBADF: unmapped.
+   * @throws KernelError ENOSPC, ENOMEM: the system has no memory for a hole of a sparse view.
+   * EBADF: unmapped.
    */
   populate(): Promise<void>;
   /**
-   * The same bytes for worker threads: send it by `postMessage`, and open it there (openSharedView of
-   * `@liveupdate/linux`). It ends with this view.
+   * The same bytes for worker threads: send it by `postMessage`, and open it there (openSharedView
+   * of `@liveupdate/linux`). It ends with this view.
    *
-   * @param options.readOnly what a worker stores reaches nobody. A page that it stored to no longer follows the
-   * file, for all who share it so
-   * @throws KernelError EOPNOTSUPP: this RAM lies in no memory that threads share. ENOMEM: no address space. EBADF:
-   * unmapped.
+   * @param options.readOnly what a worker stores reaches nobody. A page that it stored to no longer
+   * follows the file, for all who share it so
+   * @throws KernelError EOPNOTSUPP: this RAM lies in no memory that threads share. ENOMEM: no
+   * address space. EBADF: unmapped.
    */
   share(options?: { readonly readOnly?: boolean }): SharedView;
   /**
-   * Takes the view down: `bytes` has length 0. Whoever still has its address meets memory of nobody. A second call
-   * does nothing.
+   * Takes the view down: `bytes` has length 0. Whoever still has its address meets memory of
+   * nobody. A second call does nothing.
    */
   unmap(): void;
 }
 
 /**
- * A view of the first `size` bytes of a file without holes in its first `count` pages. Its folios stay until it is
- * released, whatever becomes of the file.
+ * A view of the first `size` bytes of a file without holes in its first `count` pages. Its folios
+ * stay until it is released, whatever becomes of the file.
  *
  * @param isSparse not all of its pages are in memory
- * @throws KernelError EOPNOTSUPP: the folios are scattered and this RAM cannot map them. ENOMEM: no address space for
- * the view. ENOSPC: no memory for it.
+ * @throws KernelError EOPNOTSUPP: the folios are scattered and this RAM cannot map them. ENOMEM: no
+ * address space for the view. ENOSPC: no memory for it.
  */
 export function viewPages(file: FilePages, count: number, size: number, isSparse: boolean): RamView {
   const { pages } = file.shmem;
@@ -80,7 +85,10 @@ function lookAt({ residency }: PageAllocator, rows: FolioRows): void {
   }
 }
 
-/** Drops a reference of each folio: of each of its pages, where it was split since (truncate does so), as each of them has its own then. */
+/**
+ * Drops a reference of each folio: of each of its pages, where it was split since (truncate does
+ * so), as each of them has its own then.
+ */
 function releaseFolios(pages: PageAllocator, { length, pfns, counts, orders }: FolioRows): void {
   const now = new FolioRuns();
   for (let i = 0; i < length; i++) now.pushPages(0, pfns[i], counts[i] << orders[i], pages.table);

@@ -1,6 +1,6 @@
 /**
- * What all files of a mount share: its memory, its limits, and its policy for large folios (kernel: the superblock of
- * a tmpfs mount).
+ * What all files of a mount share: its memory, its limits, and its policy for large folios (kernel:
+ * the superblock of a tmpfs mount).
  */
 import {
   AssertionError,
@@ -21,8 +21,9 @@ const HUGE_POLICIES = ['never', 'always', 'within_size', 'advise'] as const;
 export interface ShmemOptions {
   readonly pages: PageAllocator;
   /**
-   * Which files get folios of the largest order that fits what is written or allocated, up to 2 MiB, instead of 4 KiB: none (`never`), all
-   * (`always`), all but beyond their size (`within_size`), or those that `adviseHuge` was called for (`advise`, the default).
+   * Which files get folios of the largest order that fits what is written or allocated, up to 2
+   * MiB, instead of 4 KiB: none (`never`), all (`always`), all but beyond their size
+   * (`within_size`), or those that `adviseHuge` was called for (`advise`, the default).
    */
   readonly huge?: HugePolicy;
   /** Bytes that all files together may take (ENOSPC beyond). Default: no limit. */
@@ -59,7 +60,10 @@ export class ShmemMount {
     return this.#used * PAGE_SIZE;
   }
 
-  /** Throws what charge and allocation would for so many pages more, before any of them is looked for. */
+  /**
+   * Throws what charge and allocation would for so many pages more, before any of them is looked
+   * for.
+   */
   checkRoom(pages: number): void {
     this.#checkLimits(pages);
     if (!this.pages.hasFree(pages, { movable: true }))

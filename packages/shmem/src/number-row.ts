@@ -1,6 +1,6 @@
 /**
- * A number for each of some places, 0 where there is none. While those that are there are one row, in step (memory in one piece), they are
- * described by its ends; else there is an array.
+ * A number for each of some places, 0 where there is none. While those that are there are one row,
+ * in step (memory in one piece), they are described by its ends; else there is an array.
  */
 export class NumberRow {
   readonly #length: number;
@@ -33,7 +33,10 @@ export class NumberRow {
     this.#open()[place] = number;
   }
 
-  /** Gives places [from, to), as far as they have none, numbers in step from `number` on. The first that has one, or `to`. */
+  /**
+   * Gives places [from, to), as far as they have none, numbers in step from `number` on. The first
+   * that has one, or `to`.
+   */
   fill(from: number, to: number, number: number): number {
     const isFirst = this.#count === 0;
     if (!this.#numbers && (isFirst || (from === this.#to && number === this.#next))) {
@@ -72,7 +75,10 @@ export class NumberRow {
     }
   }
 
-  /** The first place of [from, to) that does not go on what the numbers from `number` on, in step, begin; 0: that has a number. `to` where all do. */
+  /**
+   * The first place of [from, to) that does not go on what the numbers from `number` on, in step,
+   * begin; 0: that has a number. `to` where all do.
+   */
   runEnd(from: number, to: number, number: number): number {
     const numbers = this.#numbers;
     if (!numbers) {
@@ -85,7 +91,9 @@ export class NumberRow {
     return place;
   }
 
-  /** The first place from this one on that has a number; the number of places where there is none. */
+  /**
+   * The first place from this one on that has a number; the number of places where there is none.
+   */
   nextThere(from: number): number {
     const numbers = this.#numbers;
     if (!numbers) return from < this.#to ? Math.max(from, this.#from) : this.#length;

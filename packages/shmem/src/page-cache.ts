@@ -1,9 +1,9 @@
 /**
- * The pages of one file: from page index to page frame. Most files have theirs in one row, in the file and in RAM, for
- * they came in one piece: those are three numbers. Any other has blocks.
+ * The pages of one file: from page index to page frame. Most files have theirs in one row, in the
+ * file and in RAM, for they came in one piece: those are three numbers. Any other has blocks.
  *
- * Always: a folio lies at an index that is a multiple of its size, with one entry for each of its pages. 0 means a
- * hole.
+ * Always: a folio lies at an index that is a multiple of its size, with one entry for each of its
+ * pages. 0 means a hole.
  */
 import { AssertionError, type PageIndex, type Pfn } from '@liveupdate/base';
 import { CachedBlocks } from './cached-blocks.ts';
@@ -11,12 +11,18 @@ import type { PageRange, PageRunVisitor } from './page-range.ts';
 import { PageSet } from './page-set.ts';
 
 export class PageCache {
-  /** The row: its first page, the frame of that, and how many pages it has. Means nothing where there are blocks. */
+  /**
+   * The row: its first page, the frame of that, and how many pages it has. Means nothing where
+   * there are blocks.
+   */
   #from: PageIndex = 0;
   #first: Pfn = 0;
   #length = 0;
   #blocks: CachedBlocks | undefined;
-  /** Pages that are there and were never written: allocated ahead. They read as zeros, and seeking takes them for holes. */
+  /**
+   * Pages that are there and were never written: allocated ahead. They read as zeros, and seeking
+   * takes them for holes.
+   */
   readonly #unwritten = new PageSet();
 
   /** Pages that are there. */
@@ -101,7 +107,7 @@ export class PageCache {
     if (end > last) visit(last, end - last, 0);
   }
 
-  // ---- What was written --------------------------------------------------------------------------------
+  // ---- What was written -------------------------------------------------------------------------
 
   /** Whether any page is allocated and not written. */
   get hasUnwritten(): boolean {
@@ -137,7 +143,7 @@ export class PageCache {
     return Math.min(at, end);
   }
 
-  // ---- Inside ------------------------------------------------------------------------------------------
+  // ---- Inside -----------------------------------------------------------------------------------
 
   get #end(): PageIndex {
     return this.#from + this.#length;

@@ -1,5 +1,6 @@
 /**
- * A set of pages of a file, for what few of them have: a bitmap per 2 MiB, which exists while it has members.
+ * A set of pages of a file, for what few of them have: a bitmap per 2 MiB, which exists while it
+ * has members.
  *
  * Always: no bitmap is empty.
  */
@@ -43,7 +44,10 @@ export class PageSet {
     }
   }
 
-  /** Costs by the members and not by the range, which may be that of a file far longer than any memory. */
+  /**
+   * Costs by the members and not by the range, which may be that of a file far longer than any
+   * memory.
+   */
   delete(index: PageIndex, count: number): void {
     const blocks = this.#blocks;
     if (!blocks) return;

@@ -98,7 +98,10 @@ describe('pinning', () => {
 });
 
 describe('a file in scratch memory', () => {
-  /** A mount with 1 MiB of scratch, and a file that got its memory there because nothing else was left; then `room` pages are freed. */
+  /**
+   * A mount with 1 MiB of scratch, and a file that got its memory there because nothing else was
+   * left; then `room` pages are freed.
+   */
   function scratchFile(huge: 'never' | 'always', room: number) {
     const shmem = mount({ ram: new HeapRam(2 * 2 ** 20), scratch: [256, 256], huge });
     const ballast = shmem.memfdCreate('ballast');

@@ -1,4 +1,7 @@
-/** Pinning a file's folios: what a handler needs before it hands them to the next kernel (kernel: memfd_pin_folios). */
+/**
+ * Pinning a file's folios: what a handler needs before it hands them to the next kernel (kernel:
+ * memfd_pin_folios).
+ */
 import { KernelError, pfnToPhys } from '@liveupdate/base';
 import { FolioRuns, SCRATCH, type FolioRows } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
@@ -16,7 +19,8 @@ export interface PinnedFolios extends Folios {
  *
  * @param isMapped a live view shows the folios where they are, so none can be moved
  * @returns the folios where they are now
- * @throws KernelError EBUSY: a folio lies in scratch and is mapped. ENOMEM, ENOSPC: no memory outside scratch.
+ * @throws KernelError EBUSY: a folio lies in scratch and is mapped. ENOMEM, ENOSPC: no memory
+ * outside scratch.
  */
 export function leaveScratch(file: FilePages, found: Folios, isMapped: boolean): Folios {
   const { runs, rows } = found;

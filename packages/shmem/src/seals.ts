@@ -1,4 +1,7 @@
-/** File seals and memfd_create flags, with the numbers that Linux uses (uapi: linux/fcntl.h, linux/memfd.h). */
+/**
+ * File seals and memfd_create flags, with the numbers that Linux uses (uapi: linux/fcntl.h,
+ * linux/memfd.h).
+ */
 
 import { checkWhole } from '@liveupdate/base';
 
@@ -11,7 +14,10 @@ export const SEAL_EXEC = 32;
 /** Every seal there is. */
 export const SEAL_ALL = 63;
 
-/** What SEAL_EXEC brings along where the file is executable, as memfds are unless made with MFD_NOEXEC_SEAL. */
+/**
+ * What SEAL_EXEC brings along where the file is executable, as memfds are unless made with
+ * MFD_NOEXEC_SEAL.
+ */
 export const SEALS_WITH_EXEC = SEAL_SHRINK | SEAL_GROW | SEAL_WRITE | SEAL_FUTURE_WRITE;
 
 export const MFD_CLOEXEC = 1;

@@ -12,8 +12,8 @@ export const SEEK_HOLE = 4;
  * The position that a seek leads to.
  *
  * @param position where the description is now
- * @throws KernelError EINVAL: no such way of seeking, no whole number, before the start or beyond 2^53. ENXIO: SEEK_DATA or SEEK_HOLE from before the
- * start or from the end on, or no data follows
+ * @throws KernelError EINVAL: no such way of seeking, no whole number, before the start or beyond
+ * 2^53. ENXIO: SEEK_DATA or SEEK_HOLE from before the start or from the end on, or no data follows
  */
 export function seekTarget(inode: ShmemInode, position: number, offset: number, whence: number): number {
   checkWhole(offset, 'a position in a file', { min: Number.MIN_SAFE_INTEGER });

@@ -58,12 +58,14 @@ export class ShmemFile extends OpenFile {
   }
 
   /**
-   * Moves the position: to `offset` bytes from the start (SEEK_SET), from where it is (SEEK_CUR) or from the end (SEEK_END); or to the first
-   * data (SEEK_DATA) or hole (SEEK_HOLE) at or after `offset`, where the end of the file counts as a hole. Pages that were allocated and never
+   * Moves the position: to `offset` bytes from the start (SEEK_SET), from where it is (SEEK_CUR) or
+   * from the end (SEEK_END); or to the first data (SEEK_DATA) or hole (SEEK_HOLE) at or after
+   * `offset`, where the end of the file counts as a hole. Pages that were allocated and never
    * written are holes for this.
    *
    * @returns the new position
-   * @throws KernelError EINVAL: no such position or way of seeking. ENXIO: no data or hole there. EBADF: closed. The position stays then.
+   * @throws KernelError EINVAL: no such position or way of seeking. ENXIO: no data or hole there.
+   * EBADF: closed. The position stays then.
    */
   seek(offset: number, whence: number = SEEK_SET): number {
     this.checkOpen();
@@ -78,7 +80,10 @@ export class ShmemFile extends OpenFile {
     return { size, blocks: cache.count * BLOCKS_PER_PAGE, links };
   }
 
-  /** Another description of the same file, with a position of its own, at 0. Close it when done. @throws KernelError EBADF: closed */
+  /**
+   * Another description of the same file, with a position of its own, at 0. Close it when done.
+   * @throws KernelError EBADF: closed
+   */
   reopen(): ShmemFile {
     this.checkOpen();
     return new ShmemFile(this.inode);
@@ -87,7 +92,8 @@ export class ShmemFile extends OpenFile {
   /**
    * Reads at the position, which moves on. Holes read as zeros.
    *
-   * @param target any typed array, a DataView or a buffer: its bytes are filled, whatever its elements
+   * @param target any typed array, a DataView or a buffer: its bytes are filled, whatever its
+   * elements
    * @returns bytes read; less than the target has at the end of the file
    * @throws KernelError EBADF: closed. EINVAL: the target has no bytes, or was detached.
    */
@@ -100,10 +106,13 @@ export class ShmemFile extends OpenFile {
   /**
    * Writes at the position, which moves on. The file grows as needed.
    *
-   * @param source any typed array, a DataView or a buffer: its bytes are written, whatever its elements
-   * @returns bytes written: all, or less where the file may not grow: then, as on tmpfs, up to its last whole page
-   * @throws KernelError EBADF: closed. EPERM: sealed, or it may not grow and nothing lies before its last whole page ends. ENOMEM, ENOSPC: no
-   * memory. EFBIG: no file is so long. EINVAL: the source has no bytes, or was detached. After each of them nothing is written.
+   * @param source any typed array, a DataView or a buffer: its bytes are written, whatever its
+   * elements
+   * @returns bytes written: all, or less where the file may not grow: then, as on tmpfs, up to its
+   * last whole page
+   * @throws KernelError EBADF: closed. EPERM: sealed, or it may not grow and nothing lies before
+   * its last whole page ends. ENOMEM, ENOSPC: no memory. EFBIG: no file is so long. EINVAL: the
+   * source has no bytes, or was detached. After each of them nothing is written.
    */
   write(source: Bytes): number {
     const done = this.pwrite(source, this.#position);
@@ -111,28 +120,39 @@ export class ShmemFile extends OpenFile {
     return done;
   }
 
-  /** Reads at the position into several arrays, one after the other (readv). For the errors see read. */
+  /**
+   * Reads at the position into several arrays, one after the other (readv). For the errors see
+   * read.
+   */
   readv(targets: readonly Bytes[]): number {
     const done = this.preadv(targets, this.#position);
     this.#position += done;
     return done;
   }
 
-  /** Writes several arrays at the position as if they were one (writev). For the errors see write. */
+  /**
+   * Writes several arrays at the position as if they were one (writev). For the errors see write.
+   */
   writev(sources: readonly Bytes[]): number {
     const done = this.pwritev(sources, this.#position);
     this.#position += done;
     return done;
   }
 
-  /** Reads at `position` and leaves the file's own position alone. For the errors see read; EINVAL: no such position. */
+  /**
+   * Reads at `position` and leaves the file's own position alone. For the errors see read; EINVAL:
+   * no such position.
+   */
   pread(target: Bytes, position: number): number {
     this.checkOpen();
     checkPosition(position);
     return this.inode.read(bytesOf(target), position);
   }
 
-  /** Writes at `position` and leaves the file's own position alone. For the errors see write; EINVAL: no such position. */
+  /**
+   * Writes at `position` and leaves the file's own position alone. For the errors see write;
+   * EINVAL: no such position.
+   */
   pwrite(source: Bytes, position: number): number {
     this.checkOpen();
     checkPosition(position);
@@ -140,7 +160,10 @@ export class ShmemFile extends OpenFile {
     return this.inode.write([bytes], bytes.length, position);
   }
 
-  /** Reads at `position` into several arrays, one after the other (preadv). For the errors see pread. */
+  /**
+   * Reads at `position` into several arrays, one after the other (preadv). For the errors see
+   * pread.
+   */
   preadv(targets: readonly Bytes[], position: number): number {
     this.checkOpen();
     checkPosition(position);
@@ -153,7 +176,9 @@ export class ShmemFile extends OpenFile {
     return done;
   }
 
-  /** Writes several arrays at `position` as if they were one (pwritev). For the errors see pwrite. */
+  /**
+   * Writes several arrays at `position` as if they were one (pwritev). For the errors see pwrite.
+   */
   pwritev(sources: readonly Bytes[], position: number): number {
     this.checkOpen();
     checkPosition(position);
@@ -162,7 +187,8 @@ export class ShmemFile extends OpenFile {
   }
 
   /**
-   * Makes the file `size` bytes long; new bytes are a hole. Memory that was allocated beyond the end is given back.
+   * Makes the file `size` bytes long; new bytes are a hole. Memory that was allocated beyond the
+   * end is given back.
    *
    * @throws KernelError EINVAL: no such size. EPERM: sealed or frozen. EBADF: closed.
    */
@@ -172,7 +198,8 @@ export class ShmemFile extends OpenFile {
   }
 
   /**
-   * Gives [position, position + length) its memory now, zeroed where it was a hole; the file grows as needed.
+   * Gives [position, position + length) its memory now, zeroed where it was a hole; the file grows
+   * as needed.
    *
    * @throws KernelError as fallocate
    */
@@ -181,19 +208,24 @@ export class ShmemFile extends OpenFile {
   }
 
   /**
-   * fallocate(2): mode 0 as allocate; FALLOC_KEEP_SIZE takes memory beyond the end too and leaves the size; KEEP_SIZE | FALLOC_PUNCH_HOLE makes the
-   * range a hole, which splits large folios that reach out of it. While the file is mapped, a punched range is zeroed and keeps its memory, so that
-   * views go on showing the file.
+   * fallocate(2): mode 0 as allocate; FALLOC_KEEP_SIZE takes memory beyond the end too and leaves
+   * the size; KEEP_SIZE | FALLOC_PUNCH_HOLE makes the range a hole, which splits large folios that
+   * reach out of it. While the file is mapped, a punched range is zeroed and keeps its memory, so
+   * that views go on showing the file.
    *
-   * @throws KernelError EINVAL: no such range. EOPNOTSUPP: no such mode. EFBIG: it ends beyond 2^53. EPERM: sealed or frozen. ENOMEM, ENOSPC: no
-   * memory. EBADF: closed. After each of them nothing is changed.
+   * @throws KernelError EINVAL: no such range. EOPNOTSUPP: no such mode. EFBIG: it ends beyond
+   * 2^53. EPERM: sealed or frozen. ENOMEM, ENOSPC: no memory. EBADF: closed. After each of them
+   * nothing is changed.
    */
   fallocate(mode: number, position: number, length: number): void {
     this.checkOpen();
     this.inode.fallocate(mode, position, length);
   }
 
-  /** Asks for large folios, up to 2 MiB, for what is allocated from now on (madvise's MADV_HUGEPAGE). A mount may refuse: then nothing changes. */
+  /**
+   * Asks for large folios, up to 2 MiB, for what is allocated from now on (madvise's
+   * MADV_HUGEPAGE). A mount may refuse: then nothing changes.
+   */
   adviseHuge(): void {
     this.checkOpen();
     this.inode.advisedHuge = true;
@@ -205,10 +237,11 @@ export class ShmemFile extends OpenFile {
   }
 
   /**
-   * Adds seals, for good. SEAL_EXEC brings SHRINK, GROW, WRITE and FUTURE_WRITE along where the file is executable: unless it was made with
-   * MFD_NOEXEC_SEAL.
+   * Adds seals, for good. SEAL_EXEC brings SHRINK, GROW, WRITE and FUTURE_WRITE along where the
+   * file is executable: unless it was made with MFD_NOEXEC_SEAL.
    *
-   * @throws KernelError EINVAL: unknown seals. EPERM: the file takes no more. EBUSY: SEAL_WRITE while a mapping exists. EBADF: closed.
+   * @throws KernelError EINVAL: unknown seals. EPERM: the file takes no more. EBUSY: SEAL_WRITE
+   * while a mapping exists. EBADF: closed.
    */
   addSeals(seals: number): void {
     this.checkOpen();
@@ -217,22 +250,25 @@ export class ShmemFile extends OpenFile {
   }
 
   /**
-   * The whole file as one live Uint8Array: no copy, and a buffer of its own (`byteOffset` 0, exactly the file's bytes). Its
-   * size is the file's at this moment; later growth needs a new mapping. Holes are given zeroed pages, which count as data,
-   * and all memory that the view shows is taken now: a full system is ENOSPC here, and no store through the view can end
-   * the process.
+   * The whole file as one live Uint8Array: no copy, and a buffer of its own (`byteOffset` 0,
+   * exactly the file's bytes). Its size is the file's at this moment; later growth needs a new
+   * mapping. Holes are given zeroed pages, which count as data, and all memory that the view shows
+   * is taken now: a full system is ENOSPC here, and no store through the view can end the process.
    *
-   * With `sparse` holes take no memory until they are touched. Then **a load or store in one may end the process** (SIGBUS)
-   * where the system is full.
+   * With `sparse` holes take no memory until they are touched. Then **a load or store in one may
+   * end the process** (SIGBUS) where the system is full.
    *
-   * With `readOnly` a file that is sealed against writing can be looked at too. Nothing keeps you from writing through that view
-   * but the promise not to; on a file that is not sealed it counts as one that may write.
+   * With `readOnly` a file that is sealed against writing can be looked at too. Nothing keeps you
+   * from writing through that view but the promise not to; on a file that is not sealed it counts
+   * as one that may write.
    *
-   * The view keeps the file as an open description does, until it is unmapped. What truncate takes out of the file stays in the
-   * view. Work of the thread pool may go on over it while it is unmapped. O_DIRECT and io_uring may not: they pin pages.
+   * The view keeps the file as an open description does, until it is unmapped. What truncate takes
+   * out of the file stays in the view. Work of the thread pool may go on over it while it is
+   * unmapped. O_DIRECT and io_uring may not: they pin pages.
    *
-   * @throws KernelError EPERM: sealed against writing, and not readOnly. ENOMEM, ENOSPC: no memory for holes, or no address space.
-   * EOPNOTSUPP: scattered, on a RAM that cannot map. EBADF: closed. EINVAL: unknown options. After each of them the holes are as before.
+   * @throws KernelError EPERM: sealed against writing, and not readOnly. ENOMEM, ENOSPC: no memory
+   * for holes, or no address space. EOPNOTSUPP: scattered, on a RAM that cannot map. EBADF: closed.
+   * EINVAL: unknown options. After each of them the holes are as before.
    */
   map(options: { readonly readOnly?: boolean; readonly sparse?: boolean } = {}): ShmemMapping {
     this.checkOpen();

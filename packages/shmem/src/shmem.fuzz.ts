@@ -1,6 +1,6 @@
 /**
- * Two files of one mount against a naive model: an array of bytes and a set of pages that are there. Run again what failed with
- * LIVEUPDATE_SEED.
+ * Two files of one mount against a naive model: an array of bytes and a set of pages that are
+ * there. Run again what failed with LIVEUPDATE_SEED.
  */
 import { PAGE_SIZE } from '@liveupdate/base';
 import { isQuick, seed } from '@liveupdate/base/test-seed';

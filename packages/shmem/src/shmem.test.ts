@@ -247,7 +247,8 @@ describe('an allocation that fails leaves all as it was', () => {
     const before = snapshot(shmem);
     const { size } = file;
     const work = (): void => void way(file);
-    // A large folio that cannot be had is made up for by smaller ones, so with those it is from the nth on that memory is short.
+    // A large folio that cannot be had is made up for by smaller ones, so with those it is from the
+    // nth on that memory is short.
     const hits = failEachAllocation(shmem, huge, work, (result) => {
       expect(result).toBe('ENOMEM');
       shmem.pages.assertConsistent();

@@ -1,5 +1,6 @@
 /**
- * A shmem mount: it makes in-memory files, accounts for their pages and holds the policy for large folios (kernel: a tmpfs mount).
+ * A shmem mount: it makes in-memory files, accounts for their pages and holds the policy for large
+ * folios (kernel: a tmpfs mount).
  */
 import { byteLength, checkText, checkWhole, KernelError } from '@liveupdate/base';
 import { ShmemInode } from './inode.ts';
@@ -27,7 +28,8 @@ export class Shmem extends ShmemMount {
    *
    * @param name for people: at most 249 bytes, need not be unique
    * @param flags MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL, MFD_EXEC
-   * @throws KernelError EINVAL: no name, or one too long, unknown flags, or NOEXEC_SEAL together with EXEC. EOPNOTSUPP: MFD_HUGETLB.
+   * @throws KernelError EINVAL: no name, or one too long, unknown flags, or NOEXEC_SEAL together
+   * with EXEC. EOPNOTSUPP: MFD_HUGETLB.
    */
   memfdCreate(name: string, flags = MFD_CLOEXEC): ShmemFile {
     if (byteLength(checkText(name, 'a name')) > MAX_MEMFD_NAME)
@@ -48,10 +50,11 @@ export class Shmem extends ShmemMount {
     return new ShmemFile(new ShmemInode(this, name, seals));
   }
 
-  // ---- Files with names: one directory, as deep as a mount of ours gets --------------------------------------------------------
+  // ---- Files with names: one directory, as deep as a mount of ours gets -------------------------
 
   /**
-   * A new, empty file with a name, open for reading and writing. A name keeps the file until it is taken away.
+   * A new, empty file with a name, open for reading and writing. A name keeps the file until it is
+   * taken away.
    *
    * @param name up to 255 bytes, without '/' and NUL
    * @throws KernelError EEXIST: the name is taken. ENAMETOOLONG. EINVAL: no name
@@ -76,7 +79,8 @@ export class Shmem extends ShmemMount {
   /**
    * Gives a file that has a name another one.
    *
-   * @throws KernelError EEXIST: the name is taken. ENOENT: no file of the old name. ENAMETOOLONG. EINVAL: no name
+   * @throws KernelError EEXIST: the name is taken. ENOENT: no file of the old name. ENAMETOOLONG.
+   * EINVAL: no name
    */
   link(existing: string, name: string): void {
     const inode = this.#named(existing);

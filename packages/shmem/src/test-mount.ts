@@ -1,4 +1,7 @@
-/** What the tests of this package share: mounts on small RAMs, codes of failures, snapshots of every frame. */
+/**
+ * What the tests of this package share: mounts on small RAMs, codes of failures, snapshots of every
+ * frame.
+ */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import {
   FREE,
@@ -39,7 +42,10 @@ export function mount({ ram = new HeapRam(16 * 2 ** 20), scratch, ...options }: 
   return new Shmem({ ...options, pages: new PageAllocator(ram, table) });
 }
 
-/** The code with which `work` fails; 'ok' where it does not. Anything but a KernelError is a bug and passes through. */
+/**
+ * The code with which `work` fails; 'ok' where it does not. Anything but a KernelError is a bug and
+ * passes through.
+ */
 export function outcome(work: () => unknown): string {
   try {
     work();
@@ -76,7 +82,10 @@ export function layoutOf({ inode }: ShmemFile): number[] {
   return layout;
 }
 
-/** Everything that an undone failure must leave as it was: each frame that is not free, what is free, what is counted. */
+/**
+ * Everything that an undone failure must leave as it was: each frame that is not free, what is
+ * free, what is counted.
+ */
 export function snapshot(shmem: Shmem): string {
   const { table, freePages, freeScratchPages } = shmem.pages;
   let text = `used ${shmem.used}, free ${freePages} + ${freeScratchPages}\n`;
@@ -92,7 +101,8 @@ export function snapshot(shmem: Shmem): string {
 }
 
 /**
- * Runs `work` with the nth allocation failing, for n = 1, 2, ... until it gets by without that failure.
+ * Runs `work` with the nth allocation failing, for n = 1, 2, ... until it gets by without that
+ * failure.
  *
  * @param sticky the allocations after it fail too
  * @param failed called after each run that met the failure

@@ -1,8 +1,10 @@
 /**
- * Node's streams over a file in memory, with the options that `node:fs` has for its own. A stream holds the file with a reference of its own, and has
- * a position of its own: neither the file's position nor its owner's close() disturbs it.
+ * Node's streams over a file in memory, with the options that `node:fs` has for its own. A stream
+ * holds the file with a reference of its own, and has a position of its own: neither the file's
+ * position nor its owner's close() disturbs it.
  *
- * Bytes are copied once, between the file and the stream's chunks, and a turn of the event loop lies between two chunks.
+ * Bytes are copied once, between the file and the stream's chunks, and a turn of the event loop
+ * lies between two chunks.
  */
 import { Readable, Writable } from 'node:stream';
 import { checkInstance, checkOptions, checkWhole } from '@liveupdate/base';
@@ -14,7 +16,10 @@ const CHUNK = 2 ** 20;
 export interface ReadStreamOptions {
   /** First byte; default 0. */
   readonly start?: number;
-  /** Last byte, itself included, as fs.createReadStream has it; default the last of the file, as far as that has grown when it is reached. */
+  /**
+   * Last byte, itself included, as fs.createReadStream has it; default the last of the file, as far
+   * as that has grown when it is reached.
+   */
   readonly end?: number;
   /** Bytes in a chunk; default 1 MiB. */
   readonly highWaterMark?: number;
@@ -33,7 +38,8 @@ export interface WriteStreamOptions {
  * @example
  * await pipeline(createReadStream(file), createGzip(), fs.createWriteStream('file.gz'));
  *
- * @throws KernelError EBADF: the file is closed. EINVAL: no such positions, or another option of a wrong kind. Later failures come as 'error'.
+ * @throws KernelError EBADF: the file is closed. EINVAL: no such positions, or another option of a
+ * wrong kind. Later failures come as 'error'.
  */
 export function createReadStream(file: ShmemFile, options: ReadStreamOptions = {}): Readable {
   checkInstance(file, 'a file', ShmemFile);
@@ -66,8 +72,9 @@ export function createReadStream(file: ShmemFile, options: ReadStreamOptions = {
 /**
  * A stream that writes into a file, which grows as needed.
  *
- * @throws KernelError EBADF: the file is closed. EINVAL: no such position, or another option of a wrong kind. Later failures (ENOMEM, ENOSPC, EPERM, EFBIG: see ShmemFile.write) come as
- * 'error'; what was written before stays.
+ * @throws KernelError EBADF: the file is closed. EINVAL: no such position, or another option of a
+ * wrong kind. Later failures (ENOMEM, ENOSPC, EPERM, EFBIG: see ShmemFile.write) come as 'error';
+ * what was written before stays.
  */
 export function createWriteStream(file: ShmemFile, options: WriteStreamOptions = {}): Writable {
   checkInstance(file, 'a file', ShmemFile);
@@ -124,7 +131,10 @@ function attempt(stream: Readable, work: () => void): void {
   }
 }
 
-/** Does the work in this turn and answers in the next, so that a fast source does not keep everybody else waiting. */
+/**
+ * Does the work in this turn and answers in the next, so that a fast source does not keep everybody
+ * else waiting.
+ */
 function answer(work: () => void, done: (error?: Error | null) => void): void {
   try {
     work();

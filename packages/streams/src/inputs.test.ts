@@ -1,4 +1,7 @@
-/** Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and the file is held by nobody. */
+/**
+ * Everything that a caller can pass, of the wrong kind: EINVAL each time, a KernelError, and the
+ * file is held by nobody.
+ */
 import {
   NO_OBJECT,
   NO_WHOLE,
