@@ -82,7 +82,7 @@ function commandLine(done: (status: number) => void): Command {
     .option('--readme', 'insert the figures of its results file into the READMEs, and measure nothing', false)
     .addHelpText('after', `\nTrials:\n${list.join('\n')}`)
     .action(async (trials: readonly Trial[], options: Options) => {
-      done(options.readme ? writeReadmes() : await run(trials, options));
+      done(await (options.readme ? writeReadmes() : run(trials, options)));
     });
   program
     .command('compare')
@@ -153,13 +153,11 @@ function defaultOut({ machine, commit }: Results): string {
 }
 
 /** This package's README, and the repository's where this is a checkout. */
-function writeReadmes(): number {
+async function writeReadmes(): Promise<number> {
   const root = join(PACKAGE, '../..');
   const directories = fs.existsSync(join(root, 'pnpm-workspace.yaml')) ? [PACKAGE, root] : [PACKAGE];
-  const texts = directories.map(
-    (directory) => [join(directory, 'README.md'), withFigures(directory)] as const,
-  );
-  for (const [file, text] of texts) fs.writeFileSync(file, text);
+  const texts = await Promise.all(directories.map(withFigures));
+  for (const [i, text] of texts.entries()) fs.writeFileSync(join(directories[i], 'README.md'), text);
   return 0;
 }
 

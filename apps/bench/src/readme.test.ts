@@ -6,7 +6,7 @@ import { withFigures } from './readme.ts';
 test.each([
   ['of this package', '..'],
   ['of the repository', '../../..'],
-])('the figures in the README %s are those of the results', (_, path) => {
+])('the figures in the README %s are those of the results', async (_, path) => {
   const directory = join(import.meta.dirname, path);
-  expect(withFigures(directory)).toBe(fs.readFileSync(join(directory, 'README.md'), 'utf8'));
+  expect(await withFigures(directory)).toBe(fs.readFileSync(join(directory, 'README.md'), 'utf8'));
 });

@@ -11,13 +11,15 @@ import { readResults } from './results.ts';
 const FIGURES = /(<!-- (figures|headlines): (\S+) -->\n).*?(<!-- \2 end -->)/s;
 
 /**
- * A README with the figures (all of them, or the headlines) of the file that its marker names.
+ * A README with the figures (all of them, or the headlines) of the file that its marker names, in
+ * the form that Prettier gives everything here.
  *
  * @param directory of the README, which names the results file relative to it
  * @throws KernelError EINVAL: no markers, or no results file
  */
-export function withFigures(directory: string): string {
-  const text = fs.readFileSync(join(directory, 'README.md'), 'utf8');
+export async function withFigures(directory: string): Promise<string> {
+  const path = join(directory, 'README.md');
+  const text = fs.readFileSync(path, 'utf8');
   const marked = FIGURES.exec(text);
   if (!marked) {
     const markers = '`<!-- figures: results/NAME.json -->` and `<!-- figures end -->`';
@@ -26,5 +28,7 @@ export function withFigures(directory: string): string {
   const [, begin, kind, file, end] = marked;
   const results = readResults(join(directory, file));
   const figures = kind === 'headlines' ? markdownHeadlines(results) : markdownReport(results);
-  return text.replace(FIGURES, () => `${begin}\n${figures}\n\n${end}`);
+  const fresh = text.replace(FIGURES, () => `${begin}\n${figures}\n\n${end}`);
+  const { format, resolveConfig } = await import('prettier');
+  return await format(fresh, { ...(await resolveConfig(path)), parser: 'markdown' });
 }

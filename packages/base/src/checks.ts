@@ -89,7 +89,7 @@ export function checkObject<T extends object>(value: T, what: string): T {
 }
 
 /** A class, whoever may make its objects. */
-interface ClassOf<T> {
+export interface ClassOf<T> {
   readonly name: string;
   readonly prototype: T;
 }

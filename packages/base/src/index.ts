@@ -12,6 +12,7 @@ export {
   checkWhole,
   shown,
   type Bounds,
+  type ClassOf,
 } from './checks.ts';
 export {
   clearBits,

@@ -88,6 +88,6 @@ test('a hostile handover, and hostile words on the command line', async () => {
     expect(stdout + stderr).not.toBe('');
     codes.push(status);
   }
-  expect(codes).toEqual([0, 0, 1, 0, 1, 1, 1, 1, 1, 2, 2, 2, 0]);
+  expect(codes).toEqual([0, 0, 1, 0, 1, 1, 1, 1, 2, 2, 2, 2, 0]);
   expect(fs.readdirSync(directory.path)).toEqual([`to${HOSTILE}`]);
 });

@@ -1,4 +1,5 @@
 export { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE } from './fallocate.ts';
+export type { Folios } from './folios.ts';
 export { ShmemInode } from './inode.ts';
 export type { ShmemMapping } from './mapping.ts';
 export { ShmemMount, type HugePolicy, type ShmemOptions } from './mount.ts';
