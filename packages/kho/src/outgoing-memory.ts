@@ -22,7 +22,15 @@ import {
   shown,
   Undo,
 } from '@liveupdate/base';
-import { HEAD, KIND, PRESERVED, RamWords, type FolioRows, type PageAllocator } from '@liveupdate/mm';
+import {
+  HEAD,
+  KIND,
+  PRESERVED,
+  RamWords,
+  FolioRuns,
+  type FolioRows,
+  type PageAllocator,
+} from '@liveupdate/mm';
 import { addressOf, IncomingMemory } from './incoming-memory.ts';
 import { forEachPageRun } from './page-run.ts';
 import type { PreservedBlock } from './preserved-block.ts';
@@ -88,7 +96,7 @@ export class OutgoingMemory extends IncomingMemory {
    * @throws KernelError as preserveFolio. EINVAL also: no rows, or folios of another order
    */
   preserveRows(rows: FolioRows): void {
-    checkRows(rows);
+    if (!(rows instanceof FolioRuns)) checkRows(rows); // those of a file are rows, and are thousands
     const { length, pfns, counts, orders } = rows;
     let done = 0;
     try {
