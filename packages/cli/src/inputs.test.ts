@@ -122,9 +122,14 @@ const LINES: Record<string, InputCall<undefined>> = {
   'remove, a flag': [words('remove', 'GIVEN', 'RAM'), ['--force', 'extra']],
 };
 
+/** RAMs whose names end with numbers are those of programs that run beside this one. */
+const OTHERS = /-\d+(\.|$)/;
+
 function everything(): unknown {
   const files = fs.readdirSync(directory.path);
-  const ours = fs.readdirSync('/dev/shm').filter((file) => file.startsWith('liveupdate.'));
+  const ours = fs
+    .readdirSync('/dev/shm')
+    .filter((file) => file.startsWith('liveupdate.') && !OTHERS.test(file));
   return { files, ours, ram: fs.readFileSync(ram).toString('latin1') };
 }
 
