@@ -3,7 +3,7 @@
  * and where.
  */
 import { physToPfn } from '@liveupdate/base';
-import type { FileHandler } from '@liveupdate/luo-core';
+import type { FileHandler, FileLifecycleBound } from '@liveupdate/luo-core';
 import { expect, test } from 'vitest';
 import { HandlerFault, testFileHandler, type KernelParts } from './index.ts';
 import { Counter, counterFiles, counterHandler } from './test-counter.ts';
@@ -213,4 +213,29 @@ test.each(handlers.slice(0, 3))('every failure of a handler that %s names a call
 
 test('the handler that is not broken passes', async () => {
   expect(await failuresOf(() => ({}))).toEqual(new Map());
+});
+
+test.for<[what: string, flb: (parts: KernelParts) => FileLifecycleBound]>([
+  [
+    'without memory',
+    () => ({
+      compatible: 'flb-v1',
+      preserve: () => ({ data: 1, object: {} }),
+      unpreserve: () => undefined,
+      retrieve: () => ({}),
+      finish: () => undefined,
+    }),
+  ],
+  [
+    'with a page of its own',
+    ({ kho }) => ({
+      compatible: 'flb-v1',
+      preserve: () => ({ data: kho.allocPreserve(8).pa, object: {} }),
+      unpreserve: ({ data }) => kho.unpreserveFree(data),
+      retrieve: ({ data }) => kho.at(data),
+      finish: ({ data }) => kho.restoreFree(data),
+    }),
+  ],
+])('so it does with an FLB %s', async ([, flb]) => {
+  expect(await failuresOf((parts) => ({ flbs: [flb(parts)] }))).toEqual(new Map());
 });

@@ -4,12 +4,12 @@
  * taken.
  */
 import { KernelError, PAGE_SIZE, pfnToPhys, Prng, type Pfn } from '@liveupdate/base';
-import type { PreservedBlock } from '@liveupdate/kho';
-import type { PreservableFile } from '@liveupdate/luo-core';
+import type { Kho, PreservedBlock } from '@liveupdate/kho';
+import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
 import { FREE, HEAD } from '@liveupdate/mm';
 import { HandlerFault, textOf, type CallbackName } from './fault.ts';
 import type { SuiteTest } from './life.ts';
-import { frameAt } from './memory-picture.ts';
+import { frameAt, pictureOf } from './memory-picture.ts';
 import { incoming, must, newSession, preserve } from './scenario.ts';
 import type { FileHandlerSuite } from './suite-options.ts';
 import { firstKernel, nextKernel, type Handed, type KernelOptions, type TestKernel } from './kernel.ts';
@@ -40,15 +40,42 @@ interface Victim extends Handed {
 }
 
 async function makeVictim<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<Victim> {
-  const kernel = firstKernel(suite);
-  const session = await newSession(kernel); // it has the room for more records
-  const { preserved: before } = kernel.picture();
+  const noted = new Set<Pfn>();
+  const kernel = firstKernel(suite, {
+    handler: (parts) => notingFrames(suite.handler(parts), parts.kho, noted),
+  });
+  const session = await newSession(kernel);
   await preserve(kernel, session, await kernel.file(2), 1);
   const handed = await must(kernel, 'freeze', () => kernel.handOver());
   const { data } = session.files.find(({ token }) => token === 1n)!;
-  const frames = [...kernel.picture().preserved.keys()].filter((pfn) => !before.has(pfn));
+  const { preserved } = kernel.picture();
+  const frames = [...noted].filter((pfn) => preserved.has(pfn));
   const at = frameAt(data);
   return { ...handed, data, frames, record: at !== undefined && frames.includes(at) ? at : undefined };
+}
+
+/**
+ * The same handler; what its own preserve and freeze mark for the next kernel is noted. What an FLB
+ * and LUO mark beside is not the file's.
+ */
+function notingFrames<F extends PreservableFile>(
+  handler: FileHandler<F>,
+  kho: Kho,
+  noted: Set<Pfn>,
+): FileHandler<F> {
+  const noting = async <T>(work: () => T | Promise<T>): Promise<T> => {
+    const before = pictureOf(kho).preserved;
+    const result = await work();
+    for (const pfn of pictureOf(kho).preserved.keys()) if (!before.has(pfn)) noted.add(pfn);
+    return result;
+  };
+  const { freeze } = handler;
+  return {
+    ...handler,
+    compatible: handler.compatible,
+    preserve: (context) => noting(() => handler.preserve(context)),
+    ...(freeze && { freeze: (context) => noting(() => Reflect.apply(freeze, handler, [context])) }),
+  };
 }
 
 /** Some of a file's folios: the record, and of the others the first and the last. */

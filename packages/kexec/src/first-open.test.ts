@@ -237,7 +237,9 @@ describe('many first openers at once', () => {
       say(...Object.keys(told).sort());`);
     const lines = await together(program, OPENERS);
     expect([...new Set(lines)].sort()).toEqual(expect.arrayContaining(['end 0']));
-    for (const line of lines) expect(['EBUSY owner', 'owner', 'end 0']).toContain(line);
+    // One that always came late is no fault.
+    for (const line of lines) expect(['EBUSY', 'EBUSY owner', 'owner', 'end 0']).toContain(line);
+    expect(lines.some((line) => line.includes('owner'))).toBe(true);
     expect(fs.readdirSync(directory)).toEqual([]);
   });
 });
