@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { defineConfig, type Options } from 'tsup';
 
 const shared: Options = { format: 'esm', target: 'node22', sourcemap: true, clean: ['!**/*.d.ts'] };
@@ -12,7 +13,13 @@ export const library = (names: readonly string[] = ['index']) =>
     platform: 'neutral',
     entry: names.map((name) => `src/${name}.ts`),
     dts: true,
+    define: { __VERSION__: JSON.stringify(versionHere()) },
   });
+
+/** Of the package that is built: tsup runs in its folder. */
+function versionHere(): string {
+  return (JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }).version;
+}
 
 /**
  * A package that is run: the workspace's other packages stay imports. More names than `main` are

@@ -9,6 +9,7 @@ import { browser } from './check/browser.ts';
 import { command } from './check/command.ts';
 import { components } from './check/components.ts';
 import { install, installSome } from './check/install.ts';
+import { mixedVersions } from './check/mixed-versions.ts';
 import { attw, publint } from './check/packages.ts';
 import { readmeExamples } from './check/readme-examples.ts';
 import { single, skipped, sum, type Report } from './check/report.ts';
@@ -86,6 +87,12 @@ const checks: Record<string, Check> = {
     after: ['build', 'install', 'components'],
     run: browser,
     quick: 'it starts a browser, on all packages installed',
+  },
+  'mixed-versions': {
+    title: 'two copies of a package in one tree: each a patch, a minor, a major ahead of the rest',
+    after: ['build'],
+    run: mixedVersions,
+    quick: 'it installs seventeen trees',
   },
   'third-party': {
     title: "a third party's handler, outside of the workspace: from tarballs, its types, its suite",

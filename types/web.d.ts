@@ -17,3 +17,7 @@ declare function setTimeout(callback: () => void, milliseconds: number): unknown
 declare function clearTimeout(timer: unknown): void;
 
 declare function queueMicrotask(callback: () => void): void;
+
+interface ImportMeta {
+  readonly url: string;
+}

@@ -88,15 +88,16 @@ export function sizesPage(rows: Row[]): string {
   });
   return `# Sizes
 
-What each package weighs. \`npm run -s sizes\` measures and writes this page; \`npm test\` fails where a figure is off by more than
-${TOLERANCE * 100} %.
+What each package weighs. \`npm run -s sizes\` measures and writes this page; \`npm test\` fails where a
+figure is off by more than ${TOLERANCE * 100} %.
 
 ${lines.join('\n')}
 
-- **packed**: the tarball that is downloaded. **unpacked**: its files on disk, source maps and declarations among them. Both are the package's own,
-  without what it depends on.
-- **bundled**: all that the package exports, with what that needs of everything below it, in one minified file. The core packages are bundled for a browser,
-  the others for Node.js, with koffi, which is native, left outside.
+- **packed**: the tarball that is downloaded. **unpacked**: its files on disk, source maps and
+  declarations among them. Both are the package's own, without what it depends on.
+- **bundled**: all that the package exports, with what that needs of everything below it, in one
+  minified file. The core packages are bundled for a browser, the others for Node.js, with koffi,
+  which is native, left outside.
 `;
 }
 

@@ -3,6 +3,7 @@
  * number that is none: each of these says what is wrong, as EINVAL, before anything is done.
  */
 import { KernelError } from './errors.ts';
+import { brandedClass, describeCopy } from './brand.ts';
 
 /** Bounds of a number, both included. */
 export interface Bounds {
@@ -100,8 +101,24 @@ export interface ClassOf<T> {
  * @throws KernelError EINVAL: anything else
  */
 export function checkInstance<T>(value: T, what: string, type: ClassOf<T>): T {
-  if (value instanceof (type as abstract new () => unknown)) return value;
+  if (isInstance(value, type)) return value;
   throw new KernelError('EINVAL', `${shown(value)} is not ${what}: a ${type.name} is expected`);
+}
+
+/**
+ * Whether a value is an object of a class.
+ *
+ * @throws KernelError EINVAL: it is of that class, as another major version of the package has it
+ */
+export function isInstance<T>(value: unknown, type: ClassOf<T>): value is T {
+  if (value instanceof (type as abstract new () => unknown)) return true;
+  const theirs = brandedClass(value);
+  const ours = theirs && brandedClass(type.prototype);
+  if (theirs?.className !== ours?.className || !theirs || !ours) return false;
+  throw new KernelError(
+    'EINVAL',
+    `this ${theirs.className} is of ${describeCopy(theirs.copy)}, and here is ${describeCopy(ours.copy)}: they do not understand each other, install one version of ${ours.copy.name}`,
+  );
 }
 
 /**

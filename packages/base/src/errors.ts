@@ -2,6 +2,7 @@
  * The one error class of liveupdate: what a caller can meet, with the code and number that Linux
  * uses for it. Broken invariants of our own are not KernelErrors: see assert.ts.
  */
+import { isBranded, type Branded } from './brand.ts';
 
 /**
  * Linux errno numbers (asm-generic), by name: the codes that liveupdate raises or passes on from
@@ -70,6 +71,12 @@ export function errnoCode(errno: number): ErrnoCode {
   return NAMES.get(errno) ?? 'EIO';
 }
 
+/** An error is understood whichever version threw it. */
+const BRAND: Branded = {
+  className: 'KernelError',
+  copy: { name: '@liveupdate/base', version: undefined, url: undefined },
+};
+
 /**
  * A failure that a caller can meet. `code` is stable and meant to be matched; the message says what
  * to do and may change.
@@ -83,6 +90,16 @@ export function errnoCode(errno: number): ErrnoCode {
  * }
  */
 export class KernelError extends Error {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to errors of other copies too. */
+  static override [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   /** errno name, such as `'EEXIST'`. */
   readonly code: ErrnoCode;
   /** Negative errno number, as Node's own system errors have it. */

@@ -1,4 +1,12 @@
 export { assert, AssertionError } from './assert.ts';
+export {
+  brandedClass,
+  describeCopy,
+  isBranded,
+  isCompatible,
+  type Branded,
+  type PackageCopy,
+} from './brand.ts';
 export { bytesOf, type Bytes } from './bytes-of.ts';
 export {
   checkFlag,
@@ -10,6 +18,7 @@ export {
   checkOptions,
   checkText,
   checkWhole,
+  isInstance,
   shown,
   type Bounds,
   type ClassOf,

@@ -4,7 +4,16 @@
  *
  * Always: the counter is at most 2^64 - 2; nobody waits for what could be done now.
  */
-import { checkFlag, checkWhole, KernelError, OpenFile, shown } from '@liveupdate/base';
+import {
+  checkFlag,
+  checkWhole,
+  KernelError,
+  OpenFile,
+  shown,
+  isBranded,
+  type Branded,
+} from '@liveupdate/base';
+import { COPY } from './copy.ts';
 
 /** A read takes one and leaves the rest. */
 export const EFD_SEMAPHORE = 0o1;
@@ -28,7 +37,19 @@ interface Waiter {
   fail(error: KernelError): void;
 }
 
+const BRAND: Branded = { className: 'EventFd', copy: COPY };
+
 export class EventFd extends OpenFile {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static override [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   #count: bigint;
   #flags: number;
   /** Who waits, the longest first. */

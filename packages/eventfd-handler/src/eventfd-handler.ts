@@ -3,7 +3,7 @@
  * block, written by preserve and again by freeze, read and freed by retrieve, or freed by finish
  * where nobody retrieved it.
  */
-import { checkObject } from '@liveupdate/base';
+import { checkObject, isInstance } from '@liveupdate/base';
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
 import { EVENTFD_V1, EventFdSer } from './abi.ts';
@@ -24,7 +24,7 @@ export function eventfdHandler(init: EventFdHandlerInit): FileHandler<EventFd> {
   return {
     compatible: EVENTFD_V1,
 
-    canPreserve: (file): file is EventFd => file instanceof EventFd,
+    canPreserve: (file): file is EventFd => isInstance(file, EventFd),
 
     preserve({ file }) {
       const block = kho.allocPreserve(EventFdSer.SIZE); // ENOMEM here leaves nothing to undo

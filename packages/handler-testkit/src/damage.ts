@@ -69,12 +69,11 @@ function notingFrames<F extends PreservableFile>(
     for (const pfn of pictureOf(kho).preserved.keys()) if (!before.has(pfn)) noted.add(pfn);
     return result;
   };
-  const { freeze } = handler;
   return {
     ...handler,
     compatible: handler.compatible,
     preserve: (context) => noting(() => handler.preserve(context)),
-    ...(freeze && { freeze: (context) => noting(() => Reflect.apply(freeze, handler, [context])) }),
+    ...(handler.freeze && { freeze: (context) => noting(() => handler.freeze?.(context)) }),
   };
 }
 

@@ -279,9 +279,16 @@ export class OutgoingMemory extends IncomingMemory {
     checkWhole(count, 'a number of pages', { max: this.pages.table.frames });
     const pfns = new Uint32Array(count);
     this.pages.allocBulk(pfns, 0, count);
+    let at = 0;
     try {
-      this.preserveFolios(pfns);
+      // They are what was just made: pages in use of order 0, that need not be looked at.
+      for (let row = 0; at < count; at += row) {
+        row = inARow(pfns, at, count, 1);
+        this.#map.addRun(pfns[at], row, 0);
+        this.pages.table.markFolios(HEAD | PRESERVED, pfns[at], row, 0);
+      }
     } catch (error) {
+      this.unpreserveFolios(pfns, 0, at);
       this.pages.putBulk(pfns);
       throw error;
     }

@@ -20,6 +20,8 @@ import {
   codeOf,
   KernelError,
   Undo,
+  isBranded,
+  type Branded,
 } from '@liveupdate/base';
 import {
   checkPages,
@@ -38,11 +40,24 @@ import { checkFd, checkPath } from './inputs.ts';
 import { mapRuns, mergeAdjacent, Windows } from './mapping.ts';
 import { fs } from './node-fs.ts';
 import { isOpenOn, RamFile, reopenRamFile } from './ram-file.ts';
+import { COPY } from './copy.ts';
 
 /** Bytes taken out of the page tables by one step: 0.5 ms where they are 4 KiB pages. */
 const DROP_STEP = 8 * 2 ** 20;
 
+const BRAND: Branded = { className: 'MappedRam', copy: COPY };
+
 export class MappedRam implements Ram {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   /** Bytes. */
   readonly size: number;
   /** Descriptor of the file, from 64 up and close-on-exec. It belongs to the RAM. */

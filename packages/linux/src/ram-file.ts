@@ -10,7 +10,17 @@
  *   descriptors, from 0 on while they are contiguous, so a low one would not reach the generation
  *   after the next.
  */
-import { checkFlag, checkObject, checkWhole, codeOf, KernelError, PAGE_SIZE, Undo } from '@liveupdate/base';
+import {
+  checkFlag,
+  checkObject,
+  checkWhole,
+  codeOf,
+  KernelError,
+  PAGE_SIZE,
+  Undo,
+  isBranded,
+  type Branded,
+} from '@liveupdate/base';
 import { checkRamSize, MAX_RAM_SIZE } from '@liveupdate/mm';
 import { callFs } from './call-fs.ts';
 import { checkFd, checkPath } from './inputs.ts';
@@ -32,6 +42,7 @@ import {
 } from './libc.ts';
 import { fs } from './node-fs.ts';
 import { UnnamedFile } from './unnamed-file.ts';
+import { COPY } from './copy.ts';
 
 /** The lowest number a RAM's descriptor gets. */
 const LEAST_FD = 64;
@@ -43,8 +54,20 @@ const HUGETLBFS_MAGIC = 0x9584_58f6;
 /** Bytes read at once where a file is searched for content. */
 const SEARCH_STEP = 2 ** 20;
 
+const BRAND: Branded = { className: 'RamFile', copy: COPY };
+
 /** An open file that is ours alone. Its size and its content are whatever they are. */
 export class RamFile implements Disposable {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   /** From 64 up and close-on-exec. */
   readonly fd: number;
   /** Bytes in the pages that the file system gives and takes: huge ones for hugetlb memory. */

@@ -5,7 +5,7 @@
  * finish. Success and failure of a retrieval are remembered; finish is all or nothing in its
  * asking.
  */
-import { checkFunction, KernelError } from '@liveupdate/base';
+import { checkFunction, isBranded, isInstance, KernelError, type Branded } from '@liveupdate/base';
 import { answerOf, brokenRule, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
 import type { EventStream, FailedEvent } from './events.ts';
 import type { FlbSet } from './flb-set.ts';
@@ -15,6 +15,7 @@ import type { Mutex } from './mutex.ts';
 import { checkToken } from './outgoing-session.ts';
 import type { FileRecord, SessionRecord } from './read-luo.ts';
 import type { RegisteredHandler } from './registry.ts';
+import { COPY } from './copy.ts';
 
 export interface IncomingShared {
   readonly mutex: Mutex;
@@ -48,7 +49,19 @@ export interface IncomingFileInfo {
   readonly retrieval: Retrieval;
 }
 
+const BRAND: Branded = { className: 'IncomingSession', copy: COPY };
+
 export class IncomingSession {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   readonly name: string;
   readonly #shared: IncomingShared;
   readonly #files = new Map<bigint, IncomingFile>();
@@ -115,7 +128,7 @@ export class IncomingSession {
       const entry = this.#files.get(key);
       if (!entry) throw new KernelError('ENOENT', `session '${this.name}' has no file under token ${key}`);
       const file = await this.#retrieve(entry);
-      if (type && !(file instanceof type)) {
+      if (type && !isInstance(file, type)) {
         throw new KernelError('EINVAL', `file ${key} of session '${this.name}' is no ${type.name}`);
       }
       file.get?.();

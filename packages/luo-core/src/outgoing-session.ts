@@ -4,7 +4,7 @@
  * Happy: preserve files, freeze them all at the handover, write their records. Unhappy: unpreserve
  * one or all; a failing preserve leaves nothing; a failing freeze unfreezes those before it.
  */
-import { assert, KernelError, shown, type StructView } from '@liveupdate/base';
+import { assert, KernelError, shown, type StructView, isBranded, type Branded } from '@liveupdate/base';
 import { BlockSet, type Kho } from '@liveupdate/kho';
 import { LuoFileSer, LuoSessionSer } from './abi.ts';
 import { asU64, brokenRule, dataOf, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
@@ -16,6 +16,7 @@ import { hold, unhold } from './holding.ts';
 import type { Mutex } from './mutex.ts';
 import type { Flb } from './registered-flb.ts';
 import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
+import { COPY } from './copy.ts';
 
 /** What all outgoing sessions share. */
 export interface OutgoingShared {
@@ -55,7 +56,19 @@ export interface OutgoingFileInfo {
   readonly data: bigint;
 }
 
+const BRAND: Branded = { className: 'OutgoingSession', copy: COPY };
+
 export class OutgoingSession {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   readonly name: string;
   readonly #shared: OutgoingShared;
   /** In the order of preservation. */

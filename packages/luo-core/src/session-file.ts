@@ -4,16 +4,29 @@
  * While a handover is on its way nothing is closed; where that is called off, it is then. Its
  * commands go by what kind of session it is.
  */
-import { assert, KernelError, type StructView } from '@liveupdate/base';
+import { assert, KernelError, type StructView, isBranded, type Branded } from '@liveupdate/base';
 import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
 import { IncomingSession } from './incoming-session.ts';
 import { callCommand, type Command } from './ioctl.ts';
 import { OutgoingSession } from './outgoing-session.ts';
 import { FileArgument, FinishArgument, GetNameArgument, LIVEUPDATE_IOCTL } from './uapi.ts';
+import { COPY } from './copy.ts';
 
 type Session = OutgoingSession | IncomingSession;
 
+const BRAND: Branded = { className: 'SessionFile', copy: COPY };
+
 export class SessionFile implements ReleasableFile {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   #session: Session | undefined;
   #references = 1;
 

@@ -5,7 +5,7 @@
  * goes on reading and overwriting. retrieve: the same pages in a new file. finish without retrieve:
  * all of them freed. Each failure gives back what was taken, in reverse.
  */
-import { checkInstance, KernelError, pagesFor, pfnToPhys, physToPfn } from '@liveupdate/base';
+import { checkInstance, isInstance, KernelError, pagesFor, pfnToPhys, physToPfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
 import { FolioRuns } from '@liveupdate/mm';
@@ -39,7 +39,7 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
     alsoReads: [MEMFD_V1],
 
     canPreserve: (file): file is ShmemFile =>
-      file instanceof ShmemFile && file.inode.shmem === shmem && file.inode.links === 0,
+      isInstance(file, ShmemFile) && file.inode.shmem === shmem && file.inode.links === 0,
 
     getId: (file) => file.inode,
 

@@ -18,6 +18,8 @@ import {
   PAGE_SIZE,
   pfnToPhys,
   type Pfn,
+  isBranded,
+  type Branded,
 } from '@liveupdate/base';
 import { assertWhole } from './allocator-check.ts';
 import { FolioCounts } from './folio-counts.ts';
@@ -35,6 +37,7 @@ import {
 import { forEachBlock, noOrder, type Ram } from './ram.ts';
 import { Residency, type Taking } from './residency.ts';
 import { Zone } from './zone.ts';
+import { COPY } from './copy.ts';
 
 export interface AllocOptions {
   /** The memory is a file's: it may lie in a scratch area, and may be moved. */
@@ -56,7 +59,19 @@ interface Held {
   readonly beside: number;
 }
 
+const BRAND: Branded = { className: 'PageAllocator', copy: COPY };
+
 export class PageAllocator extends FolioCounts {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static override [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   readonly ram: Ram;
   /** Which memory is there, and how it is taken from the system. */
   readonly residency: Residency;

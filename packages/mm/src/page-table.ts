@@ -10,11 +10,21 @@
  * frames. At most 6 bytes per frame, for stretches of 32 MiB in which a block is, or was, a mixed
  * one; a few bytes per block for all others.
  */
-import { checkObject, checkList, checkWhole, HUGE_ORDER, physToPfn, type Pfn } from '@liveupdate/base';
+import {
+  checkObject,
+  checkList,
+  checkWhole,
+  HUGE_ORDER,
+  physToPfn,
+  type Pfn,
+  isBranded,
+  type Branded,
+} from '@liveupdate/base';
 import { firstOther } from './byte-scan.ts';
 import { MIXED, PageBlocks } from './page-blocks.ts';
 import { countOf, Entries, pinsIn, refsIn, type Held } from './page-table-entries.ts';
 import { checkRange, MAX_RAM_SIZE, type RamPiece } from './ram.ts';
+import { COPY } from './copy.ts';
 
 /**
  * What a frame is; the low three bits of its flags. Never handed out: the boot page, holes in
@@ -81,7 +91,19 @@ function stretchOf(pfn: Pfn): Pfn {
   return pfn - (pfn & (STRETCH - 1));
 }
 
+const BRAND: Branded = { className: 'PageTable', copy: COPY };
+
 export class PageTable {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   /** Number of frames, holes among them. */
   readonly frames: number;
   /**

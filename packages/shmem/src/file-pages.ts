@@ -14,9 +14,18 @@ import {
   type PageIndex,
   type Pfn,
 } from '@liveupdate/base';
-import { FolioRuns, forEachBlock, HEAD, KIND, TAIL, type FolioRows, type PageTable } from '@liveupdate/mm';
+import {
+  FolioRuns,
+  forEachBlock,
+  HEAD,
+  KIND,
+  SCRATCH,
+  TAIL,
+  type FolioRows,
+  type PageTable,
+} from '@liveupdate/mm';
 import { PageCache } from './page-cache.ts';
-import type { Folios } from './folios.ts';
+import type { FoundFolios } from './folios.ts';
 import type { ShmemMount } from './mount.ts';
 
 export class FilePages {
@@ -121,11 +130,11 @@ export class FilePages {
    *
    * @param into runs that nobody needs any more, to be used for the result
    */
-  runs(count: number, into?: FolioRuns): Folios & { readonly holes: number } {
+  runs(count: number, into?: FolioRuns): FoundFolios {
     return this.#runsIn(0, count, into);
   }
 
-  #runsIn(first: PageIndex, count: number, into?: FolioRuns): Folios & { readonly holes: number } {
+  #runsIn(first: PageIndex, count: number, into?: FolioRuns): FoundFolios {
     const { table } = this.shmem.pages;
     const singles = into ?? new FolioRuns();
     singles.clear();
@@ -134,13 +143,13 @@ export class FilePages {
       if (pfn === 0) holes += length;
       else singles.push(index, pfn, length, 0);
     });
-    // Most files have single pages only, and the table tells so row by row.
+    // Most files have single pages only, outside scratch, and the table tells so row by row.
     const rows = singles.rows();
-    if (areSingles(table, rows)) return { runs: singles, rows, holes };
+    if (areOrdinary(table, rows)) return { runs: singles, rows, holes, areOutsideScratch: true };
     const runs = new FolioRuns();
     for (let i = 0; i < singles.length; i++)
       runs.pushPages(singles.indices[i], singles.pfns[i], singles.counts[i], table);
-    return { runs, rows: runs.rows(), holes };
+    return { runs, rows: runs.rows(), holes, areOutsideScratch: false };
   }
 
   /**
@@ -228,9 +237,11 @@ export class FilePages {
   }
 }
 
-/** Whether all frames of these rows, of whole folios in use, are folios of order 0. */
-function areSingles(table: PageTable, { length, pfns, counts }: FolioRows): boolean {
+/**
+ * Whether all frames of these rows, of whole folios in use, are folios of order 0 outside scratch.
+ */
+function areOrdinary(table: PageTable, { length, pfns, counts }: FolioRows): boolean {
   for (let i = 0; i < length; i++)
-    if (table.foliosAlike(KIND, HEAD, 0, pfns[i], counts[i]) < counts[i]) return false;
+    if (table.foliosAlike(KIND | SCRATCH, HEAD, 0, pfns[i], counts[i]) < counts[i]) return false;
   return true;
 }

@@ -7,3 +7,11 @@ export interface Folios {
   /** As they lie in RAM. */
   readonly rows: FolioRows;
 }
+
+/** Those of a range of pages. */
+export interface FoundFolios extends Folios {
+  /** Pages that are holes. */
+  readonly holes: number;
+  /** None lies in scratch. Otherwise some may. */
+  readonly areOutsideScratch: boolean;
+}

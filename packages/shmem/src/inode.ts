@@ -14,6 +14,8 @@ import {
   PAGE_SIZE,
   pagesFor,
   type PageIndex,
+  isBranded,
+  type Branded,
 } from '@liveupdate/base';
 import type { FolioRuns } from '@liveupdate/mm';
 import { copyIn, copyOver } from './copy-in.ts';
@@ -35,8 +37,21 @@ import {
   SEALS_WITH_EXEC,
 } from './seals.ts';
 import type { ShmemMount } from './mount.ts';
+import { COPY } from './copy.ts';
+
+const BRAND: Branded = { className: 'ShmemInode', copy: COPY };
 
 export class ShmemInode {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   readonly shmem: ShmemMount;
   readonly name: string;
   size = 0;
@@ -303,17 +318,20 @@ export class ShmemInode {
   pin(into?: FolioRuns): PinnedFolios {
     const pages = pagesFor(this.size);
     this.#learnWritten();
-    return this.#attempt(() => this.#pinPages(pages, into));
-  }
-
-  #pinPages(pages: number, into?: FolioRuns): PinnedFolios {
     // A file with fewer pages than its size takes has holes: their places are looked for once, in
     // #fill.
     const found = this.cache.count < pages ? undefined : this.#pages.runs(pages, into);
-    const filled = found?.holes === 0 ? [] : this.#fill(0, pages, pages, { taken: 'when touched' });
+    if (!found || found.holes > 0 || !found.areOutsideScratch)
+      return this.#attempt(() => this.#fillAndPin(pages, into));
+    this.shmem.pages.pinRows(found.rows);
+    return { runs: found.runs, rows: found.rows, filled: [] };
+  }
+
+  #fillAndPin(pages: number, into?: FolioRuns): PinnedFolios {
+    const filled = this.#fill(0, pages, pages, { taken: 'when touched' });
     try {
-      const whole = found?.holes === 0 ? found : this.#pages.runs(pages, into);
-      const { runs, rows } = leaveScratch(this.#pages, whole, this.#mappings > 0);
+      const found = this.#pages.runs(pages, into);
+      const { runs, rows } = leaveScratch(this.#pages, found, this.#mappings > 0);
       this.shmem.pages.pinRows(rows);
       return { runs, rows, filled };
     } catch (error) {

@@ -5,7 +5,7 @@
 import { KernelError, pfnToPhys } from '@liveupdate/base';
 import { FolioRuns, SCRATCH, type FolioRows } from '@liveupdate/mm';
 import type { FilePages } from './file-pages.ts';
-import type { Folios } from './folios.ts';
+import type { Folios, FoundFolios } from './folios.ts';
 import type { PageRange } from './page-range.ts';
 
 /** The pinned folios of a file. */
@@ -22,9 +22,9 @@ export interface PinnedFolios extends Folios {
  * @throws KernelError EBUSY: a folio lies in scratch and is mapped. ENOMEM, ENOSPC: no memory
  * outside scratch.
  */
-export function leaveScratch(file: FilePages, found: Folios, isMapped: boolean): Folios {
+export function leaveScratch(file: FilePages, found: FoundFolios, isMapped: boolean): Folios {
   const { runs, rows } = found;
-  if (!touchesScratch(file, rows)) return found;
+  if (found.areOutsideScratch || !touchesScratch(file, rows)) return found;
   if (isMapped)
     throw new KernelError(
       'EBUSY',

@@ -8,11 +8,14 @@ import {
   KernelError,
   OpenFile,
   type Bytes,
+  isBranded,
+  type Branded,
 } from '@liveupdate/base';
 import { ShmemInode } from './inode.ts';
 import type { ShmemMapping } from './mapping.ts';
 import { SEAL_ALL } from './seals.ts';
 import { SEEK_SET, seekTarget } from './seek.ts';
+import { COPY } from './copy.ts';
 
 /** What stat(2) says of a file. */
 export interface ShmemStat {
@@ -24,7 +27,19 @@ export interface ShmemStat {
   readonly links: number;
 }
 
+const BRAND: Branded = { className: 'ShmemFile', copy: COPY };
+
 export class ShmemFile extends OpenFile {
+  /** @internal Which class this is, to other copies of the package. */
+  get liveupdateClass(): Branded {
+    return BRAND;
+  }
+
+  /** @internal Says yes to objects of other copies too. */
+  static override [Symbol.hasInstance](this: unknown, value: unknown): boolean {
+    return isBranded(value, this);
+  }
+
   readonly inode: ShmemInode;
   #position = 0;
 
