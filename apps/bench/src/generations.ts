@@ -65,8 +65,12 @@ export class Generations implements Disposable {
       for (const index of this.#files.keys()) await session.unpreserve(index);
     });
     await preserve();
-    await around('freeze', () => luo.reboot());
-    const { entry } = this.#kernel.kho;
+    const { kho } = this.#kernel;
+    await around('freeze', async () => {
+      await luo.reboot();
+      kho.recordResidency(); // as a machine does that hands over
+    });
+    const { entry } = kho;
     // eslint-disable-next-line @typescript-eslint/require-await -- every phase is a promise to whoever measures it
     await around('boot', async () => {
       this.#kernel = bootKernel(this.ram, entry);
