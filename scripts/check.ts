@@ -174,7 +174,7 @@ function eslint(): Promise<Report> {
 
 if (values.help) {
   console.log(HELP);
-  for (const [name, { title }] of Object.entries(checks)) console.log(`  ${name.padEnd(12)}${title}`);
+  for (const [name, { title }] of Object.entries(checks)) console.log(`  ${name.padEnd(16)}${title}`);
   process.exit();
 }
 

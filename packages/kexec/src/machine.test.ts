@@ -227,6 +227,24 @@ describe('a machine', () => {
     expect(await codeFrom(again.handOver())).toBe('EBADF');
   });
 
+  it('removes what it handed over, and not what another owns by then', async () => {
+    const first = await openMachine();
+    await first.handOver();
+    const second = await openMachine();
+    expect(() => first.remove()).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+    expect(fs.existsSync(ramPath(name))).toBe(true);
+    await second.handOver(); // nobody owns it, but it is not as the first left it
+    expect(() => first.remove()).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+    const third = await openMachine();
+    await third.handOver();
+    third.remove();
+    expect(fs.existsSync(ramPath(name))).toBe(false);
+    for (const machine of [first, second, third]) machine.remove(); // there is nothing any more
+    fs.writeFileSync(ramPath(name), '', { mode: 0o600 });
+    third.remove(); // another's
+    expect(fs.existsSync(ramPath(name))).toBe(true);
+  });
+
   it.each(['removed', 'replaced by another'])('does not hand over a RAM whose file was %s', async (how) => {
     const machine = await openMachine();
     const file = machine.kernel.shmem.memfdCreate('f');

@@ -8,8 +8,8 @@
  * RAM next continues. An owner that dies without either leaves its RAM in the state 'running'.
  */
 import { codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
-import { collectChildren, drainOutput, MappedRam, replaceProcess, type RamFile } from '@liveupdate/linux';
-import { writeBootPage, type BootPage } from './boot-page.ts';
+import { collectChildren, drainOutput, MappedRam, RamFile, replaceProcess, tryLock } from '@liveupdate/linux';
+import { readBootPage, writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { adoptPassedRams, passedVariable } from './inherited-rams.ts';
 import { bootKernel, type Kernel } from './kernel.ts';
@@ -20,6 +20,14 @@ import { Tenure } from './tenure.ts';
 
 /** How often a RAM that others make and remove at the same time is tried. */
 const MOST_TRIES = 1000;
+
+const fs = process.getBuiltinModule('node:fs');
+
+/** Which file something is, whatever it is called. */
+interface FileIdentity {
+  readonly dev: bigint;
+  readonly ino: bigint;
+}
 
 const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
 
@@ -43,6 +51,8 @@ export class Machine {
    */
   readonly kexecFrozen: bigint;
   readonly #file: RamFile;
+  /** Which file it was, when it is closed. */
+  #left: FileIdentity | undefined;
   readonly #tenure: Tenure;
   /** What the boot page says until this generation owns the RAM. */
   readonly #kept: BootPage | undefined;
@@ -253,16 +263,24 @@ export class Machine {
   /**
    * Ends the machine and removes its RAM file; one that somebody else put in its place is left
    * alone.
+   *
+   * @throws KernelError EBUSY: it was handed over or closed before, and somebody else owns it now,
+   * or did since
    */
   remove(): void {
+    const { path } = this;
+    if (this.#isClosed) {
+      if (path !== undefined) removeLeft(path, this.#left, this.generation);
+      return;
+    }
     // While the lock is ours: nobody shall become the owner of a file that is then removed.
-    const isThere = this.path !== undefined && (this.#isClosed || this.#file.isAt(this.path));
-    if (isThere) MappedRam.remove(this.path);
+    if (path !== undefined && this.#file.isAt(path)) MappedRam.remove(path);
     this.close();
   }
 
   #end(): void {
     this.#tenure.state.take('close');
+    this.#left = fs.fstatSync(this.#file.fd, { bigint: true });
     removeMachine(this.#tenure);
     this.ram.close();
   }
@@ -282,4 +300,32 @@ function checkCrash({ before }: ClaimedRam, { onCrash }: MachineOptions): void {
     'EIO',
     `the process that owned this RAM (pid ${pid}) died without handing over: pass onCrash: 'cold' (or remove the file) to start anew`,
   );
+}
+
+/**
+ * Removes a RAM that was left, as it was left.
+ *
+ * @throws KernelError EBUSY: somebody else owns it, or did since
+ */
+function removeLeft(path: string, left: FileIdentity | undefined, generation: number): void {
+  let file: RamFile;
+  try {
+    file = RamFile.open(path);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return;
+    throw error;
+  }
+  try {
+    const { dev, ino } = fs.fstatSync(file.fd, { bigint: true });
+    if (dev !== left?.dev || ino !== left.ino) return; // another file, or none that we had
+    if (!tryLock(file.fd) || readBootPage(file.firstPage(), file.size).generation !== generation) {
+      throw new KernelError(
+        'EBUSY',
+        `${path} is another's by now: this machine handed it over; 'liveupdate remove' ends it`,
+      );
+    }
+    if (file.isAt(path)) MappedRam.remove(path);
+  } finally {
+    file.close();
+  }
 }
