@@ -20,8 +20,6 @@ const SHMEM = '@liveupdate/shmem';
 const ALL = '0.1.0';
 const AHEAD = ['0.1.1', '0.2.0'];
 const MAJOR = '2.0.0';
-/** What the packages are built with before they are released. */
-const UNRELEASED = '"0.0.0"';
 
 type Versions = Readonly<Partial<Record<string, readonly string[]>>>;
 
@@ -182,7 +180,10 @@ class Registry implements Disposable {
     const dist = join(from, 'package/dist');
     for (const script of readdirSync(dist).filter((path) => path.endsWith('.js'))) {
       const code = readFileSync(join(dist, script), 'utf8');
-      writeFileSync(join(dist, script), code.replaceAll(UNRELEASED, JSON.stringify(version)));
+      writeFileSync(
+        join(dist, script),
+        code.replaceAll(JSON.stringify(each.version), JSON.stringify(version)),
+      );
     }
     const to = join(this.#folder, 'stamped', name, `${version}.tgz`);
     await must('tar', ['-czf', to, '-C', from, 'package']);

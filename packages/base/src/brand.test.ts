@@ -7,6 +7,7 @@ import {
   type Branded,
   type PackageCopy,
 } from './brand.ts';
+import { AssertionError } from './assert.ts';
 import { checkInstance, isInstance } from './checks.ts';
 import { KernelError } from './errors.ts';
 
@@ -67,6 +68,7 @@ describe('a class with a brand', () => {
         /^EINVAL: this Thing is of @x\/things 2\.0\.0 \(file:\/\/\/2\.0\.0\), and here is @x\/things 1\.2\.0 \(file:\/\/\/1\.2\.0\):.* install one version of @x\/things$/,
       );
     }
+    expect(isInstance(new Ours(), Below)).toBe(false); // no other version: another class
     expect(isInstance({}, Ours)).toBe(false);
     expect(isInstance(other, Map)).toBe(false);
     expect(() => checkInstance<object>({}, 'a thing', Ours)).toThrow(
@@ -92,10 +94,14 @@ test('copies of one major version work together', () => {
 });
 
 test('errors of another copy are errors, whatever its version', async () => {
-  const path = './errors.ts?another';
-  const other = (await import(path)) as { KernelError: typeof KernelError };
+  const [errors, asserts] = ['./errors.ts?another', './assert.ts?another'];
+  const other = (await import(errors)) as { KernelError: typeof KernelError };
   expect(other.KernelError).not.toBe(KernelError);
   expect(new other.KernelError('EINVAL', 'x') instanceof KernelError).toBe(true);
   expect(new KernelError('EINVAL', 'x') instanceof other.KernelError).toBe(true);
   expect(new Error('x') instanceof KernelError).toBe(false);
+  const { AssertionError: Other } = (await import(asserts)) as { AssertionError: typeof AssertionError };
+  expect(Other).not.toBe(AssertionError);
+  expect(new Other('x') instanceof AssertionError).toBe(true);
+  expect(new Other('x') instanceof KernelError).toBe(false);
 });

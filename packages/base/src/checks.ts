@@ -3,7 +3,7 @@
  * number that is none: each of these says what is wrong, as EINVAL, before anything is done.
  */
 import { KernelError } from './errors.ts';
-import { brandedClass, describeCopy } from './brand.ts';
+import { brandedClass, describeCopy, isCompatible } from './brand.ts';
 
 /** Bounds of a number, both included. */
 export interface Bounds {
@@ -113,8 +113,9 @@ export function checkInstance<T>(value: T, what: string, type: ClassOf<T>): T {
 export function isInstance<T>(value: unknown, type: ClassOf<T>): value is T {
   if (value instanceof (type as abstract new () => unknown)) return true;
   const theirs = brandedClass(value);
-  const ours = theirs && brandedClass(type.prototype);
-  if (theirs?.className !== ours?.className || !theirs || !ours) return false;
+  const ours = brandedClass(type.prototype);
+  if (!theirs || !ours || theirs.className !== ours.className) return false;
+  if (isCompatible(theirs.copy, ours.copy)) return false; // of the class above this one
   throw new KernelError(
     'EINVAL',
     `this ${theirs.className} is of ${describeCopy(theirs.copy)}, and here is ${describeCopy(ours.copy)}: they do not understand each other, install one version of ${ours.copy.name}`,

@@ -13,7 +13,7 @@ import {
   isBranded,
   type Branded,
 } from '@liveupdate/base';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 /** A read takes one and leaves the rest. */
 export const EFD_SEMAPHORE = 0o1;

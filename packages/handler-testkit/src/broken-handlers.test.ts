@@ -15,8 +15,13 @@ type Broken = (parts: KernelParts, handler: FileHandler<Counter>) => Partial<Fil
  * that fails, by its name.
  *
  * @param only the one test to run
+ * @param how what is given replaces some of its callbacks, or is a handler of its own
  */
-async function failuresOf(broken: Broken, only?: string): Promise<Map<string, string>> {
+async function failuresOf(
+  broken: Broken,
+  only?: string,
+  how: 'over the counter handler' | 'alone' = 'over the counter handler',
+): Promise<Map<string, string>> {
   const tests: [string, () => Promise<void>][] = [];
   testFileHandler({
     ...counterFiles,
@@ -27,7 +32,8 @@ async function failuresOf(broken: Broken, only?: string): Promise<Map<string, st
     },
     handler: (parts) => {
       const handler = counterHandler(parts);
-      return { ...handler, ...broken(parts, handler) };
+      const replaced = broken(parts, handler);
+      return how === 'alone' ? (replaced as FileHandler<Counter>) : { ...handler, ...replaced };
     },
   });
   const failures = new Map<string, string>();
@@ -238,4 +244,33 @@ test.for<[what: string, flb: (parts: KernelParts) => FileLifecycleBound]>([
   ],
 ])('so it does with an FLB %s', async ([, flb]) => {
   expect(await failuresOf((parts) => ({ flbs: [flb(parts)] }))).toEqual(new Map());
+});
+
+test('a handler may be an object of a class, with members that only it can reach', async () => {
+  class CounterHandler implements FileHandler<Counter> {
+    readonly compatible = 'counter-v1';
+    readonly #inner: FileHandler<Counter>;
+    constructor(parts: KernelParts) {
+      this.#inner = counterHandler(parts);
+    }
+    canPreserve(file: object): file is Counter {
+      return this.#inner.canPreserve(file);
+    }
+    preserve(context: Parameters<FileHandler<Counter>['preserve']>[0]) {
+      return this.#inner.preserve(context);
+    }
+    freeze(context: Parameters<NonNullable<FileHandler<Counter>['freeze']>>[0]) {
+      return this.#inner.freeze?.(context);
+    }
+    unpreserve(context: Parameters<FileHandler<Counter>['unpreserve']>[0]) {
+      return this.#inner.unpreserve(context);
+    }
+    retrieve(context: Parameters<FileHandler<Counter>['retrieve']>[0]) {
+      return this.#inner.retrieve(context);
+    }
+    finish(context: Parameters<FileHandler<Counter>['finish']>[0]) {
+      return this.#inner.finish(context);
+    }
+  }
+  expect(await failuresOf((parts) => new CounterHandler(parts), undefined, 'alone')).toEqual(new Map());
 });

@@ -4,12 +4,12 @@
  * taken.
  */
 import { KernelError, PAGE_SIZE, pfnToPhys, Prng, type Pfn } from '@liveupdate/base';
-import type { Kho, PreservedBlock } from '@liveupdate/kho';
-import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
+import type { PreservedBlock } from '@liveupdate/kho';
+import type { PreservableFile } from '@liveupdate/luo-core';
 import { FREE, HEAD } from '@liveupdate/mm';
 import { HandlerFault, textOf, type CallbackName } from './fault.ts';
 import type { SuiteTest } from './life.ts';
-import { frameAt, pictureOf } from './memory-picture.ts';
+import { frameAt, type MemoryPicture } from './memory-picture.ts';
 import { incoming, must, newSession, preserve } from './scenario.ts';
 import type { FileHandlerSuite } from './suite-options.ts';
 import { firstKernel, nextKernel, type Handed, type KernelOptions, type TestKernel } from './kernel.ts';
@@ -40,9 +40,18 @@ interface Victim extends Handed {
 }
 
 async function makeVictim<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<Victim> {
+  // What the handler's own preserve and freeze mark for the next kernel. What an FLB and LUO mark
+  // beside is not the file's.
   const noted = new Set<Pfn>();
+  let before: MemoryPicture['preserved'] = new Map();
   const kernel = firstKernel(suite, {
-    handler: (parts) => notingFrames(suite.handler(parts), parts.kho, noted),
+    before: () => {
+      before = kernel.picture().preserved;
+    },
+    after: (callback) => {
+      if (callback !== 'preserve' && callback !== 'freeze') return;
+      for (const pfn of kernel.picture().preserved.keys()) if (!before.has(pfn)) noted.add(pfn);
+    },
   });
   const session = await newSession(kernel);
   await preserve(kernel, session, await kernel.file(2), 1);
@@ -52,29 +61,6 @@ async function makeVictim<F extends PreservableFile>(suite: FileHandlerSuite<F>)
   const frames = [...noted].filter((pfn) => preserved.has(pfn));
   const at = frameAt(data);
   return { ...handed, data, frames, record: at !== undefined && frames.includes(at) ? at : undefined };
-}
-
-/**
- * The same handler; what its own preserve and freeze mark for the next kernel is noted. What an FLB
- * and LUO mark beside is not the file's.
- */
-function notingFrames<F extends PreservableFile>(
-  handler: FileHandler<F>,
-  kho: Kho,
-  noted: Set<Pfn>,
-): FileHandler<F> {
-  const noting = async <T>(work: () => T | Promise<T>): Promise<T> => {
-    const before = pictureOf(kho).preserved;
-    const result = await work();
-    for (const pfn of pictureOf(kho).preserved.keys()) if (!before.has(pfn)) noted.add(pfn);
-    return result;
-  };
-  return {
-    ...handler,
-    compatible: handler.compatible,
-    preserve: (context) => noting(() => handler.preserve(context)),
-    ...(handler.freeze && { freeze: (context) => noting(() => handler.freeze?.(context)) }),
-  };
 }
 
 /** Some of a file's folios: the record, and of the others the first and the last. */

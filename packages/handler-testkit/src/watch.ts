@@ -13,6 +13,8 @@ import { CALLBACKS, HandlerFault, textOf, type CallbackName } from './fault.ts';
 export interface Tampering {
   /** Runs before each callback, and may throw in its place. */
   readonly before?: ((callback: CallbackName) => void) | undefined;
+  /** Runs after each callback that did what it was to do. */
+  readonly after?: ((callback: CallbackName) => void) | undefined;
   /** Gives the handler another number in the next kernel than it gave in this one. */
   readonly data?: ((data: bigint) => bigint) | undefined;
   /**
@@ -60,7 +62,7 @@ export class Watch {
   /** The handler, with its callbacks watched. */
   handler<F extends PreservableFile>(
     handler: FileHandler<F>,
-    { before, data, isDamaged = false }: Tampering = {},
+    { before, after, data, isDamaged = false }: Tampering = {},
   ): FileHandler<F> {
     this.#isDamaged = isDamaged;
     const watched: Record<string, unknown> = { ...handler, compatible: handler.compatible };
@@ -72,13 +74,13 @@ export class Watch {
         before?.(name);
         const passed =
           data && IN_NEXT_KERNEL.has(name) ? args.map((context) => withData(context, data)) : args;
-        return this.#during(name, () => Reflect.apply(given, handler, passed) as unknown);
+        return this.#during(name, () => Reflect.apply(given, handler, passed) as unknown, after);
       };
     }
     return watched as unknown as FileHandler<F>;
   }
 
-  #during(name: CallbackName, work: () => unknown): unknown {
+  #during(name: CallbackName, work: () => unknown, after?: (callback: CallbackName) => void): unknown {
     this.calls.set(name, (this.calls.get(name) ?? 0) + 1);
     this.#callback = name;
     this.#misuse = undefined;
@@ -90,11 +92,13 @@ export class Watch {
     }
     if (!(result instanceof Promise)) {
       this.#callback = undefined;
+      after?.(name);
       return result;
     }
     return result.then(
       (value: unknown) => {
         this.#callback = undefined;
+        after?.(name);
         return value;
       },
       (error: unknown) => {

@@ -245,6 +245,15 @@ describe('a machine', () => {
     expect(fs.existsSync(ramPath(name))).toBe(true);
   });
 
+  it.each(['close', 'abandon'] as const)('removes what it let go of by %s', async (how) => {
+    const first = await openMachine();
+    await first.handOver();
+    const machine = await openMachine({ keepHandover: true });
+    machine[how]();
+    machine.remove();
+    expect(fs.existsSync(ramPath(name))).toBe(false);
+  });
+
   it.each(['removed', 'replaced by another'])('does not hand over a RAM whose file was %s', async (how) => {
     const machine = await openMachine();
     const file = machine.kernel.shmem.memfdCreate('f');

@@ -9,7 +9,7 @@
  */
 import { codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
 import { collectChildren, drainOutput, MappedRam, RamFile, replaceProcess, tryLock } from '@liveupdate/linux';
-import { readBootPage, writeBootPage, type BootPage } from './boot-page.ts';
+import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { adoptPassedRams, passedVariable } from './inherited-rams.ts';
 import { bootKernel, type Kernel } from './kernel.ts';
@@ -23,10 +23,11 @@ const MOST_TRIES = 1000;
 
 const fs = process.getBuiltinModule('node:fs');
 
-/** Which file something is, whatever it is called. */
-interface FileIdentity {
+/** A RAM as it was left: which file, whatever it is called, and what its boot page said. */
+interface LeftRam {
   readonly dev: bigint;
   readonly ino: bigint;
+  readonly firstPage: Uint8Array;
 }
 
 const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
@@ -51,8 +52,8 @@ export class Machine {
    */
   readonly kexecFrozen: bigint;
   readonly #file: RamFile;
-  /** Which file it was, when it is closed. */
-  #left: FileIdentity | undefined;
+  /** When it is closed. */
+  #left: LeftRam | undefined;
   readonly #tenure: Tenure;
   /** What the boot page says until this generation owns the RAM. */
   readonly #kept: BootPage | undefined;
@@ -270,7 +271,7 @@ export class Machine {
   remove(): void {
     const { path } = this;
     if (this.#isClosed) {
-      if (path !== undefined) removeLeft(path, this.#left, this.generation);
+      if (path !== undefined && this.#left) removeLeft(path, this.#left);
       return;
     }
     // While the lock is ours: nobody shall become the owner of a file that is then removed.
@@ -280,7 +281,7 @@ export class Machine {
 
   #end(): void {
     this.#tenure.state.take('close');
-    this.#left = fs.fstatSync(this.#file.fd, { bigint: true });
+    this.#left = leftRam(this.#file);
     removeMachine(this.#tenure);
     this.ram.close();
   }
@@ -302,12 +303,17 @@ function checkCrash({ before }: ClaimedRam, { onCrash }: MachineOptions): void {
   );
 }
 
+function leftRam(file: RamFile): LeftRam {
+  const { dev, ino } = fs.fstatSync(file.fd, { bigint: true });
+  return { dev, ino, firstPage: file.firstPage() };
+}
+
 /**
- * Removes a RAM that was left, as it was left.
+ * Removes a RAM that is as it was left.
  *
  * @throws KernelError EBUSY: somebody else owns it, or did since
  */
-function removeLeft(path: string, left: FileIdentity | undefined, generation: number): void {
+function removeLeft(path: string, left: LeftRam): void {
   let file: RamFile;
   try {
     file = RamFile.open(path);
@@ -316,12 +322,12 @@ function removeLeft(path: string, left: FileIdentity | undefined, generation: nu
     throw error;
   }
   try {
-    const { dev, ino } = fs.fstatSync(file.fd, { bigint: true });
-    if (dev !== left?.dev || ino !== left.ino) return; // another file, or none that we had
-    if (!tryLock(file.fd) || readBootPage(file.firstPage(), file.size).generation !== generation) {
+    const { dev, ino, firstPage } = leftRam(file);
+    if (dev !== left.dev || ino !== left.ino) return; // somebody put another in its place
+    if (!tryLock(file.fd) || !firstPage.every((byte, i) => byte === left.firstPage[i])) {
       throw new KernelError(
         'EBUSY',
-        `${path} is another's by now: this machine handed it over; 'liveupdate remove' ends it`,
+        `${path} is another's by now, as this machine let go of it: 'liveupdate remove' ends it`,
       );
     }
     if (file.isAt(path)) MappedRam.remove(path);

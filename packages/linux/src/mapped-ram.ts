@@ -40,7 +40,7 @@ import { checkFd, checkPath } from './inputs.ts';
 import { mapRuns, mergeAdjacent, Windows } from './mapping.ts';
 import { fs } from './node-fs.ts';
 import { isOpenOn, RamFile, reopenRamFile } from './ram-file.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 /** Bytes taken out of the page tables by one step: 0.5 ms where they are 4 KiB pages. */
 const DROP_STEP = 8 * 2 ** 20;

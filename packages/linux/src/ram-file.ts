@@ -42,7 +42,7 @@ import {
 } from './libc.ts';
 import { fs } from './node-fs.ts';
 import { UnnamedFile } from './unnamed-file.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 /** The lowest number a RAM's descriptor gets. */
 const LEAST_FD = 64;

@@ -15,7 +15,7 @@ import type { Mutex } from './mutex.ts';
 import { checkToken } from './outgoing-session.ts';
 import type { FileRecord, SessionRecord } from './read-luo.ts';
 import type { RegisteredHandler } from './registry.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 export interface IncomingShared {
   readonly mutex: Mutex;

@@ -16,7 +16,7 @@ import { hold, unhold } from './holding.ts';
 import type { Mutex } from './mutex.ts';
 import type { Flb } from './registered-flb.ts';
 import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 /** What all outgoing sessions share. */
 export interface OutgoingShared {

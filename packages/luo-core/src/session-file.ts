@@ -10,7 +10,7 @@ import { IncomingSession } from './incoming-session.ts';
 import { callCommand, type Command } from './ioctl.ts';
 import { OutgoingSession } from './outgoing-session.ts';
 import { FileArgument, FinishArgument, GetNameArgument, LIVEUPDATE_IOCTL } from './uapi.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 type Session = OutgoingSession | IncomingSession;
 

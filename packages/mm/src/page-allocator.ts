@@ -37,7 +37,7 @@ import {
 import { forEachBlock, noOrder, type Ram } from './ram.ts';
 import { Residency, type Taking } from './residency.ts';
 import { Zone } from './zone.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 export interface AllocOptions {
   /** The memory is a file's: it may lie in a scratch area, and may be moved. */

@@ -24,7 +24,7 @@ import { firstOther } from './byte-scan.ts';
 import { MIXED, PageBlocks } from './page-blocks.ts';
 import { countOf, Entries, pinsIn, refsIn, type Held } from './page-table-entries.ts';
 import { checkRange, MAX_RAM_SIZE, type RamPiece } from './ram.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 /**
  * What a frame is; the low three bits of its flags. Never handed out: the boot page, holes in

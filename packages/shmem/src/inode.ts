@@ -37,7 +37,7 @@ import {
   SEALS_WITH_EXEC,
 } from './seals.ts';
 import type { ShmemMount } from './mount.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 const BRAND: Branded = { className: 'ShmemInode', copy: COPY };
 

@@ -15,7 +15,7 @@ import { ShmemInode } from './inode.ts';
 import type { ShmemMapping } from './mapping.ts';
 import { SEAL_ALL } from './seals.ts';
 import { SEEK_SET, seekTarget } from './seek.ts';
-import { COPY } from './copy.ts';
+import { COPY } from './package-copy.ts';
 
 /** What stat(2) says of a file. */
 export interface ShmemStat {
