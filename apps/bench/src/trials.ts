@@ -204,13 +204,20 @@ export const FIGURES: readonly Figure[] = [
   { trial: 'huge', title: 'retrieve, 2 MiB folios', measured: 'retrieve', ...COPIED },
   {
     trial: 'files',
-    title: 'preserve, 4096 files, against 2 µs a file',
-    measured: 'preserve',
+    title: 'preserve, 4096 files in one call, against 2 µs a file',
+    measured: 'preserveAll',
     against: 'most preserve',
     kind: 'longer',
     goal: 1,
   },
   { trial: 'files', title: 'preserve, 4096 files', measured: 'preserve', ...COPIED, headline: true },
+  {
+    trial: 'files',
+    title: 'preserve, 4096 files in one call',
+    measured: 'preserveAll',
+    ...COPIED,
+    headline: true,
+  },
   { trial: 'files', title: 'retrieve, 4096 files', measured: 'retrieve', ...COPIED },
   {
     trial: 'sparse',

@@ -116,6 +116,12 @@ const WORKS: Record<string, Work> = {
     await session.preserve(pair.file, token);
     pair.token = token;
   },
+  async preserveAll() {
+    const free = pairs.filter(({ token }) => token === undefined);
+    const tokens = free.map(() => nextToken++);
+    await session.preserveAll(free.map(({ file }, i) => [tokens[i], file]));
+    for (const [i, pair] of free.entries()) pair.token = tokens[i];
+  },
   async unpreserve(pair) {
     if (pair.token === undefined) return;
     await session.unpreserve(pair.token);

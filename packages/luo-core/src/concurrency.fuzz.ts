@@ -45,6 +45,22 @@ class Model {
     return 'ok';
   }
 
+  /** All are looked at before the first is preserved; all or none. */
+  preserveAll(session: ModelSession, files: readonly (readonly [token: number, value: number])[]): string {
+    if (session.state === 'ended') return 'EINVAL';
+    if (this.state !== 'running') return 'EBUSY';
+    const [tokens, values] = [new Set(session.files.keys()), new Set(this.preserved)];
+    for (const [token, value] of files) {
+      if (tokens.has(token)) return 'EEXIST';
+      if (values.has(value)) return 'EBUSY';
+      tokens.add(token);
+      values.add(value);
+    }
+    if (files.some(([, value]) => TROUBLE.preserve(value))) return 'EIO';
+    for (const [token, value] of files) this.preserve(session, value, token);
+    return 'ok';
+  }
+
   unpreserve(session: ModelSession, token: number): string {
     if (session.state === 'ended') return 'EINVAL';
     if (this.state !== 'running') return 'EBUSY';
@@ -141,7 +157,7 @@ async function generation(
     for (let i = random.below(40); i >= 0; i--) {
       const [session, its] = pick(outgoing);
       const [value, token] = [random.below(VALUES), random.below(TOKENS)];
-      switch (random.below(12)) {
+      switch (random.below(13)) {
         case 0:
           create();
           break;
@@ -173,6 +189,18 @@ async function generation(
               () => left.retrieve(token),
               model.retrieve(known, token),
             );
+          break;
+        }
+        case 8: {
+          const files = Array.from(
+            { length: random.below(4) },
+            () => [random.below(TOKENS), random.below(VALUES)] as const,
+          );
+          call(
+            `preserve all of ${files.join('; ')} in ${session.name}`,
+            () => session.preserveAll(files.map(([to, which]) => [to, counters[which]])),
+            model.preserveAll(its, files),
+          );
           break;
         }
         default:

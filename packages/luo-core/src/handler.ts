@@ -75,6 +75,11 @@ export interface PreserveContext<F> extends Context {
   readonly file: F;
 }
 
+export interface PreserveAllContext<F> extends Context {
+  /** At least one, each another one, in the order in which they were given. */
+  readonly files: readonly F[];
+}
+
 export interface OutgoingContext<F> extends Context {
   readonly file: F;
   /** What preserve, or a later freeze, gave. */
@@ -134,6 +139,14 @@ export interface FileHandler<F extends PreservableFile = PreservableFile> {
    * unpreserve here, and with finish in the next kernel.
    */
   preserve(context: PreserveContext<F>): MaybePromise<{ data: HandlerData }>;
+
+  /**
+   * Saves many files in one step; where it is missing, or FLBs count the files, preserve runs for
+   * each. What it leaves of each file, and the number that it returns for it, are what preserve
+   * would leave and return. Worth having where files are many and small. All or none: a throw must
+   * leave nothing behind of any of them.
+   */
+  preserveAll?(context: PreserveAllContext<F>): MaybePromise<readonly { data: HandlerData }[]>;
 
   /**
    * The exact inverse of preserve: by token, or as its session is closed, last preserved first.

@@ -29,6 +29,7 @@ export type {
   FinishContext,
   OutgoingContext,
   PreservableFile,
+  PreserveAllContext,
   PreserveContext,
   Retrieval,
   RetrieveContext,

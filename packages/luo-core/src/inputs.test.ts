@@ -84,6 +84,19 @@ const CALLS: Record<string, InputCall<World>> = {
   subscribe: [({ kernel }, given: () => void) => kernel.luo.events.subscribe(given), NO_FUNCTION],
   'preserve file': [({ outgoing }, given: Counter) => outgoing.preserve(given, 9), NO_OBJECT, 'EBADF'],
   'preserve token': [({ outgoing }, given: number) => outgoing.preserve(new Counter(1), given), NO_TOKEN],
+  'preserveAll list': [
+    ({ outgoing }, given: [number, Counter][]) => outgoing.preserveAll(given),
+    [...NO_OBJECT, {}, new Counter(1), [5], [[5]], [{}]],
+  ],
+  'preserveAll token': [
+    ({ outgoing }, given: number) => outgoing.preserveAll([[given, new Counter(1)]]),
+    NO_TOKEN,
+  ],
+  'preserveAll file': [
+    ({ outgoing }, given: Counter) => outgoing.preserveAll([[9, given]]),
+    NO_OBJECT,
+    'EBADF',
+  ],
   unpreserve: [({ outgoing }, given: number) => outgoing.unpreserve(given), NO_TOKEN],
   'retrieve token': [({ incoming }, given: number) => incoming.retrieve(given), NO_TOKEN],
   'retrieve class': [

@@ -5,15 +5,15 @@
  * goes on reading and overwriting. retrieve: the same pages in a new file. finish without retrieve:
  * all of them freed. Each failure gives back what was taken, in reverse.
  */
-import { checkInstance, isInstance, KernelError, pagesFor, pfnToPhys, physToPfn } from '@liveupdate/base';
+import { checkInstance, isInstance, KernelError, physToPfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler } from '@liveupdate/luo-core';
 import { FolioRuns } from '@liveupdate/mm';
-import { MFD_ALLOW_SEALING, SEAL_ALL, ShmemFile, type PinnedFolios, type Shmem } from '@liveupdate/shmem';
+import { MFD_ALLOW_SEALING, ShmemFile, type Shmem } from '@liveupdate/shmem';
 import { MEMFD_V1, MEMFD_V2, MemfdV2Ser } from './abi.ts';
 import { discardMemfd, takeMemfd } from './incoming.ts';
-import { recordMemory, recordPages, writeRecord } from './outgoing.ts';
-import { MAX_MEMFD_PAGES } from './read-memfd.ts';
+import { recordMemory } from './outgoing.ts';
+import { preserveMany, preserveOne } from './preserve.ts';
 
 export interface MemfdHandlerInit {
   readonly kho: Kho;
@@ -43,22 +43,9 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
 
     getId: (file) => file.inode,
 
-    preserve({ file }) {
-      const { inode } = file;
-      const { seals } = inode;
-      if ((seals & ~SEAL_ALL) !== 0)
-        throw new KernelError('EOPNOTSUPP', `${inode.title} has seals that memfd-v2 cannot keep`);
-      if (pagesFor(inode.size) > MAX_MEMFD_PAGES)
-        throw new KernelError('EFBIG', `${inode.title} has more than 2^32 - 1 pages`);
-      inode.freeze();
-      try {
-        const memory = preservePages(kho, file, found);
-        return { data: pfnToPhys(memory[0]) };
-      } catch (error) {
-        inode.thaw();
-        throw error;
-      }
-    },
+    preserve: ({ file }) => ({ data: preserveOne(kho, file, found) }),
+
+    preserveAll: ({ files }) => preserveMany(kho, files, found),
 
     freeze({ file, data }) {
       const record = kho.recordAt(data);
@@ -98,30 +85,4 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
       if (retrieval === 'untried') discardMemfd(kho, data, compatible);
     },
   };
-}
-
-// What each of these does it undoes by hand: steps to undo, as closures, are a tenth of what a
-// small file costs.
-
-/** Pins a file's folios and hands them over, with their record. The frames of that. */
-function preservePages(kho: Kho, file: ShmemFile, into: FolioRuns): Uint32Array {
-  const pinned = file.inode.pin(into);
-  try {
-    return preservePinned(kho, file, pinned);
-  } catch (error) {
-    file.inode.undoPin(pinned);
-    throw error;
-  }
-}
-
-function preservePinned(kho: Kho, file: ShmemFile, { runs, rows }: PinnedFolios): Uint32Array {
-  kho.preserveRows(rows);
-  try {
-    const memory = kho.allocPreservePages(recordPages(runs.folios));
-    writeRecord(kho.words, memory, file, runs);
-    return memory;
-  } catch (error) {
-    kho.unpreserveRows(rows);
-    throw error;
-  }
 }

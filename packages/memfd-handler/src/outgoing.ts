@@ -26,11 +26,18 @@ export function recordPages(folios: number): number {
 /**
  * Writes the record of a file and all that it names.
  *
- * @param memory as many pages as recordPages says: the record, the array, what lists that
+ * @param memory from index `at` on as many pages as recordPages says: the record, the array, what
+ * lists that
  */
-export function writeRecord(ram: RamWords, memory: Uint32Array, file: ShmemFile, runs: FolioRuns): void {
-  const array = writeArray(ram, memory, runs);
-  const base = ram.page(memory[0]);
+export function writeRecord(
+  ram: RamWords,
+  memory: Uint32Array,
+  at: number,
+  file: ShmemFile,
+  runs: FolioRuns,
+): void {
+  const array = writeArray(ram, memory, at + 1, runs);
+  const base = ram.page(memory[at]);
   const { words } = ram;
   putU64(words, base, MemfdV2Ser.position, file.position);
   putU64(words, base, MemfdV2Ser.size, file.inode.size);
@@ -40,11 +47,11 @@ export function writeRecord(ram: RamWords, memory: Uint32Array, file: ShmemFile,
   putVmallocDescriptor(words, base + wordOf(MemfdV2Ser.folios), array);
 }
 
-function writeArray(ram: RamWords, memory: Uint32Array, runs: FolioRuns): VmallocDescriptor {
+function writeArray(ram: RamWords, memory: Uint32Array, from: number, runs: FolioRuns): VmallocDescriptor {
   const count = arrayPages(runs.folios);
   if (count === 0) return EMPTY_VMALLOC;
-  writeFolioArray(ram, memory, 1, count, runs);
-  return writeVmallocChunks(ram, { pfns: memory, from: 1, count, order: 0 }, memory, 1 + count);
+  writeFolioArray(ram, memory, from, count, runs);
+  return writeVmallocChunks(ram, { pfns: memory, from, count, order: 0 }, memory, from + count);
 }
 
 /**

@@ -83,7 +83,8 @@ test(`${HANDOVERS} handovers from seed ${seed}`, async () => {
       moved += memory(kernel)[1] < MiB / PAGE_SIZE ? 1 : 0;
       kernel.kho.pages.putBulk(hogs);
       const session = kernel.luo.createSession('s');
-      for (const [token, file] of files) await session.preserve(file, token);
+      if (generation % 2 === 0) await session.preserveAll(files);
+      else for (const [token, file] of files) await session.preserve(file, token);
       expect(memory(kernel)[1]).toBe(MiB / PAGE_SIZE); // all of it was moved out
     }
     kernel = await next(kernel);

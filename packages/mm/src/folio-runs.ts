@@ -146,8 +146,13 @@ export class FolioRuns implements FolioRows {
   rows(): FolioRows {
     if (this.length < 2) return this;
     const rows = new FolioRuns();
-    for (let i = 0; i < this.length; i++) rows.#pushRow(this.pfns[i], this.counts[i], this.orders[i]);
+    rows.pushRows(this);
     return rows;
+  }
+
+  /** Adds rows, those of another file. Page indices mean nothing then. */
+  pushRows({ length, pfns, counts, orders }: FolioRows): void {
+    for (let i = 0; i < length; i++) this.#pushRow(pfns[i], counts[i], orders[i]);
   }
 
   /** Adds folios to a row that they go on, or as a new one. Page indices mean nothing then. */
