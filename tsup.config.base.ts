@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { defineConfig, type Options } from 'tsup';
+import { pureConstants } from './scripts/build/pure-constants.ts';
 
 const shared: Options = { format: 'esm', target: 'node22', sourcemap: true, clean: ['!**/*.d.ts'] };
 
@@ -13,6 +14,7 @@ export const library = (names: readonly string[] = ['index']) =>
     platform: 'neutral',
     entry: names.map((name) => `src/${name}.ts`),
     dts: true,
+    esbuildPlugins: [pureConstants()],
     define: { __VERSION__: JSON.stringify(versionHere()) },
   });
 

@@ -10,6 +10,7 @@ import { command } from './check/command.ts';
 import { components } from './check/components.ts';
 import { install, installSome } from './check/install.ts';
 import { mixedVersions } from './check/mixed-versions.ts';
+import { oneConstant } from './check/one-constant.ts';
 import { attw, publint } from './check/packages.ts';
 import { readmeExamples } from './check/readme-examples.ts';
 import { single, skipped, sum, type Report } from './check/report.ts';
@@ -106,6 +107,11 @@ const checks: Record<string, Check> = {
     after: ['build'],
     run: sizes,
     quick: LONG,
+  },
+  'one-constant': {
+    title: 'an application that imports one constant of a core package ships that (esbuild, Rollup)',
+    after: ['build'],
+    run: oneConstant,
   },
   publint: {
     title: 'packages as users get them (publint --strict)',

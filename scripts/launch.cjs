@@ -53,8 +53,14 @@ function bundle() {
  */
 function fingerprint(dirs) {
   const hash = createHash('sha256');
-  for (const file of ['pnpm-lock.yaml', 'tsup.config.base.ts', 'tsconfig.base.json', 'turbo.json'])
-    add(join(root, file));
+  const shared = [
+    'pnpm-lock.yaml',
+    'tsup.config.base.ts',
+    'scripts/build',
+    'tsconfig.base.json',
+    'turbo.json',
+  ];
+  for (const file of shared) add(join(root, file));
   for (const each of dirs) {
     for (const file of ['package.json', 'tsconfig.json', 'tsup.config.ts', 'src'])
       add(join(root, each, file));

@@ -16,7 +16,6 @@ export async function bundle(entry: string, platform: 'browser' | 'node'): Promi
     format: 'esm',
     target: 'es2024',
     platform,
-    external: platform === 'node' ? ['koffi'] : [],
     logLevel: 'silent',
   });
   return outputFiles[0].text;

@@ -46,11 +46,13 @@ export const VMALLOC_HUGE = 2;
 /** Addresses in a vmalloc chunk: a page less its `next` pointer. */
 export const VMALLOC_CHUNK_ENTRIES = PAGE_SIZE / 8 - 1;
 
+/** Bytes of a BlobSer. */
+export const BLOB_SIZE = 24;
 /**
  * Bytes of any number in vmalloc memory. Not a structure of Linux: ours, for the records of
  * handlers.
  */
-export const BlobSer = layout('kho_blob', 24, {
+export const BlobSer = layout('kho_blob', BLOB_SIZE, {
   length: { at: 0, bytes: 8 }, // bytes
   memory: { at: 8, bytes: 16 }, // kho_vmalloc; all zero where there are no bytes
 });

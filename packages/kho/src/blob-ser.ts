@@ -1,6 +1,6 @@
 /** Where a blob lies, as a structure that a handler puts into its own records. */
 import { checkObject, checkWhole } from '@liveupdate/base';
-import { BlobSer } from './abi.ts';
+import { BLOB_SIZE, BlobSer } from './abi.ts';
 import {
   checkVmalloc,
   readVmallocDescriptor,
@@ -18,7 +18,7 @@ export interface BlobDescriptor {
 }
 
 /** Bytes that a descriptor takes in a record. */
-export const BLOB_DESCRIPTOR_SIZE = BlobSer.SIZE;
+export const BLOB_DESCRIPTOR_SIZE = BLOB_SIZE;
 
 /**
  * Reads a descriptor from its 24 bytes.

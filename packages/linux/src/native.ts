@@ -6,7 +6,7 @@
  * never maps memory pays nothing.
  */
 import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { errnoCode, KernelError, type ErrnoCode } from '@liveupdate/base';
 import type koffiModule from 'koffi';
 import { fs } from './node-fs.ts';
@@ -59,10 +59,10 @@ export function native(): { koffi: Koffi; library: Library } {
 }
 
 /**
- * koffi without its entry module, which loads all of node:util to announce what is deprecated: 10
- * ms that a replaced process would be away longer; and without the one of the package for this
- * processor, which finds out which C library is there: 2 ms. Node is nearly always linked with
- * glibc. Where it is not, or packages lie elsewhere, Node's own way is gone.
+ * koffi's native part without any JavaScript of koffi: its entry module loads all of node:util to
+ * announce what is deprecated, 10 ms that a replaced process would be away longer, and the one of
+ * the package for this processor finds out which C library is there: 2 ms. Node is nearly always
+ * linked with glibc. Where it is not, or packages lie elsewhere, Node's own way is gone.
  */
 function loadKoffi(): Koffi {
   const file = koffiFile();
@@ -75,8 +75,15 @@ function loadKoffi(): Koffi {
       // for another C library
     }
   }
-  return createRequire(here())('koffi') as Koffi;
+  return createRequire(here())(packageHere()) as Koffi;
 }
+
+/**
+ * The package with koffi for this processor. It is named by us, and not by koffi, whose install
+ * script compiles nothing where this is there, and yet fails an installation with pnpm that has not
+ * allowed it.
+ */
+const packageHere = () => `@koromix/koffi-linux-${process.arch}`;
 
 /**
  * Where this code lies, as a file URL: this module, or the bundle of CommonJS that it is in, which
@@ -88,21 +95,18 @@ function here(): string {
 }
 
 /**
- * The native part for this processor, where it lies beside koffi, as npm and pnpm put it. To ask
- * Node's resolver takes 2 ms more.
+ * The native part for this processor, in a folder of node_modules above, where npm and pnpm put it.
+ * To ask Node's resolver takes 2 ms more.
  */
 export function koffiFile(): string | undefined {
-  const platform = `linux-${process.arch}`;
-  const beside = `@koromix/koffi-${platform}/${platform.replace('-', '_')}/koffi.node`;
-  let folder = new URL('.', here());
-  while (!fs.existsSync(new URL('node_modules/koffi', folder))) {
+  const file = `node_modules/${packageHere()}/linux_${process.arch}/koffi.node`;
+  for (let folder = new URL('.', here()); ;) {
+    const found = new URL(file, folder);
+    if (fs.existsSync(found)) return fileURLToPath(found);
     const up = new URL('..', folder);
     if (up.href === folder.href) return undefined;
     folder = up;
   }
-  const koffi = fs.realpathSync.native(new URL('node_modules/koffi', folder));
-  const file = koffi.replace(/koffi$/, beside);
-  return fs.existsSync(file) ? file : undefined;
 }
 
 /** The C functions as JavaScript calls them. */

@@ -8,6 +8,11 @@ import { layout, PAGE_SIZE } from '@liveupdate/base';
 export const LUO_SUBTREE = 'LUO';
 export const LUO_COMPATIBLE = 'luo-v5';
 
+/** Bytes of a session name, without its NUL. */
+export const MAX_SESSION_NAME = 63;
+/** Bytes of a compatible string, without its NUL. */
+export const MAX_COMPATIBLE = 47;
+
 export const LuoSer = layout('luo_ser', 32, {
   compatible: { at: 0, bytes: 8 },
   liveupdateNumber: { at: 8, bytes: 8 },
@@ -16,14 +21,14 @@ export const LuoSer = layout('luo_ser', 32, {
 });
 
 export const LuoSessionSer = layout('luo_session_ser', 80, {
-  name: { at: 0, bytes: 64 },
+  name: { at: 0, bytes: MAX_SESSION_NAME + 1 },
   files: { at: 64, bytes: 8 }, // pa of a block set of LuoFileSer, 0 = no file
   count: { at: 72, bytes: 8 },
 });
 
 /** One preserved file. */
 export const LuoFileSer = layout('luo_file_ser', 64, {
-  compatible: { at: 0, bytes: 48 },
+  compatible: { at: 0, bytes: MAX_COMPATIBLE + 1 },
   data: { at: 48, bytes: 8 }, // the handler's own; LUO never looks inside
   token: { at: 56, bytes: 8 }, // chosen by the user, unique in its session
 });
@@ -41,7 +46,3 @@ export const LuoFlbSer = layout('luo_flb_ser', 64, {
 
 /** FLBs in one kernel: (4096 - 16) / 64. */
 export const MAX_FLBS = Math.floor((PAGE_SIZE - LuoFlbHeaderSer.SIZE) / LuoFlbSer.SIZE);
-/** Bytes of a session name, without its NUL. */
-export const MAX_SESSION_NAME = LuoSessionSer.name.bytes - 1;
-/** Bytes of a compatible string, without its NUL. */
-export const MAX_COMPATIBLE = LuoFileSer.compatible.bytes - 1;
