@@ -4,6 +4,9 @@ import { pureConstants } from './scripts/build/pure-constants.ts';
 
 const shared: Options = { format: 'esm', target: 'node22', sourcemap: true, clean: ['!**/*.d.ts'] };
 
+/** The oldest engines that the core packages name in their READMEs. */
+const BASELINE = ['node20', 'chrome111', 'firefox119', 'safari16.4'];
+
 /**
  * A package that is imported, with declarations: by its name alone, or by more entries than
  * `index`.
@@ -11,6 +14,7 @@ const shared: Options = { format: 'esm', target: 'node22', sourcemap: true, clea
 export const library = (names: readonly string[] = ['index']) =>
   defineConfig({
     ...shared,
+    target: BASELINE,
     platform: 'neutral',
     entry: names.map((name) => `src/${name}.ts`),
     dts: true,

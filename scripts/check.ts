@@ -5,6 +5,7 @@
 
 import { existsSync, rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { baselineTypes } from './check/baseline-types.ts';
 import { browser } from './check/browser.ts';
 import { command } from './check/command.ts';
 import { components } from './check/components.ts';
@@ -122,6 +123,12 @@ const checks: Record<string, Check> = {
   api: {
     title: 'the API reference, without a warning (TypeDoc, into reports/api)',
     run: () => one('typedoc', '--logLevel', 'Warn'),
+    quick: LONG,
+  },
+  'baseline-types': {
+    title: 'types of the core packages for the oldest programs that they promise (TypeScript 5.7, ES2022)',
+    after: ['build'],
+    run: baselineTypes,
     quick: LONG,
   },
   types: { title: 'TypeScript: everything, then the core packages without Node.js', run: types },

@@ -1,8 +1,8 @@
 /**
  * Tells bundlers that the constants of our modules are values and nothing else. `sideEffects:
- * false` lets a bundler leave a whole file out, and a package is one file: what it may leave out of it is
- * decided constant by constant, and a call, a read of a property or an addition of what another
- * module exports could do anything, for all it knows.
+ * false` lets a bundler leave a whole file out, and a package is one file: what it may leave out of
+ * that is decided constant by constant, and a call, a read of a property or an addition of what
+ * another module exports could do anything, for all it knows.
  *
  * The annotations are made while a package is built, so that no source has to be full of them, and
  * none can be forgotten.

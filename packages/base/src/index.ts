@@ -34,6 +34,7 @@ export {
   trailingZeros,
 } from './bits.ts';
 export { codeOf, errnoCode, errnoNumber, KernelError, type ErrnoCode } from './errors.ts';
+export { DISPOSE, type DisposeSymbol, type Disposing } from './dispose.ts';
 export { layout, type Field, type Layout } from './layout.ts';
 export { OpenFile } from './open-file.ts';
 export { fillRandom, Prng, xorshift32 } from './prng.ts';

@@ -3,6 +3,8 @@
  * got to the end.
  */
 
+import { DISPOSE, type Disposing } from './dispose.ts';
+
 /**
  * Steps that take back what was done, run last first when the scope ends, unless `keep()` was
  * called.
@@ -14,24 +16,31 @@
  * mayThrow(page);
  * undo.keep();
  */
-export class Undo implements Disposable {
+export interface Undo extends Disposing {
+  add(step: () => void): void;
+  /** The work is done: nothing is taken back. */
+  keep(): void;
+  /** Takes back what was done, for hot paths that do without `using`. */
+  all(): void;
+}
+
+/** An undo stack with nothing on it. */
+export const Undo: new () => Undo = class implements Undo {
   readonly #steps: (() => void)[] = [];
 
   add(step: () => void): void {
     this.#steps.push(step);
   }
 
-  /** The work is done: nothing is taken back. */
   keep(): void {
     this.#steps.length = 0;
   }
 
-  /** Takes back what was done, for hot paths that do without `using`. */
   all(): void {
     for (let step = this.#steps.pop(); step; step = this.#steps.pop()) step();
   }
 
-  [Symbol.dispose](): void {
+  [DISPOSE](): void {
     this.all();
   }
-}
+};

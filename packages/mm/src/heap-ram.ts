@@ -3,6 +3,7 @@
  * cost the system nothing.
  */
 import { KernelError } from '@liveupdate/base';
+import { detach } from './detach.ts';
 import { checkPages, checkRamSize, checkRange, type Ram } from './ram.ts';
 
 export class HeapRam implements Ram {
@@ -41,7 +42,7 @@ export class HeapRam implements Ram {
   }
 
   close(): void {
-    this.#buffer?.transfer(0); // detaches every view, as an unmapped RAM must
+    if (this.#buffer) detach(this.#buffer); // as an unmapped RAM must
     this.#buffer = undefined;
   }
 

@@ -4,6 +4,7 @@
  * view.
  */
 import { checkFunction, KernelError, MAX_FOLIO_SIZE } from '@liveupdate/base';
+import { detach } from './detach.ts';
 import { memoryOf, withMemoryMap } from './memory-map.ts';
 import { checkPages, checkRam, checkRamSize, checkRange, forEachBlock, type Ram } from './ram.ts';
 
@@ -67,7 +68,7 @@ export class SparseRam implements Ram {
   }
 
   close(): void {
-    for (const block of this.#blocks?.values() ?? []) (block.buffer as ArrayBuffer).transfer(0);
+    for (const block of this.#blocks?.values() ?? []) detach(block.buffer as ArrayBuffer);
     this.#blocks = undefined;
   }
 

@@ -9,6 +9,7 @@
 import {
   assert,
   checkWhole,
+  DISPOSE,
   HUGE_ORDER,
   KernelError,
   PAGE_SIZE,
@@ -287,7 +288,7 @@ export class ShmemInode {
       populate: () => view.populate(),
       share: ({ readOnly = false } = {}) => view.share(readOnly),
       unmap,
-      [Symbol.dispose]: unmap,
+      [DISPOSE]: unmap,
     };
   }
 

@@ -2,7 +2,7 @@
  * One contiguous live view over a whole file, and the references that keep its folios while it is
  * up.
  */
-import { KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
+import { KernelError, PAGE_SIZE, pfnToPhys, type Disposing } from '@liveupdate/base';
 import {
   FolioRuns,
   type FolioRows,
@@ -16,7 +16,7 @@ import {
 import type { FilePages } from './file-pages.ts';
 
 /** A live view of a whole file. */
-export interface ShmemMapping extends Disposable {
+export interface ShmemMapping extends Disposing {
   /**
    * `size` bytes; writes are in the file at once. It is a buffer of its own with nothing before or
    * behind it, and whatever detaches it ends this view alone. (Over a HeapRam, whose memory is one
