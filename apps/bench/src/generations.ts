@@ -21,7 +21,6 @@ export type Around = (phase: Phase, work: () => Promise<void>) => Promise<void>;
 export const GENERATION_PHASES = {
   ahead: 'pages made ready before, while nobody waits',
   preserve: 'preserve',
-  preserveAll: 'preserve in one call',
   unpreserve: 'unpreserve',
   freeze: 'freeze and serialise',
   boot: 'boot from the handover',
@@ -37,7 +36,6 @@ export class Generations implements Disposable {
   readonly #size: number;
   #kernel: Kernel;
   #files: ShmemFile[];
-  #passes = 0;
 
   constructor(workload: Workload, size: number) {
     this.#workload = workload;
@@ -51,8 +49,12 @@ export class Generations implements Disposable {
     return this.#files;
   }
 
-  /** Goes through all phases once. */
-  async pass(around: Around): Promise<void> {
+  /**
+   * Goes through all phases once.
+   *
+   * @param calls files are preserved in one call, or each in its own
+   */
+  async pass(around: Around, calls: 'one' | 'each' = 'each'): Promise<void> {
     const { luo } = this.#kernel;
     const session = luo.createSession(SESSION);
     // eslint-disable-next-line @typescript-eslint/require-await -- every phase is a promise to whoever measures it
@@ -62,11 +64,7 @@ export class Generations implements Disposable {
     const preserve = async (): Promise<void> => {
       for (const [index, file] of this.#files.entries()) await session.preserve(file, index);
     };
-    // In turn, so that both find memory as a boot leaves it.
-    this.#passes += 1;
-    if (this.#files.length > 1 && this.#passes % 2 === 0)
-      await around('preserveAll', () => session.preserveAll(this.#files.entries()));
-    else await around('preserve', preserve);
+    await around('preserve', calls === 'one' ? () => session.preserveAll(this.#files.entries()) : preserve);
     await around('unpreserve', async () => {
       for (const index of this.#files.keys()) await session.unpreserve(index);
     });
@@ -115,6 +113,11 @@ const MOST_PASSES = 100;
  */
 const WARM = { batch: 25, quicker: 0.97, most: 4000 };
 
+/** In turn, so that both ways find memory as a boot leaves it. */
+function callsOf(pass: number): 'one' | 'each' {
+  return pass % 2 === 0 ? 'each' : 'one';
+}
+
 async function warmUp(machine: Generations): Promise<void> {
   const start = performance.now();
   let best = Infinity;
@@ -124,7 +127,7 @@ async function warmUp(machine: Generations): Promise<void> {
       let spent = 0;
       await machine.pass(async (_, work) => {
         spent += await timed(work);
-      });
+      }, callsOf(done));
       times.push(spent);
       if (performance.now() - start > WARM.most) return;
     }
@@ -179,14 +182,16 @@ export function generations(workload: Workload): Trial['prepare'] {
      * finds the caches full of the file's bytes.
      */
     const passes = async (): Promise<Record<string, number>> => {
-      const times = new Map<Phase, number[]>();
+      const times = new Map<Phase | 'preserveAll', number[]>();
       let spent = 0;
       for (let done = 0; done < MOST_PASSES && (done < 2 || spent < LEAST_WORK); done++) {
+        const calls = callsOf(done);
         await machine.pass(async (phase, work) => {
           const time = await timed(work);
-          times.set(phase, [...(times.get(phase) ?? []), time]);
+          const series = phase === 'preserve' && calls === 'one' ? 'preserveAll' : phase;
+          times.set(series, [...(times.get(series) ?? []), time]);
           spent += time;
-        });
+        }, calls);
       }
       const medians = [...times].map(([phase, values]) => [phase, summarize(values).median] as const);
       return { ...Object.fromEntries(medians), preserveOnce: times.get('preserve')![0] };

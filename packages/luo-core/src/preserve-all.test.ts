@@ -25,7 +25,7 @@ function bulkKernel(change?: (given: { data: number }[]) => unknown): TestKernel
   const kernel = coldKernel();
   const { handler, script, luo, kho } = kernel;
   const plain = counterHandler(kho);
-  luo.unregisterHandler(handler);
+  void luo.unregisterHandler(handler); // at once: nothing else runs
   const preserveAll = ({ files, flbs }: PreserveAllContext<Counter>): MaybePromise<{ data: number }[]> =>
     script.run('preserve', files[0].value, () => {
       script.log.push(`all ${files.map(({ value }) => value).join(' ')}`);
@@ -38,7 +38,7 @@ function bulkKernel(change?: (given: { data: number }[]) => unknown): TestKernel
       }
       return (change?.(given) ?? given) as { data: number }[];
     });
-  luo.registerHandler({ ...handler, preserveAll } as typeof handler);
+  luo.registerHandler({ ...handler, preserveAll });
   return kernel;
 }
 
@@ -203,7 +203,7 @@ describe('a handler that fails for one of them', () => {
   test('files of two handlers: those of the other are taken back too', async () => {
     const { luo, kho, script, handler } = coldKernel();
     class Other extends Counter {}
-    luo.unregisterHandler(handler);
+    await luo.unregisterHandler(handler);
     luo.registerHandler({
       ...counterHandler(kho),
       compatible: 'other-v1',
