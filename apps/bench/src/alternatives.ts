@@ -8,6 +8,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { MappedRam } from '@liveupdate/linux';
 import { copyTarget, copyTo, throughFile, throughSerialize, timed } from './baselines.ts';
+import { withEnds, type Ends } from './ends.ts';
 import { Bare, Service } from './processes.ts';
 import { Redis, redisVersion } from './redis.ts';
 import { inTurn, type Rounds, type Trial } from './runner.ts';
@@ -26,23 +27,6 @@ type Alternative = keyof typeof ALTERNATIVES;
 
 /** What is measured in turns. */
 type Sides = readonly (() => Promise<Record<string, number>>)[];
-
-/** What has to end with a trial, the last first. */
-class Ends {
-  readonly #ends: (() => unknown)[] = [];
-
-  /** Notes what ends at the end, and gives it back. */
-  use<Used extends Disposable | AsyncDisposable>(used: Used): Used {
-    this.#ends.push(() =>
-      Symbol.asyncDispose in used ? used[Symbol.asyncDispose]() : used[Symbol.dispose](),
-    );
-    return used;
-  }
-
-  async all(): Promise<void> {
-    for (const end of this.#ends.reverse()) await end();
-  }
-}
 
 /** A directory on tmpfs that goes with what is in it, at the latest with this process. */
 class Directory implements Disposable {
@@ -63,17 +47,12 @@ class Directory implements Disposable {
 
 /** A live update of a workload beside some alternatives; Redis is left out where there is none. */
 export function alternatives(workload: Workload, against: readonly Alternative[]): Trial['prepare'] {
-  return async ({ size }): Promise<Rounds> => {
-    const ends = new Ends();
-    try {
+  return ({ size }) =>
+    withEnds(async (ends): Promise<Rounds> => {
       const service = ends.use(await Service.start(workload, size));
       const sides = [() => service.replace(), ...(await otherSides(ends, service, size, against))];
-      return { run: (round) => inTurn(sides, round), end: () => ends.all() };
-    } catch (error) {
-      await ends.all();
-      throw error;
-    }
-  };
+      return { run: (round) => inTurn(sides, round), end: () => ends[Symbol.asyncDispose]() };
+    });
 }
 
 async function otherSides(

@@ -4,10 +4,11 @@
  * tables before the clock starts, as a service's does while the next generation runs.
  */
 import { inheritedFd, MappedRam, replaceProcess } from '@liveupdate/linux';
-import { argument, awaitGo, before, noteExec, now, say, startPhases } from './child-side.ts';
+import { argument, awaitGo, before, noteExec, now, say, startPhases, tellFailures } from './child-side.ts';
 import { readBytes } from './workload.ts';
 
 const bodyAt = now();
+tellFailures();
 
 /** What the program is told. */
 export interface BareArgument {

@@ -1,7 +1,8 @@
 /**
  * The programs that a trial runs in processes of their own: how they are started, and how they are
  * talked to. They say one line of JSON at a time; a line to them means 'go on', the end of the
- * input means 'end'.
+ * input means 'end'. A program that fails says so as its last line; one that says nothing for too
+ * long is ended.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,7 +12,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { RAM_FD_VARIABLE } from '@liveupdate/kexec';
-import { CODE_CACHE_VARIABLE } from './child-side.ts';
+import { CODE_CACHE_VARIABLE, type Failed } from './child-side.ts';
+import { PATIENCE, within } from './patience.ts';
 
 /** A program beside this file: built where this one is, a source where this is one. */
 export type ChildName = 'bare' | 'empty' | 'empty-memory' | 'first-use' | 'phases' | 'service' | 'trial';
@@ -29,6 +31,8 @@ export interface ChildOptions {
   readonly fd?: number;
   /** Arguments of Node. */
   readonly execArgv?: readonly string[];
+  /** Milliseconds until its next line, before it counts as hanging; default PATIENCE.line. */
+  readonly patience?: number;
 }
 
 /**
@@ -80,18 +84,29 @@ export async function runToEnd(name: ChildName): Promise<void> {
   const child = spawn(process.execPath, childArguments(name, {}), {
     stdio: 'ignore',
     env: childEnvironment(name),
+    timeout: PATIENCE.line,
+    killSignal: 'SIGKILL',
   });
-  const [status] = (await once(child, 'exit')) as [number | null];
-  if (status !== 0) throw new Error(`the program '${name}' ended with ${String(status)}`);
+  const [status, signal] = (await once(child, 'exit')) as [number | null, string | null];
+  if (status !== 0) throw new Error(`the program '${name}' ended with ${status ?? signal}`);
+}
+
+/** A program said that it failed, or ended without a word. */
+class ProgramFailed extends Error {
+  override readonly name = 'ProgramFailed';
 }
 
 /** A running child. Leaving its scope ends it. */
 export class Child<Line> implements AsyncDisposable {
+  readonly #name: ChildName;
+  readonly #patience: number;
   readonly #process: ChildProcess;
   readonly #lines: AsyncIterator<string>;
   readonly #ended: Promise<unknown>;
 
   constructor(name: ChildName, options: ChildOptions = {}) {
+    this.#name = name;
+    this.#patience = options.patience ?? PATIENCE.line;
     this.#process = spawn(process.execPath, childArguments(name, options), {
       stdio: ['pipe', 'pipe', 'inherit', ...(options.fd === undefined ? [] : [options.fd])],
       env: childEnvironment(name),
@@ -106,11 +121,24 @@ export class Child<Line> implements AsyncDisposable {
     return this.#process.pid!;
   }
 
-  /** What the child says next. */
+  /**
+   * What the child says next.
+   *
+   * @throws ProgramFailed the child failed, with its message; or it ended without a word
+   * @throws KernelError ETIMEDOUT: it says nothing for too long
+   */
   async line(): Promise<Line> {
-    const next = await this.#lines.next();
-    if (next.done === true) throw new Error('a measured program ended too early; what it said stands above');
-    return JSON.parse(next.value) as Line;
+    const what = `the program '${this.#name}'`;
+    const next = await within(this.#lines.next(), this.#patience, `${what} says nothing`);
+    if (next.done === true) {
+      await within(this.#ended, PATIENCE.end, `${what} closes its output and does not end`);
+      const { exitCode, signalCode } = this.#process;
+      const end = signalCode === null ? `exit code ${exitCode}` : `signal ${signalCode}`;
+      throw new ProgramFailed(`${what} ended too early (${end}); what it said stands above`);
+    }
+    const line = JSON.parse(next.value) as Line & Partial<Failed>;
+    if (line.failed !== undefined) throw new ProgramFailed(`${what} failed: ${line.failed}`);
+    return line;
   }
 
   /** Lets the child go on. */
@@ -118,8 +146,15 @@ export class Child<Line> implements AsyncDisposable {
     this.#process.stdin!.write('\n');
   }
 
+  /** Ends it: by the end of its input, and where that does not help, for certain. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#process.stdin!.end();
-    await this.#ended;
+    try {
+      await within(this.#ended, PATIENCE.end, `the program '${this.#name}' does not end`);
+    } catch {
+      this.#process.kill('SIGKILL');
+      this.#process.stdout!.destroy(); // another process may hold its other end
+      await this.#ended;
+    }
   }
 }

@@ -10,6 +10,24 @@ export function argument(): unknown {
   return JSON.parse(process.argv.at(-1)!);
 }
 
+/** The last line of a program that failed. */
+export interface Failed {
+  readonly failed: string;
+}
+
+/**
+ * What nobody catches is told to the parent, and ends this program. Of an error that a user can
+ * meet, the message; of our own mistakes, where they are.
+ */
+export function tellFailures(): void {
+  process.once('uncaughtException', (error: Error) => {
+    const isTold = ['KernelError', 'ProgramFailed'].includes(error.name);
+    const failed = isTold ? error.message : (error.stack ?? String(error));
+    say({ failed } satisfies Failed);
+    process.exit(1);
+  });
+}
+
 /** Says something to the parent. */
 export function say(line: object): void {
   fs.writeSync(1, `${JSON.stringify(line)}\n`);

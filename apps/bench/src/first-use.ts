@@ -4,7 +4,7 @@
  */
 import { Machine } from '@liveupdate/kexec';
 import { copyTarget, copyTo, timed } from './baselines.ts';
-import { argument, say } from './child-side.ts';
+import { argument, say, tellFailures } from './child-side.ts';
 import { makeFiles, ramSizeFor, touchBytes, type Workload } from './workload.ts';
 
 /** What the program is told. */
@@ -20,6 +20,7 @@ export interface FirstUse {
   readonly copy: number;
 }
 
+tellFailures();
 const { size, workload } = argument() as FirstUseArgument;
 const machine = await Machine.open({ size: ramSizeFor(size) });
 const [file] = makeFiles(machine.kernel.shmem, workload, size);

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import * as os from 'node:os';
 import { hostFacts } from '@liveupdate/linux';
+import { PATIENCE } from './patience.ts';
 import { redisVersion } from './redis.ts';
 
 export interface MachineFacts {
@@ -53,7 +54,12 @@ export function load(): number {
 /** The commit of the checkout in `directory`, with '+' where tracked files differ from it. */
 export function commitOf(directory: string): string | undefined {
   const git = (...args: string[]): string =>
-    execFileSync('git', args, { cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    execFileSync('git', args, {
+      cwd: directory,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: PATIENCE.question,
+    });
   try {
     git('ls-files', '--error-unmatch', 'package.json'); // installed somewhere, it is no part of the repository around it
     const commit = git('rev-parse', '--short=12', 'HEAD').trim();

@@ -21,9 +21,10 @@ afterAll(() => {
   fs.rmSync(directory, { recursive: true });
 });
 
+const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
+
 function bench(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  const flags = ['--conditions=@liveupdate/source', '--no-warnings'];
-  return spawnSync(process.execPath, [...flags, MAIN, ...args], { encoding: 'utf8', maxBuffer: 2 ** 26 });
+  return spawnSync(process.execPath, [...FLAGS, MAIN, ...args], { encoding: 'utf8', maxBuffer: 2 ** 26 });
 }
 
 test('a smoke run measures everything and says so', (context) => {
@@ -96,6 +97,21 @@ test('more memory than there is: nothing is begun, and it says so', () => {
   expect(stderr).toContain('SKIPPED profile: it takes');
   expect(stderr).toContain('give a smaller --size');
 });
+
+test.each(['small', 'replace', 'first'])(
+  'a program that throws ends the run with its message: %s',
+  (trial) => {
+    // No file may be larger than 1 MB: the trial itself, or a program that it runs, cannot have its RAM.
+    const command = `ulimit -f 1000; exec "$@"`;
+    const { status, stderr } = spawnSync(
+      'sh',
+      ['-c', command, 'sh', process.execPath, ...FLAGS, MAIN, trial, '--size', '64MiB', '--no-profile'],
+      { encoding: 'utf8', timeout: 120_000, killSignal: 'SIGKILL' },
+    );
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/failed: EFBIG: giving memory file 'liveupdate.*' \d+ bytes: file too large\n$/);
+  },
+);
 
 test('compare: exit code 1 where a ratio got worse, else 0', () => {
   const [fast, slow] = [2, 4].map((preserve) => {

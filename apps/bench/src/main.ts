@@ -177,6 +177,6 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : 2; // its own message stands on standard error already
   } else {
     process.stderr.write(`bench: ${error instanceof Error ? error.message : codeOf(error)}\n`);
-    process.exitCode = 1;
+    process.exit(1); // whatever still waits
   }
 }

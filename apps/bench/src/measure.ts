@@ -3,6 +3,7 @@ import { KernelError } from '@liveupdate/base';
 import { commitOf, load, machineFacts, type MachineFacts } from './machine-facts.ts';
 import { plan, tooMuch, type PlannedRun, type PlanOptions } from './plan.ts';
 import { Child, IS_BUILT } from './child-process.ts';
+import { PATIENCE } from './patience.ts';
 import { profile, PROFILED, type PhaseProfile } from './profile.ts';
 import { endProgress, Progress } from './progress.ts';
 import { evaluate, type MeasuredRun, type Results } from './results.ts';
@@ -72,7 +73,7 @@ async function runApart(
   progress: (round: number) => void,
 ): Promise<MeasuredTrial> {
   const argument = { trial: trial.name, size, ...counts } satisfies TrialArgument;
-  await using child = new Child<TrialLine>('trial', { argument });
+  await using child = new Child<TrialLine>('trial', { argument, patience: PATIENCE.round });
   for (;;) {
     const { round, measured } = await child.line();
     if (measured) return measured;

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Hot } from './cpu-profile.ts';
+import { PATIENCE, within } from './patience.ts';
 
 /**
  * System calls of `Perf.switch` that fall into the time that is counted: the end of one read, and
@@ -21,14 +22,20 @@ const SYSCALLS = 'raw_syscalls:sys_enter';
 
 /** Why perf cannot be used here; undefined where it can. */
 export function missingPerf(): string | undefined {
-  const tried = spawnSync('perf', ['stat', '-x,', '-e', SYSCALLS, 'true'], { encoding: 'utf8' });
+  const tried = spawnSync('perf', ['stat', '-x,', '-e', SYSCALLS, 'true'], {
+    encoding: 'utf8',
+    timeout: PATIENCE.question,
+  });
   if (tried.error) return 'perf is not installed; on Debian: apt-get install linux-perf';
   return tried.status === 0 && /^\d+,/m.test(tried.stderr)
     ? undefined
     : 'perf may not be used here (as root it may)';
 }
 
-/** One run of perf on this process. */
+/**
+ * One run of perf on this process. Its answers are waited for without an end of our own: whoever
+ * runs this program ends it where it says nothing for too long.
+ */
 export class Perf {
   readonly #directory = fs.mkdtempSync(join(tmpdir(), 'liveupdate-bench-perf-'));
   readonly #data = join(this.#directory, 'perf.data');
@@ -97,6 +104,7 @@ export class Perf {
       {
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
+        timeout: PATIENCE.line,
       },
     );
     this.#remove();
@@ -106,7 +114,7 @@ export class Perf {
   async #end(): Promise<void> {
     const ended = once(this.#perf, 'close');
     this.#perf.kill('SIGINT');
-    await ended;
+    await within(ended, PATIENCE.line, 'perf does not end');
   }
 
   #remove(): void {

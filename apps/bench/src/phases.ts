@@ -6,7 +6,7 @@
 import { Session } from 'node:inspector/promises';
 import { memoryUsage, resourceUsage } from 'node:process';
 import { trackWrites } from '@liveupdate/linux';
-import { argument, now, say } from './child-side.ts';
+import { argument, now, say, tellFailures } from './child-side.ts';
 import { hottest, selfTimes, type Hot } from './cpu-profile.ts';
 import { GENERATION_PHASES, Generations, type Phase } from './generations.ts';
 import { missingPerf, Perf } from './perf.ts';
@@ -59,6 +59,7 @@ type Sums = Record<
   Record<'time' | 'user' | 'system' | 'faults' | 'heap' | 'arrays' | 'written', number>
 >;
 
+tellFailures();
 const { size, workload, passes } = argument() as PhasesArgument;
 using machine = new Generations(workload, size);
 const sums = Object.fromEntries(

@@ -7,6 +7,7 @@ import { timed } from './baselines.ts';
 import type { BareArgument, BareStart } from './bare.ts';
 import { Child, runToEnd } from './child-process.ts';
 import { statusBytes } from './child-side.ts';
+import { withEnds } from './ends.ts';
 import type { FirstUse, FirstUseArgument } from './first-use.ts';
 import { inTurn, type Trial } from './runner.ts';
 import type { Replacement, ServiceArgument } from './service.ts';
@@ -111,27 +112,23 @@ export class Bare implements AsyncDisposable {
   }
 }
 
+/** An empty Node.js program, started and ended. */
+export async function emptyProgram(): Promise<{ empty: number }> {
+  return { empty: await timed(() => runToEnd('empty')) };
+}
+
 /**
  * A service that is replaced in each round; in between a program that does nothing but map the same
  * memory, and an empty one.
  */
 export function replacement(workload: Workload, reads: boolean): Trial['prepare'] {
-  return async ({ size }) => {
-    const service = await Service.start(workload, size, { reads });
-    const bare = new Bare(service.ram, { size, reads });
-    const sides = [
-      () => service.replace(),
-      () => bare.replace(),
-      async () => ({ empty: await timed(() => runToEnd('empty')) }),
-    ];
-    return {
-      run: (round) => inTurn(sides, round),
-      end: async () => {
-        await bare[Symbol.asyncDispose]();
-        await service[Symbol.asyncDispose]();
-      },
-    };
-  };
+  return ({ size }) =>
+    withEnds(async (ends) => {
+      const service = ends.use(await Service.start(workload, size, { reads }));
+      const bare = ends.use(new Bare(service.ram, { size, reads }));
+      const sides = [() => service.replace(), () => bare.replace(), emptyProgram];
+      return { run: (round) => inTurn(sides, round), end: () => ends[Symbol.asyncDispose]() };
+    });
 }
 
 /** How many times smaller the small one of two services is. */
@@ -140,25 +137,23 @@ const LEAST_SIZE = 4 * 2 ** 20;
 
 /** Two services that differ in size, replaced in turns: what the blackout owes to the bytes. */
 export function growth(workload: Workload): Trial['prepare'] {
-  return async ({ size }) => {
-    const least = Math.max(LEAST_SIZE, size / GROWTH);
-    const small = await Service.start(workload, least);
-    const large = await Service.start(workload, size);
-    const sides = [
-      async () => ({ least: (await small.replace()).blackout }),
-      async () => ({ most: (await large.replace()).blackout }),
-    ];
-    return {
-      run: async (round) => {
-        const { least: before, most } = await inTurn(sides, round);
-        return { least: before, most, perGiB: (most - before) / ((size - least) / 2 ** 30) };
-      },
-      end: async () => {
-        await large[Symbol.asyncDispose]();
-        await small[Symbol.asyncDispose]();
-      },
-    };
-  };
+  return ({ size }) =>
+    withEnds(async (ends) => {
+      const least = Math.max(LEAST_SIZE, size / GROWTH);
+      const small = ends.use(await Service.start(workload, least));
+      const large = ends.use(await Service.start(workload, size));
+      const sides = [
+        async () => ({ least: (await small.replace()).blackout }),
+        async () => ({ most: (await large.replace()).blackout }),
+      ];
+      return {
+        run: async (round) => {
+          const { least: before, most } = await inTurn(sides, round);
+          return { least: before, most, perGiB: (most - before) / ((size - least) / 2 ** 30) };
+        },
+        end: () => ends[Symbol.asyncDispose](),
+      };
+    });
 }
 
 /**
@@ -166,22 +161,18 @@ export function growth(workload: Workload): Trial['prepare'] {
  * what exec then has to take down.
  */
 export function touchedAgain(workload: Workload): Trial['prepare'] {
-  return async ({ size }) => {
-    const none = await Service.start(workload, size);
-    const half = await Service.start(workload, size, { touchesAgain: 0.5 });
-    const all = await Service.start(workload, size, { touchesAgain: 1 });
-    const sides = [
-      async () => ({ none: (await none.replace()).exec }),
-      async () => ({ half: (await half.replace()).exec }),
-      async () => ({ all: (await all.replace()).exec }),
-    ];
-    return {
-      run: (round) => inTurn(sides, round),
-      end: async () => {
-        for (const service of [none, half, all]) await service[Symbol.asyncDispose]();
-      },
-    };
-  };
+  return ({ size }) =>
+    withEnds(async (ends) => {
+      const none = ends.use(await Service.start(workload, size));
+      const half = ends.use(await Service.start(workload, size, { touchesAgain: 0.5 }));
+      const all = ends.use(await Service.start(workload, size, { touchesAgain: 1 }));
+      const sides = [
+        async () => ({ none: (await none.replace()).exec }),
+        async () => ({ half: (await half.replace()).exec }),
+        async () => ({ all: (await all.replace()).exec }),
+      ];
+      return { run: (round) => inTurn(sides, round), end: () => ends[Symbol.asyncDispose]() };
+    });
 }
 
 /** In each round a program that preserves a file for the first time. */
@@ -212,11 +203,12 @@ export function memory(workload: Workload): Trial['prepare'] {
     return {
       run: async () => {
         const watch = new AbortController();
-        const peak = peakOf(service.pid, watch.signal);
-        await service.replace();
-        watch.abort();
+        const replaced = service.replace().finally(() => {
+          watch.abort();
+        });
+        const [peak] = await Promise.all([peakOf(service.pid, watch.signal), replaced]);
         await using empty = new Child<{ anonymous: number }>('empty-memory');
-        const more = (await peak) - (await empty.line()).anonymous;
+        const more = peak - (await empty.line()).anonymous;
         return { outside: Math.max(LEAST_MEMORY, more), bytes: size };
       },
       end: () => service[Symbol.asyncDispose](),

@@ -9,15 +9,16 @@ import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { KernelError } from '@liveupdate/base';
+import { PATIENCE, within } from './patience.ts';
 
 const VALUE = 2 ** 20;
 
-/** How long a server may take to stand, with its data loaded. */
-const PATIENCE = 120_000;
-
 /** The server's version, such as `7.0.15`; undefined where there is none. */
 export function redisVersion(): string | undefined {
-  const { stdout, status } = spawnSync('redis-server', ['--version'], { encoding: 'utf8' });
+  const { stdout, status } = spawnSync('redis-server', ['--version'], {
+    encoding: 'utf8',
+    timeout: PATIENCE.question,
+  });
   return status === 0 ? /v=(\S+)/.exec(stdout)?.[1] : undefined;
 }
 
@@ -57,7 +58,7 @@ export class Redis implements AsyncDisposable {
     const ended = once(this.#server, 'exit');
     using client = await this.#connect();
     client.send('SHUTDOWN', 'SAVE');
-    await ended;
+    await within(ended, PATIENCE.server, 'the Redis server does not save and end');
     this.#server = this.#spawn();
     await this.#stands();
   }
@@ -89,7 +90,7 @@ export class Redis implements AsyncDisposable {
 
   /** Waits until the server answers with as many values as were given to it. */
   async #stands(): Promise<void> {
-    const end = Date.now() + PATIENCE;
+    const end = Date.now() + PATIENCE.server;
     while (!(await this.#hasAll())) {
       if (Date.now() > end || this.#server.exitCode !== null)
         throw new KernelError('ETIMEDOUT', 'the Redis server does not come up with its data');
@@ -149,7 +150,8 @@ class Client implements Disposable {
 
   async ask(...parts: readonly (string | Uint8Array)[]): Promise<string> {
     this.send(...parts);
-    const [answer] = (await once(this.#socket, 'data')) as [Buffer];
+    const answering = once(this.#socket, 'data') as Promise<[Buffer]>;
+    const [answer] = await within(answering, PATIENCE.server, 'the Redis server does not answer');
     return answer.toString('latin1').trimEnd();
   }
 

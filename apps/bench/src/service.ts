@@ -15,10 +15,12 @@ import {
   say,
   startPhases,
   statusBytes,
+  tellFailures,
 } from './child-side.ts';
 import { makeFiles, readBytes, touchBytes, type Workload } from './workload.ts';
 
 const bodyAt = now();
+tellFailures();
 
 /** What the service is told. */
 export interface ServiceArgument {

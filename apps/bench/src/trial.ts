@@ -3,7 +3,7 @@
  * are run (JMH's forks): what the engine has learnt from other trials is no part of it. Says each
  * round that begins, and in the end what was measured. Ends with whoever started it.
  */
-import { argument, awaitGo, say } from './child-side.ts';
+import { argument, say, tellFailures } from './child-side.ts';
 import { exitOnSignals } from './exit-on-signals.ts';
 import { runTrial, type MeasuredTrial, type RoundCounts } from './runner.ts';
 import { TRIALS } from './trials.ts';
@@ -20,8 +20,11 @@ export interface TrialLine {
   readonly measured?: MeasuredTrial;
 }
 
+tellFailures();
 exitOnSignals();
-void awaitGo().then(() => process.exit(1)); // nobody says go: the input ends
+// Nobody says a word: the input ends. No read that waits in a thread, which process.exit() would
+// wait for in turn.
+process.stdin.on('end', () => process.exit(1)).resume();
 
 const { trial, size, ...counts } = argument() as TrialArgument;
 const found = TRIALS.find(({ name }) => name === trial);
