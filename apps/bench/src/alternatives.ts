@@ -74,6 +74,7 @@ async function otherSides(
     },
     copy: () => {
       const target = ends.use(copyTarget(size));
+      copyTo(target, bytes);
       return side('copy', () => {
         copyTo(target, bytes);
       });

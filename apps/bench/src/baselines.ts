@@ -30,6 +30,25 @@ export function copyTo(target: MappedRam, source: Uint8Array): void {
     to.set(source.subarray(at, Math.min(at + CHUNK, source.length)), at % to.length);
 }
 
+/** Bytes that are copied to see what the machine can do: more than its caches hold. */
+const CALIBRATION = 2 ** 28;
+const CALIBRATIONS = 5;
+
+/** The best rate at which this machine copies memory that is there, in GiB a second. */
+export async function bestCopyRate(): Promise<number> {
+  using source = copyTarget(CALIBRATION);
+  using target = copyTarget(CALIBRATION);
+  const bytes = source.bytes(0, CALIBRATION);
+  let best = Infinity;
+  for (let i = 0; i < CALIBRATIONS; i++) {
+    const time = await timed(() => {
+      copyTo(target, bytes);
+    });
+    best = Math.min(best, time);
+  }
+  return CALIBRATION / 2 ** 30 / (best / 1000);
+}
+
 /** Writes what the memfd handler's folio array holds, 16 bytes per folio, and does nothing else. */
 export function writeRecords(target: MappedRam, folios: number, folioSize: number): void {
   const bytes = target.bytes(0, folios * 16);

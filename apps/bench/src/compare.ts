@@ -1,111 +1,127 @@
 /**
- * Two results files beside each other: what got better or worse beyond noise.
+ * Two results files, figure by figure: what got better or worse, by a rule that noise does not
+ * meet. A verdict needs all of this:
  *
- * A change counts where the medians' notches do not meet (median ± 1.57 × interquartile range / √n,
- * as in a box plot: about 95 %), and the medians differ by more than `LEAST_CHANGE`. Only ratios
- * can be a regression: they are measured within one run, so another day or a busier machine moves
- * both sides.
+ * - Both runs have at least LEAST_ROUNDS rounds of the figure, on a machine that was left to it,
+ *   and against a baseline as fast as it should be (see trust.ts).
+ * - The median of the ratio changed by more than LEAST_CHANGE, and so did that of what is measured,
+ *   in the same direction: a baseline that had a bad day makes no verdict.
+ * - Both by the ranks of the single rounds, in an exact Mann-Whitney test, with Holm's correction
+ *   for all figures: where nothing changed, not one in twenty comparisons says so about even one.
+ *
+ * Figures against a constant, such as 3 ns a page, are times: they depend on the day, and get no
+ * verdict.
  */
-import { formatSize } from '@liveupdate/base';
-import { findRun, reaches, type FigureResult, type Results } from './results.ts';
-import type { Summary } from './stats.ts';
-import { number, RESULTS, textTable, time } from './tables.ts';
+import { isTime, reaches, type FigureResult, type Results, type RunResult } from './results.ts';
+import { chanceOfRanks, corrected } from './significance.ts';
+import { summarize, type Series } from './stats.ts';
+import { distrust } from './trust.ts';
 
 export type Change = 'better' | 'worse' | 'same';
 
+/** How likely one false verdict among all figures may be. */
+const CHANCE = 0.05;
 /** What differs less is not worth a word, however quiet the machine was. */
-const LEAST_CHANGE = 0.05;
+const LEAST_CHANGE = 0.1;
+/** From fewer rounds no ranks are as unlikely as many figures need. */
+const LEAST_ROUNDS = 8;
 
 export interface ComparedFigure {
   readonly old: FigureResult;
   readonly new: FigureResult;
-  readonly change: Change;
+  /** Undefined where there is no verdict. */
+  readonly change: Change | undefined;
+  /** Why there is none. */
+  readonly reason?: string;
 }
 
 /** Figures that are in both, of the same size. */
 export function compareFigures(old: Results, fresh: Results): ComparedFigure[] {
-  return fresh.figures.flatMap((figure) => {
+  const pairs = fresh.figures.flatMap((figure) => {
     const before = old.figures.find(
       ({ trial, title, size }) => trial === figure.trial && title === figure.title && size === figure.size,
     );
-    if (!before) return [];
-    const change = changeOf(before.result, figure.result, figure.kind === 'faster' ? 'more' : 'less');
-    return [{ old: before, new: figure, change }];
+    return before ? [{ old: before, new: figure, tested: rounds(old, before, fresh, figure) }] : [];
+  });
+  const tested = pairs.flatMap(({ tested: each }) => (typeof each === 'string' ? [] : [each]));
+  const chances = tested.flatMap((each) => [chanceThat('better', each), chanceThat('worse', each)]);
+  const counting = corrected(chances);
+  let at = 0;
+  return pairs.map(({ tested: each, ...figures }) => {
+    if (typeof each === 'string') return { ...figures, change: undefined, reason: each };
+    const [better, worse] = [counting[at++], counting[at++]];
+    const change = better <= CHANCE ? 'better' : worse <= CHANCE ? 'worse' : 'same';
+    return { ...figures, change };
   });
 }
 
-/** @param good which direction is the good one */
-export function changeOf(old: Summary, fresh: Summary, good: 'more' | 'less'): Change {
-  const [before, after] = [old.median, fresh.median];
-  if (Math.abs(after - before) <= Math.abs(before) * LEAST_CHANGE) return 'same';
-  if (Math.abs(after - before) <= notch(old) + notch(fresh)) return 'same';
-  return after > before === (good === 'more') ? 'better' : 'worse';
+/** The rounds of a figure in both runs. */
+interface Rounds {
+  readonly kind: FigureResult['kind'];
+  readonly ratio: readonly [old: readonly number[], fresh: readonly number[]];
+  readonly measured: readonly [old: readonly number[], fresh: readonly number[]];
 }
 
-function notch({ p25, p75, n }: Summary): number {
-  return (1.57 * (p75 - p25)) / Math.sqrt(n);
+/** What is tested, or why a figure cannot be. */
+function rounds(old: Results, before: FigureResult, fresh: Results, after: FigureResult): Rounds | string {
+  const measuredIn = (results: Results, { trial, size, measured }: FigureResult): Series | undefined =>
+    results.runs.find((run) => run.trial === trial && run.size === size)?.series[measured];
+  const [was, is] = [measuredIn(old, before)?.values, measuredIn(fresh, after)?.values];
+  const [ratioBefore, ratioAfter] = [before.result.values, after.result.values];
+  if (!was || !is || !ratioBefore || !ratioAfter) return NO_ROUNDS;
+  const fewest = Math.min(was.length, is.length);
+  if (fewest < LEAST_ROUNDS) return `${fewest} round${fewest === 1 ? '' : 's'}, ${LEAST_ROUNDS} are needed`;
+  if (isTime(after)) return 'a time, which depends on the day';
+  const doubt = distrust(old, before) ?? distrust(fresh, after);
+  if (doubt !== undefined) return doubt;
+  return { kind: after.kind, ratio: [ratioBefore, ratioAfter], measured: [was, is] };
 }
 
-/** What two files come to, for a terminal. */
-export function comparisonReport(old: Results, fresh: Results): string {
-  const figures = compareFigures(old, fresh);
-  const head = ['', 'size', 'old', 'new', 'change', ''];
-  const rows = figures.map(({ old: before, new: after, change }) => [
-    after.title,
-    formatSize(after.size),
-    RESULTS[after.kind](before.result.median),
-    RESULTS[after.kind](after.result.median),
-    `${number((after.result.median / before.result.median - 1) * 100)} %`,
-    change === 'same' ? '' : `${change}${verdictOf(before, after)}`,
-  ]);
-  const parts = [textTable([head, ...rows])];
-  const times = changedTimes(old, fresh);
-  if (times.length > 0)
-    parts.push(
-      textTable([
-        ['times that changed (no verdict: they depend on the day)', 'size', 'old', 'new', ''],
-        ...times,
-      ]),
-    );
-  parts.push(...differences(old, fresh));
-  const counts = (['better', 'worse', 'same'] as const).map(
-    (change) => `${figures.filter((figure) => figure.change === change).length} ${change}`,
+const NO_ROUNDS = 'single rounds are not in both files: measure the older one again';
+
+/**
+ * How likely ranks like these are where nothing changed; 1 where the medians changed too little. Of
+ * the ratio and of what is measured itself, the likelier one.
+ */
+function chanceThat(change: 'better' | 'worse', { kind, ratio, measured }: Rounds): number {
+  const chanceOf = (grew: boolean, [old, fresh]: Rounds['ratio']): number => {
+    const [smaller, larger] = grew ? [old, fresh] : [fresh, old];
+    const isWorth = summarize(larger).median > summarize(smaller).median * (1 + LEAST_CHANGE);
+    return isWorth ? chanceOfRanks(smaller, larger) : 1;
+  };
+  // What is measured is a time, or bytes: less is better.
+  return Math.max(
+    chanceOf((kind === 'faster') === (change === 'better'), ratio),
+    chanceOf(change === 'worse', measured),
   );
-  parts.push(`${figures.length} ratios: ${counts.join(', ')}`);
-  return `${parts.join('\n\n')}\n`;
 }
 
 /** Whether a goal was lost or reached. */
-function verdictOf(old: FigureResult, { goal, kind, result, verdict }: FigureResult): string {
+export function goalChange({ old, new: { goal, kind, result, verdict } }: ComparedFigure): string {
   if (goal === undefined || old.verdict === verdict) return '';
   return reaches(kind, result.median, goal) ? ', reaches its goal' : ', misses its goal';
 }
 
-/** Series of milliseconds that changed beyond noise. */
-function changedTimes(old: Results, fresh: Results): string[][] {
-  return fresh.runs.flatMap(({ trial, size, series }) => {
-    const before = findRun(old, trial, size);
-    if (!before) return [];
-    return Object.entries(series).flatMap(([name, summary]) => {
-      const was = before.series[name] as Summary | undefined;
-      if (!was || NO_TIMES.has(name)) return [];
-      const change = changeOf(was, summary, 'less');
-      if (change === 'same') return [];
-      return [[`${trial}: ${name}`, formatSize(size), time(was.median), time(summary.median), change]];
+/** Times of both runs whose medians differ by more than is worth a word: no verdicts. */
+export function changedTimes(
+  old: Results,
+  fresh: Results,
+): { run: RunResult; name: string; was: Series; is: Series }[] {
+  return fresh.runs.flatMap((run) => {
+    const before = old.runs.find(({ trial, size }) => trial === run.trial && size === run.size);
+    return Object.entries(run.series).flatMap(([name, is]) => {
+      const was = before?.series[name];
+      if (!was || NO_TIMES.has(name) || !apart(was, is)) return [];
+      return [{ run, name, was, is }];
     });
   });
 }
 
+/** Whether the middle halves of two series do not meet, and the medians differ by a tenth. */
+function apart(was: Series, is: Series): boolean {
+  if (Math.abs(is.median - was.median) <= was.median * LEAST_CHANGE) return false;
+  return is.p25 > was.p75 || is.p75 < was.p25;
+}
+
 /** Series of bytes, or of something that is a figure already. */
 const NO_TIMES = new Set(['bytes', 'outside', 'perGiB']);
-
-/** What makes two files hard to compare. */
-function differences(old: Results, fresh: Results): string[] {
-  const facts = (['cpu', 'cpus', 'memory', 'kernel', 'node'] as const).flatMap((fact) =>
-    old.machine[fact] === fresh.machine[fact]
-      ? []
-      : [`the ${fact} differs: ${old.machine[fact]} and ${fresh.machine[fact]}`],
-  );
-  if (old.built !== fresh.built) facts.push('one measured sources, the other built JavaScript');
-  return facts.length > 0 ? [`Mind that ${facts.join('; ')}.`] : [];
-}

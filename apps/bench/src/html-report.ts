@@ -7,7 +7,15 @@ import type { ALTERNATIVES } from './alternatives.ts';
 import { escapeHtml } from './escape-html.ts';
 import { PAGE_STYLE } from './page-style.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
-import { circumstances, figureRows, nameOfHot, omissions, profileTables } from './report.ts';
+import {
+  circumstances,
+  disturbanceTable,
+  figureRows,
+  nameOfHot,
+  omissions,
+  profileTables,
+  rateTable,
+} from './report.ts';
 import { findRun, runsOf, type Results, type RunResult } from './results.ts';
 import type { Summary } from './stats.ts';
 import { barChart, lineChart, type Bar, type Line } from './svg-charts.ts';
@@ -44,7 +52,7 @@ const LARGEST: Readonly<Record<string, string>> = { replace: 'growth', 'replace-
 
 export function htmlReport(results: Results): string {
   const charts = [throughput(results), blackoutBySize(results), beside(results), phases(results)];
-  const [where, machine, load] = circumstances(results);
+  const [where, machine, ...busy] = circumstances(results);
   const left = omissions(results).map((line) => `<p>${escapeHtml(line)}</p>`);
   const profiles = profileTables(results).map(table);
   return `<!doctype html>
@@ -57,7 +65,7 @@ export function htmlReport(results: Results): string {
 </head>
 <body>
 <h1>Live update: what it costs</h1>
-<p>${escapeHtml(where)} ${escapeHtml(load)}</p>
+<p>${escapeHtml(where)} ${escapeHtml(busy.join(' '))}</p>
 <p>${escapeHtml(machine)}</p>
 <h2>Charts</h2>
 <div class="charts">
@@ -68,6 +76,7 @@ ${table(figureRows(results))}
 ${left.join('\n')}
 ${profiles.length > 0 ? `<h2>Where the time goes</h2>\n${profiles.join('\n')}` : ''}
 ${hotSpots(results)}
+<details><summary>How busy the machine was, and what the baselines came to</summary>${[...disturbanceTable(results), ...rateTable(results)].map(table).join('\n')}</details>
 </body>
 </html>
 `;

@@ -101,7 +101,7 @@ test('more memory than there is: nothing is begun, and it says so', () => {
 test.each(['small', 'replace', 'first'])(
   'a program that throws ends the run with its message: %s',
   (trial) => {
-    // No file may be larger than 1 MB: the trial itself, or a program that it runs, cannot have its RAM.
+    // No file may be larger than 1 MB: the trial, or a program that it runs, cannot have its RAM.
     const command = `ulimit -f 1000; exec "$@"`;
     const { status, stderr } = spawnSync(
       'sh',
@@ -113,19 +113,33 @@ test.each(['small', 'replace', 'first'])(
   },
 );
 
-test('compare: exit code 1 where a ratio got worse, else 0', () => {
-  const [fast, slow] = [2, 4].map((preserve) => {
-    const path = inDirectory(`${preserve}.json`);
-    writeResults(
-      path,
-      resultsOf([run('small', 2 ** 30, { preserve: [preserve], copy: [300], records: [1] })]),
-    );
+test('compare: exit code 1 where a figure got worse, 0 where none did, 2 without a verdict', () => {
+  const nine = (value: number): number[] => Array.from({ length: 9 }, (_, i) => value * (1 + i / 100));
+  const write = (name: string, preserve: number[], size = 2 ** 30): string => {
+    const path = inDirectory(name);
+    const series = { preserve, copy: preserve.map(() => 300) };
+    writeResults(path, resultsOf([run('small', size, series)], { size }));
     return path;
-  });
-  expect(bench('compare', fast, slow).status).toBe(1);
-  const { status, stdout } = bench('compare', slow, fast);
-  expect(status).toBe(0);
-  expect(stdout).toContain('2 better, 0 worse');
+  };
+  const [fast, slow] = [write('fast.json', nine(2)), write('slow.json', nine(4))];
+  const once = write('once.json', [4]);
+  const small = write('small.json', nine(2), 2 ** 28);
+  const damaged = inDirectory('damaged.json');
+  fs.writeFileSync(damaged, fs.readFileSync(fast, 'utf8').slice(0, 2000));
+  const half = inDirectory('half.json');
+  fs.writeFileSync(half, '{"version":2,"size":1,"date":"","machine":{},"load":{}}');
+
+  const told = (a: string, b: string): [number | null, string] => {
+    const { status, stdout, stderr } = bench('compare', a, b);
+    return [status, stderr === '' ? stdout : stderr];
+  };
+  expect(told(fast, slow)).toEqual([1, expect.stringContaining('0 better, 1 worse')]);
+  expect(told(slow, fast)).toEqual([0, expect.stringContaining('1 better, 0 worse')]);
+  expect(told(fast, once)).toEqual([2, expect.stringContaining('1 round, 8 are needed')]);
+  expect(told(fast, small)).toEqual([2, expect.stringContaining('no figure of the same size')]);
+  expect(told(fast, damaged)).toEqual([2, expect.stringContaining('is no JSON, or the end of it')]);
+  expect(told(half, fast)).toEqual([2, expect.stringContaining('half.json is damaged: its figures')]);
+  expect(told(fast, '/nonexistent/new.json')).toEqual([2, expect.stringContaining('ENOENT')]);
 });
 
 test('html: a page of results that exist', () => {
@@ -158,7 +172,6 @@ test.each([
 
 test.each([
   [['huge', '--smoke', '--out', '/nonexistent/results.json'], 'ENOENT'],
-  [['compare', '/nonexistent/old.json', '/nonexistent/new.json'], 'ENOENT'],
   [['html', MAIN, '/nonexistent/page.html'], 'no JSON'],
 ])('what cannot be read or written ends with 1: %j', (args, word) => {
   const { status, stderr } = bench(...args);

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { codeOf } from '@liveupdate/base';
 import { Command, CommanderError, Option } from 'commander';
-import { compareFigures, comparisonReport } from './compare.ts';
+import { comparison, type Comparison } from './compare-report.ts';
 import { exitOnSignals } from './exit-on-signals.ts';
 import { htmlReport } from './html-report.ts';
 import { measure, type MeasureOptions } from './measure.ts';
@@ -17,7 +17,7 @@ import { PROFILED } from './profile.ts';
 import { endProgress } from './progress.ts';
 import { withFigures } from './readme.ts';
 import { textReport } from './report.ts';
-import { brokenFigures, readResults, writeResults, type Results } from './results.ts';
+import { brokenFigures, readResults, resultsText, writeResults, type Results } from './results.ts';
 import type { Trial } from './runner.ts';
 import { TRIALS } from './trials.ts';
 
@@ -86,11 +86,13 @@ function commandLine(done: (status: number) => void): Command {
     });
   program
     .command('compare')
-    .description('what got better or worse beyond noise; exit code 1 if a ratio got worse')
+    .description(
+      'what got better or worse beyond noise; exit code 1 if a figure got worse, 2 without a verdict',
+    )
     .argument('<old>', 'a results file')
     .argument('<new>', 'another')
     .action((old: string, fresh: string) => {
-      done(compare(readResults(old), readResults(fresh)));
+      done(compare(old, fresh));
     });
   program
     .command('html')
@@ -132,7 +134,7 @@ async function run(chosen: readonly Trial[], options: Options): Promise<number> 
   const html = options.html ?? (isWhole ? out?.replace(/(\.json)?$/, '.html') : undefined);
   if (out !== undefined) writeResults(out, results);
   if (html !== undefined) fs.writeFileSync(html, htmlReport(results));
-  process.stdout.write(options.json ? `${JSON.stringify(results, undefined, 2)}\n` : textReport(results));
+  process.stdout.write(options.json ? `${resultsText(results)}\n` : textReport(results));
   for (const file of [out, html]) if (file !== undefined) process.stderr.write(`bench: written to ${file}\n`);
   const broken = brokenFigures(results);
   for (const { title, result, sane } of broken)
@@ -161,9 +163,24 @@ async function writeReadmes(): Promise<number> {
   return 0;
 }
 
-function compare(old: Results, fresh: Results): number {
-  process.stdout.write(comparisonReport(old, fresh));
-  return compareFigures(old, fresh).some(({ change }) => change === 'worse') ? 1 : 0;
+const COMPARED: Readonly<Record<Comparison['outcome'], number>> = { 'not worse': 0, worse: 1, none: 2 };
+
+/** Of files that cannot be read nothing can be said, as of those without a verdict. */
+function compare(old: string, fresh: string): number {
+  let files: Results[];
+  try {
+    files = [old, fresh].map(readResults);
+  } catch (error) {
+    process.stderr.write(`bench: ${messageOf(error)}\n`);
+    return COMPARED.none;
+  }
+  const { text, outcome } = comparison(files[0], files[1]);
+  process.stdout.write(text);
+  return COMPARED[outcome];
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : codeOf(error);
 }
 
 exitOnSignals();
@@ -176,7 +193,7 @@ try {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : 2; // its own message stands on standard error already
   } else {
-    process.stderr.write(`bench: ${error instanceof Error ? error.message : codeOf(error)}\n`);
+    process.stderr.write(`bench: ${messageOf(error)}\n`);
     process.exit(1); // whatever still waits
   }
 }

@@ -1,5 +1,6 @@
 /** A whole run: every trial at its sizes, then the profile, put together as results. */
 import { KernelError } from '@liveupdate/base';
+import { bestCopyRate } from './baselines.ts';
 import { commitOf, load, machineFacts, type MachineFacts } from './machine-facts.ts';
 import { plan, tooMuch, type PlannedRun, type PlanOptions } from './plan.ts';
 import { Child, IS_BUILT } from './child-process.ts';
@@ -36,6 +37,7 @@ export async function measure(trials: readonly Trial[], options: MeasureOptions)
   for (const { trial, reason } of skipped) process.stderr.write(`bench: SKIPPED ${trial}: ${reason}\n`);
   if (runs.length === 0)
     throw new KernelError('ENOMEM', 'nothing can be measured here, see above: give a smaller --size');
+  const copyRate = await bestCopyRate();
   const progress = new Progress(runs.length + workloads.length);
   const measured: MeasuredRun[] = [];
   for (const run of runs) {
@@ -44,8 +46,8 @@ export async function measure(trials: readonly Trial[], options: MeasureOptions)
     const measuring = options.isApart
       ? runApart(run, counts, report)
       : runTrial(run.trial, run, counts, report);
-    const { series, warmUp: before } = await measuring;
-    measured.push({ ...run, measured: series, warmUp: before });
+    const { series, warmUp: before, disturbance } = await measuring;
+    measured.push({ ...run, measured: series, warmUp: before, disturbance });
   }
   const profiles: PhaseProfile[] = [];
   for (const workload of workloads) {
@@ -58,6 +60,7 @@ export async function measure(trials: readonly Trial[], options: MeasureOptions)
     commit,
     machine,
     load: { start, end: load() },
+    copyRate,
     size,
     rounds: options.rounds,
     built: IS_BUILT,

@@ -2,11 +2,14 @@
 import { formatSize } from '@liveupdate/base';
 import { ALTERNATIVES } from './alternatives.ts';
 import type { Hot } from './cpu-profile.ts';
+import { disturbed, type Disturbance } from './disturbance.ts';
 import { GENERATION_PHASES } from './generations.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
 import { NO_REDIS } from './redis.ts';
 import { findRun, runsOf, type FigureResult, type Results, type RunResult } from './results.ts';
+import { summarize } from './stats.ts';
 import { markdownTable, number, RESULTS, textTable, time, VALUES, type Rows } from './tables.ts';
+import { doubts, MOVING, rates } from './trust.ts';
 
 /** What a series is measured against, in words. */
 const AGAINST: Readonly<Record<string, string>> = {
@@ -124,25 +127,78 @@ export function nameOfHot({ what, share }: Hot): string {
   return `${what} ${Math.round(share)} %`;
 }
 
+/** What each baseline that moves bytes came to, for who doubts it. */
+export function rateTable(results: Results): Rows[] {
+  const rows = rates(results).map(({ baseline, trial, size, rate, part }) => [
+    MOVING[baseline],
+    trial,
+    formatSize(size),
+    `${number(rate)} GiB/s`,
+    `${Math.round(part * 100)} %`,
+  ]);
+  return rows.length > 0 ? [[['baselines', 'in', 'size', 'median', 'of what is possible'], ...rows]] : [];
+}
+
+/** How busy the machine was with others' work, for each trial. */
+export function disturbanceTable({ runs }: Results): Rows[] {
+  const percent = (part: number | undefined): string =>
+    part === undefined ? '?' : `${Math.round(part * 100)} %`;
+  const rows = runs.flatMap(({ trial, size, disturbance }) => {
+    if (!disturbance) return [];
+    const { others, stolen, waiting } = disturbance;
+    return [[trial, formatSize(size), percent(others), percent(stolen), percent(waiting)]];
+  });
+  const head = ['how busy the machine was', 'size', 'others', 'host', 'waited for a processor'];
+  return rows.length > 0 ? [[head, ...rows]] : [];
+}
+
+/** The same in a sentence. */
+function disturbance({ runs }: Results): string[] {
+  const all = runs.flatMap((run) => run.disturbance ?? []);
+  if (all.length === 0) return [];
+  const middle = (part: (each: Disturbance) => number): string =>
+    `${number(summarize(all.map(part)).median * 100)} %`;
+  const most = Math.max(...all.map(({ others, stolen }) => others + stolen));
+  return [
+    `Beside the trials other programs had ${middle(({ others }) => others)} of the processors and the host ${middle(({ stolen }) => stolen)} (medians), in the worst trial ${Math.round(most * 100)} % together.`,
+  ];
+}
+
 /** Where and when it was measured, a sentence per line. */
-export function circumstances({ machine, load, size, rounds, built, date, commit }: Results): string[] {
+export function circumstances(results: Results): string[] {
+  const { machine, load, size, rounds, built, date, commit } = results;
   const huge = machine.hugePages.shmemEnabled ?? 'unknown';
   return [
     `${formatSize(size)} in the files unless a line says otherwise, ${rounds} round${rounds === 1 ? '' : 's'}, ${built ? 'built JavaScript' : 'sources'}, ${date.slice(0, 10)}${commit === undefined ? '' : `, commit ${commit}`}.`,
     `${machine.cpus} × ${machine.cpu}, ${formatSize(machine.memory)}, of which ${formatSize(machine.room)} could be taken; Linux ${machine.kernel}, Node ${machine.node}, ${machine.arch}; huge pages for shared memory: ${huge}; Redis: ${machine.redis ?? 'not installed'}.`,
     `Load average ${load.start.toFixed(2)} at the start, ${load.end.toFixed(2)} at the end.`,
+    ...disturbance(results),
   ];
 }
 
 /** What was left out, a sentence per line. */
-export function omissions({ skipped, profile, machine, runs }: Results): string[] {
+export function omissions(results: Results): string[] {
+  const { skipped, profile, machine, runs } = results;
   const noRedis = machine.redis === undefined && runs.some(({ trial }) => trial === 'alternatives');
   const noPerf = new Set(profile.flatMap((each) => each.noPerf ?? []));
   return [
     ...skipped.map(({ trial, size, reason }) => `SKIPPED ${trial} at ${formatSize(size)}: ${reason}`),
     ...(noRedis ? [`SKIPPED Redis: ${NO_REDIS}`] : []),
     ...Array.from(noPerf, (reason) => `SKIPPED perf: ${reason}`),
+    ...doubts(results),
+    ...doubtedFigures(results),
   ];
+}
+
+/** Figures with a doubt of their own: that of a busy trial stands for all of its figures. */
+function doubtedFigures({ figures, runs }: Results): string[] {
+  const isBusy = (trial: string, size: number): boolean =>
+    runs.some(
+      (run) => run.trial === trial && run.size === size && run.disturbance && disturbed(run.disturbance),
+    );
+  return figures.flatMap(({ title, trial, size, doubt }) =>
+    doubt === undefined || isBusy(trial, size) ? [] : [`NO TRUST ${title}: ${doubt}`],
+  );
 }
 
 /** For a terminal. */
@@ -152,6 +208,8 @@ export function textReport(results: Results): string {
     ...blackout(results),
     ...beside(results),
     ...bySize(results),
+    ...rateTable(results),
+    ...disturbanceTable(results),
     ...profileTables(results),
   ];
   const parts = sections.map(textTable);

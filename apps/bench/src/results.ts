@@ -1,18 +1,22 @@
 /** What a run comes to, as it stands in a results file. */
 import * as fs from 'node:fs';
 import { KernelError } from '@liveupdate/base';
+import type { Disturbance } from './disturbance.ts';
 import { GOAL_SIZE, type Figure } from './figure.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import type { PlannedRun, Skipped } from './plan.ts';
 import type { PhaseProfile } from './profile.ts';
 import { quotient, type Measured } from './runner.ts';
-import { summarize, type Summary } from './stats.ts';
+import { damagedPart } from './results-check.ts';
+import { seriesOf, summarize, type Series, type Summary } from './stats.ts';
 import { FIGURES } from './trials.ts';
+import { distrust } from './trust.ts';
 
 /** Version of this format. */
 const RESULTS_VERSION = 2;
 
-export type Verdict = 'pass' | 'fail' | 'no goal' | 'not judged';
+/** `no trust`: what was measured says nothing, see `doubt`. */
+export type Verdict = 'pass' | 'fail' | 'no goal' | 'not judged' | 'no trust';
 
 export interface FigureResult extends Figure {
   /** Bytes. */
@@ -21,8 +25,10 @@ export interface FigureResult extends Figure {
   readonly measuredValue: Summary;
   readonly againstValue: Summary;
   /** Of the kind that the figure is; for a share in percent. */
-  readonly result: Summary;
+  readonly result: Series;
   readonly verdict: Verdict;
+  /** Why it deserves no trust, in words; absent where it does. */
+  readonly doubt?: string;
 }
 
 /** A trial at one size. */
@@ -33,9 +39,11 @@ export interface RunResult {
   readonly size: number;
   readonly rounds: number;
   /** Every series, whether it is in a figure or not: milliseconds, or bytes. */
-  readonly series: Readonly<Record<string, Summary>>;
+  readonly series: Readonly<Record<string, Series>>;
   /** The same of the rounds that do not count, in their order. */
   readonly warmUp: Measured;
+  /** What others did to the machine meanwhile; absent in results of before 2026-12. */
+  readonly disturbance?: Disturbance;
 }
 
 export interface Results {
@@ -52,6 +60,11 @@ export interface Results {
    * ours among them at the end.
    */
   readonly load: { readonly start: number; readonly end: number };
+  /**
+   * GiB a second at which this machine copies memory at its best, measured at the start; absent in
+   * results of before 2026-12.
+   */
+  readonly copyRate?: number;
   /** Bytes in the files where a figure does not say otherwise. */
   readonly size: number;
   /** Rounds at this size. */
@@ -69,50 +82,67 @@ export interface Results {
 export interface MeasuredRun extends PlannedRun {
   readonly measured: Measured;
   readonly warmUp: Measured;
+  readonly disturbance: Disturbance;
 }
 
 /** Puts a run's measurements together. Figures of what was not run are left out. */
 export function evaluate(
-  runs: readonly MeasuredRun[],
+  measuredRuns: readonly MeasuredRun[],
   about: Omit<Results, 'version' | 'figures' | 'runs'>,
 ): Results {
-  const figures = FIGURES.flatMap((figure) => {
-    const wanted = figure.size ?? about.size;
-    const run = runs.find(
-      ({ trial, size }) =>
-        trial.name === figure.trial && (typeof trial.sizes === 'number' || size === wanted),
-    );
-    const isThere = run && figure.measured in run.measured && figure.against in run.measured;
-    return isThere ? [evaluateFigure(figure, run.measured, run.size)] : [];
-  });
-  const results = runs.map(({ trial, size, rounds, measured, warmUp }) => ({
+  const runs = measuredRuns.map(({ trial, size, rounds, measured, warmUp, disturbance }) => ({
     trial: trial.name,
     title: trial.title,
     size,
     rounds,
     series: Object.fromEntries(
-      Object.entries(measured).map(([name, values]) => [name, summarize(values)] as const),
+      Object.entries(measured).map(([name, values]) => [name, seriesOf(values)] as const),
     ),
     warmUp,
+    disturbance,
   }));
-  return { version: RESULTS_VERSION, ...about, figures, runs: results };
+  const figures = FIGURES.flatMap((figure) => {
+    const wanted = figure.size ?? about.size;
+    const run = measuredRuns.find(
+      ({ trial, size }) =>
+        trial.name === figure.trial && (typeof trial.sizes === 'number' || size === wanted),
+    );
+    const isThere = run && figure.measured in run.measured && figure.against in run.measured;
+    return isThere ? [evaluateFigure(figure, run, { ...about, runs })] : [];
+  });
+  return { version: RESULTS_VERSION, ...about, figures, runs };
 }
 
-function evaluateFigure(figure: Figure, series: Measured, size: number): FigureResult {
+function evaluateFigure(
+  figure: Figure,
+  { measured: series, size }: MeasuredRun,
+  all: Pick<Results, 'runs' | 'copyRate'>,
+): FigureResult {
   const measured = series[figure.measured];
   const against = series[figure.against];
   const result = ratio(figure.kind, measured, against);
+  const doubt = distrust(all, { ...figure, size });
+  const verdict = judge(figure, result.median, size);
   return {
     ...figure,
     size,
     measuredValue: summarize(measured),
     againstValue: summarize(against),
     result,
-    verdict: judge(figure, result.median, size),
+    verdict: doubt !== undefined && (verdict === 'pass' || verdict === 'fail') ? 'no trust' : verdict,
+    ...(doubt === undefined ? {} : { doubt }),
   };
 }
 
-function ratio(kind: Figure['kind'], measured: readonly number[], against: readonly number[]): Summary {
+/**
+ * Whether a figure is a time in disguise: measured against what it may take at most, or against
+ * nothing. It says how quick this machine is today too.
+ */
+export function isTime({ kind, against }: FigureResult): boolean {
+  return kind === 'slope' || against.startsWith('most ') || against === 'second';
+}
+
+function ratio(kind: Figure['kind'], measured: readonly number[], against: readonly number[]): Series {
   switch (kind) {
     case 'faster':
       return quotient(against, measured);
@@ -124,7 +154,7 @@ function ratio(kind: Figure['kind'], measured: readonly number[], against: reado
         against,
       );
     case 'slope':
-      return summarize(measured);
+      return seriesOf(measured);
   }
 }
 
@@ -161,20 +191,32 @@ export function runsOf(results: Results, trial: string): RunResult[] {
   return results.runs.filter((run) => run.trial === trial).sort((a, b) => a.size - b.size);
 }
 
-export function writeResults(path: string, results: Results): void {
-  fs.writeFileSync(path, `${JSON.stringify(results, undefined, 2)}\n`);
+/** Results as JSON, with rows of numbers on one line. */
+export function resultsText(results: Results): string {
+  return JSON.stringify(results, undefined, 2).replace(/\[[\s\d.,e+-]+\]/g, (row) =>
+    row.replace(/\s+/g, ' '),
+  );
 }
 
-/** @throws KernelError EINVAL: not a results file of this version */
+export function writeResults(path: string, results: Results): void {
+  fs.writeFileSync(path, `${resultsText(results)}\n`);
+}
+
+/**
+ * @throws KernelError EINVAL: not a results file of this version, or a damaged one; and any code of
+ *   reading a file
+ */
 export function readResults(path: string): Results {
-  let results: Partial<Results>;
+  let results: unknown;
   try {
-    results = JSON.parse(fs.readFileSync(path, 'utf8')) as Partial<Results>;
+    results = JSON.parse(fs.readFileSync(path, 'utf8'));
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
-    throw new KernelError('EINVAL', `${path} is no JSON`, { cause });
+    throw new KernelError('EINVAL', `${path} is no JSON, or the end of it is missing`, { cause });
   }
-  if (results.version !== RESULTS_VERSION)
+  if ((results as Partial<Results> | null)?.version !== RESULTS_VERSION)
     throw new KernelError('EINVAL', `${path} is no results file of version ${RESULTS_VERSION}`);
+  const damaged = damagedPart(results as Results);
+  if (damaged !== undefined) throw new KernelError('EINVAL', `${path} is damaged: ${damaged}`);
   return results as Results;
 }

@@ -3,7 +3,8 @@
  * meet the same machine.
  */
 import { assert } from '@liveupdate/base';
-import { summarize, type Summary } from './stats.ts';
+import { MachineWatch, type Disturbance } from './disturbance.ts';
+import { seriesOf, type Series } from './stats.ts';
 
 export interface TrialOptions {
   /** Bytes in the file, or in all files together. */
@@ -61,6 +62,8 @@ export interface RoundCounts {
 export interface MeasuredTrial {
   readonly warmUp: Measured;
   readonly series: Measured;
+  /** What others did to the machine while rounds were measured that count. */
+  readonly disturbance: Disturbance;
 }
 
 /**
@@ -76,16 +79,19 @@ export async function runTrial(
   const kept: Record<'warmUp' | 'series', Record<string, number[]>> = { warmUp: {}, series: {} };
   progress(0);
   const prepared = await trial.prepare({ size, warm: warmUp > 0 });
+  let watch: MachineWatch | undefined;
   try {
     for (let round = 0; round < warmUp + rounds; round++) {
       progress(round + 1);
+      if (round === warmUp) watch = new MachineWatch();
       const into = kept[round < warmUp ? 'warmUp' : 'series'];
       for (const [name, value] of Object.entries(await prepared.run(round))) (into[name] ??= []).push(value);
     }
+    assert(watch !== undefined, 'a trial has a round that counts');
+    return { ...kept, disturbance: watch.end() };
   } finally {
     await prepared.end();
   }
-  return kept;
 }
 
 /**
@@ -102,7 +108,7 @@ export async function inTurn(
 }
 
 /** The quotient of two series, round by round: what disturbed both in a round leaves it alone. */
-export function quotient(dividend: readonly number[], divisor: readonly number[]): Summary {
+export function quotient(dividend: readonly number[], divisor: readonly number[]): Series {
   assert(dividend.length === divisor.length, 'two series of one trial have a value for each round');
-  return summarize(dividend.map((value, round) => value / divisor[round]));
+  return seriesOf(dividend.map((value, round) => value / divisor[round]));
 }

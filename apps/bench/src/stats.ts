@@ -17,6 +17,22 @@ export interface Summary {
   readonly max: number;
 }
 
+/** The same, with the measurements themselves, in the order in which they were made. */
+export interface Series extends Summary {
+  /** Absent in results of before 2026-12: they kept none. */
+  readonly values?: readonly number[];
+}
+
+/** Digits that are kept of a measurement: more than any of it repeats. */
+const KEPT_DIGITS = 5;
+
+export function seriesOf(values: readonly number[]): Series {
+  return {
+    ...summarize(values),
+    values: values.map((value) => Number(value.toPrecision(KEPT_DIGITS))),
+  };
+}
+
 export function summarize(values: readonly number[]): Summary {
   assert(values.length > 0, 'a series has at least one value');
   const sorted = values.toSorted((a, b) => a - b);
