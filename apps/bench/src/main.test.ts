@@ -105,7 +105,7 @@ test.each(['small', 'replace', 'first'])(
     const command = `ulimit -f 1000; exec "$@"`;
     const { status, stderr } = spawnSync(
       'sh',
-      ['-c', command, 'sh', process.execPath, ...FLAGS, MAIN, trial, '--size', '64MiB', '--no-profile'],
+      ['-c', command, 'sh', process.execPath, ...FLAGS, MAIN, trial, '--size', '1GiB', '--no-profile'],
       { encoding: 'utf8', timeout: 120_000, killSignal: 'SIGKILL' },
     );
     expect(status).toBe(1);
