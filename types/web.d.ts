@@ -10,6 +10,8 @@ declare class TextDecoder {
   decode(input?: ArrayBuffer | ArrayBufferView): string;
 }
 
+declare const console: { warn(text: string): void };
+
 declare const performance: { now(): number };
 
 declare function setTimeout(callback: () => void, milliseconds: number): unknown;

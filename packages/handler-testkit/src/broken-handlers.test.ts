@@ -1,249 +1,101 @@
 /**
- * Handlers that are broken on purpose: the suite must fail, and say in plain words what is wrong
- * and where.
+ * Handlers that are broken on purpose: one test of the suite must fail, say in plain words what is
+ * wrong and where, and all that it leaves unknown must not be judged.
  */
-import { physToPfn } from '@liveupdate/base';
-import type { FileHandler, FileLifecycleBound } from '@liveupdate/luo-core';
-import { expect, test } from 'vitest';
-import { HandlerFault, testFileHandler, type KernelParts } from './index.ts';
-import { Counter, counterFiles, counterHandler } from './test-counter.ts';
+import { readFileSync } from 'node:fs';
+import type { FileHandler } from '@liveupdate/luo-core';
+import { expect, test, vi } from 'vitest';
+import { HandlerFault, testFileHandler, type FileHandlerSuite, type KernelParts } from './index.ts';
+import { counterFiles, counterHandler, type Counter } from './test-counter.ts';
+import { counters, faults, rolls, type Fault } from './test-faults.ts';
+import { sheetsFiles, sheetsHandler } from './test-sheets.ts';
 
-type Broken = (parts: KernelParts, handler: FileHandler<Counter>) => Partial<FileHandler<Counter>>;
-
-/**
- * What the suite says of the counter handler with some callbacks replaced: the message of each test
- * that fails, by its name.
- *
- * @param only the one test to run
- * @param how what is given replaces some of its callbacks, or is a handler of its own
- */
-async function failuresOf(
-  broken: Broken,
-  only?: string,
-  how: 'over the counter handler' | 'alone' = 'over the counter handler',
-): Promise<Map<string, string>> {
-  const tests: [string, () => Promise<void>][] = [];
-  testFileHandler({
-    ...counterFiles,
-    timeLimit: 300,
-    test: {
-      describe: (_, define) => define(),
-      it: (name, run) => tests.push([name, run]),
-    },
-    handler: (parts) => {
-      const handler = counterHandler(parts);
-      const replaced = broken(parts, handler);
-      return how === 'alone' ? (replaced as FileHandler<Counter>) : { ...handler, ...replaced };
-    },
-  });
-  const failures = new Map<string, string>();
-  for (const [name, run] of tests) {
-    if (only !== undefined && name !== only) continue;
-    try {
-      await run();
-    } catch (error) {
-      failures.set(name, error instanceof HandlerFault ? error.message : `not in words: ${String(error)}`);
-    }
-  }
-  return failures;
+/** What became of each test of a suite, by its name. */
+interface Outcome {
+  readonly failed: Record<string, string>;
+  readonly notJudged: Record<string, string>;
+  readonly passed: string[];
 }
 
-const UNPRESERVE = 'unpreserve takes everything back, again and again';
+/** Without the addresses, which are others each time. */
+const shown = (message: string) =>
+  message.replaceAll(/0x[0-9a-f]+/g, '0x…').replaceAll(/frame \d+/g, 'frame …');
 
-const handlers: [string, Broken, test: string, message: RegExp][] = [
-  [
-    'leaks a page',
-    ({ pages }, handler) => ({
-      preserve(context) {
-        pages.alloc(0); // room for something, and forgotten
-        return handler.preserve(context);
-      },
-    }),
-    UNPRESERVE,
-    /^handler 'counter-v1': unpreserve\(\) leaves 3 pages at 0x\w+, 0x\w+, 0x\w+ in use: preserve\(\) took them, and nobody frees them$/,
-  ],
-  [
-    'forgets the inverse in unpreserve',
-    () => ({ unpreserve: () => undefined }),
-    UNPRESERVE,
-    /^handler 'counter-v1': unpreserve\(\) leaves 1 page at 0x\w+ preserved for the next kernel: preserve\(\) marked it, and nothing took that back/,
-  ],
-  [
-    'frees twice',
-    ({ kho }) => ({
-      unpreserve({ data }) {
-        kho.unpreserveFree(data);
-        kho.unpreserveFree(data);
-      },
-    }),
-    UNPRESERVE,
-    /^handler 'counter-v1': unpreserve\(\) frees a page twice: 0x\w+ \+ 4096 bytes was freed by unpreserve\(\) already$/,
-  ],
-  [
-    'frees twice in the next kernel, in two callbacks',
-    ({ kho }) => ({ finish: ({ data }) => kho.restoreFree(data) }),
-    'files arrive as they were',
-    /^handler 'counter-v1': finish\(\) frees a page twice: 0x\w+ \+ 4096 bytes was freed by retrieve\(\) already$/,
-  ],
-  [
-    'frees what is preserved',
-    ({ kho, pages }) => ({
-      preserve({ file }) {
-        const { pa } = kho.allocPreserve(file.value);
-        pages.put(physToPfn(pa));
-        return { data: pa };
-      },
-    }),
-    UNPRESERVE,
-    /^handler 'counter-v1': preserve\(\) misuses memory: frame \d+ .* is freed while it is preserved$/,
-  ],
-  [
-    'takes back and does not free',
-    ({ kho }) => ({ unpreserve: ({ data }) => kho.unpreserveFolio(physToPfn(Number(data))) }),
-    UNPRESERVE,
-    /unpreserve\(\) leaves 3 pages at .* in use: preserve\(\) took them/,
-  ],
-  [
-    'keeps a reference of the file',
-    (_, handler) => ({
-      preserve(context) {
-        context.file.get();
-        return handler.preserve(context);
-      },
-    }),
-    UNPRESERVE,
-    /^handler 'counter-v1': unpreserve\(\) leaves a reference too many of the file: get\(\) without put\(\)$/,
-  ],
-  [
-    'keeps a page that it retrieves into',
-    ({ pages }, handler) => ({
-      retrieve(context) {
-        pages.get(pages.alloc(0));
-        return handler.retrieve(context);
-      },
-    }),
-    'files arrive as they were',
-    /finish\(\) leaves 3 pages at .* in use: retrieve\(\) took them/,
-  ],
-  [
-    'records only what was there at preserve',
-    () => ({ freeze: () => undefined }),
-    'what is changed after preserve arrives, or is refused',
-    /freeze\(\) loses what was changed after preserve\(\)/,
-  ],
-  [
-    'forgets the record where nobody retrieves the file',
-    () => ({ finish: () => undefined }),
-    'what nobody retrieves is freed by finish',
-    /finish\(\) leaves 3 pages at .* of the previous kernel that nobody restored or freed, though nobody retrieved the file/,
-  ],
-  [
-    'is not undone when an allocation fails',
-    ({ pages }, handler) => ({
-      preserve(context) {
-        const page = pages.alloc(0);
-        const done = handler.preserve(context);
-        pages.put(page);
-        return done;
-      },
-    }),
-    'each allocation of preserve fails once',
-    /preserve\(\) leaves 1 page at 0x\w+ in use: preserve\(\) took it, and nobody frees it when allocation 2 fails/,
-  ],
-  [
-    'believes every number',
-    ({ kho, ram }) => ({
-      retrieve({ data }) {
-        const value = new DataView(ram.bytes(Number(data), 8).slice().buffer).getBigUint64(0, true);
-        if (kho.isIncoming(physToPfn(Number(data)))) kho.restoreFree(data);
-        return new Counter(Number(value));
-      },
-    }),
-    'a number that names no record is refused',
-    /retrieve\(\) makes a file from data 0: it must refuse it with a KernelError/,
-  ],
-  [
-    'crashes on what it reads',
-    (_, handler) => ({
-      async retrieve(context) {
-        const file = await handler.retrieve(context);
-        new Uint8Array(file.value); // as long as the record says
-        return file;
-      },
-    }),
-    'a record that is cut short or overwritten does no harm',
-    /retrieve\(\) crashes on .* in the page at 0x\w+: RangeError: /,
-  ],
-  [
-    'takes anything',
-    () => ({ canPreserve: (file): file is Counter => typeof file === 'object' }),
-    'the handler takes its files, and no others',
-    /canPreserve\(\) says true to an object that is none of its files: it must say false/,
-  ],
-  [
-    'gives each file two ids',
-    () => ({ getId: () => Symbol() }),
-    'a file that is preserved already is refused',
-    /getId\(\) gives one file two ids: preserving it twice must end with EBUSY, not success/,
-  ],
-  [
-    'returns nothing from preserve',
-    () => ({ preserve: () => undefined as unknown as { data: number } }),
-    'files arrive as they were',
-    /^handler 'counter-v1': preserve\(\) .* must return \{ data \}, and returned undefined$/,
-  ],
-  [
-    'never ends',
-    () => ({ unpreserve: () => new Promise<void>(() => undefined) }),
-    UNPRESERVE,
-    /^handler 'counter-v1': unpreserve\(\) .* must end within 300 ms, and has not$/,
-  ],
-  [
-    'declares an older format that nobody shows',
-    () => ({ alsoReads: ['counter-v0'] }),
-    'every older format that it declares to read is shown',
-    /retrieve\(\) declares to read 'counter-v0': give the suite the handler that wrote it/,
-  ],
-];
+/** Runs a suite as a runner would that can skip a test that has begun. */
+async function outcomeOf(define: Fault['define'], only?: string): Promise<Outcome> {
+  const tests: [string, (context: unknown) => Promise<void>][] = [];
+  define({ describe: (_, group) => group(), it: (name, run) => tests.push([name, run]) });
+  const outcome: Outcome = { failed: {}, notJudged: {}, passed: [] };
+  for (const [name, run] of tests) {
+    if (only !== undefined && name !== only) continue;
+    const skip = (reason: string) => {
+      outcome.notJudged[name] = reason;
+    };
+    try {
+      await run({ skip });
+      if (!(name in outcome.notJudged)) outcome.passed.push(name);
+    } catch (error) {
+      const message = error instanceof HandlerFault ? error.message : `not in words: ${String(error)}`;
+      outcome.failed[name] = shown(message);
+    }
+  }
+  return outcome;
+}
 
-test.each(handlers)('a handler that %s', async (_, broken, name, message) => {
-  const failures = await failuresOf(broken, name);
-  expect(failures.get(name)).toMatch(message);
+test.each(faults)('$fault: one test says so, and none fails for the same reason', async (fault) => {
+  const { failed, notJudged } = await outcomeOf(fault.define);
+  expect(failed).toEqual({ [fault.test]: fault.message });
+  for (const reason of Object.values(notJudged))
+    expect(shown(reason)).toBe(`not judged: '${fault.test}' found that ${fault.message}`);
 });
 
-test.each(handlers.slice(0, 3))('every failure of a handler that %s names a callback', async (_, broken) => {
-  const failures = [...(await failuresOf(broken)).values()];
-  expect(failures.length).toBeGreaterThan(1);
-  for (const failure of failures) expect(failure).toMatch(/^handler 'counter-v1': \w+\(\) /);
+test('the README has a table of them', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const rows = [...readme.matchAll(/^\| (.*?) +\| `(.*?)` +\| `(.*?)` +\|$/gm)].map((row) => row.slice(1));
+  expect(rows).toEqual(faults.map(({ fault, test, message }) => [fault, test, message]));
 });
 
-test('the handler that is not broken passes', async () => {
-  expect(await failuresOf(() => ({}))).toEqual(new Map());
-});
-
-test.for<[what: string, flb: (parts: KernelParts) => FileLifecycleBound]>([
+test.for<[what: string, define: Fault['define']]>([
+  ['the counter handler', counters(() => ({}))],
   [
-    'without memory',
-    () => ({
-      compatible: 'flb-v1',
-      preserve: () => ({ data: 1, object: {} }),
-      unpreserve: () => undefined,
-      retrieve: () => ({}),
-      finish: () => undefined,
-    }),
+    'one whose files grow',
+    (test) => {
+      testFileHandler({ ...sheetsFiles, test, handler: sheetsHandler });
+    },
+  ],
+  ['one with an FLB whose state is compared', rolls(() => ({}))],
+  [
+    'one with an FLB without memory',
+    counters(() => ({
+      flbs: [
+        {
+          compatible: 'flb-v1',
+          preserve: () => ({ data: 1, object: {} }),
+          unpreserve: () => undefined,
+          retrieve: () => ({}),
+          finish: () => undefined,
+        },
+      ],
+    })),
   ],
   [
-    'with a page of its own',
-    ({ kho }) => ({
-      compatible: 'flb-v1',
-      preserve: () => ({ data: kho.allocPreserve(8).pa, object: {} }),
-      unpreserve: ({ data }) => kho.unpreserveFree(data),
-      retrieve: ({ data }) => kho.at(data),
-      finish: ({ data }) => kho.restoreFree(data),
-    }),
+    'one with an FLB whose page stays until finish',
+    counters(({ kho }) => ({
+      flbs: [
+        {
+          compatible: 'flb-v1',
+          preserve: () => ({ data: kho.allocPreserve(8).pa, object: {} }),
+          unpreserve: ({ data }) => kho.unpreserveFree(data),
+          retrieve: ({ data }) => kho.at(data),
+          finish: ({ data }) => kho.restoreFree(data),
+        },
+      ],
+    })),
   ],
-])('so it does with an FLB %s', async ([, flb]) => {
-  expect(await failuresOf((parts) => ({ flbs: [flb(parts)] }))).toEqual(new Map());
+])('%s is not broken: all pass', async ([, define]) => {
+  const { failed, notJudged, passed } = await outcomeOf(define);
+  expect([failed, notJudged]).toEqual([{}, {}]);
+  expect(passed.length).toBeGreaterThan(25);
 });
 
 test('a handler may be an object of a class, with members that only it can reach', async () => {
@@ -272,5 +124,89 @@ test('a handler may be an object of a class, with members that only it can reach
       return this.#inner.finish(context);
     }
   }
-  expect(await failuresOf((parts) => new CounterHandler(parts), undefined, 'alone')).toEqual(new Map());
+  const { failed, notJudged } = await outcomeOf((test) => {
+    testFileHandler({ ...counterFiles, test, handler: (parts) => new CounterHandler(parts) });
+  });
+  expect([failed, notJudged]).toEqual([{}, {}]);
+});
+
+const SUBJECT = 'make, change and same are as the suite needs them';
+
+/** What an author may get wrong, and what the one test that fails says. */
+const wrongSuites: [string, Partial<FileHandlerSuite<Counter>>, message: string][] = [
+  [
+    'change changes nothing',
+    { change: () => undefined },
+    "the suite's own same() calls a file changed 0 times and one changed 1 times equal: mend make, change or same",
+  ],
+  [
+    'same says no',
+    { same: () => false },
+    "the suite's own same() calls a file changed 0 times and one changed 0 times different: mend make, change or same",
+  ],
+  [
+    'make throws',
+    {
+      make() {
+        throw new RangeError('no more of them');
+      },
+    },
+    "the suite's own make() throws, before anything is preserved: no more of them",
+  ],
+  [
+    'change never ends',
+    { change: () => new Promise(() => undefined), timeLimit: 100 },
+    "the suite's own change() has not ended within 100 ms",
+  ],
+];
+
+test.each(wrongSuites)(
+  'where %s, one test fails, and the handler is not judged',
+  async (_, wrong, message) => {
+    const define: Fault['define'] = (test) => {
+      testFileHandler({ ...counterFiles, test, handler: counterHandler, ...wrong });
+    };
+    const { failed, notJudged, passed } = await outcomeOf(define);
+    expect([failed, passed]).toEqual([{ [SUBJECT]: `not in words: Error: ${message}` }, []]);
+    for (const reason of Object.values(notJudged)) expect(reason).toContain(message);
+    // Whoever runs another test alone is told all the same.
+    const name = 'files arrive as they were';
+    expect((await outcomeOf(define, name)).failed).toEqual({ [name]: `not in words: Error: ${message}` });
+  },
+);
+
+test('where a test cannot be skipped any more, the reason is printed', async () => {
+  const runs: (() => Promise<void>)[] = [];
+  const define = counters(() => ({ canPreserve: (file): file is Counter => typeof file === 'object' }));
+  define({ describe: (_, group) => group(), it: (_, run) => runs.push(run) });
+  const warn = vi.spyOn(console, 'warn').mockReturnValue();
+  try {
+    await runs[0]();
+    await expect(runs[1]()).rejects.toThrow(HandlerFault);
+    await runs[2]();
+    expect(runs.map((run) => run.length)).toEqual(runs.map(() => 0)); // Jest counts parameters
+    expect(warn.mock.calls).toEqual([[expect.stringMatching(/^not judged: 'the handler takes its files/)]]);
+  } finally {
+    warn.mockRestore();
+  }
+});
+
+test('what never ends is told before a runner loses patience with the test', async () => {
+  const { failed } = await outcomeOf((test) => {
+    const handler = (parts: KernelParts): FileHandler<Counter> => ({
+      ...counterHandler(parts),
+      preserve: () => new Promise(() => undefined),
+    });
+    testFileHandler({ ...counterFiles, test, handler });
+  });
+  expect(Object.values(failed)).toEqual([
+    "handler 'counter-v1': preserve() must end within 2000 ms, and has not",
+  ]);
+});
+
+test('a failed test that its runner tries again is judged again', async () => {
+  const runs = new Map<string, () => Promise<void>>();
+  faults[0].define({ describe: (_, group) => group(), it: (name, run) => runs.set(name, run) });
+  const run = runs.get(faults[0].test)!;
+  for (let i = 0; i < 2; i++) await expect(run()).rejects.toThrow(HandlerFault);
 });

@@ -12,7 +12,8 @@ import { firstKernel, nextKernel, SESSION, type KernelOptions, type TestKernel }
 
 /**
  * Callbacks of the handler that fail in its place, before it has done anything. Not those that are
- * not tried again: what they would have freed would be lost, by the suite's fault.
+ * not tried again: what they would have freed would be lost, by the suite's fault. Of an FLB
+ * preserve alone is tried again.
  */
 const TRIED_AGAIN: ReadonlySet<CallbackName> = new Set(['preserve', 'unpreserve', 'freeze', 'canFinish']);
 
@@ -26,8 +27,9 @@ export class CallbackFailure<F extends PreservableFile> {
     this.#suite = suite;
     this.#fuse = fuse;
     this.#options = {
-      before: (callback) => {
-        if (TRIED_AGAIN.has(callback)) fuse.touch(callback);
+      before: (callback, kind) => {
+        if (kind === 'handler' ? TRIED_AGAIN.has(callback) : callback === 'preserve')
+          fuse.touch(kind === 'handler' ? callback : `${kind}'s ${callback}`);
       },
       beforeNeighbour: (callback) => fuse.touch(`another file's ${callback}`),
     };

@@ -3,6 +3,7 @@
  * another reason.
  */
 import {
+  checkFlag,
   checkFunction,
   checkObject,
   checkList,
@@ -23,6 +24,7 @@ const OPTIONS: Readonly<Record<keyof FileHandlerSuite<PreservableFile>, 'needed'
   change: 'needed',
   same: 'needed',
   release: 'optional',
+  flbs: 'optional',
   older: 'optional',
   damage: 'optional',
   processes: 'optional',
@@ -37,13 +39,21 @@ const MOST_MS = 2 ** 31 - 1;
 /** @throws KernelError EINVAL: an option is missing, of a wrong kind, or does not exist */
 export function checkSuite<F extends PreservableFile>(suite: FileHandlerSuite<F>): void {
   checkOptions(suite, 'a suite', Object.keys(OPTIONS));
-  const { test, older, damage, processes, title, ramSize, timeLimit } = suite;
+  const { test, flbs, older, damage, processes, title, ramSize, timeLimit } = suite;
   checkObject(test, 'a test runner');
   checkFunction(test.describe, 'describe of the test runner');
   checkFunction(test.it, 'it of the test runner');
   for (const name of ['handler', 'make', 'change', 'same'] as const)
     checkFunction(suite[name], `${name} of the suite`);
   if (suite.release !== undefined) checkFunction(suite.release, 'release of the suite');
+  if (flbs !== undefined) {
+    checkObject(flbs, 'the states of FLBs by name');
+    for (const [name, state] of Object.entries(flbs)) {
+      checkOptions(state, `the state of FLB '${name}'`, ['same', 'goesOn']);
+      checkFunction<unknown>(Reflect.get(state, 'same'), `same of FLB '${name}'`);
+      if (state.goesOn !== undefined) checkFlag(state.goesOn, `goesOn of FLB '${name}'`);
+    }
+  }
   if (older !== undefined) {
     for (const format of checkList(older, 'a list of older formats')) {
       checkObject(format, 'an older format');

@@ -5,11 +5,12 @@
  */
 import { KernelError, PAGE_SIZE, pfnToPhys, Prng, type Pfn } from '@liveupdate/base';
 import type { PreservedBlock } from '@liveupdate/kho';
-import type { PreservableFile } from '@liveupdate/luo-core';
+import type { IncomingSession, PreservableFile } from '@liveupdate/luo-core';
 import { FREE, HEAD } from '@liveupdate/mm';
-import { HandlerFault, textOf, type CallbackName } from './fault.ts';
-import type { SuiteTest } from './life.ts';
-import { frameAt, type MemoryPicture } from './memory-picture.ts';
+import { THERE, HandlerFault, textOf, type CallbackName } from './fault.ts';
+import type { SuiteTest } from './judge.ts';
+import { frameAt, framesText } from './memory-picture.ts';
+import { isTimeout } from './watch.ts';
 import { incoming, must, newSession, preserve } from './scenario.ts';
 import type { FileHandlerSuite } from './suite-options.ts';
 import { firstKernel, nextKernel, type Handed, type KernelOptions, type TestKernel } from './kernel.ts';
@@ -20,14 +21,14 @@ const MOST_PAGES = 12;
 const HEAD_BYTES = 64;
 
 export function damageTests<F extends PreservableFile>(suite: FileHandlerSuite<F>): SuiteTest[] {
-  const tests: SuiteTest[] = [
-    { name: 'a number that names no record is refused', run: () => wrongNumbers(suite) },
-    { name: 'a record that lacks a page is refused', run: () => lostPages(suite) },
+  const tests: Omit<SuiteTest, 'uses'>[] = [
     { name: 'a record that is cut short or overwritten does no harm', run: () => damagedPages(suite) },
+    { name: 'a record that lacks a page is refused', run: () => lostPages(suite) },
+    { name: 'a number that names no record is refused', run: () => wrongNumbers(suite) },
   ];
   for (const [name, harm] of Object.entries(suite.damage ?? {}))
     tests.push({ name: `a record is refused: ${name}`, run: () => declaredDamage(suite, name, harm) });
-  return tests;
+  return tests.map((test) => ({ ...test, uses: THERE }));
 }
 
 /** A handover with one file in it, and what is known of it. */
@@ -40,25 +41,13 @@ interface Victim extends Handed {
 }
 
 async function makeVictim<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<Victim> {
-  // What the handler's own preserve and freeze mark for the next kernel. What an FLB and LUO mark
-  // beside is not the file's.
-  const noted = new Set<Pfn>();
-  let before: MemoryPicture['preserved'] = new Map();
-  const kernel = firstKernel(suite, {
-    before: () => {
-      before = kernel.picture().preserved;
-    },
-    after: (callback) => {
-      if (callback !== 'preserve' && callback !== 'freeze') return;
-      for (const pfn of kernel.picture().preserved.keys()) if (!before.has(pfn)) noted.add(pfn);
-    },
-  });
+  const kernel = firstKernel(suite);
   const session = await newSession(kernel);
   await preserve(kernel, session, await kernel.file(2), 1);
   const handed = await must(kernel, 'freeze', () => kernel.handOver());
   const { data } = session.files.find(({ token }) => token === 1n)!;
-  const { preserved } = kernel.picture();
-  const frames = [...noted].filter((pfn) => preserved.has(pfn));
+  // What an FLB and LUO mark beside is not the file's.
+  const frames = [...handed.marks!].filter(([, { kind }]) => kind === 'handler').map(([pfn]) => pfn);
   const at = frameAt(data);
   return { ...handed, data, frames, record: at !== undefined && frames.includes(at) ? at : undefined };
 }
@@ -107,7 +96,8 @@ async function outcome<F extends PreservableFile>(
           'retrieve',
           `makes a file from ${what}: it must refuse it with a KernelError`,
         );
-      await tolerate(kernel, 'finish', what, () => session.finish());
+      if (file) await tolerate(kernel, 'finish', what, () => session.finish());
+      else await finishFailed(kernel, session, what);
       if (file) await kernel.release(file);
     } else {
       await tolerate(kernel, 'finish', what, () => session.finish());
@@ -117,7 +107,34 @@ async function outcome<F extends PreservableFile>(
   }
 }
 
-/** A step that may fail with a KernelError, and with nothing else. */
+/**
+ * After a retrieve that failed: that has let go of everything, so finish has nothing to free, and
+ * nothing that could fail.
+ */
+async function finishFailed<F extends PreservableFile>(
+  kernel: TestKernel<F>,
+  session: IncomingSession,
+  what: string,
+): Promise<void> {
+  const { watch } = kernel;
+  let error: unknown;
+  try {
+    await session.finish();
+  } catch (thrown) {
+    error = thrown;
+  }
+  const given = watch.memory.givenBy('finish');
+  const again = given.length > 0 ? `frees ${framesText(given)} again` : undefined;
+  if (again === undefined && error === undefined) return;
+  if (error instanceof HandlerFault) throw error;
+  throw watch.fault(
+    'finish',
+    `${again ?? `throws ${textOf(error)}`} after a retrieve() that failed: that has let go of everything, and finish() has nothing to free where retrieval is 'failed' (met with ${what})`,
+    error,
+  );
+}
+
+/** A step that may fail with a KernelError, and with nothing else; and it must end. */
 async function tolerate<F extends PreservableFile, T>(
   { watch }: TestKernel<F>,
   callback: CallbackName,
@@ -127,9 +144,10 @@ async function tolerate<F extends PreservableFile, T>(
   try {
     return await step();
   } catch (error) {
+    if (isTimeout(error)) throw watch.fault(callback, `does not end on ${what}: it must refuse it`, error);
     if (error instanceof KernelError) return undefined;
     if (error instanceof HandlerFault)
-      throw watch.fault(error.callback, `${error.rule}, met with ${what}`, error);
+      throw new HandlerFault(error, `${error.rule}, met with ${what}`, { cause: error });
     throw watch.fault(callback, `crashes on ${what}: ${textOf(error)}`, error);
   }
 }

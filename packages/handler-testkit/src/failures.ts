@@ -4,10 +4,12 @@
  */
 import { KernelError } from '@liveupdate/base';
 import type { PreservableFile } from '@liveupdate/luo-core';
-import { textOf, type CallbackName } from './fault.ts';
-import type { SuiteTest } from './life.ts';
+import { tryChange } from './changes.ts';
+import { HERE, THERE, HandlerFault, textOf, type CallbackName } from './fault.ts';
+import type { SuiteTest } from './judge.ts';
 import { CallbackFailure } from './callback-failure.ts';
 import { Fuse } from './neighbour.ts';
+import { asFault, isTimeout } from './watch.ts';
 import {
   checkNothingLeft,
   finish,
@@ -27,14 +29,19 @@ const MOST = 10_000;
 
 export function failureTests<F extends PreservableFile>(suite: FileHandlerSuite<F>): SuiteTest[] {
   return [
-    { name: 'each allocation of preserve fails once', run: () => untilUnhit((n) => failPreserve(suite, n)) },
+    {
+      name: 'each allocation of preserve fails once',
+      run: () => untilUnhit((n) => failPreserve(suite, n)),
+      uses: HERE,
+    },
     {
       name: 'each allocation of unpreserve fails once',
       run: () => untilUnhit((n) => failUnpreserve(suite, n)),
+      uses: HERE,
     },
     { name: 'each allocation of freeze fails once', run: () => untilUnhit((n) => failFreeze(suite, n)) },
-    { name: 'each allocation of retrieve fails once', run: () => failRetrieves(suite) },
-    { name: 'each allocation of finish fails once', run: () => failFinishes(suite) },
+    { name: 'each allocation of retrieve fails once', run: () => failRetrieves(suite), uses: THERE },
+    { name: 'each allocation of finish fails once', run: () => failFinishes(suite), uses: THERE },
     { name: 'each callback fails once', run: () => untilUnhit((n) => new CallbackFailure(suite, n).run()) },
   ];
 }
@@ -60,12 +67,11 @@ async function withFailure<F extends PreservableFile>(
   } catch (error) {
     hasFailed = true;
     watch.check();
-    if (fuse.blown === undefined || !(error instanceof KernelError))
-      throw watch.fault(
-        callback,
-        `throws ${textOf(error)} when allocation ${n} fails: it must pass the KernelError on`,
-        error,
-      );
+    if (fuse.blown === undefined || isTimeout(error)) throw asFault(watch, callback, error);
+    if (!(error instanceof KernelError)) {
+      const rule = `throws ${textOf(error)} when allocation ${n} fails: it must pass the KernelError on`;
+      throw new HandlerFault(watch.throwerOf(error) ?? watch.ownerOf(callback), rule, { cause: error });
+    }
   } finally {
     pages.beforeAllocation = undefined;
   }
@@ -123,16 +129,18 @@ async function failFreeze<F extends PreservableFile>(
   n: number,
 ): Promise<boolean> {
   const kernel = firstKernel(suite);
-  await preserved(kernel, [1]);
+  const { files } = await preserved(kernel, [1]);
+  // So that there is something to record anew.
+  const changes = (await tryChange(kernel, files[0])) ? 2 : 1;
   const before = kernel.picture();
   const { isHit, hasFailed } = await withFailure(kernel, n, 'freeze', () => kernel.luo.reboot());
   if (hasFailed) kernel.checkMemory(before, 'freeze', when(n));
   else await must(kernel, 'unfreeze', () => kernel.luo.cancelReboot());
   const next = nextKernel(suite, await must(kernel, 'freeze', () => kernel.handOver()));
   const { session, before: atFirst } = incoming(next);
-  await next.release(await retrieve(next, session, 1, 1));
+  await next.release(await retrieve(next, session, 1, changes));
   await finish(next, session);
-  await checkNothingLeft(next, atFirst);
+  await checkNothingLeft(next, atFirst, 'finish', `, of a handover that was tried again${when(n)}`);
   return isHit;
 }
 

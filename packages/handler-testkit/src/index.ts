@@ -1,7 +1,8 @@
-export { HandlerFault, type CallbackName } from './fault.ts';
+export { HandlerFault, type CallbackName, type OwnedCallback, type Owner } from './fault.ts';
 export { testFileHandler } from './suite.ts';
 export type {
   FileHandlerSuite,
+  FlbState,
   KernelParts,
   OlderFormat,
   ProcessRunner,

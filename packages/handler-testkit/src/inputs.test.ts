@@ -39,6 +39,16 @@ function suite(defined: string[]): Suite {
 }
 
 const NO_OLDER = [...NO_LIST, [null], [{}], [{ handler: 5 }], [{ handler: counterHandler, same: 5 }]];
+const same = () => true;
+const NO_FLBS = [
+  ...NO_OBJECT,
+  { 'flb-v1': null },
+  { 'flb-v1': {} },
+  { 'flb-v1': { same: 5 } },
+  { 'flb-v1': { same, goesOn: 1 } },
+  { 'flb-v1': { same, goeson: true } },
+  { 'flb-v1': { same } }, // the handler has none of that name
+];
 const NO_RUNNER = [...NO_OBJECT, {}, { describe: () => undefined }, { describe: 5, it: () => undefined }];
 const NO_DAMAGE = [...NO_OBJECT, { name: 5 }, { name: null }];
 const NO_PROCESSES = [...NO_OBJECT, {}, { isGeneration: true }];
@@ -68,6 +78,7 @@ const CALLS: Record<string, InputCall<string[]>> = {
   change: [given('change'), NO_FUNCTION],
   same: [given('same'), NO_FUNCTION],
   release: [given('release'), optional(NO_FUNCTION)],
+  flbs: [given('flbs'), optional(NO_FLBS)],
   older: [given('older'), optional(NO_OLDER)],
   damage: [given('damage'), optional(NO_DAMAGE)],
   processes: [given('processes'), optional(NO_PROCESSES)],

@@ -2,18 +2,30 @@
  * Kernel generations in one process, on RAM in the heap: a handover simulated. Free memory is
  * poisoned at every boot.
  */
+import type { Pfn } from '@liveupdate/base';
 import { boot, bootCold, type EntryRecord, type Kho } from '@liveupdate/kho';
 import { LiveUpdateOrchestrator, type FileHandler, type PreservableFile } from '@liveupdate/luo-core';
 import { HeapRam, overlayRam, type Ram } from '@liveupdate/mm';
 import { Shmem } from '@liveupdate/shmem';
-import type { CallbackName } from './fault.ts';
-import { differences, pictureOf, type MemoryPicture } from './memory-picture.ts';
+import { FLB_CALLBACKS, HandlerFault, type CallbackName, type OwnedCallback } from './fault.ts';
+import {
+  about,
+  differences,
+  missingIn,
+  pictureOf,
+  type Difference,
+  type MemoryPicture,
+} from './memory-picture.ts';
 import { neighbourHandler } from './neighbour.ts';
+import { scatter } from './scatter.ts';
 import type { FileHandlerSuite, KernelParts } from './suite-options.ts';
 import { Watch, type Tampering } from './watch.ts';
 
-/** A callback that takes longer is not going to end. */
-const TIME_LIMIT_MS = 10_000;
+/**
+ * A callback that takes longer is not going to end. Less than the 5 seconds that runners give a
+ * whole test: the fault is told before they lose patience.
+ */
+export const TIME_LIMIT_MS = 2000;
 
 const DEFAULT_RAM = 2 * 2 ** 20;
 
@@ -24,6 +36,8 @@ export const SESSION = 'suite';
 export interface Handed {
   readonly ram: Ram;
   readonly entry: EntryRecord;
+  /** Who marked what is handed over; nothing where that was in another process. */
+  readonly marks?: ReadonlyMap<Pfn, OwnedCallback>;
 }
 
 export interface KernelOptions<F extends PreservableFile> extends Tampering {
@@ -31,6 +45,13 @@ export interface KernelOptions<F extends PreservableFile> extends Tampering {
   readonly handler?: (parts: KernelParts) => FileHandler<F>;
   /** Runs before each callback of the neighbour's handler, and may throw in its place. */
   readonly beforeNeighbour?: (callback: string) => void;
+  /** A number: free pages come in an order of that number, and never side by side. */
+  readonly scattered?: number;
+  /**
+   * `false`: the next kernel has not taken over yet. Whoever boots from the same RAM finds the
+   * handover whole.
+   */
+  readonly commits?: boolean;
 }
 
 /** A handler under test: one for each kernel. */
@@ -44,6 +65,8 @@ export interface TestKernelInit<F extends PreservableFile> extends WatchedHandle
   readonly suite: FileHandlerSuite<F>;
   readonly parts: KernelParts;
   readonly luo: LiveUpdateOrchestrator;
+  /** Who marked what the kernel before handed over, where that is known. */
+  readonly cameFrom?: ReadonlyMap<Pfn, OwnedCallback> | undefined;
 }
 
 /** The handler of one kernel, watched, and tampered with as the options say. */
@@ -63,13 +86,15 @@ export class TestKernel<F extends PreservableFile> {
   readonly luo: LiveUpdateOrchestrator;
   readonly handler: FileHandler<F>;
   readonly watch: Watch;
+  readonly cameFrom: ReadonlyMap<Pfn, OwnedCallback>;
 
-  constructor({ suite, parts, luo, handler, watch }: TestKernelInit<F>) {
+  constructor({ suite, parts, luo, handler, watch, cameFrom = new Map() }: TestKernelInit<F>) {
     this.suite = suite;
     this.parts = parts;
     this.luo = luo;
     this.handler = handler;
     this.watch = watch;
+    this.cameFrom = cameFrom;
   }
 
   /** A file that was changed so many times. */
@@ -100,6 +125,12 @@ export class TestKernel<F extends PreservableFile> {
     return pictureOf(this.parts.kho);
   }
 
+  /** Folios of the previous kernel that had no owner then, and have one now, or are free. */
+  takenSince(before: MemoryPicture): Pfn[] {
+    const { incoming } = this.picture();
+    return [...before.incoming].filter((pfn) => !incoming.has(pfn));
+  }
+
   /** Throws a fault of `callback` where memory is not as it was. */
   checkMemory(before: MemoryPicture, callback: CallbackName, when = ''): void {
     this.#compare(before, callback, when, false);
@@ -120,19 +151,42 @@ export class TestKernel<F extends PreservableFile> {
   checkNotMore(before: MemoryPicture, callback: CallbackName, when: string): void {
     this.watch.check();
     const after = this.picture();
-    for (const [state, more] of [
-      ['preserved', after.preserved.size - before.preserved.size],
-      ['in use', after.used.size - before.used.size],
+    const { memory } = this.watch;
+    for (const [state, was, is, ownerOf] of [
+      ['preserved', before.preserved, after.preserved, (pfn: Pfn) => memory.markerOf(pfn)],
+      ['in use', before.used, after.used, (pfn: Pfn) => memory.takerOf(pfn)],
     ] as const) {
-      const pages = `${more} page${more === 1 ? '' : 's'}`;
-      if (more > 0) throw this.watch.fault(callback, `leaves ${pages} more ${state} each time${when}`);
+      const more = is.size - was.size;
+      if (more <= 0) continue;
+      const rule = `leaves ${more} more ${state} each time${when}`;
+      const found = about(missingIn(was, is), ownerOf, (what, _, by) =>
+        by ? `${rule}: ${what}, of ${by}()` : `${rule}: ${what}`,
+      );
+      throw this.faultOf(found, callback);
     }
   }
 
   #compare(before: MemoryPicture, callback: CallbackName, when: string, mayGrow: boolean): void {
     this.watch.check();
-    const found = differences(before, this.picture(), this.watch.ownerOf, mayGrow);
-    if (found.length > 0) throw this.watch.fault(callback, found.join('; ') + when);
+    const found = differences(before, this.picture(), this.watch.memory, mayGrow);
+    if (found.length > 0) throw this.faultOf(found, callback, when);
+  }
+
+  /**
+   * What was found, as a fault of whom the first of it belongs to.
+   *
+   * @param callback the handler's, or the FLB's where it has one of that name
+   */
+  faultOf(found: readonly Difference[], callback: CallbackName, when = ''): HandlerFault {
+    const nameOf = (by?: OwnedCallback) => (by?.kind === 'FLB' ? by.compatible : undefined);
+    const [{ by }] = found;
+    const rules = found.filter((each) => nameOf(each.by) === nameOf(by)).map(({ rule }) => rule);
+    const rule = rules.join('; ') + when;
+    if (by?.kind !== 'FLB') return this.watch.fault(callback, rule);
+    return new HandlerFault(
+      { ...by, callback: FLB_CALLBACKS.includes(callback) ? callback : by.callback },
+      rule,
+    );
   }
 
   /**
@@ -141,7 +195,7 @@ export class TestKernel<F extends PreservableFile> {
   async handOver(): Promise<Handed> {
     await this.luo.reboot();
     this.watch.check();
-    return { ram: this.parts.ram, entry: this.parts.kho.entry };
+    return { ram: this.parts.ram, entry: this.parts.kho.entry, marks: this.watch.memory.marks };
   }
 }
 
@@ -149,8 +203,10 @@ function start<F extends PreservableFile>(
   suite: FileHandlerSuite<F>,
   kho: Kho,
   options: KernelOptions<F> = {},
+  cameFrom?: ReadonlyMap<Pfn, OwnedCallback>,
 ): TestKernel<F> {
   const { ram, pages } = kho;
+  if (options.scattered !== undefined) scatter(pages, options.scattered);
   const parts = { ram, pages, kho, shmem: new Shmem({ pages }) };
   const { handler, watch } = watchedHandler(suite, parts, options);
   const handlers = [handler, neighbourHandler(options.beforeNeighbour)];
@@ -160,6 +216,7 @@ function start<F extends PreservableFile>(
     luo: new LiveUpdateOrchestrator({ kho, handlers, callbackTimeLimit: suite.timeLimit ?? TIME_LIMIT_MS }),
     handler,
     watch,
+    cameFrom,
   });
 }
 
@@ -176,10 +233,12 @@ export function firstKernel<F extends PreservableFile>(
  */
 export function nextKernel<F extends PreservableFile>(
   suite: FileHandlerSuite<F>,
-  { ram, entry }: Handed,
-  options?: KernelOptions<F>,
+  { ram, entry, marks }: Handed,
+  options: KernelOptions<F> = {},
 ): TestKernel<F> {
-  const kernel = start(suite, boot(overlayRam(ram), entry, { freeMemory: 'poison' }), options);
-  kernel.parts.kho.commit();
+  const kho = boot(overlayRam(ram), entry, { freeMemory: 'poison' });
+  if (options.commits === false) kho.pages.holdFreed();
+  const kernel = start(suite, kho, options, marks);
+  if (options.commits !== false) kho.commit();
   return kernel;
 }

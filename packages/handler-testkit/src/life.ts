@@ -16,45 +16,54 @@ import {
   retrieve,
 } from './scenario.ts';
 import type { FileHandlerSuite } from './suite-options.ts';
+import { THERE } from './fault.ts';
+import type { SuiteTest } from './judge.ts';
 import { firstKernel, nextKernel, type TestKernel } from './kernel.ts';
-
-/** A test of the suite: it rejects where the handler fails. */
-export interface SuiteTest {
-  readonly name: string;
-  readonly run: () => Promise<void>;
-}
+import { framesText } from './memory-picture.ts';
+import { stillTest } from './still.ts';
+import { countReferences, referencesText } from './references.ts';
+import { asFault } from './watch.ts';
 
 export function lifeTests<F extends PreservableFile>(suite: FileHandlerSuite<F>): SuiteTest[] {
   return [
-    { name: 'make, change and same are as the suite needs them', run: () => checkSubject(suite) },
-    { name: 'the handler takes its files, and no others', run: () => takesItsFiles(suite) },
-    { name: 'files arrive as they were', run: () => arrives(suite, [1, 2, 3]) },
-    { name: 'files arrive in any order', run: () => arrives(suite, [2, 3, 1]) },
-    { name: 'what is changed after preserve arrives, or is refused', run: () => changedAfterPreserve(suite) },
-    { name: 'a file lives on: changed, preserved again, handed over again', run: () => livesOn(suite) },
-    { name: 'a file that is retrieved twice is one file', run: () => retrievedTwice(suite) },
-    { name: 'what nobody retrieves is freed by finish', run: () => finishedWithoutRetrieve(suite, []) },
-    { name: 'some are retrieved, finish frees the others', run: () => finishedWithoutRetrieve(suite, [2]) },
+    {
+      name: 'the handler takes its files, and no others',
+      run: () => takesItsFiles(suite),
+      uses: ['canPreserve'],
+    },
+    stillTest(suite),
+    { name: 'files arrive as they were', run: () => arrives(suite, [1, 2, 3]), uses: THERE },
+    { name: 'files arrive in any order', run: () => arrives(suite, [2, 3, 1]), uses: THERE },
+    { name: 'a file that is retrieved twice is one file', run: () => retrievedTwice(suite), uses: THERE },
+    {
+      name: 'what nobody retrieves is freed by finish',
+      run: () => finishedWithoutRetrieve(suite, []),
+      uses: THERE,
+    },
+    {
+      name: 'some are retrieved, finish frees the others',
+      run: () => finishedWithoutRetrieve(suite, [2]),
+      uses: THERE,
+    },
+    { name: 'a finish that is refused changes nothing', run: () => finishRefused(suite), uses: THERE },
+    {
+      name: 'a retrieved file keeps the references of its users',
+      run: () => keepsReferences(suite),
+      uses: THERE,
+    },
     { name: 'its owner may let go of a preserved file', run: () => ownerLetsGo(suite) },
   ];
 }
 
-async function checkSubject<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<void> {
-  const kernel = firstKernel(suite);
-  const file = await kernel.file();
-  for (let changes = 0; changes < 4; changes++) {
-    for (let other = 0; other < 4; other++) {
-      const isSame = await kernel.isChanged(file, other);
-      if (isSame === (changes === other)) continue;
-      const files = `a file changed ${changes} times and one changed ${other} times`;
-      throw new Error(
-        `the suite's own same() calls ${files} ${isSame ? 'equal' : 'different'}: mend make, change or same`,
-      );
-    }
-    await suite.change(file);
-  }
-  if ((await kernel.file()) === file)
-    throw new Error("the suite's make() must make a file of its own each time");
+/** After those of single rules: what breaks one of them is not found here first. */
+export function generationTests<F extends PreservableFile>(suite: FileHandlerSuite<F>): SuiteTest[] {
+  return [
+    {
+      name: 'a file lives on: changed, preserved again, handed over again',
+      run: () => livesOn(suite),
+      uses: THERE,
+    },
+  ];
 }
 
 async function takesItsFiles<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<void> {
@@ -93,33 +102,6 @@ async function arrives<F extends PreservableFile>(
     await kernel.release(file);
   }
   await checkNothingLeft(kernel, before);
-}
-
-async function changedAfterPreserve<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<void> {
-  const kernel = firstKernel(suite);
-  const { files } = await preserved(kernel, [0, 1]);
-  let isRefused = false;
-  try {
-    await suite.change(files[1]);
-  } catch (error) {
-    if (!(error instanceof KernelError)) throw error;
-    isRefused = true;
-  }
-  const next = nextKernel(suite, await must(kernel, 'freeze', () => kernel.handOver()));
-  const { session, before } = incoming(next);
-  const other = await retrieve(next, session, 1, 0);
-  const file = (await must(next, 'retrieve', () => session.retrieve(2))) as F;
-  if (!isRefused && (await next.isChanged(file, 1)))
-    throw next.watch.fault(
-      'freeze',
-      'loses what was changed after preserve(): it must record the file as it is at the handover',
-    );
-  if (!(await next.isChanged(file, isRefused ? 1 : 2)))
-    throw next.watch.fault('retrieve', 'gives a file that is not as it was at the handover: same() says no');
-  await finish(next, session);
-  await next.release(other);
-  await next.release(file);
-  await checkNothingLeft(next, before);
 }
 
 async function livesOn<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<void> {
@@ -166,6 +148,53 @@ async function finishedWithoutRetrieve<F extends PreservableFile>(
   await finish(kernel, session);
   for (const file of files) await kernel.release(file);
   await checkNothingLeft(kernel, before, 'finish', ', though nobody retrieved the file');
+}
+
+/** Another file of the session says no: whoever was asked before must only have looked. */
+async function finishRefused<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<void> {
+  let refuses = true;
+  const kernel = nextKernel(suite, await handedOver(suite, [1, 2]), {
+    beforeNeighbour: (callback) => {
+      if (callback === 'canFinish' && refuses) throw new KernelError('EBUSY', 'the test wants this');
+    },
+  });
+  const { session, before } = incoming(kernel);
+  const files = [await retrieve(kernel, session, 1, 1)];
+  const asked = kernel.picture();
+  const refused = await must(kernel, 'canFinish', () =>
+    session.finish().then(
+      () => undefined,
+      (error: unknown) => error,
+    ),
+  );
+  if (!(refused instanceof KernelError && refused.code === 'EBUSY'))
+    throw asFault(kernel.watch, 'canFinish', refused);
+  const taken = kernel.takenSince(asked);
+  if (taken.length > 0)
+    throw kernel.watch.fault(
+      'canFinish',
+      `takes ${framesText(taken)} of the previous kernel: it must only look, another file may refuse to be finished`,
+    );
+  kernel.checkMemory(asked, 'canFinish', ', though another file refused to be finished');
+  files.push(await retrieve(kernel, session, 2, 2));
+  refuses = false;
+  await finish(kernel, session);
+  for (const file of files) await kernel.release(file);
+  await checkNothingLeft(kernel, before);
+}
+
+async function keepsReferences<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<void> {
+  const kernel = nextKernel(suite, await handedOver(suite, [1]));
+  const { session, before } = incoming(kernel);
+  const file = await retrieve(kernel, session, 1, 1);
+  // What LUO itself takes and drops it does between the callbacks.
+  const references = countReferences(file, () => kernel.watch.memory.current !== undefined);
+  await finish(kernel, session);
+  const extra = references();
+  if (extra !== 0)
+    throw kernel.watch.fault('finish', `${referencesText(extra)} (LUO drops its own after it)`);
+  await kernel.release(file);
+  await checkNothingLeft(kernel, before);
 }
 
 async function ownerLetsGo<F extends PreservableFile>(suite: FileHandlerSuite<F>): Promise<void> {

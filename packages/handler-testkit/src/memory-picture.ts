@@ -6,6 +6,7 @@
 import { PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
 import { readHandover, walkRadixTree, type Kho } from '@liveupdate/kho';
 import { HEAD, INCOMING_HEAD } from '@liveupdate/mm';
+import type { CallbackName, OwnedCallback } from './fault.ts';
 
 interface Folio {
   readonly order: number;
@@ -51,13 +52,22 @@ export function pictureOf(kho: Kho): MemoryPicture {
   return { used, preserved, incoming };
 }
 
-/** Who allocated a frame: the name of a callback, where it was one. */
-export type OwnerOf = (pfn: Pfn) => string | undefined;
+/** Which callbacks took a frame, and marked it for the next kernel. */
+export interface FrameOwners {
+  takerOf(pfn: Pfn): OwnedCallback | undefined;
+  markerOf(pfn: Pfn): OwnedCallback | undefined;
+}
+
+/** What is not as it should be, as what a callback does: `leaves 1 page at 0x5000 ...`. */
+export interface Difference {
+  readonly rule: string;
+  /** The callback that had to do with these frames before; undefined where none had. */
+  readonly by: OwnedCallback | undefined;
+}
 
 /**
- * How memory differs from what it should be, as what a callback does: `leaves 1 page at 0x5000
- * preserved`. Empty where it does not. What is neither in use nor incoming is free: equal pictures
- * have equal free memory.
+ * How memory differs from what it should be. Empty where it does not. What is neither in use nor
+ * incoming is free: equal pictures have equal free memory.
  *
  * @param mayGrow a file may have got pages that it keeps (holes that were filled): more pages in
  * use are no difference
@@ -65,67 +75,84 @@ export type OwnerOf = (pfn: Pfn) => string | undefined;
 export function differences(
   before: MemoryPicture,
   after: MemoryPicture,
-  ownerOf: OwnerOf,
+  owners: FrameOwners,
   mayGrow = false,
-): string[] {
+): Difference[] {
   const marked = missingIn(before.preserved, after.preserved);
   const kept = missingIn(before.used, after.used).filter((pfn) => !marked.includes(pfn));
+  const marker = (pfn: Pfn) => owners.markerOf(pfn);
+  const taker = (pfn: Pfn) => owners.takerOf(pfn);
   return [
     ...about(
       marked,
-      (what, it) =>
-        `leaves ${what} preserved for the next kernel: preserve() marked ${it}, and nothing took that back`,
+      marker,
+      (what, it, by) =>
+        `leaves ${what} preserved for the next kernel: ${by ?? 'preserve'}() marked ${it}, and nothing took that back`,
     ),
     ...about(
       missingIn(after.preserved, before.preserved),
+      marker,
       (what) => `takes back ${what} that was preserved before`,
     ),
-    ...(mayGrow ? [] : keptInUse(kept, ownerOf)),
+    ...about(
+      mayGrow ? [] : kept,
+      taker,
+      (what, it, by) => `leaves ${what} in use` + (by ? `: ${by}() took ${it}, and nobody frees ${it}` : ''),
+    ),
     ...about(
       missingIn(after.used, before.used),
+      nobody,
       (what) => `frees ${what} that was in use before, and is not its own`,
     ),
     ...counts(before, after),
   ];
 }
 
-function missingIn(some: ReadonlyMap<Pfn, unknown>, all: ReadonlyMap<Pfn, unknown>): Pfn[] {
+export function missingIn(some: ReadonlyMap<Pfn, unknown>, all: ReadonlyMap<Pfn, unknown>): Pfn[] {
   return [...all.keys()].filter((pfn) => !some.has(pfn));
 }
 
-function about(frames: Pfn[], sentence: (what: string, it: string) => string): string[] {
-  return frames.length > 0 ? [sentence(framesText(frames), frames.length === 1 ? 'it' : 'them')] : [];
-}
+const nobody = () => undefined;
 
-function keptInUse(frames: Pfn[], ownerOf: OwnerOf): string[] {
-  const byOwner = Map.groupBy(frames, (pfn) => ownerOf(pfn) ?? '');
-  return [...byOwner].flatMap(([owner, owned]) =>
-    about(
-      owned,
-      (what, it) => `leaves ${what} in use` + (owner && `: ${owner}() took ${it}, and nobody frees ${it}`),
-    ),
-  );
+/** One sentence for the frames of each callback. */
+export function about(
+  frames: readonly Pfn[],
+  ownerOf: (pfn: Pfn) => OwnedCallback | undefined,
+  sentence: (what: string, it: string, by: CallbackName | undefined) => string,
+): Difference[] {
+  const keyOf = (pfn: Pfn) => {
+    const by = ownerOf(pfn);
+    return by ? `${by.kind} ${by.compatible} ${by.callback}` : '';
+  };
+  return Array.from(Map.groupBy(frames, keyOf).values(), (owned): Difference => {
+    const by = ownerOf(owned[0]);
+    return { by, rule: sentence(framesText(owned), owned.length === 1 ? 'it' : 'them', by?.callback) };
+  });
 }
 
 /** What differs in the counts of folios that are in use as before. */
-function counts({ used: before }: MemoryPicture, { used: after }: MemoryPicture): string[] {
+function counts({ used: before }: MemoryPicture, { used: after }: MemoryPicture): Difference[] {
   const both = [...after.keys()].filter((pfn) => before.has(pfn));
   const change = (pfn: Pfn, count: 'refs' | 'pins') => after.get(pfn)![count] - before.get(pfn)![count];
   return [
     ...about(
       both.filter((pfn) => change(pfn, 'refs') > 0),
+      nobody,
       (what) => `leaves a reference too many on ${what}`,
     ),
     ...about(
       both.filter((pfn) => change(pfn, 'refs') < 0),
+      nobody,
       (what) => `drops a reference too many of ${what}`,
     ),
     ...about(
       both.filter((pfn) => change(pfn, 'pins') > 0),
+      nobody,
       (what) => `leaves ${what} pinned`,
     ),
     ...about(
       both.filter((pfn) => change(pfn, 'pins') < 0),
+      nobody,
       (what) => `unpins ${what} that was pinned before`,
     ),
   ];

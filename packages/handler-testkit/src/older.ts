@@ -2,17 +2,18 @@
  * Older formats: a handover that the handler as it was has written is read by the handler as it is.
  */
 import type { PreservableFile } from '@liveupdate/luo-core';
-import type { SuiteTest } from './life.ts';
+import type { SuiteTest } from './judge.ts';
 import { checkNothingLeft, finish, incoming, must, preserved } from './scenario.ts';
 import type { FileHandlerSuite, OlderFormat } from './suite-options.ts';
 import { firstKernel, nextKernel } from './kernel.ts';
 
 export function olderTests<F extends PreservableFile>(suite: FileHandlerSuite<F>): SuiteTest[] {
   return [
-    { name: 'every older format that it declares to read is shown', run: () => allShown(suite) },
+    { name: 'every older format that it declares to read is shown', run: () => allShown(suite), uses: [] },
     ...(suite.older ?? []).map((older, i) => ({
       name: `files of its older format ${i + 1} arrive`,
       run: () => olderArrives(suite, older),
+      uses: ['retrieve', 'canFinish', 'finish'] as const, // the rest is another handler's
     })),
   ];
 }

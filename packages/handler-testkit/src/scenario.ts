@@ -4,7 +4,7 @@
  */
 import type { IncomingSession, OutgoingSession, PreservableFile } from '@liveupdate/luo-core';
 import type { CallbackName } from './fault.ts';
-import { framesText, type MemoryPicture } from './memory-picture.ts';
+import { about, framesText, type MemoryPicture } from './memory-picture.ts';
 import { Neighbour } from './neighbour.ts';
 import type { FileHandlerSuite } from './suite-options.ts';
 import { firstKernel, nextKernel, SESSION, type Handed, type TestKernel } from './kernel.ts';
@@ -126,13 +126,20 @@ export async function checkNothingLeft<F extends PreservableFile>(
   when = '',
 ): Promise<void> {
   const { incoming: still } = kernel.picture();
+  const leaves = (what: string) => `leaves ${what} of the previous kernel that nobody restored or freed`;
+  const known = [...still].filter((pfn) => kernel.cameFrom.has(pfn));
+  if (known.length > 0) {
+    const found = about(
+      known,
+      (pfn) => kernel.cameFrom.get(pfn),
+      (what, it, by) => `${leaves(what)}: ${by ?? 'preserve'}() marked ${it}`,
+    );
+    throw kernel.faultOf(found, callback, when);
+  }
   const expected = await incomingWithoutFiles(kernel.suite);
   if (still.size > expected) {
     const ours = [...still].filter((pfn) => before.incoming.has(pfn)).slice(-(still.size - expected));
-    throw kernel.watch.fault(
-      callback,
-      `leaves ${framesText(ours)} of the previous kernel that nobody restored or freed${when}`,
-    );
+    throw kernel.watch.fault(callback, leaves(framesText(ours)) + when);
   }
   kernel.checkMemory(before, callback, when);
 }

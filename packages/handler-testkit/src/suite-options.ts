@@ -17,11 +17,12 @@ export interface KernelParts {
 
 /**
  * `describe` and `it` of Vitest, of node:test, or of any runner that has them in this shape. A time
- * limit in ms comes with each test.
+ * limit in ms comes with each test. Where the test's context can skip, as theirs can, tests that
+ * another one's fault keeps from being judged are skipped, with the reason.
  */
 export interface TestRunner {
   readonly describe: (name: string, define: () => void) => unknown;
-  readonly it: (name: string, run: () => Promise<void>, timeLimit: number) => unknown;
+  readonly it: (name: string, run: (context?: unknown) => Promise<void>, timeLimit: number) => unknown;
 }
 
 /** A real handover, where the runner can make one: see `@liveupdate/handler-testkit/processes`. */
@@ -47,6 +48,24 @@ export interface OlderFormat<F extends PreservableFile> {
   readonly same?: (actual: F, expected: F) => MaybePromise<boolean>;
 }
 
+/** What the suite is told of the state of one FLB of the handler. */
+export interface FlbState {
+  /**
+   * Whether two live objects of the FLB (what its preserve and its retrieve give) are the same, as
+   * far as a handover must keep them.
+   *
+   * @param actual what retrieve made in the next kernel
+   * @param expected what the kernel before had at its handover
+   */
+  same(actual: unknown, expected: unknown): MaybePromise<boolean>;
+  /**
+   * Whether the state that arrived goes on: what preserve gives for the files that were retrieved
+   * is the same then as what retrieve gave. Default `true`; `false` where each generation begins
+   * its own, or where preserving a file changes it.
+   */
+  readonly goesOn?: boolean;
+}
+
 export interface FileHandlerSuite<F extends PreservableFile> {
   readonly test: TestRunner;
   /** Makes the handler under test, once for each kernel generation. */
@@ -62,6 +81,11 @@ export interface FileHandlerSuite<F extends PreservableFile> {
   readonly same: (actual: F, expected: F) => MaybePromise<boolean>;
   /** Drops the owner's reference; default `put()`, where the file has it. */
   readonly release?: (file: F) => MaybePromise<void>;
+  /**
+   * How to compare the state of the handler's FLBs, by their compatible strings. Write the
+   * parameters of `same` with their type: `{ same: (actual: Roll, expected: Roll) => ... }`.
+   */
+  readonly flbs?: Readonly<Record<string, FlbState>>;
   /** One for each string in the handler's `alsoReads`. */
   readonly older?: readonly OlderFormat<F>[];
   /**
@@ -75,6 +99,6 @@ export interface FileHandlerSuite<F extends PreservableFile> {
   readonly title?: string;
   /** Bytes of RAM; default 2 MiB. */
   readonly ramSize?: number;
-  /** Milliseconds that a callback may take; default 10,000. */
+  /** Milliseconds that a callback, and each function here, may take; default 2,000. */
   readonly timeLimit?: number;
 }

@@ -20,9 +20,9 @@ export class Counter {
   }
 }
 
-const CounterSer = layout('counter_ser', 8, { value: { at: 0, bytes: 8 } });
+export const CounterSer = layout('counter_ser', 8, { value: { at: 0, bytes: 8 } });
 
-const write = (record: StructView, { value }: Counter) => record.setU64(CounterSer.value, value);
+export const write = (record: StructView, { value }: Counter) => record.setU64(CounterSer.value, value);
 
 export function counterHandler({ kho }: KernelParts): FileHandler<Counter> {
   return {

@@ -4,7 +4,9 @@
  */
 import { KernelError } from '@liveupdate/base';
 import type { PreservableFile } from '@liveupdate/luo-core';
-import type { SuiteTest } from './life.ts';
+import { countReferences, referencesText } from './references.ts';
+import { HERE } from './fault.ts';
+import type { SuiteTest } from './judge.ts';
 import { Neighbour } from './neighbour.ts';
 import {
   checkNothingLeft,
@@ -22,9 +24,9 @@ import type { MemoryPicture } from './memory-picture.ts';
 
 export function undoTests<F extends PreservableFile>(suite: FileHandlerSuite<F>): SuiteTest[] {
   return [
-    { name: 'unpreserve takes everything back, again and again', run: () => unpreserves(suite) },
-    { name: 'closing the session takes everything back', run: () => closes(suite) },
-    { name: 'a file that is preserved already is refused', run: () => preservedTwice(suite) },
+    { name: 'unpreserve takes everything back, again and again', run: () => unpreserves(suite), uses: HERE },
+    { name: 'closing the session takes everything back', run: () => closes(suite), uses: HERE },
+    { name: 'a file that is preserved already is refused', run: () => preservedTwice(suite), uses: HERE },
     { name: 'a handover that is called off leaves files as they were', run: () => calledOff(suite) },
     { name: "another file's freeze fails", run: () => freezeFails(suite) },
   ];
@@ -42,38 +44,11 @@ async function unpreserves<F extends PreservableFile>(suite: FileHandlerSuite<F>
     await must(kernel, 'unpreserve', () => session.unpreserve(1));
     kernel.checkTakenBack(before, 'unpreserve');
     const extra = references();
-    if (extra !== 0) {
-      const [verb, what] = extra > 0 ? ['leaves', 'get() without put()'] : ['drops', 'put() without get()'];
-      throw kernel.watch.fault('unpreserve', `${verb} a reference too many of the file: ${what}`);
-    }
+    if (extra !== 0) throw kernel.watch.fault('unpreserve', referencesText(extra));
     await checkUsable(kernel, file, changes, 'unpreserve');
   }
   await kernel.release(file);
   kernel.checkMemory(atFirst, 'unpreserve');
-}
-
-/**
- * Counts get and put of a file from now on, where it has them; what it gives tells how many more of
- * get there were, and ends it.
- */
-function countReferences(file: PreservableFile): () => number {
-  if (!file.get || !file.put || !Object.isExtensible(file)) return () => 0;
-  let count = 0;
-  const get = file.get.bind(file);
-  const put = file.put.bind(file);
-  file.get = () => {
-    get();
-    count += 1;
-  };
-  file.put = () => {
-    put();
-    count -= 1;
-  };
-  return () => {
-    file.get = get;
-    file.put = put;
-    return count;
-  };
 }
 
 /** A file that is not preserved can be changed, and is as it should be then. */

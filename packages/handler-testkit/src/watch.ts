@@ -1,20 +1,31 @@
 /**
- * Watches one kernel generation: which callback of the handler runs, which frames it takes and
- * gives back, and what it does to memory that it must not. The allocator and KHO refuse such a
- * call; here the refusal is put in words.
+ * Watches the callbacks of a handler, and of the FLBs that it names, in one kernel generation:
+ * which one runs, how often, and what it does wrong, also where LUO does not pass that on.
  */
-import { AssertionError, KernelError, PAGE_SIZE, pfnToPhys, type Pfn } from '@liveupdate/base';
+import { AssertionError, KernelError } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
-import type { FileHandler, PreservableFile } from '@liveupdate/luo-core';
-import { FREE, type FolioRows } from '@liveupdate/mm';
-import { CALLBACKS, HandlerFault, textOf, type CallbackName } from './fault.ts';
+import type { FileHandler, FileLifecycleBound, FlbObjects, PreservableFile } from '@liveupdate/luo-core';
+import {
+  CALLBACKS,
+  FLB_CALLBACKS,
+  HandlerFault,
+  textOf,
+  type CallbackName,
+  type OwnedCallback,
+  type Owner,
+} from './fault.ts';
+import { MemoryWatch } from './memory-watch.ts';
 
 /** What is done to a handler on purpose. */
 export interface Tampering {
-  /** Runs before each callback, and may throw in its place. */
-  readonly before?: ((callback: CallbackName) => void) | undefined;
-  /** Runs after each callback that did what it was to do. */
-  readonly after?: ((callback: CallbackName) => void) | undefined;
+  /** Runs before each callback of the handler or of an FLB, and may throw in its place. */
+  readonly before?: ((callback: CallbackName, kind: Owner['kind']) => void) | undefined;
+  /**
+   * Runs after the preserve of an FLB of which something came from the previous kernel, with the
+   * live object of each.
+   */
+  readonly flbPreserved?:
+    ((flb: FileLifecycleBound, object: unknown, arrived: unknown) => Promise<void>) | undefined;
   /** Gives the handler another number in the next kernel than it gave in this one. */
   readonly data?: ((data: bigint) => bigint) | undefined;
   /**
@@ -24,34 +35,47 @@ export interface Tampering {
   readonly isDamaged?: boolean;
 }
 
-const IN_NEXT_KERNEL: ReadonlySet<CallbackName> = new Set(['retrieve', 'canFinish', 'finish']);
+const IN_NEXT_KERNEL: ReadonlySet<string> = new Set(['retrieve', 'canFinish', 'finish']);
+
+/** What callbacks get, as far as it is looked at here. */
+interface SomeContext {
+  readonly data?: bigint;
+  readonly flbs?: FlbObjects;
+}
 
 export class Watch {
   readonly compatible: string;
+  readonly memory: MemoryWatch;
   /** The faults of all callbacks, also those that LUO does not pass on. */
   readonly faults: HandlerFault[] = [];
-  /** How often each callback ran. */
+  /** How often each callback of the handler ran. */
   readonly calls = new Map<CallbackName, number>();
-  readonly #kho: Kho;
-  #callback: CallbackName | undefined;
-  readonly #takenIn = new Map<Pfn, CallbackName>();
-  readonly #freedIn = new Map<Pfn, CallbackName>();
-  #misuse: string | undefined;
+  /** The FLBs that the handler names, as LUO knows them here. */
+  readonly flbs = new Map<string, FileLifecycleBound>();
+  /** The same by what the handler calls them. */
+  readonly #watched = new Map<FileLifecycleBound, FileLifecycleBound>();
+  /** Which callback threw an error. */
+  readonly #thrownBy = new WeakMap<object, OwnedCallback>();
   #isDamaged = false;
 
   constructor(compatible: string, kho: Kho) {
     this.compatible = compatible;
-    this.#kho = kho;
-    this.#watchAllocator();
-    this.#watchKho();
+    this.memory = new MemoryWatch(kho);
   }
 
-  /** The callback that took a frame, if one did. */
-  readonly ownerOf = (pfn: Pfn): CallbackName | undefined => this.#takenIn.get(pfn);
+  /** A callback of the handler. */
+  ownerOf(callback: CallbackName): OwnedCallback {
+    return { kind: 'handler', compatible: this.compatible, callback };
+  }
 
   /** The fault of a callback that ended, for a test to throw. */
   fault(callback: CallbackName, rule: string, cause?: unknown): HandlerFault {
-    return new HandlerFault(this.compatible, callback, rule, { cause });
+    return new HandlerFault(this.ownerOf(callback), rule, { cause });
+  }
+
+  /** The callback that threw an error, if one did. */
+  throwerOf(error: unknown): OwnedCallback | undefined {
+    return typeof error === 'object' && error !== null ? this.#thrownBy.get(error) : undefined;
   }
 
   /** Throws the first fault that was noted. */
@@ -59,172 +83,170 @@ export class Watch {
     if (this.faults.length > 0) throw this.faults[0];
   }
 
-  /** The handler, with its callbacks watched. */
+  /** The handler, with its callbacks and those of its FLBs watched. */
   handler<F extends PreservableFile>(
     handler: FileHandler<F>,
-    { before, after, data, isDamaged = false }: Tampering = {},
+    { before, flbPreserved, data, isDamaged = false }: Tampering = {},
   ): FileHandler<F> {
     this.#isDamaged = isDamaged;
+    const owner: Owner = { kind: 'handler', compatible: this.compatible };
     const watched: Record<string, unknown> = { ...handler, compatible: handler.compatible };
     if (handler.alsoReads) watched.alsoReads = handler.alsoReads;
-    for (const name of CALLBACKS) {
-      const given: unknown = Reflect.get(handler, name);
-      if (typeof given !== 'function') continue;
-      watched[name] = (...args: unknown[]): unknown => {
-        before?.(name);
-        const passed =
-          data && IN_NEXT_KERNEL.has(name) ? args.map((context) => withData(context, data)) : args;
-        return this.#during(name, () => Reflect.apply(given, handler, passed) as unknown, after);
-      };
-    }
+    if (handler.flbs) watched.flbs = handler.flbs.map((flb) => this.#flb(flb, { before, flbPreserved }));
+    this.#wrap(handler, owner, watched, {
+      names: CALLBACKS,
+      before,
+      context: (name, context) => ({
+        ...this.#withFlbs(context),
+        ...(data && IN_NEXT_KERNEL.has(name) && context.data !== undefined && { data: data(context.data) }),
+      }),
+    });
     return watched as unknown as FileHandler<F>;
   }
 
-  #during(name: CallbackName, work: () => unknown, after?: (callback: CallbackName) => void): unknown {
-    this.calls.set(name, (this.calls.get(name) ?? 0) + 1);
-    this.#callback = name;
-    this.#misuse = undefined;
+  #flb(flb: FileLifecycleBound, { before, flbPreserved }: Tampering): FileLifecycleBound {
+    const known = this.#watched.get(flb);
+    if (known) return known;
+    const { compatible } = flb;
+    const watched: Record<string, unknown> = { ...flb, compatible };
+    if (flb.alsoReads) watched.alsoReads = flb.alsoReads;
+    this.#wrap(flb, { kind: 'FLB', compatible }, watched, {
+      names: FLB_CALLBACKS,
+      before,
+      context: (_, context) => context,
+    });
+    const result = watched as unknown as FileLifecycleBound;
+    if (flbPreserved) {
+      const preserve = result.preserve.bind(result);
+      result.preserve = async (context) => {
+        const preserved = await preserve(context);
+        const arrived = await context.incoming();
+        if (arrived !== undefined) await flbPreserved(result, preserved.object, arrived);
+        return preserved;
+      };
+    }
+    this.#watched.set(flb, result);
+    this.flbs.set(compatible, result);
+    return result;
+  }
+
+  /** Whoever asks for an FLB knows it as it was before it was watched. */
+  #withFlbs<C extends SomeContext>(context: C): C {
+    const { flbs } = context;
+    if (!flbs) return context;
+    const watchedOf = <T>(flb: FileLifecycleBound<T>) =>
+      (this.#watched.get(flb) ?? flb) as FileLifecycleBound<T>;
+    const asked: FlbObjects = {
+      outgoing: (flb) => flbs.outgoing(watchedOf(flb)),
+      incoming: (flb) => flbs.incoming(watchedOf(flb)),
+    };
+    return { ...context, flbs: asked };
+  }
+
+  /** Puts watched callbacks over those of `given`: the known ones, and whatever else it has. */
+  #wrap(
+    given: object,
+    owner: Owner,
+    watched: Record<string, unknown>,
+    {
+      names,
+      before,
+      context,
+    }: {
+      names: readonly CallbackName[];
+      before: Tampering['before'];
+      context: (name: string, context: SomeContext) => SomeContext;
+    },
+  ): void {
+    const own = Object.keys(given).filter((name) => typeof Reflect.get(given, name) === 'function');
+    for (const name of new Set([...names, ...own]) as Set<CallbackName>) {
+      const callback: unknown = Reflect.get(given, name);
+      if (typeof callback !== 'function') continue;
+      const isAsking = name === 'canPreserve' || name === 'getId'; // these get a file, and may get anything
+      watched[name] = (...args: unknown[]): unknown => {
+        before?.(name, owner.kind);
+        const passed = isAsking ? args : args.map((arg) => context(name, arg as SomeContext));
+        return this.#during({ ...owner, callback: name }, () => Reflect.apply(callback, given, passed));
+      };
+    }
+  }
+
+  /** An FLB's retrieve may run inside a callback of the handler, which goes on afterwards. */
+  #during(callback: OwnedCallback, work: () => unknown): unknown {
+    const { memory } = this;
+    if (callback.kind === 'handler')
+      this.calls.set(callback.callback, (this.calls.get(callback.callback) ?? 0) + 1);
+    const outer = memory.current;
+    memory.current = callback;
+    memory.misuse = undefined;
+    const ended = () => {
+      memory.current = outer;
+    };
     let result: unknown;
     try {
       result = work();
     } catch (error) {
-      throw this.#ended(name, error);
+      ended();
+      throw this.#asFault(callback, error);
     }
     if (!(result instanceof Promise)) {
-      this.#callback = undefined;
-      after?.(name);
+      ended();
       return result;
     }
     return result.then(
       (value: unknown) => {
-        this.#callback = undefined;
-        after?.(name);
+        ended();
         return value;
       },
       (error: unknown) => {
-        throw this.#ended(name, error);
+        ended();
+        throw this.#asFault(callback, error);
       },
     );
   }
 
   /** What a callback threw, as a fault where it is one. */
-  #ended(name: CallbackName, error: unknown): unknown {
-    this.#callback = undefined;
-    const misuse = this.#isDamaged && error instanceof KernelError ? undefined : this.#misuse;
+  #asFault(callback: OwnedCallback, error: unknown): unknown {
+    if (error instanceof HandlerFault) return error; // of an FLB that it asked for
+    const misuse = this.#isDamaged && error instanceof KernelError ? undefined : this.memory.misuse;
     const rule =
       misuse ??
       (error instanceof AssertionError
         ? `misuses memory: ${error.message.replace(/^liveupdate bug: /, '')}`
         : undefined);
-    if (rule === undefined) return error;
-    const fault = this.fault(name, rule, error);
+    if (rule === undefined) {
+      if (typeof error === 'object' && error !== null && !this.#thrownBy.has(error))
+        this.#thrownBy.set(error, callback);
+      return error;
+    }
+    const fault = new HandlerFault(callback, rule, { cause: error });
     this.faults.push(fault);
     return fault;
   }
-
-  #watchAllocator(): void {
-    const { pages } = this.#kho;
-    const alloc = pages.alloc.bind(pages);
-    pages.alloc = (...args) => this.#taken(alloc(...args));
-    const allocRuns = pages.allocRuns.bind(pages);
-    pages.allocRuns = (count, options, visit) => {
-      allocRuns(count, options, (pfn, length) => {
-        for (let i = 0; i < length; i++) this.#taken(pfn + i);
-        visit(pfn, length);
-      });
-    };
-    const adopt = pages.adoptIncoming.bind(pages);
-    pages.adoptIncoming = (pfn, ...rest) => {
-      const isOurs = adopt(pfn, ...rest);
-      if (isOurs) this.#taken(pfn);
-      return isOurs;
-    };
-    const adoptRun = pages.adoptIncomingRow.bind(pages);
-    pages.adoptIncomingRow = (pfn, count, order) => {
-      const areOurs = adoptRun(pfn, count, order);
-      if (areOurs) for (let i = 0; i < count; i++) this.#taken(pfn + i * 2 ** order);
-      return areOurs;
-    };
-    const put = pages.put.bind(pages);
-    pages.put = (pfn) => {
-      this.#giving([pfn], () => put(pfn));
-    };
-    const putRows = pages.putRows.bind(pages);
-    pages.putRows = (rows) => {
-      this.#giving(framesOf(rows), () => putRows(rows));
-    };
-    const putBulk = pages.putBulk.bind(pages);
-    pages.putBulk = (...args) => {
-      const [pfns, from = 0, count = pfns.length - from] = args;
-      this.#giving(pfns.slice(from, from + count), () => putBulk(...args));
-    };
-  }
-
-  #watchKho(): void {
-    const kho = this.#kho;
-    const unpreserveFolio = kho.unpreserveFolio.bind(kho);
-    kho.unpreserveFolio = (pfn) => {
-      this.#giving([pfn], () => unpreserveFolio(pfn));
-    };
-    const unpreserveRows = kho.unpreserveRows.bind(kho);
-    kho.unpreserveRows = (rows) => {
-      this.#giving(framesOf(rows), () => unpreserveRows(rows));
-    };
-    const restoreFolio = kho.restoreFolio.bind(kho);
-    kho.restoreFolio = (pfn) => {
-      this.#giving([pfn], () => restoreFolio(pfn));
-    };
-  }
-
-  #taken(pfn: Pfn): Pfn {
-    if (this.#callback) this.#takenIn.set(pfn, this.#callback);
-    else this.#takenIn.delete(pfn);
-    this.#freedIn.delete(pfn);
-    return pfn;
-  }
-
-  /** A call that gives frames back, or would take up again what was given back. */
-  #giving(frames: Iterable<Pfn>, call: () => void): void {
-    const callback = this.#callback;
-    try {
-      call();
-    } catch (error) {
-      for (const pfn of frames) {
-        const freedIn = this.#freedIn.get(pfn);
-        if (callback && freedIn && this.#isFree(pfn)) {
-          const place = `0x${pfnToPhys(pfn).toString(16)} + ${PAGE_SIZE} bytes`;
-          this.#misuse = `frees a page twice: ${place} was freed by ${freedIn}() already`;
-        }
-      }
-      throw error;
-    }
-    if (callback) for (const pfn of frames) if (this.#isFree(pfn)) this.#freedIn.set(pfn, callback);
-  }
-
-  #isFree(pfn: Pfn): boolean {
-    const { table } = this.#kho.pages;
-    return pfn < table.frames && table.kindOf(pfn) === FREE;
-  }
 }
 
-/** The first frame of each folio. */
-function framesOf({ length, pfns, counts, orders }: FolioRows): Pfn[] {
-  const frames: Pfn[] = [];
-  for (let i = 0; i < length; i++)
-    for (let f = 0; f < counts[i]; f++) frames.push(pfns[i] + f * 2 ** orders[i]);
-  return frames;
-}
+/** How LUO says that a callback broke a rule. */
+const BROKEN_RULE = /(handler|FLB) '(.*?)': (\w+)\(\) (must .*)$/s;
 
-function withData(context: unknown, data: (data: bigint) => bigint): unknown {
-  const given = context as { readonly data: bigint };
-  return { ...given, data: data(given.data) };
+/** Whether it is what LUO throws for a callback whose promise does not end. */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof KernelError && error.code === 'ETIMEDOUT' && BROKEN_RULE.test(error.message);
 }
 
 /**
- * What a callback of the handler did on the way to an error that it passed on; the error itself
- * where it is no fault.
+ * An error that ended a step which must succeed, as a fault.
+ *
+ * @param callback whose fault it is where nothing else is known
  */
-export function asFault(watch: Watch, callback: CallbackName, error: unknown): unknown {
+export function asFault(watch: Watch, callback: CallbackName, error: unknown): HandlerFault {
   if (error instanceof HandlerFault) return error;
-  return watch.fault(callback, `throws where nothing is wrong: ${textOf(error)}`, error);
+  const broken = error instanceof KernelError ? BROKEN_RULE.exec(error.message) : null;
+  if (broken) {
+    const [, kind, compatible, name, rule] = broken;
+    const by = { kind: kind as Owner['kind'], compatible, callback: name as CallbackName };
+    return new HandlerFault(by, rule, { cause: error });
+  }
+  const rule = `throws where nothing is wrong: ${textOf(error)}`;
+  const by = watch.throwerOf(error);
+  return by ? new HandlerFault(by, rule, { cause: error }) : watch.fault(callback, rule, error);
 }

@@ -144,6 +144,30 @@ describe('until commit()', () => {
   });
 });
 
+describe('who waits for commit()', () => {
+  test('is told once, at once where nothing was handed over, and all of them whatever one throws', () => {
+    const cold = coldKho();
+    const told: string[] = [];
+    cold.whenCommitted(() => told.push('cold'));
+    expect([cold.isCommitted, told]).toEqual([true, ['cold']]);
+
+    const next = nextKho(cold, { freeMemory: 'keep' });
+    const thrown = new Error('for the test');
+    next.whenCommitted(() => {
+      told.push(`first, committed: ${next.isCommitted}`);
+      throw thrown;
+    });
+    next.whenCommitted(() => told.push('second'));
+    expect([next.isCommitted, told]).toEqual([false, ['cold']]);
+    expect(() => next.commit()).toThrow(thrown);
+    expect([next.isCommitted, told.slice(1)]).toEqual([true, ['first, committed: true', 'second']]);
+    next.commit();
+    next.whenCommitted(() => told.push('late'));
+    expect(told.slice(3)).toEqual(['late']);
+    next.pages.assertConsistent();
+  });
+});
+
 describe('preserved memory', () => {
   test('that nobody restores stays out of use for one generation, and is free in the one after', () => {
     const kho = coldKho();

@@ -6,6 +6,7 @@ import { PAGE_SIZE } from '@liveupdate/base';
 import {
   NO_BYTES,
   NO_OBJECT,
+  NO_FUNCTION,
   NO_TEXT,
   NO_WHOLE,
   except,
@@ -161,6 +162,12 @@ const CALLS: Record<string, InputCall<Kho>> = {
       kho.addSubtree('a', kho.entry.fdtAddr, given);
     },
     [...NO_WHOLE, 0],
+  ],
+  whenCommitted: [
+    (kho, given: () => void) => {
+      kho.whenCommitted(given);
+    },
+    NO_FUNCTION,
   ],
   removeSubtree: [
     (kho, given: string) => {

@@ -10,6 +10,7 @@ import {
   assert,
   type Bytes,
   bytesOf,
+  checkFunction,
   checkText,
   formatSize,
   KernelError,
@@ -18,6 +19,7 @@ import {
   type PhysAddr,
   StructView,
   shown,
+  withSuppressed,
 } from '@liveupdate/base';
 import {
   HEAD,
@@ -76,7 +78,9 @@ export class Kho extends OutgoingMemory {
   readonly #tree: OutgoingTree;
   readonly #scratchArray: PhysAddr;
   readonly #residencyFrames: Uint32Array;
-  #committed = false;
+  #isCommitted: boolean;
+  /** Work that waits for that. */
+  #whenCommitted: (() => void)[] = [];
 
   /**
    * Begins the outgoing side: an empty map, and a device tree with the kexec metadata in it.
@@ -87,6 +91,7 @@ export class Kho extends OutgoingMemory {
     super(pages);
     this.scratch = scratch;
     this.incoming = incoming;
+    this.#isCommitted = incoming === undefined;
     this.#residencyFrames = residencyFrames ?? new Uint32Array(0);
     this.#tree = new OutgoingTree(pages, this.mapRoot);
     this.#scratchArray = this.#writeScratchArray();
@@ -227,14 +232,46 @@ export class Kho extends OutgoingMemory {
    * This kernel has taken over: the tree and map that led to it are freed, and cannot be read
    * again. Before this call the handover is whole, and another boot can be made from it. A second
    * call does nothing.
+   *
+   * @throws what work that waited for it threw first; all of it has run
    */
   commit(): void {
-    if (!this.incoming || this.#committed) return;
-    this.#committed = true;
+    if (!this.incoming || this.#isCommitted) return;
+    this.#isCommitted = true;
     for (const pfn of [...this.incoming.structure, ...this.#residencyFrames]) {
       this.pages.releaseReserved(pfn);
       this.pages.residency.giveBack(pfn, 1);
     }
+    const errors: unknown[] = [];
+    for (const work of this.#whenCommitted.splice(0)) {
+      try {
+        work();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
+  }
+
+  /**
+   * Whether this kernel has taken over (see commit), or was handed nothing. Until then what it was
+   * handed must stay as it is, byte by byte, restored or not: should this kernel die, another boots
+   * from it.
+   */
+  get isCommitted(): boolean {
+    return this.#isCommitted;
+  }
+
+  /**
+   * Runs `work` once this kernel has taken over: at once where it has, and where it was handed
+   * nothing. It must not throw.
+   *
+   * @throws KernelError EINVAL: no function
+   */
+  whenCommitted(work: () => void): void {
+    checkFunction(work, 'work for when the handover is consumed');
+    if (this.#isCommitted) work();
+    else this.#whenCommitted.push(work);
   }
 
   /**

@@ -167,7 +167,7 @@ export class FlbSet implements FlbObjects {
     this.#block ??= kho.allocRecord(PAGE_SIZE);
     const start = this.#init.events.start();
     try {
-      const given = flb.flb.preserve();
+      const given = flb.flb.preserve({ incoming: () => this.#arrived(flb) });
       const result = isPromise(given) ? await waiter.settle(flb, 'preserve', given) : given;
       flb.preserved = { data: dataOf(flb, 'preserve', result), object: result.object };
     } catch (error) {
@@ -248,6 +248,13 @@ export class FlbSet implements FlbObjects {
     const entry = this.#incomingOf(registered);
     if (!entry) throw new KernelError('ENOENT', `${registered.title}: the previous kernel left none`);
     return this.#retrieve(registered, entry) as MaybePromise<T>;
+  }
+
+  /** For the FLB's own preserve: what it is to go on with. */
+  #arrived(flb: Flb): MaybePromise<unknown> {
+    if (!this.#init.readIncoming()) return undefined;
+    const entry = this.#incomingOf(flb);
+    return entry && entry.retrieval.state !== 'finished' ? this.#retrieve(flb, entry) : undefined;
   }
 
   /** A file of the previous kernel is finished. What FLBs throw is added to `errors`. */

@@ -1,6 +1,7 @@
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { readHandover } from '@liveupdate/kho';
 import { describe, expect, test } from 'vitest';
+import type { FileLifecycleBound } from './flb.ts';
 import { flbKernel, scriptedFlb, Shared, type FlbKernel } from './test-flb.ts';
 import { coldKernel, Counter, failEachAllocation, outcome, Script, snapshot } from './test-kernel.ts';
 
@@ -161,6 +162,57 @@ test('data and count go into the record; the next kernel retrieves once, and fin
   expect(luo.outgoingFlbs.map(({ files }) => files)).toEqual([1, 1]);
   await luo.reboot();
   expect(flbKernel(kernel).luo.incomingFlbs.map(({ files }) => files)).toEqual([1n, 1n]);
+  kho.pages.assertConsistent();
+});
+
+test('a preserve may ask what came: it is retrieved once, and goes on', async () => {
+  const asked: (Shared | undefined)[] = [];
+  const kernel = await handedOver([2], new Script(), (kho, script) =>
+    [1, 2].map((value): FileLifecycleBound<Shared> => {
+      const flb = scriptedFlb(kho, script, value);
+      return {
+        ...flb,
+        async preserve(context) {
+          asked.push(await context.incoming());
+          return flb.preserve(context);
+        },
+      };
+    }),
+  );
+  const { luo, flbs } = kernel;
+  const session = luo.createSession('s');
+  await session.preserve(new Counter(1), 1); // of the first FLB nothing came
+  expect(asked).toEqual([undefined, new Shared(2)]);
+  expect(await luo.retrieveFlb(flbs[1])).toBe(asked[1]);
+  expect(flbLog(kernel).filter((entry) => entry.startsWith('flb.retrieve'))).toEqual(['flb.retrieve 2']);
+  await session.unpreserve(1);
+  await luo.retrieveSession('session 2').finish();
+  await session.preserve(new Counter(1), 1); // what came is finished
+  expect(asked.slice(2)).toEqual([undefined, undefined]);
+});
+
+test('what a retrieve throws ends the preserve that asks for it', async () => {
+  const thrown = new KernelError('EIO', 'for the test');
+  const script = new Script();
+  const { luo, kho } = await handedOver([2], script, (own, its) => {
+    const flb = scriptedFlb(own, its, 2);
+    return [
+      scriptedFlb(own, its, 1),
+      {
+        ...flb,
+        async preserve(context) {
+          await context.incoming();
+          return flb.preserve(context);
+        },
+      },
+    ];
+  });
+  const session = luo.createSession('s');
+  script.failOnce('flb.retrieve', thrown, 2);
+  for (let i = 0; i < 2; i++) {
+    await expect(session.preserve(new Counter(1), 1)).rejects.toBe(thrown);
+    expect([session.files, luo.outgoingFlbs.map(({ files }) => files)]).toEqual([[], [0, 0]]);
+  }
   kho.pages.assertConsistent();
 });
 

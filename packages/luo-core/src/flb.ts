@@ -24,6 +24,17 @@
 import { KernelError } from '@liveupdate/base';
 import type { HandlerData, MaybePromise } from './callback-types.ts';
 
+export interface FlbPreserveContext<T> {
+  /**
+   * What came from the previous kernel: retrieve runs now, where nobody has asked yet. Undefined
+   * where it left none, or where that is finished.
+   *
+   * @throws what retrieve threw, now or when it was asked first. KernelError EIO: what the previous
+   * kernel left cannot be read. The promise is rejected, or the call throws, as the FLB does.
+   */
+  readonly incoming: () => MaybePromise<T | undefined>;
+}
+
 export interface FlbOutgoingContext<T> {
   /** What preserve gave. */
   readonly object: T;
@@ -56,7 +67,7 @@ export interface FileLifecycleBound<T = unknown> {
    * before its handler's preserve. A throw must leave nothing behind: it fails that file's
    * preserve, and FLBs counted for it already are put back.
    */
-  preserve(): MaybePromise<{ data: HandlerData; object: T }>;
+  preserve(context: FlbPreserveContext<T>): MaybePromise<{ data: HandlerData; object: T }>;
 
   /**
    * The exact inverse, after the last file is unpreserved (or as its preserve failed). After a

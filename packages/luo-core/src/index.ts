@@ -21,6 +21,7 @@ export {
   type FlbFinishContext,
   type FlbObjects,
   type FlbOutgoingContext,
+  type FlbPreserveContext,
   type FlbRetrieveContext,
 } from './flb.ts';
 export type {
