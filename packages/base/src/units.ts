@@ -73,7 +73,7 @@ export function parseSize(text: string | number): number {
   if (!Number.isSafeInteger(bytes)) {
     throw new KernelError(
       'EINVAL',
-      `'${text}' is not a size: write a number of bytes, or one such as 512MiB or 2GiB`,
+      `${shown(text)} is not a size: write a number of bytes, or one such as 512MiB or 2GiB`,
     );
   }
   return bytes;

@@ -3,6 +3,7 @@
  */
 import { KernelError, parseSize } from '@liveupdate/base';
 import type { EntryRecord } from '@liveupdate/kho';
+import { LEAST_RAM_PAGES } from '@liveupdate/kho';
 import { checkRamSize } from '@liveupdate/mm';
 import { UsageError } from './usage-error.ts';
 
@@ -27,7 +28,7 @@ export function ramSizeValue(option: string): (text: string) => number {
   return (text) => {
     const size = parse(text);
     try {
-      checkRamSize(size);
+      checkRamSize(size, LEAST_RAM_PAGES);
       return size;
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;

@@ -48,6 +48,11 @@ export interface Kernel extends KernelParts {
    * Machine.
    */
   prepare(): void;
+  /**
+   * This generation is over: calls on its files and sessions are EBADF from now on. Called by
+   * Machine.
+   */
+  end(): void;
 }
 
 /** All of them: one that is misspelt would do nothing. */
@@ -101,6 +106,10 @@ export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: Ke
     },
     prepare: () => {
       kho.prepare();
+    },
+    end: () => {
+      shmem.end();
+      luo.end();
     },
   };
 }

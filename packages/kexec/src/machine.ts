@@ -8,7 +8,15 @@
  * RAM next continues. An owner that dies without either leaves its RAM in the state 'running'.
  */
 import { codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
-import { collectChildren, drainOutput, MappedRam, RamFile, replaceProcess, tryLock } from '@liveupdate/linux';
+import {
+  collectChildren,
+  drainOutput,
+  isMainThread,
+  MappedRam,
+  RamFile,
+  replaceProcess,
+  tryLock,
+} from '@liveupdate/linux';
 import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { adoptPassedRams, passedVariable } from './inherited-rams.ts';
@@ -89,13 +97,18 @@ export class Machine {
    * @throws KernelError EBUSY: another process owns it. EIO: its owner died without handing over
    * (see onCrash). EINVAL: bad options, not a RAM of liveupdate, of another version, cut short, or
    * with a damaged handover. ENOENT: no such RAM and no size given; or files of a kind that no
-   * handler reads. EPERM, EACCES: another user's file, or one that others can write. ENOMEM,
-   * ENOSPC: no room. After each of them RAM is as before.
+   * handler reads. EPERM, EACCES: another user's file, or one that others can write. EPERM also: in
+   * a worker thread. ENOMEM, ENOSPC: no room. After each of them RAM is as before.
    */
   // Opening is a promise so that recovery may read and check at length without blocking.
   // eslint-disable-next-line @typescript-eslint/require-await
   static async open(options: MachineOptions): Promise<Machine> {
     checkMachineOptions(options);
+    if (!isMainThread())
+      throw new KernelError(
+        'EPERM',
+        'a machine is opened in the main thread: share its files with worker threads (mapping.share())',
+      );
     checkNotReplacing();
     noteStart();
     adoptPassedRams();
@@ -281,6 +294,7 @@ export class Machine {
 
   #end(): void {
     this.#tenure.state.take('close');
+    this.kernel.end();
     this.#left = leftRam(this.#file);
     removeMachine(this.#tenure);
     this.ram.close();

@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path';
 import { checkText, codeOf, KernelError, parseSize } from '@liveupdate/base';
+import { LEAST_RAM_PAGES } from '@liveupdate/kho';
 import { RamFile } from '@liveupdate/linux';
 import { checkRamSize } from '@liveupdate/mm';
 import { claimPassed, findPassed, type PassedRam } from './inherited-rams.ts';
@@ -95,7 +96,7 @@ function givenFile(fd: number): Kept {
 function wantedSize({ size }: RamSource): number | undefined {
   if (size === undefined) return undefined;
   const wanted = parseSize(size);
-  checkRamSize(wanted);
+  checkRamSize(wanted, LEAST_RAM_PAGES);
   return wanted;
 }
 

@@ -56,6 +56,8 @@ const allAre = (file: ShmemFile, byte: number): boolean => {
 const TAKE: Record<string, (bytes: Uint8Array<ArrayBuffer>) => Promise<ArrayBufferLike>> = {
   'nothing takes': (bytes) => Promise.resolve(bytes.buffer),
   'transfer() takes': (bytes) => Promise.resolve(bytes.buffer.transfer()),
+  'a transfer list takes': (bytes) =>
+    Promise.resolve(structuredClone(bytes.buffer, { transfer: [bytes.buffer] })),
   'a stream takes': async (bytes) => {
     const stream = new ReadableStream({
       type: 'bytes',

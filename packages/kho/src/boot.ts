@@ -73,7 +73,7 @@ function checkBootOptions(options: BootOptions): void {
  * Pages that the smallest RAM needs: with fewer, what the first kernel hands over leaves no room
  * for the second.
  */
-const LEAST_PAGES = 32;
+export const LEAST_RAM_PAGES = 32;
 
 /**
  * A first boot: all memory is free but page 0 and scratch.
@@ -86,7 +86,7 @@ export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
   checkBootOptions(options);
   checkRamSize(
     memoryOf(ram).reduce((sum, { length }) => sum + length, 0),
-    LEAST_PAGES,
+    LEAST_RAM_PAGES,
   );
   const table = new PageTable(ram.size, memoryOf(ram));
   const scratch = options.scratch ?? chooseScratch(ram);

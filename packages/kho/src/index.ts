@@ -6,7 +6,15 @@ export {
   type BlobDescriptor,
 } from './blob-ser.ts';
 export { BlockSet, readBlockSet, type IncomingBlockSet } from './block-set.ts';
-export { boot, bootCold, bootHandover, POISON, type BootOptions, type FreeMemory } from './boot.ts';
+export {
+  boot,
+  bootCold,
+  bootHandover,
+  LEAST_RAM_PAGES,
+  POISON,
+  type BootOptions,
+  type FreeMemory,
+} from './boot.ts';
 export { fdtString, type FdtNode } from './fdt.ts';
 export { readFdt } from './fdt-reader.ts';
 export { writeFdt } from './fdt-writer.ts';

@@ -1,5 +1,6 @@
 /** Calls of node:fs whose failures are KernelErrors. */
 import { codeOf, KernelError } from '@liveupdate/base';
+import { ADVICE } from './advice.ts';
 
 /**
  * Runs a call of node:fs and turns what it throws into a KernelError with the same code; EINVAL for
@@ -10,11 +11,8 @@ export function callFs<T>(tried: string, call: () => T, advice = ''): T {
     return call();
   } catch (cause) {
     if (cause instanceof KernelError) throw cause;
-    throw new KernelError(
-      isWrongKind(cause) ? 'EINVAL' : codeOf(cause),
-      `${tried}: ${advice || whyOf(cause)}`,
-      { cause },
-    );
+    const code = isWrongKind(cause) ? 'EINVAL' : codeOf(cause);
+    throw new KernelError(code, `${tried}: ${advice || (ADVICE[code] ?? whyOf(cause))}`, { cause });
   }
 }
 

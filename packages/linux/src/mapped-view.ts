@@ -13,7 +13,7 @@ import { KernelError } from '@liveupdate/base';
 import type { RamPiece, RamView, SharedView, ViewOptions } from '@liveupdate/mm';
 import { countMappings, giveBack, giveBackOnceCollected, retire, type Range } from './address-ranges.ts';
 import { MAP_PRIVATE, viewOf } from './libc.ts';
-import { bringIn, detach, mapRuns } from './mapping.ts';
+import { bringIn, detach, mapRuns, transferable } from './mapping.ts';
 import { becomeEmpty } from './retired-bytes.ts';
 
 /** Bytes that are brought in when a view is made: 20 ms. */
@@ -66,7 +66,7 @@ export class MappedView implements RamView {
         this.#broughtIn = Math.min(range.length, POPULATE_AT_ONCE);
         bringIn(range.address, this.#broughtIn);
       }
-      this.#buffer = viewOf(range.address, size);
+      this.#buffer = transferable(viewOf(range.address, size));
       this.bytes = new Uint8Array(this.#buffer);
       this.#range = range;
     } catch (error) {

@@ -46,6 +46,14 @@ export function detach(buffer: ArrayBuffer): boolean {
   return true;
 }
 
+/**
+ * The same memory in a buffer that a transfer list takes, as it takes any other: those that an
+ * add-on makes are refused (DataCloneError), and what `transfer()` gives is none of them.
+ */
+export function transferable(buffer: ArrayBuffer): ArrayBuffer {
+  return Reflect.apply(transfer as () => ArrayBuffer, buffer, []);
+}
+
 /** Buffers over one mapping. Another set over the same address knows nothing of this one. */
 export class Windows {
   /** Where it begins. */

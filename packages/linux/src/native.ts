@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { errnoCode, KernelError, type ErrnoCode } from '@liveupdate/base';
 import type koffiModule from 'koffi';
+import { ADVICE } from './advice.ts';
 import { fs } from './node-fs.ts';
 
 type Koffi = typeof koffiModule;
@@ -220,5 +221,6 @@ export function lastError(): ErrnoCode {
 /** The KernelError of the call that failed last, with what was tried and what to do by code. */
 export function failed(tried: string, advice: Partial<Record<ErrnoCode, string>> = {}): KernelError {
   const code = lastError();
-  return new KernelError(code, `${tried} failed (errno ${errno})${advice[code] ? `: ${advice[code]}` : ''}`);
+  const what = advice[code] ?? ADVICE[code];
+  return new KernelError(code, `${tried} failed (errno ${errno})${what === undefined ? '' : `: ${what}`}`);
 }

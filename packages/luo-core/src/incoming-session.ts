@@ -23,7 +23,7 @@ export interface IncomingShared {
   readonly waiter: CallbackWaiter;
   readonly events: EventStream;
   handlerFor(record: FileRecord): RegisteredHandler;
-  /** Throws EBUSY while, and after, the handover is made. */
+  /** Throws EBUSY while, and after, the handover is made; EBADF once the generation has ended. */
   checkRunning(): void;
   /**
    * While, and after, the handover is made: keeps `work` until it is called off. False where none

@@ -159,7 +159,7 @@ export class LiveUpdateOrchestrator {
   }
 
   /** Running; a handover being made; everything ready for the next kernel. */
-  get state(): 'running' | 'rebooting' | 'handed-over' {
+  get state(): 'running' | 'rebooting' | 'handed-over' | 'ended' {
     return this.#reboot.state;
   }
 
@@ -298,6 +298,14 @@ export class LiveUpdateOrchestrator {
    */
   get liveupdateNumber(): bigint {
     return this.#readIncoming().records?.liveupdateNumber ?? 0n;
+  }
+
+  /**
+   * The memory of this generation is another's now, or nobody's: every call that would change
+   * something is EBADF from here on.
+   */
+  end(): void {
+    this.#reboot.end();
   }
 
   /**

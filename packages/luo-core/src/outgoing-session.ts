@@ -36,7 +36,7 @@ export interface OutgoingShared {
   readonly events: EventStream;
   /** Ids of all files that are preserved, in any session. */
   readonly preservedIds: Set<unknown>;
-  /** Throws EBUSY while, and after, the handover is made. */
+  /** Throws EBUSY while, and after, the handover is made; EBADF once the generation has ended. */
   checkRunning(): void;
   /**
    * While, and after, the handover is made: keeps `work` until it is called off. False where none

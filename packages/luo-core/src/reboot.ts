@@ -24,7 +24,7 @@ interface RebootInit {
 
 export class Reboot {
   readonly #init: RebootInit;
-  #state: 'running' | 'rebooting' | 'handed-over' = 'running';
+  #state: 'running' | 'rebooting' | 'handed-over' | 'ended' = 'running';
   /**
    * Closes of sessions that a handover on its way did not allow, and that nobody can ask for again.
    */
@@ -34,12 +34,18 @@ export class Reboot {
     this.#init = init;
   }
 
-  get state(): 'running' | 'rebooting' | 'handed-over' {
+  get state(): 'running' | 'rebooting' | 'handed-over' | 'ended' {
     return this.#state;
   }
 
-  /** @throws KernelError EBUSY: a handover is on its way */
+  /** From now on nothing can be asked any more. */
+  end(): void {
+    this.#state = 'ended';
+  }
+
+  /** @throws KernelError EBUSY: a handover is on its way. EBADF: this generation has ended */
   checkRunning(): void {
+    this.#checkNotEnded();
     if (this.#state !== 'running')
       throw new KernelError('EBUSY', 'the handover is on its way: nothing can be changed any more');
   }
@@ -57,6 +63,7 @@ export class Reboot {
     this.#state = 'rebooting';
     try {
       for (const session of this.#init.sessions.values()) await session.freeze();
+      this.#checkNotEnded(); // which it may have, while callbacks were waited for
     } catch (error) {
       throw withSuppressed(error, await this.#unfreeze());
     }
@@ -66,6 +73,7 @@ export class Reboot {
 
   /** Takes that back. For its errors see cancelReboot() of the orchestrator. */
   async cancel(): Promise<void> {
+    this.#checkNotEnded();
     if (this.#state !== 'handed-over') throw new KernelError('EINVAL', 'no handover is on its way');
     const { events } = this.#init;
     const start = events.start();
@@ -75,6 +83,11 @@ export class Reboot {
     const errors = await this.#unfreeze();
     if (events.isHeard) events.emit({ type: 'cancelled', duration: events.since(start) });
     if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
+  }
+
+  #checkNotEnded(): void {
+    if (this.#state === 'ended')
+      throw new KernelError('EBADF', 'this kernel generation has ended: open its RAM again for the next one');
   }
 
   /**
@@ -112,7 +125,7 @@ export class Reboot {
   async #unfreeze(): Promise<unknown[]> {
     const errors: unknown[] = [];
     for (const session of [...this.#init.sessions.values()].reverse()) await session.unfreeze(errors);
-    this.#state = 'running';
+    if (this.#state !== 'ended') this.#state = 'running';
     for (const work of this.#whenCalledOff.splice(0)) {
       try {
         await work();

@@ -38,6 +38,7 @@ export class ShmemMount {
   readonly #blockLimit: number;
   readonly #memoryLimit: number;
   #used = 0;
+  #hasEnded = false;
 
   /** @throws KernelError EINVAL: no such policy or limit, or an option that is not known */
   constructor(options: ShmemOptions) {
@@ -49,6 +50,20 @@ export class ShmemMount {
     for (const limit of [blockLimit, memoryLimit]) if (limit !== Infinity) checkWhole(limit, 'a limit');
     this.#blockLimit = Math.floor(blockLimit / PAGE_SIZE);
     this.#memoryLimit = Math.floor(memoryLimit / PAGE_SIZE);
+  }
+
+  /**
+   * The memory is another's now, or nobody's: every call on the mount and on its files but closing
+   * them is EBADF from here on.
+   */
+  end(): void {
+    this.#hasEnded = true;
+  }
+
+  /** @throws KernelError EBADF: the mount has ended */
+  checkLive(): void {
+    if (this.#hasEnded)
+      throw new KernelError('EBADF', 'the RAM of this mount was closed or handed over: open it again');
   }
 
   get ram(): Ram {

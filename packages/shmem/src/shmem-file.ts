@@ -58,6 +58,12 @@ export class ShmemFile extends OpenFile {
     this.inode.put();
   }
 
+  /** @throws KernelError EBADF: closed, and nobody holds it; or the mount has ended */
+  protected override checkOpen(): void {
+    super.checkOpen();
+    this.inode.shmem.checkLive();
+  }
+
   get name(): string {
     return this.inode.name;
   }

@@ -29,9 +29,10 @@ export class Shmem extends ShmemMount {
    * @param name for people: at most 249 bytes, need not be unique
    * @param flags MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL, MFD_EXEC
    * @throws KernelError EINVAL: no name, or one too long, unknown flags, or NOEXEC_SEAL together
-   * with EXEC. EOPNOTSUPP: MFD_HUGETLB.
+   * with EXEC. EOPNOTSUPP: MFD_HUGETLB. EBADF: the mount has ended.
    */
   memfdCreate(name: string, flags = MFD_CLOEXEC): ShmemFile {
+    this.checkLive();
     if (byteLength(checkText(name, 'a name')) > MAX_MEMFD_NAME)
       throw new KernelError('EINVAL', `a memfd's name has at most ${MAX_MEMFD_NAME} bytes`);
     checkWhole(flags, 'flags of a memfd');
@@ -112,12 +113,14 @@ export class Shmem extends ShmemMount {
   }
 
   #named(name: string): ShmemInode {
+    this.checkLive();
     const inode = this.#names.get(checkText(name, 'a name of a file'));
     if (!inode) throw new KernelError('ENOENT', `there is no file '${name}'`);
     return inode;
   }
 
   #checkName(name: string): void {
+    this.checkLive();
     checkText(name, 'a name of a file');
     if (name === '' || name === '.' || name === '..' || /[\0/]/.test(name))
       throw new KernelError('EINVAL', `'${name}' is no name of a file`);
