@@ -7,7 +7,8 @@ import type { FileHandler } from '@liveupdate/luo-core';
 import { expect, test, vi } from 'vitest';
 import { HandlerFault, testFileHandler, type FileHandlerSuite, type KernelParts } from './index.ts';
 import { counterFiles, counterHandler, type Counter } from './test-counter.ts';
-import { counters, faults, rolls, type Fault } from './test-faults.ts';
+import { beginsAnew, counters, faults, rolls, type Fault } from './test-faults.ts';
+import { rollStates } from './test-roll.ts';
 import { sheetsFiles, sheetsHandler } from './test-sheets.ts';
 
 /** What became of each test of a suite, by its name. */
@@ -64,6 +65,10 @@ test.for<[what: string, define: Fault['define']]>([
     },
   ],
   ['one with an FLB whose state is compared', rolls(() => ({}))],
+  [
+    'one with an FLB that begins anew, where the suite is told so',
+    rolls(beginsAnew, { 'roll-v1': { ...rollStates['roll-v1'], goesOn: false } }),
+  ],
   [
     'one with an FLB without memory',
     counters(() => ({

@@ -56,6 +56,40 @@ async function comesAndGoes<F extends PreservableFile>(suite: FileHandlerSuite<F
   }
 }
 
+/** The next kernel, where the state of each FLB is compared as it arrives, and as it goes on. */
+async function nextOf<F extends PreservableFile>(kernel: TestKernel<F>): Promise<TestKernel<F>> {
+  const handed = await must(kernel, 'freeze', () => kernel.handOver());
+  const next: TestKernel<F> = nextKernel(kernel.suite, handed, {
+    flbs: {
+      async retrieved(flb, object) {
+        if (await isSame(next, flb, object, outgoingOf(kernel, flb))) return;
+        throw flbFault(
+          next,
+          flb,
+          'retrieve',
+          'gives another state than there was at the handover: same() says no. An FLB has no freeze: what changes after its preserve() must be written to its memory as it changes, or by the freeze() of a handler',
+        );
+      },
+      async preserved(flb, object, arrived) {
+        if (next.suite.flbs?.[flb.compatible]?.goesOn === false) return;
+        if (await isSame(next, flb, object, arrived)) return;
+        throw flbFault(
+          next,
+          flb,
+          'preserve',
+          'begins anew in the second generation, and loses the state that arrived: it must go on with what incoming() of its context gives, or say goesOn: false',
+        );
+      },
+    },
+  });
+  return next;
+}
+
+async function askForAll<F extends PreservableFile>(kernel: TestKernel<F>): Promise<void> {
+  for (const flb of kernel.watch.flbs.values())
+    await must(kernel, 'retrieve', () => kernel.luo.retrieveFlb(flb));
+}
+
 /** @param asked when somebody asks for the state: before the files, after them, or nobody does */
 async function stateArrives<F extends PreservableFile>(
   suite: FileHandlerSuite<F>,
@@ -64,11 +98,11 @@ async function stateArrives<F extends PreservableFile>(
   const kernel = firstKernel(suite);
   const { files } = await preserved(kernel, [0, 1, 2]);
   await kernel.release(files[1]);
-  const next = nextKernel(suite, await must(kernel, 'freeze', () => kernel.handOver()));
+  const next = await nextOf(kernel);
   const { session, before } = incoming(next);
-  if (asked === 'first') await checkStates(kernel, next);
+  if (asked === 'first') await askForAll(next);
   for (const token of [3, 1]) await next.release(await retrieve(next, session, token, token - 1));
-  if (asked === 'last') await checkStates(kernel, next);
+  if (asked === 'last') await askForAll(next);
   await finish(next, session);
   await checkNothingLeft(next, before, 'finish', asked === 'never' ? ', though nobody asked for it' : '');
 }
@@ -77,62 +111,26 @@ async function stateLivesOn<F extends PreservableFile>(suite: FileHandlerSuite<F
   let kernel = firstKernel(suite);
   await preserved(kernel, [1, 2, 3]);
   for (const asked of ['first', 'last'] as const) {
-    const next: TestKernel<F> = nextKernel(suite, await must(kernel, 'freeze', () => kernel.handOver()), {
-      flbPreserved: (flb, object, arrived) => checkGoingOn(next, flb, object, arrived),
-    });
+    const next = await nextOf(kernel);
     const { session } = incoming(next);
     const outgoing = await newSession(next);
     const files: F[] = [];
     if (asked === 'last') await preserve(next, outgoing, await next.file(3), 3);
     for (const token of [1, 2]) files.push(await retrieve(next, session, token, token));
     for (const [i, file] of files.entries()) await preserve(next, outgoing, file, i + 1);
-    await checkStates(kernel, next);
     await finish(next, session);
     kernel = next;
   }
-  const last = nextKernel(suite, await must(kernel, 'freeze', () => kernel.handOver()));
+  const last = await nextOf(kernel);
   const { session, before } = incoming(last);
-  await checkStates(kernel, last);
   await finish(last, session);
   await checkNothingLeft(last, before);
 }
 
-/** That the state of each FLB is what the kernel before had at its handover. */
-async function checkStates<F extends PreservableFile>(
-  kernel: TestKernel<F>,
-  next: TestKernel<F>,
-): Promise<void> {
-  for (const [compatible, flb] of next.watch.flbs) {
-    const was = outgoingOf(kernel, compatible);
-    const actual = await must(next, 'retrieve', () => next.luo.retrieveFlb(flb));
-    if (await isSame(next, flb, actual, was)) continue;
-    throw flbFault(
-      next,
-      flb,
-      'retrieve',
-      'gives another state than there was at the handover: same() says no. An FLB has no freeze: what changes after its preserve() must be written to its memory as it changes, or by the freeze() of a handler',
-    );
-  }
-}
-
-/** That preserve has taken up what retrieve gave. */
-async function checkGoingOn<F extends PreservableFile>(
-  kernel: TestKernel<F>,
-  flb: FileLifecycleBound,
-  object: unknown,
-  arrived: unknown,
-): Promise<void> {
-  if (kernel.suite.flbs?.[flb.compatible]?.goesOn === false) return;
-  if (await isSame(kernel, flb, object, arrived)) return;
-  throw flbFault(
-    kernel,
-    flb,
-    'preserve',
-    'begins anew in the second generation, and loses the state that arrived: it must go on with what incoming() of its context gives, or say goesOn: false',
-  );
-}
-
-function outgoingOf<F extends PreservableFile>({ luo, watch }: TestKernel<F>, compatible: string): unknown {
+function outgoingOf<F extends PreservableFile>(
+  { luo, watch }: TestKernel<F>,
+  { compatible }: FileLifecycleBound,
+): unknown {
   const flb = watch.flbs.get(compatible);
   return flb && luo.outgoingFlb(flb);
 }

@@ -6,7 +6,7 @@
 import { KernelError, physToPfn } from '@liveupdate/base';
 import type { FileHandler, FileLifecycleBound } from '@liveupdate/luo-core';
 import { testFileHandler } from './suite.ts';
-import type { KernelParts, TestRunner } from './suite-options.ts';
+import type { FileHandlerSuite, KernelParts, TestRunner } from './suite-options.ts';
 import { Counter, counterFiles, counterHandler, CounterSer, write } from './test-counter.ts';
 import { Roll, rolledHandler, rollFlb, rollStates } from './test-roll.ts';
 import { Sheets, readSheets, sheetsFiles, sheetsHandler, takeSheets, writeSheets } from './test-sheets.ts';
@@ -52,13 +52,14 @@ function sheets(broken: Broken<Sheets>): Fault['define'] {
 /** Counters with a roll, some of whose callbacks are replaced. */
 export function rolls(
   broken: (parts: KernelParts, flb: FileLifecycleBound<Roll>) => Partial<FileLifecycleBound<Roll>>,
+  flbs: FileHandlerSuite<Counter>['flbs'] = rollStates,
 ): Fault['define'] {
   return (test) => {
     const handler = (parts: KernelParts) => {
       const right = rollFlb(parts);
       return rolledHandler(parts, { ...right, ...broken(parts, right) });
     };
-    testFileHandler({ ...counterFiles, ...small, test, handler, flbs: rollStates });
+    testFileHandler({ ...counterFiles, ...small, test, handler, flbs });
   };
 }
 
@@ -472,6 +473,18 @@ const rules: Fault[] = [
   },
 ];
 
+/** An FLB whose every generation has a roll of its own. */
+export function beginsAnew({ kho }: KernelParts): Partial<FileLifecycleBound<Roll>> {
+  return {
+    preserve() {
+      const block = kho.allocPreserve(CounterSer.SIZE);
+      const object = new Roll();
+      object.record = block;
+      return { data: block.pa, object };
+    },
+  };
+}
+
 /** State that files share. */
 const flbs: Fault[] = [
   {
@@ -520,14 +533,7 @@ const flbs: Fault[] = [
     test: 'its state lives on in a second generation',
     message:
       "FLB 'roll-v1': preserve() begins anew in the second generation, and loses the state that arrived: it must go on with what incoming() of its context gives, or say goesOn: false (1 page at 0x…)",
-    define: rolls(({ kho }) => ({
-      preserve() {
-        const block = kho.allocPreserve(CounterSer.SIZE);
-        const object = new Roll();
-        object.record = block;
-        return { data: block.pa, object };
-      },
-    })),
+    define: rolls(beginsAnew),
   },
 ];
 

@@ -16,16 +16,20 @@ import {
 } from './fault.ts';
 import { MemoryWatch } from './memory-watch.ts';
 
+/** Looks at what an FLB made, before anybody else can change it; throws where it is not right. */
+export interface FlbChecks {
+  /** After preserve, where something came from the previous kernel: with the object of that. */
+  preserved(flb: FileLifecycleBound, object: unknown, arrived: unknown): Promise<void>;
+  /** After retrieve. */
+  retrieved(flb: FileLifecycleBound, object: unknown): Promise<void>;
+}
+
 /** What is done to a handler on purpose. */
 export interface Tampering {
   /** Runs before each callback of the handler or of an FLB, and may throw in its place. */
   readonly before?: ((callback: CallbackName, kind: Owner['kind']) => void) | undefined;
-  /**
-   * Runs after the preserve of an FLB of which something came from the previous kernel, with the
-   * live object of each.
-   */
-  readonly flbPreserved?:
-    ((flb: FileLifecycleBound, object: unknown, arrived: unknown) => Promise<void>) | undefined;
+  /** What is looked at when an FLB has made its live object. */
+  readonly flbs?: FlbChecks | undefined;
   /** Gives the handler another number in the next kernel than it gave in this one. */
   readonly data?: ((data: bigint) => bigint) | undefined;
   /**
@@ -86,13 +90,13 @@ export class Watch {
   /** The handler, with its callbacks and those of its FLBs watched. */
   handler<F extends PreservableFile>(
     handler: FileHandler<F>,
-    { before, flbPreserved, data, isDamaged = false }: Tampering = {},
+    { before, flbs, data, isDamaged = false }: Tampering = {},
   ): FileHandler<F> {
     this.#isDamaged = isDamaged;
     const owner: Owner = { kind: 'handler', compatible: this.compatible };
     const watched: Record<string, unknown> = { ...handler, compatible: handler.compatible };
     if (handler.alsoReads) watched.alsoReads = handler.alsoReads;
-    if (handler.flbs) watched.flbs = handler.flbs.map((flb) => this.#flb(flb, { before, flbPreserved }));
+    if (handler.flbs) watched.flbs = handler.flbs.map((flb) => this.#flb(flb, { before, flbs }));
     this.#wrap(handler, owner, watched, {
       names: CALLBACKS,
       before,
@@ -104,7 +108,7 @@ export class Watch {
     return watched as unknown as FileHandler<F>;
   }
 
-  #flb(flb: FileLifecycleBound, { before, flbPreserved }: Tampering): FileLifecycleBound {
+  #flb(flb: FileLifecycleBound, { before, flbs }: Tampering): FileLifecycleBound {
     const known = this.#watched.get(flb);
     if (known) return known;
     const { compatible } = flb;
@@ -116,15 +120,7 @@ export class Watch {
       context: (_, context) => context,
     });
     const result = watched as unknown as FileLifecycleBound;
-    if (flbPreserved) {
-      const preserve = result.preserve.bind(result);
-      result.preserve = async (context) => {
-        const preserved = await preserve(context);
-        const arrived = await context.incoming();
-        if (arrived !== undefined) await flbPreserved(result, preserved.object, arrived);
-        return preserved;
-      };
-    }
+    if (flbs) withChecks(result, flbs);
     this.#watched.set(flb, result);
     this.flbs.set(compatible, result);
     return result;
@@ -223,6 +219,22 @@ export class Watch {
     this.faults.push(fault);
     return fault;
   }
+}
+
+function withChecks(flb: FileLifecycleBound, checks: FlbChecks): void {
+  const preserve = flb.preserve.bind(flb);
+  flb.preserve = async (context) => {
+    const preserved = await preserve(context);
+    const arrived = await context.incoming();
+    if (arrived !== undefined) await checks.preserved(flb, preserved.object, arrived);
+    return preserved;
+  };
+  const retrieve = flb.retrieve.bind(flb);
+  flb.retrieve = async (context) => {
+    const object = await retrieve(context);
+    await checks.retrieved(flb, object);
+    return object;
+  };
 }
 
 /** How LUO says that a callback broke a rule. */

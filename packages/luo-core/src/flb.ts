@@ -12,10 +12,20 @@
  * preserve comes before that of the first file, unpreserve and finish after those of the last;
  * retrieve once, where somebody asks, and at the latest before finish.
  *
+ * There is no freeze: what preserve gave as data is what the record says. State that changes later
+ * must be written to the memory that preserve took, as it changes, or by the freeze of a handler.
+ * What handlers may do with memory (handler.ts) holds for FLBs too.
+ *
+ * A second generation has two of an FLB: the one that came, until the last file of the previous
+ * kernel is finished, and the one that goes, from the first file that is preserved here. preserve
+ * runs anew for that, and goes on with what came where it asks for it (`incoming`), or where the
+ * FLB keeps the live object itself, beyond finish. A generation that preserves no file of its
+ * handlers hands nothing on.
+ *
  * LUO guarantees: no callback of an FLB overlaps another callback of anybody, but retrieve, which
- * may run inside a callback of a file handler that asks for the object. preserve and unpreserve
- * take turns; retrieve runs at most once, finish at most once and last. An FLB whose retrieve
- * failed is not finished.
+ * may run inside a callback of a file handler that asks for the object, or of this FLB's preserve.
+ * preserve and unpreserve take turns; retrieve runs at most once, finish at most once and last. An
+ * FLB whose retrieve failed is not finished.
  *
  * An incoming FLB that nobody registered stays: its record is read with the rest, what its data
  * names is not touched, and the next handover drops it. Register an FLB before the first of its
@@ -63,9 +73,9 @@ export interface FileLifecycleBound<T = unknown> {
   readonly alsoReads?: readonly string[];
 
   /**
-   * Makes and saves the state, for the first file. Runs after that file's id was found free and
-   * before its handler's preserve. A throw must leave nothing behind: it fails that file's
-   * preserve, and FLBs counted for it already are put back.
+   * Saves the state, for the first file: makes it, or goes on with what came. Runs after that
+   * file's id was found free and before its handler's preserve. A throw must leave nothing behind:
+   * it fails that file's preserve, and FLBs counted for it already are put back.
    */
   preserve(context: FlbPreserveContext<T>): MaybePromise<{ data: HandlerData; object: T }>;
 

@@ -33,8 +33,29 @@
  *   callback.
  * - A callback that throws leaves everything as it was before it, unless it says otherwise below.
  *   What it throws is passed on as it is; KernelErrors are welcome, any error will do.
+ * - A callback that has ended has ended: nothing of it goes on after it returned, or after its
+ *   promise was resolved. Nobody waits for that, and the next thing may be the next kernel.
  * - A wrong result gets a KernelError (EINVAL; EIO from retrieve) that names the handler, the
  *   callback and the rule, and counts as if the callback had thrown it.
+ *
+ * Memory, and what may be done with it when:
+ * - In this kernel, pages that a handler marked (`kho.allocPreserve`, `kho.preserveFolio` and their
+ *   kin) stay in use at their place. They may be written until the handover: the next kernel finds
+ *   what they hold then. They must not be freed before they are unpreserved.
+ * - In the next kernel a marked page has no owner. It may be read (`kho.at`), and nothing more,
+ *   until somebody restores it: once, and from then on it is that one's to free. One that nobody
+ *   restores stays out of use.
+ * - Until the handover is consumed, what was handed over stays as it is, byte by byte, restored or
+ *   freed as it may be: should this process die, another one boots from it. So retrieve, canFinish
+ *   and finish read, restore and free, and write nothing into it. `kho.isCommitted` tells whether
+ *   it is consumed, and `kho.whenCommitted(work)` runs what has to wait for that. (A `Machine`
+ *   consumes it when its event loop first turns; memory that is freed before is not used again
+ *   until then. What users write into a retrieved file is not the handler's matter.)
+ * - Memory that was freed is used by nobody: not by a file that was retrieved from it either.
+ * - Pages come in no order, and do not lie side by side: a record lists them as they are to be
+ *   taken.
+ * - Nothing but memory and `data` goes to the next kernel, which is another process: no variable of
+ *   a module does.
  */
 import type { HandlerData, MaybePromise } from './callback-types.ts';
 import type { FileLifecycleBound, FlbObjects } from './flb.ts';
@@ -149,15 +170,18 @@ export interface FileHandler<F extends PreservableFile = PreservableFile> {
   preserveAll?(context: PreserveAllContext<F>): MaybePromise<readonly { data: HandlerData }[]>;
 
   /**
-   * The exact inverse of preserve: by token, or as its session is closed, last preserved first.
-   * Never runs while the file is frozen. After a throw the file counts as preserved still, with the
+   * The exact inverse of preserve, and of each freeze since: by token, or as its session is closed,
+   * last preserved first. The file may have changed since: what was preserved is what counts. Never
+   * runs while the file is frozen. After a throw the file counts as preserved still, with the
    * same data, and may be unpreserved again.
    */
   unpreserve(context: OutgoingContext<F>): MaybePromise<void>;
 
   /**
    * The last moment before the handover: nothing of LUO changes any more, and after the last freeze
-   * the next thing that happens may be the next kernel. May give new data. Runs per session in
+   * the next thing that happens may be the next kernel. May give new data. The file may have
+   * changed since preserve, and since a freeze whose handover was called off: it is recorded as it
+   * is now. Runs per session in
    * order of creation, per file in order of preservation. A throw calls the handover off: this file
    * counts as not frozen, those before it are unfrozen in reverse, the old kernel runs on, and the
    * next attempt freezes anew.
@@ -165,24 +189,26 @@ export interface FileHandler<F extends PreservableFile = PreservableFile> {
   freeze?(context: OutgoingContext<F>): MaybePromise<{ data: HandlerData } | undefined>;
 
   /**
-   * The inverse of freeze, where the handover was called off. Runs for each file whose freeze ended
-   * well, last first. A throw keeps nobody else from being unfrozen, and the file counts as
-   * unfrozen.
+   * The inverse of freeze, where the handover was called off: the file can be worked on, and frozen
+   * again, as before. What users changed stays changed. Needed where freeze does more than write
+   * into what preserve took: where it locks, or takes what the next freeze takes anew. Runs for
+   * each file whose freeze ended well, last first. A throw keeps nobody else from being unfrozen,
+   * and the file counts as unfrozen.
    */
   unfreeze?(context: OutgoingContext<F>): MaybePromise<void>;
 
   /**
    * In the next kernel: makes the file again, when somebody asks for its token. Runs at most once.
-   * The file comes with one reference, which LUO keeps until finish. A throw is remembered, and
-   * must leave nothing of the file behind: finish comes with `'failed'` then, and has nothing to
-   * free.
+   * The file comes with one reference, which LUO keeps until finish, and drops itself. A throw is
+   * remembered, and must leave nothing of the file behind: finish comes with `'failed'` then, and
+   * has nothing to free.
    */
   retrieve(context: RetrieveContext): MaybePromise<F>;
 
   /**
-   * Whether finish may run now: `true` or `false`. Asked of every file of the session before the
-   * first finish. One 'no' refuses the whole session's finish (EBUSY), a throw too; nothing has
-   * changed, and all are asked again the next time.
+   * Whether finish may run now: `true` or `false`. It must look only. Asked of every file of the
+   * session before the first finish. One 'no' refuses the whole session's finish (EBUSY), a throw
+   * too; nothing has changed, and all are asked again the next time.
    */
   canFinish?(context: FinishContext<F>): MaybePromise<boolean>;
 
