@@ -6,11 +6,10 @@
  */
 
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { command, HANGS } from './command.ts';
 import { extract, withPromises } from './readme-examples.ts';
+import { Registry, type Manifest } from './registry.ts';
 import { single, sum, type Report } from './report.ts';
 import { pack, tarball } from './tarballs.ts';
 import { workspace, type Package } from './workspace.ts';
@@ -21,32 +20,24 @@ const ALL = '0.1.0';
 const AHEAD = ['0.1.1', '0.2.0'];
 const MAJOR = '2.0.0';
 
-type Versions = Readonly<Partial<Record<string, readonly string[]>>>;
-
-/** A package as the registry has it. */
-interface Stored {
-  readonly manifest: Record<string, unknown>;
-  readonly tarball: Buffer;
-}
-
 export async function mixedVersions(): Promise<Report> {
   const folder = await pack();
   const packages = workspace();
   const kexec = packages.find(({ name }) => name === KEXEC);
   if (!kexec) throw new Error(`there is no ${KEXEC}`);
   const used = [kexec, ...kexec.below];
-  using registry = await Registry.start(folder, used);
+  using trees = await Trees.make(folder, used);
   const program = extract(readFileSync(join(kexec.dir, 'README.md'), 'utf8')).find(({ runs }) => runs);
   if (!program) throw new Error('the README of kexec has no example to run');
   const reports: Report[] = [];
   for (const { name } of used) {
     for (const version of AHEAD) {
-      const cwd = await registry.install({ [name]: version });
+      const cwd = await trees.install({ [name]: version });
       const ended = await command('node', ['example.ts'], { cwd: place(cwd, program.code), timeout: HANGS });
       reports.push(single(`${name} ${version}, all else ${ALL}`, withPromises(program.code, ended)));
     }
   }
-  const cwd = await registry.install({ [SHMEM]: MAJOR });
+  const cwd = await trees.install({ [SHMEM]: MAJOR });
   const ended = await command('node', ['example.ts'], { cwd: place(cwd, STRANGER), timeout: HANGS });
   reports.push(
     single(`${SHMEM} ${MAJOR}, all else ${ALL}: refused, with both versions and places`, {
@@ -85,34 +76,28 @@ function place(cwd: string, code: string): string {
   return cwd;
 }
 
-/** A registry on this machine, for the packages of this workspace alone. */
-class Registry implements Disposable {
+/** All versions of the packages, and the trees that are installed of some of them. */
+class Trees implements Disposable {
+  readonly #registry: Registry;
   readonly #folder: string;
   readonly #packages: readonly Package[];
-  readonly #stored = new Map<string, Stored>();
-  readonly #server = createServer((request, response) => {
-    this.#answer(decodeURIComponent(request.url ?? ''), response);
-  });
-  /** What is published: by the name of a package. */
-  #versions: Versions = {};
   #installs = 0;
 
-  private constructor(folder: string, packages: readonly Package[]) {
+  private constructor(registry: Registry, folder: string, packages: readonly Package[]) {
+    this.#registry = registry;
     this.#folder = folder;
     this.#packages = packages;
   }
 
-  static async start(folder: string, packages: readonly Package[]): Promise<Registry> {
-    const registry = new Registry(folder, packages);
-    await new Promise<void>((resolve) => registry.#server.listen(0, '127.0.0.1', resolve));
-    for (const each of packages)
-      for (const version of [ALL, ...AHEAD, ...(each.name === SHMEM ? [MAJOR] : [])])
-        registry.#stored.set(`${each.name}@${version}`, await registry.#stamp(each, version));
-    return registry;
-  }
-
-  get #url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  static async make(folder: string, packages: readonly Package[]): Promise<Trees> {
+    const registry = await Registry.start();
+    for (const each of packages) {
+      for (const version of [ALL, ...AHEAD, ...(each.name === SHMEM ? [MAJOR] : [])]) {
+        const { manifest, file } = await stamp(folder, each, version);
+        registry.add(manifest, readFileSync(file));
+      }
+    }
+    return new Trees(registry, folder, packages);
   }
 
   /**
@@ -120,13 +105,15 @@ class Registry implements Disposable {
    * that the example imports.
    */
   async install(ahead: Readonly<Record<string, string>>): Promise<string> {
-    this.#versions = Object.fromEntries(
-      this.#packages.map(({ name }) => [name, name in ahead ? [ALL, ahead[name]] : [ALL]]),
+    this.#registry.show(
+      Object.fromEntries(
+        this.#packages.map(({ name }) => [name, name in ahead ? [ALL, ahead[name]] : [ALL]]),
+      ),
     );
     const cwd = join(this.#folder, 'mixed', String(this.#installs++));
     mkdirSync(cwd, { recursive: true });
     writeFileSync(join(cwd, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
-    writeFileSync(join(cwd, '.npmrc'), `@liveupdate:registry=${this.#url}\n`);
+    writeFileSync(join(cwd, '.npmrc'), this.#registry.npmrc);
     const wanted = { [KEXEC]: ALL, [SHMEM]: ALL, ...ahead };
     const names = Object.entries(wanted).map(([name, version]) => `${name}@${version}`);
     // A cache for this registry, which is another one in each run. What is published changes from
@@ -140,60 +127,37 @@ class Registry implements Disposable {
     return cwd;
   }
 
-  #answer(url: string, response: { writeHead(status: number): { end(body?: string | Buffer): void } }): void {
-    const [, name = '', file = ''] = /^\/(@liveupdate\/[^/]+)(?:\/-\/(.*))?$/.exec(url) ?? [];
-    const versions = this.#versions[name];
-    if (!versions) {
-      response.writeHead(404).end();
-      return;
-    }
-    if (file !== '') {
-      const stored = this.#stored.get(`${name}@${basename(file, '.tgz')}`);
-      if (stored) response.writeHead(200).end(stored.tarball);
-      else response.writeHead(404).end();
-      return;
-    }
-    const manifests = versions.map((version) => {
-      const stored = this.#stored.get(`${name}@${version}`);
-      const dist = { tarball: `${this.#url}/${name}/-/${version}.tgz` };
-      return [version, { ...stored?.manifest, dist }] as const;
-    });
-    const body = { name, 'dist-tags': { latest: ALL }, versions: Object.fromEntries(manifests) };
-    response.writeHead(200).end(JSON.stringify(body));
-  }
-
-  /** The tarball of a package as if it had this version, and asked for all others at 0.1.0. */
-  async #stamp(each: Package, version: string): Promise<Stored> {
-    const name = each.name.replace('@liveupdate/', '');
-    const from = join(this.#folder, 'stamped', name, version);
-    mkdirSync(from, { recursive: true });
-    await must('tar', ['-xzf', tarball(this.#folder, each), '-C', from]);
-    const file = join(from, 'package/package.json');
-    const manifest = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
-    manifest.version = version;
-    for (const field of ['dependencies', 'peerDependencies']) {
-      const ranges = (manifest[field] ?? {}) as Record<string, string>;
-      for (const other of Object.keys(ranges))
-        if (other.startsWith('@liveupdate/')) ranges[other] = `^${ALL}`;
-    }
-    writeFileSync(file, JSON.stringify(manifest));
-    const dist = join(from, 'package/dist');
-    for (const script of readdirSync(dist).filter((path) => path.endsWith('.js'))) {
-      const code = readFileSync(join(dist, script), 'utf8');
-      writeFileSync(
-        join(dist, script),
-        code.replaceAll(JSON.stringify(each.version), JSON.stringify(version)),
-      );
-    }
-    const to = join(this.#folder, 'stamped', name, `${version}.tgz`);
-    await must('tar', ['-czf', to, '-C', from, 'package']);
-    return { manifest, tarball: readFileSync(to) };
-  }
-
   [Symbol.dispose](): void {
-    this.#server.close();
-    this.#server.closeAllConnections();
+    this.#registry[Symbol.dispose]();
   }
+}
+
+/** The tarball of a package as if it had this version, and asked for all others at 0.1.0. */
+async function stamp(
+  folder: string,
+  each: Package,
+  version: string,
+): Promise<{ manifest: Manifest; file: string }> {
+  const name = each.name.replace('@liveupdate/', '');
+  const from = join(folder, 'stamped', name, version);
+  mkdirSync(from, { recursive: true });
+  await must('tar', ['-xzf', tarball(folder, each), '-C', from]);
+  const path = join(from, 'package/package.json');
+  const manifest = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+  manifest.version = version;
+  for (const field of ['dependencies', 'peerDependencies']) {
+    const ranges = (manifest[field] ?? {}) as Record<string, string>;
+    for (const other of Object.keys(ranges)) if (other.startsWith('@liveupdate/')) ranges[other] = `^${ALL}`;
+  }
+  writeFileSync(path, JSON.stringify(manifest));
+  const dist = join(from, 'package/dist');
+  for (const script of readdirSync(dist).filter((path) => path.endsWith('.js'))) {
+    const code = readFileSync(join(dist, script), 'utf8');
+    writeFileSync(join(dist, script), code.replaceAll(JSON.stringify(each.version), JSON.stringify(version)));
+  }
+  const file = join(folder, 'stamped', name, `${version}.tgz`);
+  await must('tar', ['-czf', file, '-C', from, 'package']);
+  return { manifest: manifest as unknown as Manifest, file };
 }
 
 async function must(program: string, args: string[]): Promise<void> {

@@ -124,7 +124,9 @@ export function about(
     const by = ownerOf(pfn);
     return by ? `${by.kind} ${by.compatible} ${by.callback}` : '';
   };
-  return Array.from(Map.groupBy(frames, keyOf).values(), (owned): Difference => {
+  const groups = new Map<string, Pfn[]>(); // Map.groupBy is younger than Node.js 20
+  for (const pfn of frames) groups.set(keyOf(pfn), [...(groups.get(keyOf(pfn)) ?? []), pfn]);
+  return Array.from(groups.values(), (owned): Difference => {
     const by = ownerOf(owned[0]);
     return { by, rule: sentence(framesText(owned), owned.length === 1 ? 'it' : 'them', by?.callback) };
   });

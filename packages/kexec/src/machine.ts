@@ -9,6 +9,7 @@
  */
 import { codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
 import {
+  checkRuntime,
   collectChildren,
   drainOutput,
   isMainThread,
@@ -98,12 +99,14 @@ export class Machine {
    * (see onCrash). EINVAL: bad options, not a RAM of liveupdate, of another version, cut short, or
    * with a damaged handover. ENOENT: no such RAM and no size given; or files of a kind that no
    * handler reads. EPERM, EACCES: another user's file, or one that others can write. EPERM also: in
-   * a worker thread. ENOMEM, ENOSPC: no room. After each of them RAM is as before.
+   * a worker thread. ENOMEM, ENOSPC: no room. EOPNOTSUPP: no Linux on x64 or arm64, or no Node.js
+   * that can do it. After each of them RAM is as before.
    */
   // Opening is a promise so that recovery may read and check at length without blocking.
   // eslint-disable-next-line @typescript-eslint/require-await
   static async open(options: MachineOptions): Promise<Machine> {
     checkMachineOptions(options);
+    checkRuntime();
     if (!isMainThread())
       throw new KernelError(
         'EPERM',

@@ -19,5 +19,6 @@ export {
   type ReplaceOptions,
 } from './process.ts';
 export { RamFile } from './ram-file.ts';
+export { checkRuntime } from './runtime.ts';
 export { openSharedView, type OpenedView } from './shared-view.ts';
 export { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';

@@ -11,6 +11,7 @@ import { errnoCode, KernelError, type ErrnoCode } from '@liveupdate/base';
 import type koffiModule from 'koffi';
 import { ADVICE } from './advice.ts';
 import { fs } from './node-fs.ts';
+import { checkRuntime } from './runtime.ts';
 
 type Koffi = typeof koffiModule;
 type Library = ReturnType<Koffi['load']>;
@@ -30,24 +31,12 @@ let loaded: { koffi: Koffi; library: Library } | undefined;
 /**
  * koffi, and the symbols of this process (libc among them).
  *
- * @throws KernelError EOPNOTSUPP: not Linux on x86-64 or arm64, or koffi cannot be loaded here
+ * @throws KernelError EOPNOTSUPP: no runtime that can map memory (`checkRuntime`), or koffi cannot
+ * be loaded here
  */
 export function native(): { koffi: Koffi; library: Library } {
   if (loaded) return loaded;
-  if (process.platform !== 'linux' || (process.arch !== 'x64' && process.arch !== 'arm64')) {
-    const here = `${process.platform} on ${process.arch}`;
-    throw new KernelError(
-      'EOPNOTSUPP',
-      `mapped memory needs Linux on x64 or arm64, this is ${here}: use a HeapRam here`,
-    );
-  }
-  if (!('transfer' in ArrayBuffer.prototype)) {
-    const here = `this is ${process.versions.node}`;
-    throw new KernelError(
-      'EOPNOTSUPP',
-      `mapped memory needs Node 22.15 or newer, ${here}: start a newer one`,
-    );
-  }
+  checkRuntime();
   try {
     const koffi = loadKoffi();
     loaded = { koffi, library: koffi.load(null) };

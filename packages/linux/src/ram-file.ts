@@ -41,6 +41,7 @@ import {
   setClosesOnExec,
 } from './libc.ts';
 import { fs } from './node-fs.ts';
+import { checkRuntime } from './runtime.ts';
 import { UnnamedFile } from './unnamed-file.ts';
 import { COPY } from './package-copy.ts';
 
@@ -104,6 +105,7 @@ export class RamFile implements Disposable {
     checkPath(path);
     checkRamSize(size, LEAST_PAGES);
     checkWhole(mode, 'a mode of a file', { max: 0o7777 });
+    checkRuntime();
     if ((mode & GROUP_OR_OTHERS_WRITE) !== 0 || (mode & 0o600) !== 0o600) {
       throw new KernelError(
         'EINVAL',
@@ -134,6 +136,7 @@ export class RamFile implements Disposable {
    */
   static open(path: string): RamFile {
     checkPath(path);
+    checkRuntime();
     using undo = new Undo();
     const { O_RDWR, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = fs.constants;
     const flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
@@ -178,6 +181,7 @@ export class RamFile implements Disposable {
    */
   static borrow(fd: number): RamFile {
     const what = `descriptor ${checkFd(fd)}`;
+    checkRuntime();
     const granule = checkOwner(fd, what);
     return new RamFile(fd < LEAST_FD ? duplicateFrom(fd, LEAST_FD) : fd, what, granule, { lender: fd });
   }
@@ -190,6 +194,7 @@ export class RamFile implements Disposable {
    */
   static reopen(fd: number): RamFile {
     const what = `descriptor ${checkFd(fd)}`;
+    checkRuntime();
     const granule = checkOwner(fd, what);
     return new RamFile(reopenRamFile(fd), what, granule, { lender: fd });
   }
