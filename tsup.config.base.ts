@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { defineConfig, type Options } from 'tsup';
-import { pureConstants } from './scripts/build/pure-constants.ts';
+import { prepareSources } from './scripts/build/prepare-sources.ts';
 
 const shared: Options = { format: 'esm', target: 'node22', sourcemap: true, clean: ['!**/*.d.ts'] };
 
@@ -18,7 +18,7 @@ export const library = (names: readonly string[] = ['index']) =>
     platform: 'neutral',
     entry: names.map((name) => `src/${name}.ts`),
     dts: true,
-    esbuildPlugins: [pureConstants()],
+    esbuildPlugins: [prepareSources()],
     define: { __VERSION__: JSON.stringify(versionHere()) },
   });
 

@@ -12,9 +12,11 @@ import { components } from './check/components.ts';
 import { install, installSome } from './check/install.ts';
 import { mixedVersions } from './check/mixed-versions.ts';
 import { oneConstant } from './check/one-constant.ts';
+import { packageManagers } from './check/package-managers.ts';
 import { attw, publint } from './check/packages.ts';
 import { readmeExamples } from './check/readme-examples.ts';
 import { single, skipped, sum, type Report } from './check/report.ts';
+import { runtimes } from './check/runtimes.ts';
 import { sizes } from './check/sizes.ts';
 import { thirdParty } from './check/third-party.ts';
 import { quickUnit, unit } from './check/unit.ts';
@@ -95,6 +97,18 @@ const checks: Record<string, Check> = {
     after: ['build'],
     run: mixedVersions,
     quick: 'it installs seventeen trees',
+  },
+  runtimes: {
+    title: 'each package on the oldest and the newest Node.js; the core on Node.js 20, Deno and Bun',
+    after: ['build', 'install'],
+    run: runtimes,
+    quick: 'it downloads runtimes, and needs all packages installed',
+  },
+  'package-managers': {
+    title: 'kexec installed by pnpm, yarn 1, yarn 4 and bun, imported and required',
+    after: ['build'],
+    run: packageManagers,
+    quick: 'it downloads package managers',
   },
   'third-party': {
     title: "a third party's handler, outside of the workspace: from tarballs, its types, its suite",

@@ -4,7 +4,7 @@
  * There its README's example runs and prints what it says, and its types resolve.
  */
 
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { command, HANGS, root, type Ended } from './command.ts';
 import { extract, withPromises } from './readme-examples.ts';
@@ -64,8 +64,8 @@ async function installAlone(folder: string, each: Package): Promise<Report> {
   const files = [each, ...each.below].map((other) => tarball(folder, other));
   const installed = await command('npm', ['install', ...quick, ...files], { cwd });
   if (!installed.ok) return single(`${each.name}: npm install`, installed);
-  const ranges = checkRanges(cwd, each);
-  return sum([ranges, isLibrary(each) ? await runExample(folder, each) : await runPrograms(cwd, each)]);
+  const own = [checkRanges(cwd, each), checkWeight(cwd, each)];
+  return sum([...own, isLibrary(each) ? await runExample(folder, each) : await runPrograms(cwd, each)]);
 }
 
 /**
@@ -84,6 +84,21 @@ function checkRanges(cwd: string, { name, below }: Package): Report {
     .map((other) => `${other.name}: ${ranges[other.name]}, not ^${other.version}`)
     .join('\n');
   return single(`${name}: ranges`, { ok: wrong.length === 0, output });
+}
+
+/** Bytes on disk, at most, of a package with all that it needs: of the core, and of the others. */
+const WEIGHTS = { core: 1.2 * 2 ** 20, other: 6 * 2 ** 20 };
+
+function checkWeight(cwd: string, each: Package): Report {
+  const files = readdirSync(join(cwd, 'node_modules'), { recursive: true, withFileTypes: true });
+  const bytes = files
+    .filter((file) => file.isFile())
+    .reduce((total, file) => total + statSync(join(file.parentPath, file.name)).size, 0);
+  const most = each.private ? Infinity : [each, ...each.below].every(isCore) ? WEIGHTS.core : WEIGHTS.other;
+  const mib = (size: number) => `${(size / 2 ** 20).toFixed(2)} MiB`;
+  const output = `${mib(bytes)} with all that it needs, at most ${mib(most)}: look at what was added`;
+  const report = single(`${each.name}: weight`, { ok: bytes <= most, output });
+  return { ...report, notes: [`${each.name}: ${mib(bytes)} with all that it needs`] };
 }
 
 /** The first program of the installed README. */

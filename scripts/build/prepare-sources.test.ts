@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { markConstants } from './pure-constants.ts';
+import { markConstants, withoutComments } from './prepare-sources.ts';
 
 const PURE = '/* @__PURE__ */';
 
@@ -31,4 +31,24 @@ test.each([
 test('lines stay where they were, for source maps', () => {
   const code = 'const A = f({\n  a: B.c,\n});\nexport const D = 1;\n';
   expect(markConstants(code).split('\n')).toHaveLength(code.split('\n').length);
+});
+
+test.each([
+  ['at the top', '/** What it is. */\nf();\n', '\nf();\n'],
+  ['behind a statement', 'f(); // why\ng();', 'f();\ng();'],
+  ['at the end', 'f();\n// the end\n', 'f();\n\n'],
+  [
+    'of a member',
+    'class A {\n  /**\n   * Bytes.\n   */\n  readonly b = 1;\n}',
+    'class A {\n\n\n\n  readonly b = 1;\n}',
+  ],
+  ['between words', 'f(/* why */ a, b /* c */);', 'f( a, b );'],
+  [
+    'that only looks like one',
+    "const a = 'http://b' + `/*${c}*/` + d / e / f;",
+    "const a = 'http://b' + `/*${c}*/` + d / e / f;",
+  ],
+  ['in a pattern', 'const a = /\\/\\*[/*]/.test(b);', 'const a = /\\/\\*[/*]/.test(b);'],
+])('a comment %s', (_, code, without) => {
+  expect(withoutComments(code)).toBe(without);
 });

@@ -1,11 +1,14 @@
 /**
- * Tells bundlers that the constants of our modules are values and nothing else. `sideEffects:
- * false` lets a bundler leave a whole file out, and a package is one file: what it may leave out of
- * that is decided constant by constant, and a call, a read of a property or an addition of what
- * another module exports could do anything, for all it knows.
+ * What is done to each source of a package before it is bundled, so that no source has to be full
+ * of it, and none can be forgotten.
  *
- * The annotations are made while a package is built, so that no source has to be full of them, and
- * none can be forgotten.
+ * Bundlers are told that the constants of our modules are values and nothing else. `sideEffects:
+ * false` lets them leave a whole file out, and a package is one file: what they may leave out of
+ * that is decided constant by constant, and a call, a read of a property or an addition of what
+ * another module exports could do anything, for all they know.
+ *
+ * Comments go: they would be shipped three times, in the code, in its source map and in the
+ * declarations, where they are read.
  */
 
 import { readFileSync } from 'node:fs';
@@ -15,12 +18,12 @@ import ts from 'typescript';
 const PURE = '/* @__PURE__ */ ';
 
 /** Marks the constants of each module of a package that is built. */
-export function pureConstants(): Plugin {
+export function prepareSources(): Plugin {
   return {
-    name: 'pure-constants',
+    name: 'prepare-sources',
     setup(build) {
       build.onLoad({ filter: /\/src\/.*\.ts$/ }, ({ path }) => ({
-        contents: markConstants(readFileSync(path, 'utf8')),
+        contents: markConstants(withoutComments(readFileSync(path, 'utf8'))),
         loader: 'ts',
       }));
     },
@@ -29,7 +32,7 @@ export function pureConstants(): Plugin {
 
 /** A module with a mark at each constant of it that a bundler could not see through. */
 export function markConstants(code: string): string {
-  const file = ts.createSourceFile('module.ts', code, ts.ScriptTarget.Latest);
+  const file = parse(code);
   let marked = '';
   let done = 0;
   const insert = (at: number, text: string) => {
@@ -48,6 +51,33 @@ export function markConstants(code: string): string {
   }
   return marked + code.slice(done);
 }
+
+/** A module without its comments, each line where it was. */
+export function withoutComments(code: string): string {
+  const file = parse(code);
+  let kept = '';
+  const add = (node: ts.Node): void => {
+    const tokens = node.getChildren(file).filter(({ kind }) => kind !== ts.SyntaxKind.JSDoc);
+    if (tokens.length > 0) {
+      for (const token of tokens) add(token);
+      return;
+    }
+    const start = node.getStart(file, false);
+    kept += withoutText(code.slice(node.pos, start)) + code.slice(start, node.end);
+  };
+  add(file);
+  return kept;
+}
+
+/** Blanks and comments: the blanks in front of what follows, and all ends of lines. */
+function withoutText(trivia: string): string {
+  if (!trivia.includes('/')) return trivia;
+  const lines = trivia.split('\n');
+  const last = lines.at(-1) ?? '';
+  return '\n'.repeat(lines.length - 1) + (last.trim() === '' ? last : ' ');
+}
+
+const parse = (code: string) => ts.createSourceFile('module.ts', code, ts.ScriptTarget.Latest);
 
 function constantsOf(statement: ts.Statement): readonly ts.VariableDeclaration[] {
   if (!ts.isVariableStatement(statement)) return [];
