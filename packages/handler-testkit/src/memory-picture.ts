@@ -125,7 +125,12 @@ export function about(
     return by ? `${by.kind} ${by.compatible} ${by.callback}` : '';
   };
   const groups = new Map<string, Pfn[]>(); // Map.groupBy is younger than Node.js 20
-  for (const pfn of frames) groups.set(keyOf(pfn), [...(groups.get(keyOf(pfn)) ?? []), pfn]);
+  for (const pfn of frames) {
+    const key = keyOf(pfn);
+    const group = groups.get(key);
+    if (group) group.push(pfn);
+    else groups.set(key, [pfn]);
+  }
   return Array.from(groups.values(), (owned): Difference => {
     const by = ownerOf(owned[0]);
     return { by, rule: sentence(framesText(owned), owned.length === 1 ? 'it' : 'them', by?.callback) };
