@@ -7,7 +7,8 @@ import type { FileHandler } from '@liveupdate/luo-core';
 import { expect, test, vi } from 'vitest';
 import { HandlerFault, testFileHandler, type FileHandlerSuite, type KernelParts } from './index.ts';
 import { counterFiles, counterHandler, type Counter } from './test-counter.ts';
-import { beginsAnew, counters, faults, rolls, type Fault } from './test-faults.ts';
+import { counters, rolls, type Fault } from './test-broken.ts';
+import { beginsAnew, faults } from './test-faults.ts';
 import { rollStates } from './test-roll.ts';
 import { sheetsFiles, sheetsHandler } from './test-sheets.ts';
 

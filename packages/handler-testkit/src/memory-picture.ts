@@ -56,6 +56,8 @@ export function pictureOf(kho: Kho): MemoryPicture {
 export interface FrameOwners {
   takerOf(pfn: Pfn): OwnedCallback | undefined;
   markerOf(pfn: Pfn): OwnedCallback | undefined;
+  /** Which took a reference of it, or a pin, last. */
+  holderOf(pfn: Pfn): OwnedCallback | undefined;
 }
 
 /** What is not as it should be, as what a callback does: `leaves 1 page at 0x5000 ...`. */
@@ -104,7 +106,7 @@ export function differences(
       nobody,
       (what) => `frees ${what} that was in use before, and is not its own`,
     ),
-    ...counts(before, after),
+    ...counts(before, after, owners),
   ];
 }
 
@@ -138,14 +140,20 @@ export function about(
 }
 
 /** What differs in the counts of folios that are in use as before. */
-function counts({ used: before }: MemoryPicture, { used: after }: MemoryPicture): Difference[] {
+function counts(
+  { used: before }: MemoryPicture,
+  { used: after }: MemoryPicture,
+  owners: FrameOwners,
+): Difference[] {
+  const holder = (pfn: Pfn) => owners.holderOf(pfn);
   const both = [...after.keys()].filter((pfn) => before.has(pfn));
   const change = (pfn: Pfn, count: 'refs' | 'pins') => after.get(pfn)![count] - before.get(pfn)![count];
   return [
     ...about(
       both.filter((pfn) => change(pfn, 'refs') > 0),
-      nobody,
-      (what) => `leaves a reference too many on ${what}`,
+      holder,
+      (what, _, by) =>
+        `leaves a reference too many on ${what}` + (by ? `: ${by}() took it, and nobody drops it` : ''),
     ),
     ...about(
       both.filter((pfn) => change(pfn, 'refs') < 0),
@@ -154,7 +162,7 @@ function counts({ used: before }: MemoryPicture, { used: after }: MemoryPicture)
     ),
     ...about(
       both.filter((pfn) => change(pfn, 'pins') > 0),
-      nobody,
+      holder,
       (what) => `leaves ${what} pinned`,
     ),
     ...about(

@@ -19,6 +19,7 @@ export class MemoryWatch {
   readonly #kho: Kho;
   readonly #takenIn = new Map<Pfn, OwnedCallback>();
   readonly #markedIn = new Map<Pfn, OwnedCallback>();
+  readonly #heldIn = new Map<Pfn, OwnedCallback>();
   readonly #freedIn = new Map<Pfn, OwnedCallback>();
   /** Frames that callbacks gave back, or tried to. */
   readonly #given: (readonly [Pfn, OwnedCallback])[] = [];
@@ -28,6 +29,7 @@ export class MemoryWatch {
   constructor(kho: Kho) {
     this.#kho = kho;
     this.#watchAllocator();
+    this.#watchReferences();
     this.#watchMarks();
     this.#watchGiving();
   }
@@ -40,6 +42,11 @@ export class MemoryWatch {
   /** The callback that marked a frame for the next kernel, if one did. */
   markerOf(pfn: Pfn): OwnedCallback | undefined {
     return this.#markedIn.get(pfn);
+  }
+
+  /** The callback that took a reference or a pin of a frame last, if one did. */
+  holderOf(pfn: Pfn): OwnedCallback | undefined {
+    return this.#heldIn.get(pfn);
   }
 
   /** Frames that callbacks marked for the next kernel, the last marked last. */
@@ -102,6 +109,32 @@ export class MemoryWatch {
       if (areOurs) for (let i = 0; i < count; i++) this.#taken(pfn + i * 2 ** order);
       return areOurs;
     };
+  }
+
+  #watchReferences(): void {
+    const { pages } = this.#kho;
+    const get = pages.get.bind(pages);
+    pages.get = (pfn) => {
+      get(pfn);
+      this.#held([pfn]);
+    };
+    const getRows = pages.getRows.bind(pages);
+    pages.getRows = (rows) => {
+      getRows(rows);
+      this.#held(framesOf(rows));
+    };
+    const pinRows = pages.pinRows.bind(pages);
+    pages.pinRows = (rows) => {
+      pinRows(rows);
+      this.#held(framesOf(rows));
+    };
+  }
+
+  #held(frames: Iterable<Pfn>): void {
+    for (const pfn of frames) {
+      if (this.current) this.#heldIn.set(pfn, this.current);
+      else this.#heldIn.delete(pfn);
+    }
   }
 
   #watchMarks(): void {

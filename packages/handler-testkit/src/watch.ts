@@ -17,7 +17,7 @@ import {
 import { MemoryWatch } from './memory-watch.ts';
 
 /** Looks at what an FLB made, before anybody else can change it; throws where it is not right. */
-export interface FlbChecks {
+interface FlbChecks {
   /** After preserve, where something came from the previous kernel: with the object of that. */
   preserved(flb: FileLifecycleBound, object: unknown, arrived: unknown): Promise<void>;
   /** After retrieve. */
@@ -185,11 +185,12 @@ export class Watch {
       ended();
       throw this.#asFault(callback, error);
     }
-    if (!(result instanceof Promise)) {
+    // A promise of another realm, or of a library, too.
+    if (Object(result) !== result || !('then' in (result as object))) {
       ended();
       return result;
     }
-    return result.then(
+    return Promise.resolve(result).then(
       (value: unknown) => {
         ended();
         return value;
