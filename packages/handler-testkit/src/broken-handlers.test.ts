@@ -44,12 +44,15 @@ async function outcomeOf(define: Fault['define'], only?: string): Promise<Outcom
   return outcome;
 }
 
-test.each(faults)('$fault: one test says so, and none fails for the same reason', async (fault) => {
-  const { failed, notJudged } = await outcomeOf(fault.define);
-  expect(failed).toEqual({ [fault.test]: fault.message });
-  for (const reason of Object.values(notJudged))
-    expect(shown(reason)).toBe(`not judged: '${fault.test}' found that ${fault.message}`);
-});
+test.each(faults.map((fault) => [fault.fault, fault] as const))(
+  '%s: one test says so, and none fails for the same reason',
+  async (_, fault) => {
+    const { failed, notJudged } = await outcomeOf(fault.define);
+    expect(failed).toEqual({ [fault.test]: fault.message });
+    for (const reason of Object.values(notJudged))
+      expect(shown(reason)).toBe(`not judged: '${fault.test}' found that ${fault.message}`);
+  },
+);
 
 test('the README has a table of them', () => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
