@@ -16,7 +16,8 @@ import { CODE_CACHE_VARIABLE, type Failed } from './child-side.ts';
 import { PATIENCE, within } from './patience.ts';
 
 /** A program beside this file: built where this one is, a source where this is one. */
-export type ChildName = 'bare' | 'empty' | 'empty-memory' | 'first-use' | 'phases' | 'service' | 'trial';
+export type ChildName =
+  'bare' | 'empty' | 'empty-memory' | 'first-use' | 'phases' | 'service' | 'store' | 'trial';
 
 /**
  * Whether what runs is built JavaScript, as a user runs it. Sources are stripped of their types at
@@ -53,7 +54,7 @@ function childArguments(name: ChildName, { argument = {}, execArgv = [] }: Child
 
 /** Whether a program replaces itself: it is one file then, and keeps its compiled code. */
 function isReplaced(name: ChildName): boolean {
-  return name === 'service' || name === 'bare';
+  return name === 'service' || name === 'bare' || name === 'store';
 }
 
 let codeCache: string | undefined;

@@ -3,7 +3,8 @@
  * time goes.
  */
 import { formatSize } from '@liveupdate/base';
-import type { ALTERNATIVES } from './alternatives.ts';
+import type { Alternative } from './alternatives.ts';
+import { barChart, lineChart, type Bar, type Line } from './charts.ts';
 import { escapeHtml } from './escape-html.ts';
 import { PAGE_STYLE } from './page-style.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
@@ -18,10 +19,7 @@ import {
 } from './report.ts';
 import { findRun, runsOf, type Results, type RunResult } from './results.ts';
 import type { Summary } from './stats.ts';
-import { barChart, lineChart, type Bar, type Line } from './svg-charts.ts';
-import { number, shortTime, time, type Rows } from './tables.ts';
-
-const shortNumber = (value: number): string => number(value).replace(/\.0+$/, '');
+import { time, type Rows } from './tables.ts';
 
 /** What is drawn of a trial. */
 interface Drawn {
@@ -44,14 +42,20 @@ const THROUGHPUT: readonly Drawn[] = [
 const BLACKOUT: readonly Drawn[] = [
   { title: '4 KiB folios', trial: 'replace', series: 'blackout', colour: 1 },
   { title: '2 MiB folios', trial: 'replace-huge', series: 'blackout', colour: 0 },
-  { title: 'bare memfd, mapped by an empty program', trial: 'replace-huge', series: 'bare', colour: 6 },
+  { title: 'bare program: the same memory by exec', trial: 'replace-huge', series: 'bare', colour: 6 },
+  { title: 'empty program', trial: 'replace-huge', series: 'empty', colour: 2, dashed: true },
 ];
 
 /** Trials that add one larger size to a line of the blackout, under a name of their own. */
 const LARGEST: Readonly<Record<string, string>> = { replace: 'growth', 'replace-huge': 'growth-huge' };
 
-export function htmlReport(results: Results): string {
-  const charts = [throughput(results), blackoutBySize(results), beside(results), phases(results)];
+export async function htmlReport(results: Results): Promise<string> {
+  const charts = await Promise.all([
+    beside(results),
+    blackoutBySize(results),
+    phases(results),
+    throughput(results),
+  ]);
   const [where, machine, ...busy] = circumstances(results);
   const left = omissions(results).map((line) => `<p>${escapeHtml(line)}</p>`);
   const profiles = profileTables(results).map(table);
@@ -82,10 +86,10 @@ ${hotSpots(results)}
 `;
 }
 
-function throughput(results: Results): string | undefined {
+function throughput(results: Results): Promise<string> | undefined {
   const toRate = (size: number, milliseconds: number): number => size / 2 ** 30 / (milliseconds / 1000);
   return chartBySize(results, THROUGHPUT, {
-    title: 'Throughput by size',
+    title: 'Marking beside moving, by size',
     unit: 'GiB of preserved bytes per second',
     scale: 'log',
     // The fast end of the times is the high end of the rates.
@@ -94,17 +98,15 @@ function throughput(results: Results): string | undefined {
       low: toRate(size, p75),
       high: toRate(size, p25),
     }),
-    format: (value) => (value >= 1000 ? `${shortNumber(value / 1000)}k` : shortNumber(value)),
   });
 }
 
-function blackoutBySize(results: Results): string | undefined {
+function blackoutBySize(results: Results): Promise<string> | undefined {
   return chartBySize(results, BLACKOUT, {
-    title: 'Blackout by size: from the call of kexec to the first byte read',
+    title: 'Blackout by size: from the freeze to the first byte read',
     unit: 'ms',
     scale: 'linear',
     convert: (_, { median, p25, p75 }) => ({ value: median, low: p25, high: p75 }),
-    format: (value) => String(Math.round(value)),
   });
 }
 
@@ -113,10 +115,9 @@ interface BySize {
   readonly unit: string;
   readonly scale: 'linear' | 'log';
   readonly convert: (size: number, summary: Summary) => { value: number; low: number; high: number };
-  readonly format: (value: number) => string;
 }
 
-function chartBySize(results: Results, drawn: readonly Drawn[], chart: BySize): string | undefined {
+function chartBySize(results: Results, drawn: readonly Drawn[], chart: BySize): Promise<string> | undefined {
   const found = drawn.map((each) => ({ each, values: valuesBySize(results, each) }));
   const sizes = [...new Set(found.flatMap(({ values }) => values.map(({ size }) => size)))].sort(
     (a, b) => a - b,
@@ -128,7 +129,7 @@ function chartBySize(results: Results, drawn: readonly Drawn[], chart: BySize): 
     dashed,
     points: values.map(({ size, summary }) => ({ at: sizes.indexOf(size), ...chart.convert(size, summary) })),
   }));
-  const { title, unit, scale, format } = chart;
+  const { title, unit, scale } = chart;
   const categories = sizes.map(formatSize);
   return lineChart({
     title,
@@ -136,7 +137,6 @@ function chartBySize(results: Results, drawn: readonly Drawn[], chart: BySize): 
     scale,
     categories,
     lines: lines.filter(({ points }) => points.length > 0),
-    format,
   });
 }
 
@@ -148,22 +148,31 @@ function valuesBySize(results: Results, { trial, series }: Drawn): { size: numbe
   return values.filter(({ summary }) => (summary as Summary | undefined) !== undefined);
 }
 
-function beside(results: Results): string | undefined {
-  const run = findRun(results, 'alternatives');
-  if (!run) return undefined;
-  const named = { handover: 'live update, all of it', bare: 'bare memfd, the limit', ...SHORT };
-  const bars = Object.entries(named)
-    .filter(([name]) => name in run.series)
-    .map(([name, title]) => bar(title, name === 'handover' ? 0 : 6, run.series[name].median))
+function beside(results: Results): Promise<string> | undefined {
+  // Both are of the same size; what stands in the later trial stands for itself.
+  const runs = ['alternatives', 'kept'].flatMap((trial) => findRun(results, trial) ?? []);
+  if (runs.length === 0) return undefined;
+  const series = Object.assign({}, ...runs.map((run) => run.series)) as RunResult['series'];
+  const bars = Object.entries(SHORT)
+    .filter(([name]) => name in series)
+    .map(([name, title]) => bar(title, name === 'handover' ? 0 : 6, series[name].median))
     .sort((a, b) => a.parts[0].value - b.parts[0].value);
-  const title = `${formatSize(run.size)} carried over a restart (logarithmic)`;
-  return barChart({ title, scale: 'log', bars, format: time, formatTick: shortTime });
+  const title = `${formatSize(runs[0].size)} kept or carried over a restart (logarithmic)`;
+  return barChart({ title, scale: 'log', bars, format: time });
 }
 
-/** Names of the alternatives that fit beside a bar. */
-const SHORT: Readonly<Record<Exclude<keyof typeof ALTERNATIVES, 'bare'>, string>> = {
+/** Names that fit beside a bar. */
+const SHORT: Readonly<Record<Alternative | 'handover' | 'empty', string>> = {
+  handover: 'live update, all of it',
+  empty: 'an empty program',
+  bare: 'memfd by exec, the limit',
+  mapped: 'tmpfs file mapped again',
+  lmdb: 'LMDB opened again',
+  sqlite: 'SQLite opened again',
+  memcached: 'memcached -e restarted',
+  criu: 'CRIU',
   copy: 'copy in memory',
-  tmpfs: 'tmpfs file',
+  tmpfs: 'tmpfs file written, read',
   serialize: 'v8.serialize to tmpfs',
   redis: 'Redis',
 };
@@ -172,7 +181,7 @@ function bar(title: string, colour: number, value: number): Bar {
   return { title, parts: [{ title, colour, value }] };
 }
 
-function phases(results: Results): string | undefined {
+function phases(results: Results): Promise<string> | undefined {
   const stacked = (name: string, run: RunResult): Bar => ({
     title: `${name} folios, ${formatSize(run.size)}`,
     parts: Object.entries(BLACKOUT_PHASES).map(([series, title], colour) => ({
@@ -192,7 +201,6 @@ function phases(results: Results): string | undefined {
     scale: 'linear',
     bars,
     format: time,
-    formatTick: shortTime,
   });
 }
 

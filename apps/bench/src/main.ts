@@ -99,8 +99,8 @@ function commandLine(done: (status: number) => void): Command {
     .description('a page with charts of a results file; it stands alone')
     .argument('<results>', 'a results file')
     .argument('<page>', 'where the page goes')
-    .action((results: string, page: string) => {
-      fs.writeFileSync(page, htmlReport(readResults(results)));
+    .action(async (results: string, page: string) => {
+      fs.writeFileSync(page, await htmlReport(readResults(results)));
       done(0);
     });
   return program;
@@ -133,7 +133,7 @@ async function run(chosen: readonly Trial[], options: Options): Promise<number> 
   const out = options.out ?? (isWhole ? defaultOut(results) : undefined);
   const html = options.html ?? (isWhole ? out?.replace(/(\.json)?$/, '.html') : undefined);
   if (out !== undefined) writeResults(out, results);
-  if (html !== undefined) fs.writeFileSync(html, htmlReport(results));
+  if (html !== undefined) fs.writeFileSync(html, await htmlReport(results));
   process.stdout.write(options.json ? `${resultsText(results)}\n` : textReport(results));
   for (const file of [out, html]) if (file !== undefined) process.stderr.write(`bench: written to ${file}\n`);
   const broken = brokenFigures(results);

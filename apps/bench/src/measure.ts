@@ -46,8 +46,8 @@ export async function measure(trials: readonly Trial[], options: MeasureOptions)
     const measuring = options.isApart
       ? runApart(run, counts, report)
       : runTrial(run.trial, run, counts, report);
-    const { series, warmUp: before, disturbance } = await measuring;
-    measured.push({ ...run, measured: series, warmUp: before, disturbance });
+    const { series, ...others } = await measuring;
+    measured.push({ ...run, measured: series, ...others });
   }
   const profiles: PhaseProfile[] = [];
   for (const workload of workloads) {

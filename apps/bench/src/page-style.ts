@@ -28,12 +28,9 @@ function variables({ colours, ...named }: typeof LIGHT): string {
   return all.map(([name, value]) => `--${name}:${value}`).join(';');
 }
 
-const colourClasses = LIGHT.colours.map((_, i) => `.c${i}{--colour:var(--c${i})}`).join('');
-
 export const PAGE_STYLE = `
 :root{color-scheme:light dark;${variables(LIGHT)}}
 @media (prefers-color-scheme:dark){:root{${variables(DARK)}}}
-${colourClasses}
 *{box-sizing:border-box}
 body{margin:0 auto;padding:24px 16px 48px;max-width:1360px;background:var(--page);color:var(--text);font:15px/1.5 system-ui,'DejaVu Sans',sans-serif}
 h1{font-size:26px;margin:0 0 4px}
@@ -43,16 +40,6 @@ p{margin:0 0 8px;color:var(--faint);max-width:80em}
 figure{margin:0;padding:14px 16px 10px;background:var(--card);border-radius:8px;min-width:0}
 figcaption{font-weight:600}
 svg{display:block;width:100%;height:auto;margin-top:6px}
-svg text{fill:var(--text);font:12px system-ui,'DejaVu Sans',sans-serif}
-.grid{stroke:var(--grid);stroke-width:1}
-.line polyline{fill:none;stroke:var(--colour);stroke-width:2}
-.line line{stroke:var(--colour);stroke-width:2;opacity:.6}
-.line circle{fill:var(--colour)}
-.line.dashed polyline{stroke-dasharray:6 5}
-rect{fill:var(--colour)}
-.legend{display:flex;flex-wrap:wrap;gap:2px 16px;margin:4px 0 0;padding:0;list-style:none;font-size:13px;color:var(--faint)}
-.legend i{display:inline-block;width:14px;height:10px;margin-right:6px;border-radius:2px;background:var(--colour)}
-.legend i.dashed{height:0;border-radius:0;border-top:3px dashed var(--colour);background:none;vertical-align:middle}
 .scroll{overflow-x:auto}
 table{margin-bottom:20px;border-collapse:collapse;font-size:14px;width:100%}
 th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--grid);text-align:left;vertical-align:top}

@@ -3,78 +3,31 @@
  * MiB, saved and loaded again with the server. It listens on a socket in a directory of ours and
  * nowhere else, writes its file to tmpfs, without compression, and ends with us.
  */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { KernelError } from '@liveupdate/base';
 import { PATIENCE, within } from './patience.ts';
+import { isNotThere, ServerProcess, versionOf } from './server-process.ts';
 
 const VALUE = 2 ** 20;
 
 /** The server's version, such as `7.0.15`; undefined where there is none. */
 export function redisVersion(): string | undefined {
-  const { stdout, status } = spawnSync('redis-server', ['--version'], {
-    encoding: 'utf8',
-    timeout: PATIENCE.question,
-  });
-  return status === 0 ? /v=(\S+)/.exec(stdout)?.[1] : undefined;
+  return versionOf('redis-server', /v=(\S+)/);
 }
 
 export const NO_REDIS = 'redis-server is not installed; on Debian: apt-get install redis-server';
 
 export class Redis implements AsyncDisposable {
-  readonly #directory: string;
   readonly #socket: string;
-  #server: ChildProcess;
+  readonly #server: ServerProcess;
   #values = 0;
-  readonly #kill = (): void => {
-    this.#server.kill('SIGKILL');
-  };
 
   private constructor(directory: string) {
-    this.#directory = directory;
     this.#socket = join(directory, 'redis.sock');
-    this.#server = this.#spawn();
-    process.once('exit', this.#kill);
-  }
-
-  /** Starts a server whose file and socket are in `directory`, and gives it `source`. */
-  static async start(directory: string, source: Uint8Array): Promise<Redis> {
-    const redis = new Redis(directory);
-    try {
-      await redis.#stands();
-      await redis.#load(source);
-    } catch (error) {
-      await redis[Symbol.asyncDispose]();
-      throw error;
-    }
-    return redis;
-  }
-
-  /** Saves and ends the server, starts another, and waits until it has all values again. */
-  async saveAndReload(): Promise<void> {
-    const ended = once(this.#server, 'exit');
-    using client = await this.#connect();
-    client.send('SHUTDOWN', 'SAVE');
-    await within(ended, PATIENCE.server, 'the Redis server does not save and end');
-    this.#server = this.#spawn();
-    await this.#stands();
-  }
-
-  /** Ends the server. What it keeps goes with the directory. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    process.off('exit', this.#kill);
-    if (this.#server.exitCode !== null || this.#server.signalCode !== null) return;
-    const ended = once(this.#server, 'exit');
-    this.#kill();
-    await ended;
-  }
-
-  #spawn(): ChildProcess {
     const settings = {
-      dir: this.#directory,
+      dir: directory,
       dbfilename: 'dump.rdb',
       port: '0',
       unixsocket: this.#socket,
@@ -85,17 +38,35 @@ export class Redis implements AsyncDisposable {
       daemonize: 'no',
     };
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
-    return spawn('redis-server', args, { stdio: 'ignore' });
+    this.#server = new ServerProcess('redis-server', args);
   }
 
-  /** Waits until the server answers with as many values as were given to it. */
-  async #stands(): Promise<void> {
-    const end = Date.now() + PATIENCE.server;
-    while (!(await this.#hasAll())) {
-      if (Date.now() > end || this.#server.exitCode !== null)
-        throw new KernelError('ETIMEDOUT', 'the Redis server does not come up with its data');
-      await setTimeout(1);
+  /** Starts a server whose file and socket are in `directory`, and gives it `source`. */
+  static async start(directory: string, source: Uint8Array): Promise<Redis> {
+    const redis = new Redis(directory);
+    try {
+      await redis.#server.until(() => redis.#hasAll());
+      await redis.#load(source);
+    } catch (error) {
+      await redis[Symbol.asyncDispose]();
+      throw error;
     }
+    return redis;
+  }
+
+  /** Saves and ends the server, starts another, and waits until it has all values again. */
+  async saveAndReload(): Promise<void> {
+    using client = await this.#connect();
+    await this.#server.stop(() => {
+      client.send('SHUTDOWN', 'SAVE');
+    });
+    this.#server.start();
+    await this.#server.until(() => this.#hasAll());
+  }
+
+  /** Ends the server. What it keeps goes with the directory. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#server[Symbol.asyncDispose]();
   }
 
   /** While it loads, every command but a few is answered with an error. */
@@ -123,11 +94,6 @@ export class Redis implements AsyncDisposable {
     await once(socket, 'connect');
     return new Client(socket);
   }
-}
-
-function isNotThere(error: unknown): boolean {
-  const { code } = error as { code?: unknown };
-  return code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ECONNRESET';
 }
 
 /** As much of the protocol as is needed: commands with arguments, answers of one line. */

@@ -3,10 +3,17 @@ import { formatSize } from '@liveupdate/base';
 import { ALTERNATIVES } from './alternatives.ts';
 import type { Hot } from './cpu-profile.ts';
 import { disturbed, type Disturbance } from './disturbance.ts';
+import type { Figure } from './figure.ts';
 import { GENERATION_PHASES } from './generations.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
-import { NO_REDIS } from './redis.ts';
-import { findRun, runsOf, type FigureResult, type Results, type RunResult } from './results.ts';
+import {
+  findRun,
+  runsOf,
+  type FigureResult,
+  type MissingFigure,
+  type Results,
+  type RunResult,
+} from './results.ts';
 import { summarize } from './stats.ts';
 import { markdownTable, number, RESULTS, textTable, time, VALUES, type Rows } from './tables.ts';
 import { doubts, MOVING, rates } from './trust.ts';
@@ -24,18 +31,46 @@ const AGAINST: Readonly<Record<string, string>> = {
   serialize: 'v8.serialize',
   redis: 'Redis',
   none: 'nothing touched',
+  mapped: 'mapped tmpfs file',
+  lmdb: 'LMDB',
+  sqlite: 'SQLite',
+  memcached: 'memcached',
+  criu: 'CRIU',
   bareBuffer: 'mmap and a buffer',
   bareMap: 'bare mmap',
 };
 
 const FIGURE_HEAD = ['', 'measured', 'against', 'result', 'half of all between', 'goal', ''] as const;
 
+/** Trials in which another program gets the bytes: what is beside a copy there is no marking. */
+const WHOLE = new Set(['alternatives', 'kept', 'tmpfs-4g']);
+
+function titleOf({ title, trial, against, size, goalSize = 0 }: FigureResult | MissingFigure): string {
+  const what = against === 'copy' && !WHOLE.has(trial) ? `marking beside moving: ${title}` : title;
+  return size < goalSize ? `${what} (here ${formatSize(size)})` : what;
+}
+
+function missingCells(figure: MissingFigure): string[] {
+  return [titleOf(figure), '', AGAINST[figure.against] ?? figure.against, figure.reason, '', '', 'missing'];
+}
+
+/** Figures in their order, those that are missing among them. */
+function allCells({ figures, missing = [] }: Results, isWanted: (figure: Figure) => boolean): string[][] {
+  const before = (at: number): string[][] =>
+    missing.filter((figure) => figure.place === at && isWanted(figure)).map(missingCells);
+  const cells = figures.flatMap((figure, at) => [
+    ...before(at),
+    ...(isWanted(figure) ? [figureCells(figure)] : []),
+  ]);
+  return [...cells, ...before(figures.length)];
+}
+
 function figureCells(figure: FigureResult): string[] {
   const { kind, result, goal } = figure;
   const value = VALUES[kind];
   const sign = kind === 'faster' ? '≥' : '≤';
   return [
-    figure.size < (figure.goalSize ?? 0) ? `${figure.title} (here ${formatSize(figure.size)})` : figure.title,
+    titleOf(figure),
     value(figure.measuredValue.median),
     `${AGAINST[figure.against] ?? figure.against} ${value(figure.againstValue.median)}`,
     RESULTS[kind](result.median),
@@ -47,7 +82,7 @@ function figureCells(figure: FigureResult): string[] {
 
 /** Figures with their goals. */
 export function figureRows(results: Results): Rows {
-  return [FIGURE_HEAD, ...results.figures.map(figureCells)];
+  return [FIGURE_HEAD, ...allCells(results, () => true)];
 }
 
 /** The parts of a blackout at the size of the figures, as far as they were measured. */
@@ -72,7 +107,12 @@ function blackout(results: Results): Rows[] {
   return [rows];
 }
 
-const REPLACED_SERIES = { blackout: 'blackout', handover: 'whole handover', bare: 'bare program' } as const;
+const REPLACED_SERIES = {
+  blackout: 'blackout',
+  handover: 'preserve and blackout',
+  bare: 'bare program',
+  empty: 'empty program, started and ended',
+} as const;
 
 /** Trials of which there is a table by size, and the series in it. */
 const BY_SIZE: readonly { trial: string; title: string; series: Readonly<Record<string, string>> }[] = [
@@ -95,15 +135,26 @@ function bySize(results: Results): Rows[] {
   });
 }
 
-/** Ours and the others, in milliseconds. */
-function beside(results: Results): Rows[] {
-  const run = findRun(results, 'alternatives');
-  if (!run) return [];
-  const rows = Object.entries({ handover: 'a live update, all of it', ...ALTERNATIVES }).flatMap(
-    ([name, title]) => (name in run.series ? [[title, time(run.series[name].median)]] : []),
-  );
-  return [[[`${formatSize(run.size)} carried over a restart by`, 'median'], ...rows]];
+/** Ours and the others, in milliseconds, the quickest first; what could not be had at the end. */
+export function besideTables(results: Results): Rows[] {
+  return (['kept', 'alternatives'] as const).flatMap((trial): Rows[] => {
+    const run = findRun(results, trial);
+    if (!run) return [];
+    const names = { handover: 'a live update: preserve and blackout', ...ALTERNATIVES, ...EMPTY };
+    const there = Object.entries(names).filter(([name]) => name in run.series);
+    const rows = there
+      .map(([name, title]) => [title, run.series[name]] as const)
+      .sort(([, a], [, b]) => a.median - b.median)
+      .map(([title, { median, p25, p75 }]) => [title, time(median), `${time(p25)} .. ${time(p75)}`]);
+    const missing = (results.missing ?? [])
+      .filter((figure) => figure.trial === trial)
+      .map(({ against, reason }) => [names[against as keyof typeof names], reason, '']);
+    const what = trial === 'kept' ? 'kept over a restart by' : 'carried over a restart by';
+    return [[[`${formatSize(run.size)} ${what}`, 'median', 'half of all between'], ...rows, ...missing]];
+  });
 }
+
+const EMPTY = { empty: 'for comparison: an empty program, started and ended' } as const;
 
 const PROFILE_HEAD = ['time', 'user', 'system', 'faults', 'calls', 'RAM written', 'arrays', 'most time in'];
 
@@ -178,12 +229,11 @@ export function circumstances(results: Results): string[] {
 
 /** What was left out, a sentence per line. */
 export function omissions(results: Results): string[] {
-  const { skipped, profile, machine, runs } = results;
-  const noRedis = machine.redis === undefined && runs.some(({ trial }) => trial === 'alternatives');
+  const { skipped, profile } = results;
   const noPerf = new Set(profile.flatMap((each) => each.noPerf ?? []));
   return [
     ...skipped.map(({ trial, size, reason }) => `SKIPPED ${trial} at ${formatSize(size)}: ${reason}`),
-    ...(noRedis ? [`SKIPPED Redis: ${NO_REDIS}`] : []),
+    ...(results.missing ?? []).map(({ title, reason }) => `MISSING ${title}: ${reason}`),
     ...Array.from(noPerf, (reason) => `SKIPPED perf: ${reason}`),
     ...doubts(results),
     ...doubtedFigures(results),
@@ -206,7 +256,7 @@ export function textReport(results: Results): string {
   const sections = [
     figureRows(results),
     ...blackout(results),
-    ...beside(results),
+    ...besideTables(results),
     ...bySize(results),
     ...rateTable(results),
     ...disturbanceTable(results),
@@ -219,18 +269,18 @@ export function textReport(results: Results): string {
 
 /** For the README of this package. */
 export function markdownReport(results: Results): string {
-  const sections = [figureRows(results), ...blackout(results), ...beside(results), ...bySize(results)];
+  const sections = [figureRows(results), ...blackout(results), ...besideTables(results), ...bySize(results)];
   const parts = [circumstances(results).join(' '), ...sections.map(markdownTable)];
   return parts.join('\n\n');
 }
 
 /** For the README of the repository: what most people ask for. */
 export function markdownHeadlines(results: Results): string {
-  const head = ['', 'measured', 'against', 'result'];
-  const rows = results.figures
-    .filter(({ headline }) => headline === true)
-    .map((figure) => figureCells(figure).slice(0, head.length));
+  const columns = [0, 1, 2, 3, 4];
+  const rows = [[...FIGURE_HEAD], ...allCells(results, ({ headline }) => headline === true)].map((row) =>
+    columns.map((column) => row[column]),
+  );
   const { machine, size, date } = results;
   const where = `${formatSize(size)} unless a line says otherwise; ${machine.cpus} × ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}, ${date.slice(0, 10)}.`;
-  return `${markdownTable([head, ...rows])}\n\n${where}`;
+  return `${markdownTable(rows)}\n\n${where}`;
 }

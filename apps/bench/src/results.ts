@@ -31,6 +31,16 @@ export interface FigureResult extends Figure {
   readonly doubt?: string;
 }
 
+/** A figure that could not be measured, because a program for it is missing. */
+export interface MissingFigure extends Figure {
+  /** Bytes. */
+  readonly size: number;
+  /** What is missing, and what would bring it. */
+  readonly reason: string;
+  /** How many figures stand before it. */
+  readonly place: number;
+}
+
 /** A trial at one size. */
 export interface RunResult {
   readonly trial: string;
@@ -72,6 +82,8 @@ export interface Results {
   /** Whether built JavaScript was measured, or sources. */
   readonly built: boolean;
   readonly figures: readonly FigureResult[];
+  /** Figures that are missing; absent in results of before 2026-12. */
+  readonly missing?: readonly MissingFigure[];
   readonly runs: readonly RunResult[];
   readonly skipped: readonly Skipped[];
   /** Where the time goes; empty where it was not asked for. */
@@ -82,13 +94,14 @@ export interface Results {
 export interface MeasuredRun extends PlannedRun {
   readonly measured: Measured;
   readonly warmUp: Measured;
+  readonly absent: Readonly<Record<string, string>>;
   readonly disturbance: Disturbance;
 }
 
 /** Puts a run's measurements together. Figures of what was not run are left out. */
 export function evaluate(
   measuredRuns: readonly MeasuredRun[],
-  about: Omit<Results, 'version' | 'figures' | 'runs'>,
+  about: Omit<Results, 'version' | 'figures' | 'missing' | 'runs'>,
 ): Results {
   const runs = measuredRuns.map(({ trial, size, rounds, measured, warmUp, disturbance }) => ({
     trial: trial.name,
@@ -101,16 +114,22 @@ export function evaluate(
     warmUp,
     disturbance,
   }));
-  const figures = FIGURES.flatMap((figure) => {
+  const figures: FigureResult[] = [];
+  const missing: MissingFigure[] = [];
+  for (const figure of FIGURES) {
     const wanted = figure.size ?? about.size;
     const run = measuredRuns.find(
       ({ trial, size }) =>
         trial.name === figure.trial && (typeof trial.sizes === 'number' || size === wanted),
     );
-    const isThere = run && figure.measured in run.measured && figure.against in run.measured;
-    return isThere ? [evaluateFigure(figure, run, { ...about, runs })] : [];
-  });
-  return { version: RESULTS_VERSION, ...about, figures, runs };
+    if (!run) continue;
+    const { measured, absent, size } = run;
+    if (figure.measured in measured && figure.against in measured)
+      figures.push(evaluateFigure(figure, run, { ...about, runs }));
+    else if (figure.against in absent)
+      missing.push({ ...figure, size, reason: absent[figure.against], place: figures.length });
+  }
+  return { version: RESULTS_VERSION, ...about, figures, missing, runs };
 }
 
 function evaluateFigure(

@@ -20,6 +20,8 @@ export interface TrialOptions {
 export interface Rounds {
   /** Measures everything once; the series by name, in milliseconds or bytes. */
   run(round: number): Promise<Record<string, number>>;
+  /** Series that cannot be had here, by name, and why. */
+  readonly absent?: Readonly<Record<string, string>>;
   end(): unknown;
 }
 
@@ -62,6 +64,8 @@ export interface RoundCounts {
 export interface MeasuredTrial {
   readonly warmUp: Measured;
   readonly series: Measured;
+  /** Series that could not be had, by name, and why. */
+  readonly absent: Readonly<Record<string, string>>;
   /** What others did to the machine while rounds were measured that count. */
   readonly disturbance: Disturbance;
 }
@@ -88,7 +92,7 @@ export async function runTrial(
       for (const [name, value] of Object.entries(await prepared.run(round))) (into[name] ??= []).push(value);
     }
     assert(watch !== undefined, 'a trial has a round that counts');
-    return { ...kept, disturbance: watch.end() };
+    return { ...kept, absent: prepared.absent ?? {}, disturbance: watch.end() };
   } finally {
     await prepared.end();
   }

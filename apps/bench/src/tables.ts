@@ -1,5 +1,7 @@
 /** Tables of text, for a terminal and in Markdown, and the numbers in them. */
 import { formatSize } from '@liveupdate/base';
+import Table from 'cli-table3';
+import { markdownTable as markdown } from 'markdown-table';
 import type { Kind } from './figure.ts';
 
 /** Rows of cells, the head first; all are of the same length. */
@@ -10,11 +12,6 @@ export function number(value: number): string {
   if (value === 0) return '0';
   const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
   return value.toFixed(Math.min(3, digits));
-}
-
-/** The same without zeros at the end, for axes. */
-export function shortTime(milliseconds: number): string {
-  return time(milliseconds).replace(/\.0+(?= )/, '');
 }
 
 export function time(milliseconds: number): string {
@@ -31,32 +28,32 @@ export const VALUES: Readonly<Record<Kind, (value: number) => string>> = {
 
 /** How the result of each kind of figure is written. */
 export const RESULTS: Readonly<Record<Kind, (value: number) => string>> = {
-  faster: (value) => (value < 1 ? `${number(1 / value)} times slower` : `${number(value)} times faster`),
+  faster: (value) => `${number(value)} times as fast`,
   longer: (value) => `${number(value)} times as long`,
   share: (value) => `${number(value)} %`,
   slope: (value) => `${number(value)} ms per GiB`,
 };
 
-function widths(rows: Rows): number[] {
-  return rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-}
+/** Nothing between rows, two spaces between columns. */
+const BARE_TABLE = {
+  chars: {
+    ...Object.fromEntries(
+      ['top', 'bottom', 'mid', 'left', 'right'].flatMap((side) =>
+        ['', '-mid', '-left', '-right'].map((end) => [`${side}${end}`, ''] as const),
+      ),
+    ),
+    middle: '  ',
+  },
+  style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+};
 
 export function textTable(rows: Rows): string {
-  const width = widths(rows);
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => cell.padEnd(width[i]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  const table = new Table(BARE_TABLE);
+  table.push(...rows.map((row) => [...row]));
+  return table.toString().replace(/ +$/gm, '');
 }
 
-/** As Prettier would write it. */
-export function markdownTable([head, ...rows]: Rows): string {
-  const width = widths([head, ...rows]).map((columns) => Math.max(3, columns));
-  const line = (row: readonly string[]): string =>
-    `| ${row.map((cell, i) => cell.padEnd(width[i])).join(' | ')} |`;
-  return [line(head), line(width.map((columns) => '-'.repeat(columns))), ...rows.map(line)].join('\n');
+/** For the READMEs, where Prettier gives it the form that it has there. */
+export function markdownTable(rows: Rows): string {
+  return markdown(rows.map((row) => [...row]));
 }

@@ -23,7 +23,7 @@ const QUIET = { others: 0.01, stolen: 0, waiting: 0.02 };
 export function run(trial: string, size: number, measured: Measured): MeasuredRun {
   const found = TRIALS.find(({ name }) => name === trial);
   if (!found) throw new Error(`no trial '${trial}'`);
-  return { trial: found, size, rounds: 3, measured, warmUp: {}, disturbance: QUIET };
+  return { trial: found, size, rounds: 3, measured, warmUp: {}, absent: {}, disturbance: QUIET };
 }
 
 export function resultsOf(runs: readonly MeasuredRun[], about: Partial<Results> = {}): Results {

@@ -1,0 +1,103 @@
+import { expect, test } from 'vitest';
+import { plan } from './plan.ts';
+import { besideTables, circumstances, figureRows, markdownHeadlines, textReport } from './report.ts';
+import { fullResults, resultsOf, run } from './test-results.ts';
+import { FIGURES, TRIALS } from './trials.ts';
+
+const GiB = 2 ** 30;
+const nine = (value: number): number[] => Array<number>(9).fill(value);
+
+/** A whole handover beside what others keep, with one of them missing. */
+function kept(handover: number): ReturnType<typeof resultsOf> {
+  const series = {
+    handover,
+    'our handover': handover - 25,
+    bare: 30,
+    empty: 25,
+    mapped: 35,
+    lmdb: 40,
+    sqlite: 60,
+  };
+  const measured = Object.fromEntries(Object.entries(series).map(([name, value]) => [name, nine(value)]));
+  const absent = { memcached: 'memcached is not installed; on Debian: apt-get install memcached' };
+  return resultsOf([
+    { ...run('kept', GiB, measured), absent },
+    run('small', GiB, { preserve: nine(0.5), copy: nine(80) }),
+  ]);
+}
+
+test('what flatters least stands first, among the headlines too', () => {
+  expect(FIGURES[0]).toMatchObject({ trial: 'kept', against: 'bare', headline: true });
+  expect(figureRows(kept(50))[1].slice(1, 4)).toEqual([
+    '50.0 ms',
+    'bare program 30.0 ms',
+    '0.600 times as fast',
+  ]);
+  const [, , first] = markdownHeadlines(kept(50)).split('\n');
+  expect(first).toMatch(/^\| whole handover \(preserve and blackout\) against the bare program +\|/);
+});
+
+test('every headline about the whole says what its sum is made of', () => {
+  const whole = FIGURES.filter(({ trial }) => ['kept', 'alternatives', 'tmpfs-4g'].includes(trial));
+  expect(whole.length).toBeGreaterThan(10);
+  for (const { title } of whole)
+    expect(title).toMatch(/\(preserve and blackout\)|and call to freeze|is ours/);
+});
+
+test('every headline has nine rounds, whatever its size', () => {
+  const options = { size: GiB, series: [GiB / 16, GiB, 4 * GiB, 16 * GiB], rounds: 9, room: 1024 * GiB };
+  const { runs } = plan(TRIALS, options);
+  const headlines = FIGURES.filter(({ headline }) => headline === true);
+  for (const { title, trial, size } of headlines) {
+    const mine = runs.filter((each) => each.trial.name === trial && (size ?? each.size) === each.size);
+    const wanted = mine.find((each) => each.size === (size ?? GiB)) ?? mine[0];
+    expect(wanted.rounds, title).toBeGreaterThanOrEqual(9);
+  }
+});
+
+test('what could not be measured has a row that says what would bring it', () => {
+  const rows = figureRows(kept(50));
+  const at = rows.findIndex(([title]) => title.includes('memcached'));
+  expect(rows[at - 1][0]).toContain('SQLite');
+  expect(rows[at].slice(2)).toEqual([
+    'memcached',
+    'memcached is not installed; on Debian: apt-get install memcached',
+    '',
+    '',
+    'missing',
+  ]);
+  expect(markdownHeadlines(kept(50))).toContain('apt-get install memcached');
+  const [table] = besideTables(kept(50));
+  expect(table.map(([name]) => name)).toEqual([
+    '1 GiB kept over a restart by',
+    'for comparison: an empty program, started and ended',
+    'the same memory inherited by exec, nothing of ours: the limit',
+    'tmpfs file, mapped again by the next program',
+    'LMDB on tmpfs, opened again by the next program',
+    'a live update: preserve and blackout',
+    'SQLite on tmpfs (better-sqlite3), opened again by the next program',
+    'memcached -e restarted',
+  ]);
+});
+
+test('a ratio is written one way, above and below 1, as its spread is', () => {
+  const ratios = (handover: number): readonly string[] => figureRows(kept(handover))[1];
+  expect(ratios(60).slice(3, 5)).toEqual(['0.500 times as fast', '0.500 .. 0.500']);
+  expect(ratios(15).slice(3, 5)).toEqual(['2.00 times as fast', '2.00 .. 2.00']);
+});
+
+test('preserve beside a copy is called what it is', () => {
+  const titles = figureRows(kept(50)).map(([title]) => title);
+  expect(titles).toContain('marking beside moving: preserve, 4 KiB folios');
+  const beside = figureRows(fullResults()).map(([title]) => title);
+  expect(beside).toContain('whole handover (preserve and blackout) against a copy in one process');
+});
+
+test('a report says how busy the machine was, and what the baselines came to', () => {
+  const results = kept(50);
+  expect(circumstances(results).join(' ')).toContain('in the worst trial 1 % together');
+  expect(textReport(results)).toMatch(/copy +small +1 GiB +12\.5 GiB\/s +100 %/);
+  const busy = { ...results.runs[0], disturbance: { others: 0.4, stolen: 0, waiting: 0.3 } };
+  expect(textReport({ ...results, runs: [busy] })).toMatch(/kept +1 GiB +40 % +0 % +30 %/);
+  expect(textReport({ ...results, runs: [busy] })).toContain('NO TRUST kept at 1 GiB');
+});
