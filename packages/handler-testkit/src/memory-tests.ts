@@ -39,7 +39,6 @@ export function memoryTests<F extends PreservableFile>(suite: FileHandlerSuite<F
     {
       name: 'until the handover is consumed, what was handed over stays as it is',
       run: () => untilConsumed(suite),
-      uses: THERE,
     },
     { name: 'nobody uses memory that is free', run: () => usesNothingFree(suite) },
   ];
@@ -126,7 +125,7 @@ async function untilConsumed<F extends PreservableFile>(suite: FileHandlerSuite<
     const by = kernel.cameFrom.get(all[0])!;
     const its = all.filter((pfn) => kernel.cameFrom.get(pfn)!.kind === by.kind);
     throw new HandlerFault(
-      { ...by, callback: FLB_CALLBACKS.includes(callback) ? callback : by.callback },
+      { ...by, callback: by.kind === 'handler' || FLB_CALLBACKS.includes(callback) ? callback : by.callback },
       `writes into ${framesText(its)} that it was handed, before the handover is consumed: should this process die now, the next one boots from it (see kho.whenCommitted)`,
     );
   };
@@ -137,6 +136,15 @@ async function untilConsumed<F extends PreservableFile>(suite: FileHandlerSuite<
   }
   await finish(kernel, session);
   check('finish');
+  // Most programs preserve at once what they retrieved.
+  const next = await newSession(kernel);
+  for (const [i, file] of files.entries()) await preserve(kernel, next, file, i + 1);
+  check('preserve');
+  await must(kernel, 'freeze', () => kernel.handOver());
+  check('freeze');
+  await must(kernel, 'unfreeze', () => kernel.luo.cancelReboot());
+  await must(kernel, 'unpreserve', () => next.close());
+  check('unpreserve');
   await bootAgain(suite, kernel);
   // From here on it is the owner, and its files are as good as any.
   kho.commit();

@@ -279,6 +279,18 @@ const memory: Fault[] = [
     })),
   },
   {
+    fault: 'preserve writes into what was handed over',
+    test: 'until the handover is consumed, what was handed over stays as it is',
+    message:
+      "handler 'sheets-v1': preserve() writes into 9 pages at 0x…, 0x…, 0x…, ... that it was handed, before the handover is consumed: should this process die now, the next one boots from it (see kho.whenCommitted)",
+    define: sheets(({ pages }, handler) => ({
+      preserve(context) {
+        for (const pfn of context.file.pfns) pages.folioBytes(pfn)[8] += 1; // how often it was
+        return handler.preserve(context);
+      },
+    })),
+  },
+  {
     fault: 'retrieve gives a file that goes on reading what it freed',
     test: 'nobody uses memory that is free',
     message:

@@ -264,7 +264,7 @@ export class Kho extends OutgoingMemory {
 
   /**
    * Runs `work` once this kernel has taken over: at once where it has, and where it was handed
-   * nothing. It must not throw.
+   * nothing; never where it hands over, or ends, before that. It must not throw.
    *
    * @throws KernelError EINVAL: no function
    */

@@ -46,11 +46,12 @@
  *   until somebody restores it: once, and from then on it is that one's to free. One that nobody
  *   restores stays out of use.
  * - Until the handover is consumed, what was handed over stays as it is, byte by byte, restored or
- *   freed as it may be: should this process die, another one boots from it. So retrieve, canFinish
- *   and finish read, restore and free, and write nothing into it. `kho.isCommitted` tells whether
- *   it is consumed, and `kho.whenCommitted(work)` runs what has to wait for that. (A `Machine`
- *   consumes it when its event loop first turns; memory that is freed before is not used again
- *   until then. What users write into a retrieved file is not the handler's matter.)
+ *   freed as it may be: should this process die, another one boots from it. So no callback writes
+ *   into it, a preserve of the retrieved file no more than its retrieve. `kho.isCommitted` tells
+ *   whether it is consumed, and `kho.whenCommitted(work)` runs what has to wait for that. (A
+ *   `Machine` consumes it when its event loop first turns, and never where it keeps the handover;
+ *   memory that is freed before is not used again until then. What users write into a retrieved
+ *   file is not the handler's matter.)
  * - Memory that was freed is used by nobody: not by a file that was retrieved from it either.
  * - Pages come in no order, and do not lie side by side: a record lists them as they are to be
  *   taken.
