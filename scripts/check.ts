@@ -16,6 +16,7 @@ import { packageManagers } from './check/package-managers.ts';
 import { attw, publint } from './check/packages.ts';
 import { readmeExamples } from './check/readme-examples.ts';
 import { single, skipped, sum, type Report } from './check/report.ts';
+import { rehearsal } from './check/release.ts';
 import { runtimes } from './check/runtimes.ts';
 import { sizes } from './check/sizes.ts';
 import { thirdParty } from './check/third-party.ts';
@@ -44,15 +45,25 @@ Two checks run at a time. What is not run says SKIPPED and why; the last line is
 
 Checks:`;
 
-const { values, positionals } = parseArgs({
-  args: process.argv.slice(2),
-  allowPositionals: true,
-  options: {
-    only: { type: 'string' },
-    quick: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-});
+const OPTIONS = {
+  only: { type: 'string' },
+  quick: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const;
+
+const { values, positionals } = commandLine();
+
+/** Ends with a sentence where the command line is wrong. */
+function commandLine() {
+  try {
+    return parseArgs({ allowPositionals: true, options: OPTIONS });
+  } catch (error) {
+    const why = error instanceof Error ? error.message.replace(/\..*$/s, '') : String(error);
+    const known = Object.keys(OPTIONS).map((name) => `--${name}`);
+    console.error(`npm test: ${why}; there are ${known.join(', ')} (npm test -- --help)`);
+    process.exit(2);
+  }
+}
 
 /** Of a check that is a program for each package. */
 const LONG = 'it takes half a minute, and tells little that the others do not';
@@ -109,6 +120,12 @@ const checks: Record<string, Check> = {
     after: ['build'],
     run: packageManagers,
     quick: 'it downloads package managers',
+  },
+  release: {
+    title: 'a release, rehearsed: versions, build, publish, tags, and installed by name',
+    after: ['build'],
+    run: rehearsal,
+    quick: 'it builds everything once more, as a release would',
   },
   'third-party': {
     title: "a third party's handler, outside of the workspace: from tarballs, its types, its suite",

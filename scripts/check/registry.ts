@@ -34,6 +34,8 @@ export class Registry implements Disposable {
   readonly published: string[] = [];
   /** Who may publish: the token that is expected. */
   readonly token = 'a-token-of-this-machine';
+  /** The package that is refused the next time. */
+  #refused: string | undefined;
   readonly #stored = new Map<string, Stored>();
   readonly #tags = new Map<string, Readonly<Record<string, string>>>();
   /** What is shown of it; undefined: all. */
@@ -69,6 +71,21 @@ export class Registry implements Disposable {
     this.#stored.set(`${manifest.name}@${manifest.version}`, { manifest, tarball });
   }
 
+  /** What a package that is there says of itself. */
+  manifest(id: string): Manifest | undefined {
+    return this.#stored.get(id)?.manifest;
+  }
+
+  /** Refuses to take a package, once. */
+  refuseOnce(name: string): void {
+    this.#refused = name;
+  }
+
+  /** Whether it is still to be refused. */
+  get willRefuse(): boolean {
+    return this.#refused !== undefined;
+  }
+
   /** Shows these versions and no others; the first of each is `latest`. */
   show(versions: Versions): void {
     this.#shown = versions;
@@ -90,6 +107,11 @@ export class Registry implements Disposable {
       return;
     }
     const body = JSON.parse(Buffer.concat(chunks).toString()) as Publication;
+    if (body.name === this.#refused) {
+      this.#refused = undefined;
+      reply(response, 403, { error: 'not now' });
+      return;
+    }
     const [attached] = Object.values(body._attachments);
     for (const manifest of Object.values(body.versions)) {
       const id = `${manifest.name}@${manifest.version}`;
