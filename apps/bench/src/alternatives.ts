@@ -12,7 +12,7 @@ import { copyTarget, copyTo, throughFile, throughSerialize, timed } from './base
 import { Criu, missingCriu } from './criu.ts';
 import { withEnds, type Ends } from './ends.ts';
 import { Memcached, memcachedVersion } from './memcached.ts';
-import { Bare, emptyProgram, ours, Service } from './processes.ts';
+import { addingOurs, Bare, emptyProgram, Service } from './processes.ts';
 import { NO_REDIS, Redis, redisVersion } from './redis.ts';
 import { inTurn, type Rounds, type Trial } from './runner.ts';
 import type { StoreKind } from './store.ts';
@@ -98,9 +98,10 @@ export function alternatives(workload: Workload, against: readonly Alternative[]
         if (typeof made === 'string') absent[name] = made;
         else sides.push(made);
       }
+      const withOurs = addingOurs();
       return {
         absent,
-        run: async (round) => ours(await inTurn(sides, round)),
+        run: async (round) => withOurs(await inTurn(sides, round)),
         end: () => ends[Symbol.asyncDispose](),
       };
     });

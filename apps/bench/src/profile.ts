@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Child } from './child-process.ts';
 import { hottest, selfTimes, type Hot } from './cpu-profile.ts';
+import { PATIENCE } from './patience.ts';
 import type { PhaseCounts, PhaseReport, PhasesArgument } from './phases.ts';
 import type { Replacement, ServiceArgument } from './service.ts';
 import { HUGE, makeRam, SMALL, type Workload } from './workload.ts';
@@ -44,6 +45,7 @@ export async function profile(
 ): Promise<PhaseProfile> {
   await using phases = new Child<PhaseReport>('phases', {
     argument: { size, workload, passes } satisfies PhasesArgument,
+    patience: PATIENCE.round, // it says all of it at once
   });
   return { name, title, size, ...(await phases.line()), start: await profileStart(workload, size) };
 }

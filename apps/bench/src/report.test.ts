@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { plan } from './plan.ts';
+import { addingOurs } from './processes.ts';
 import { besideTables, circumstances, figureRows, markdownHeadlines, textReport } from './report.ts';
 import { fullResults, resultsOf, run } from './test-results.ts';
 import { FIGURES, TRIALS } from './trials.ts';
@@ -42,6 +43,14 @@ test('every headline about the whole says what its sum is made of', () => {
   expect(whole.length).toBeGreaterThan(10);
   for (const { title } of whole)
     expect(title).toMatch(/\(preserve and blackout\)|and call to freeze|is ours/);
+});
+
+test('what is ours is above the quickest empty program, whatever disturbed the last one', () => {
+  const add = addingOurs();
+  const round = (empty: number): Record<string, number> => add({ blackout: 40, handover: 45, empty });
+  expect(round(25)).toMatchObject({ 'our blackout': 15, 'our handover': 20 });
+  expect(round(60)).toMatchObject({ 'our blackout': 15, 'our handover': 20 });
+  expect(round(24)).toMatchObject({ 'our blackout': 16, 'our handover': 21 });
 });
 
 test('every headline has nine rounds, whatever its size', () => {
