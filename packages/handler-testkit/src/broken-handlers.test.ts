@@ -10,7 +10,7 @@ import { counterFiles, counterHandler, type Counter } from './test-counter.ts';
 import { counters, rolls, type Fault } from './test-broken.ts';
 import { beginsAnew, faults } from './test-faults.ts';
 import { rollStates } from './test-roll.ts';
-import { sheetsFiles, sheetsHandler } from './test-sheets.ts';
+import { sheetsFiles, sheetsHandler, type Sheets } from './test-sheets.ts';
 
 /** What became of each test of a suite, by its name. */
 interface Outcome {
@@ -66,6 +66,31 @@ test.for<[what: string, define: Fault['define']]>([
     'one whose files grow',
     (test) => {
       testFileHandler({ ...sheetsFiles, test, handler: sheetsHandler });
+    },
+  ],
+  [
+    'one whose files move when they change, and refuse that while they are preserved',
+    (test) => {
+      const handler = (parts: KernelParts): FileHandler<Sheets> => {
+        const unlocked = sheetsHandler(parts);
+        return {
+          ...unlocked,
+          async preserve(context) {
+            const preserved = await unlocked.preserve(context);
+            context.file.isLocked = true;
+            return preserved;
+          },
+          async unpreserve(context) {
+            await unlocked.unpreserve(context);
+            context.file.isLocked = false;
+          },
+        };
+      };
+      const change = (file: Sheets) => {
+        file.move();
+        file.add();
+      };
+      testFileHandler({ ...sheetsFiles, test, handler, change });
     },
   ],
   ['one with an FLB whose state is compared', rolls(() => ({}))],

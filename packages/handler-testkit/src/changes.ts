@@ -47,12 +47,12 @@ export async function tryChange<F extends PreservableFile>(kernel: TestKernel<F>
     return true;
   } catch (error) {
     if (error instanceof KernelError) return false;
-    if (error instanceof NotEnding)
-      throw kernel.watch.fault(
-        'preserve',
-        'lets change() wait for as long as the file is preserved: work on it must go on, or be refused with a KernelError',
-      );
-    throw error;
+    const what = error instanceof NotEnding ? 'lets change() wait' : `lets change() fail (${textOf(error)})`;
+    throw kernel.watch.fault(
+      'preserve',
+      `${what} while the file is preserved: work on it must go on, or be refused with a KernelError`,
+      error,
+    );
   }
 }
 
@@ -91,7 +91,7 @@ async function changedBeforeUnpreserve<F extends PreservableFile>(suite: FileHan
     await preserve(kernel, session, file, 1);
     for (let j = 0; j < 2; j++) if (await tryChange(kernel, file)) changes += 1;
     await must(kernel, 'unpreserve', () => session.unpreserve(1));
-    kernel.checkTakenBack(before, 'unpreserve', ', where the file was changed after preserve()');
+    kernel.checkMarks(before, 'unpreserve', ', where the file was changed after preserve()');
     if (!(await kernel.isChanged(file, changes)))
       throw kernel.watch.fault(
         'unpreserve',

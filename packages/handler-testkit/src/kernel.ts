@@ -145,6 +145,17 @@ export class TestKernel<F extends PreservableFile> {
   }
 
   /**
+   * The same of what is marked for the next kernel alone: a file that changes takes pages and gives
+   * some back.
+   */
+  checkMarks(before: MemoryPicture, callback: CallbackName, when: string): void {
+    this.watch.check();
+    const { used } = before;
+    const found = differences(before, { ...this.picture(), used }, this.watch.memory);
+    if (found.length > 0) throw this.faultOf(found, callback, when);
+  }
+
+  /**
    * Throws a fault where more is in use or preserved than before: not the same pages, where a file
    * was recorded anew.
    */

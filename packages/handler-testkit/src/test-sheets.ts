@@ -24,6 +24,15 @@ export class Sheets {
     this.pfns.push(pfn);
   }
 
+  /** The first sheet moves to another page. */
+  move(): void {
+    if (this.isLocked) throw new KernelError('EPERM', 'the sheets are locked');
+    const pfn = this.pages.alloc(0);
+    this.pages.folioBytes(pfn).set(this.pages.folioBytes(this.pfns[0]));
+    this.pages.put(this.pfns[0]);
+    this.pfns[0] = pfn;
+  }
+
   get numbers(): number[] {
     return this.pfns.map((pfn) => numberIn(this.pages.folioBytes(pfn))[0]);
   }
