@@ -34,3 +34,17 @@ export async function withEnds<T>(setUp: (ends: Ends) => Promise<T>): Promise<T>
     throw error;
   }
 }
+
+/** Sets up something that ends; where that fails, it ends at once. */
+export async function setUp<Made extends AsyncDisposable>(
+  made: Made,
+  work: (made: Made) => Promise<unknown>,
+): Promise<Made> {
+  try {
+    await work(made);
+    return made;
+  } catch (error) {
+    await made[Symbol.asyncDispose]();
+    throw error;
+  }
+}

@@ -1,5 +1,6 @@
 /** Memory that is kept by other means, set up for a trial. */
 import { Child } from './child-process.ts';
+import { setUp } from './ends.ts';
 import type { StoreArgument, StoreKind, StoreStart } from './store.ts';
 
 /** A program whose bytes stay on tmpfs while it is replaced. */
@@ -11,15 +12,8 @@ export class KeptStore implements AsyncDisposable {
   }
 
   /** Starts one, with its bytes written. */
-  static async start(kind: StoreKind, directory: string, size: number): Promise<KeptStore> {
-    const store = new KeptStore({ kind, directory, size });
-    try {
-      await store.#child.line();
-      return store;
-    } catch (error) {
-      await store[Symbol.asyncDispose]();
-      throw error;
-    }
+  static start(kind: StoreKind, directory: string, size: number): Promise<KeptStore> {
+    return setUp(new KeptStore({ kind, directory, size }), (store) => store.#child.line());
   }
 
   /** Milliseconds from its end to the first byte that the next generation reads. */

@@ -3,14 +3,13 @@
  * 1 MiB, asked to end by SIGUSR1, and started again on the same file. It listens on a socket in a
  * directory of ours and nowhere else, and ends with us.
  */
-import { once } from 'node:events';
-import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { KernelError } from '@liveupdate/base';
 import { timed } from './baselines.ts';
-import { PATIENCE, within } from './patience.ts';
-import { isNotThere, ServerProcess, versionOf } from './server-process.ts';
+import { setUp } from './ends.ts';
+import { ServerProcess, versionOf } from './server-process.ts';
+import { isNotThere, SocketClient } from './socket-client.ts';
 
 const VALUE = 2 ** 20;
 const MiB = 2 ** 20;
@@ -39,16 +38,11 @@ export class Memcached implements AsyncDisposable {
   }
 
   /** Starts a server whose file and socket are in `directory`, and gives it `source`. */
-  static async start(directory: string, source: Uint8Array): Promise<Memcached> {
-    const memcached = new Memcached(directory, source.length);
-    try {
+  static start(directory: string, source: Uint8Array): Promise<Memcached> {
+    return setUp(new Memcached(directory, source.length), async (memcached) => {
       await memcached.#server.until(() => memcached.#hasFirst());
       await memcached.#load(source);
-    } catch (error) {
-      await memcached[Symbol.asyncDispose]();
-      throw error;
-    }
-    return memcached;
+    });
   }
 
   /**
@@ -72,7 +66,7 @@ export class Memcached implements AsyncDisposable {
 
   /** How many values it says that it has. */
   async #count(): Promise<number> {
-    using client = await this.#connect();
+    using client = await SocketClient.connect(this.#socket);
     return Number(/STAT curr_items (\d+)/.exec(await client.ask(['stats\r\n'], 'END\r\n'))?.[1]);
   }
 
@@ -83,7 +77,7 @@ export class Memcached implements AsyncDisposable {
   /** Whether it answers, with the first value if there should be one. */
   async #hasFirst(): Promise<boolean> {
     try {
-      using client = await this.#connect();
+      using client = await SocketClient.connect(this.#socket);
       const answer = await client.ask(['get bench-0\r\n'], 'END\r\n');
       return this.#values === 0 || answer.length > VALUE;
     } catch (error) {
@@ -93,7 +87,7 @@ export class Memcached implements AsyncDisposable {
   }
 
   async #load(source: Uint8Array): Promise<void> {
-    using client = await this.#connect();
+    using client = await SocketClient.connect(this.#socket);
     for (let at = 0; at < source.length; at += VALUE) {
       const value = source.subarray(at, at + VALUE);
       const command = `set bench-${this.#values} 0 0 ${value.length}\r\n`;
@@ -105,44 +99,5 @@ export class Memcached implements AsyncDisposable {
     const kept = await this.#count();
     if (kept !== this.#values)
       throw new KernelError('ENOMEM', `memcached kept ${kept} of ${this.#values} values`);
-  }
-
-  async #connect(): Promise<Client> {
-    const socket = createConnection(this.#socket);
-    await once(socket, 'connect');
-    return new Client(socket);
-  }
-}
-
-/** As much of the text protocol as is needed. */
-class Client implements Disposable {
-  readonly #socket: Socket;
-
-  constructor(socket: Socket) {
-    this.#socket = socket;
-    socket.on('error', () => undefined); // an answer that does not come tells it
-  }
-
-  /** Says something, and gives the answer up to its end. */
-  ask(parts: readonly (string | Uint8Array)[], end: string): Promise<string> {
-    const answering = new Promise<string>((resolve, reject) => {
-      const pieces: Buffer[] = [];
-      const hear = (piece: Buffer): void => {
-        pieces.push(piece);
-        if (!piece.subarray(-end.length).equals(Buffer.from(end))) return;
-        this.#socket.off('data', hear).off('close', closed);
-        resolve(Buffer.concat(pieces).toString('latin1'));
-      };
-      const closed = (): void => {
-        reject(Object.assign(new Error('memcached closes the connection'), { code: 'ECONNRESET' }));
-      };
-      this.#socket.on('data', hear).on('close', closed);
-    });
-    for (const part of parts) this.#socket.write(part);
-    return within(answering, PATIENCE.server, 'memcached does not answer');
-  }
-
-  [Symbol.dispose](): void {
-    this.#socket.destroy();
   }
 }

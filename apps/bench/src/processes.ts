@@ -7,7 +7,7 @@ import { timed } from './baselines.ts';
 import type { BareArgument, BareStart } from './bare.ts';
 import { Child, runToEnd } from './child-process.ts';
 import { statusBytes } from './child-side.ts';
-import { withEnds } from './ends.ts';
+import { setUp, withEnds } from './ends.ts';
 import type { FirstUse, FirstUseArgument } from './first-use.ts';
 import { inTurn, type Trial } from './runner.ts';
 import type { Replacement, ServiceArgument } from './service.ts';
@@ -44,19 +44,13 @@ export class Service implements AsyncDisposable {
   }
 
   /** Starts one; its file is filled then. */
-  static async start(
+  static start(
     workload: Workload,
     size: number,
     options: Partial<Pick<ServiceArgument, 'reads' | 'touchesAgain'>> = {},
   ): Promise<Service> {
     const service = new Service({ size, workload, reads: false, ...options });
-    try {
-      await service.#child.line();
-      return service;
-    } catch (error) {
-      await service[Symbol.asyncDispose]();
-      throw error;
-    }
+    return setUp(service, () => service.#child.line());
   }
 
   get pid(): number {

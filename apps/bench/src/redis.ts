@@ -3,12 +3,11 @@
  * MiB, saved and loaded again with the server. It listens on a socket in a directory of ours and
  * nowhere else, writes its file to tmpfs, without compression, and ends with us.
  */
-import { once } from 'node:events';
-import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { KernelError } from '@liveupdate/base';
-import { PATIENCE, within } from './patience.ts';
-import { isNotThere, ServerProcess, versionOf } from './server-process.ts';
+import { setUp } from './ends.ts';
+import { ServerProcess, versionOf } from './server-process.ts';
+import { isNotThere, SocketClient, type Pieces } from './socket-client.ts';
 
 const VALUE = 2 ** 20;
 
@@ -42,23 +41,18 @@ export class Redis implements AsyncDisposable {
   }
 
   /** Starts a server whose file and socket are in `directory`, and gives it `source`. */
-  static async start(directory: string, source: Uint8Array): Promise<Redis> {
-    const redis = new Redis(directory);
-    try {
+  static start(directory: string, source: Uint8Array): Promise<Redis> {
+    return setUp(new Redis(directory), async (redis) => {
       await redis.#server.until(() => redis.#hasAll());
       await redis.#load(source);
-    } catch (error) {
-      await redis[Symbol.asyncDispose]();
-      throw error;
-    }
-    return redis;
+    });
   }
 
   /** Saves and ends the server, starts another, and waits until it has all values again. */
   async saveAndReload(): Promise<void> {
-    using client = await this.#connect();
+    using client = await SocketClient.connect(this.#socket);
     await this.#server.stop(() => {
-      client.send('SHUTDOWN', 'SAVE');
+      client.say([...command('SHUTDOWN', 'SAVE')]);
     });
     this.#server.start();
     await this.#server.until(() => this.#hasAll());
@@ -72,8 +66,8 @@ export class Redis implements AsyncDisposable {
   /** While it loads, every command but a few is answered with an error. */
   async #hasAll(): Promise<boolean> {
     try {
-      using client = await this.#connect();
-      return (await client.ask('DBSIZE')) === `:${this.#values}`;
+      using client = await SocketClient.connect(this.#socket);
+      return (await client.ask([...command('DBSIZE')], '\r\n')) === `:${this.#values}\r\n`;
     } catch (error) {
       if (isNotThere(error)) return false;
       throw error;
@@ -81,47 +75,22 @@ export class Redis implements AsyncDisposable {
   }
 
   async #load(source: Uint8Array): Promise<void> {
-    using client = await this.#connect();
+    using client = await SocketClient.connect(this.#socket);
     for (let at = 0; at < source.length; at += VALUE) {
-      const answer = await client.ask('SET', `bench:${at}`, source.subarray(at, at + VALUE));
+      const set = command('SET', `bench:${at}`, source.subarray(at, at + VALUE));
+      const answer = (await client.ask([...set], '\r\n')).trimEnd();
       if (answer !== '+OK') throw new KernelError('EIO', `Redis does not take a value: ${answer}`);
       this.#values += 1;
     }
   }
-
-  async #connect(): Promise<Client> {
-    const socket = createConnection(this.#socket);
-    await once(socket, 'connect');
-    return new Client(socket);
-  }
 }
 
-/** As much of the protocol as is needed: commands with arguments, answers of one line. */
-class Client implements Disposable {
-  readonly #socket: Socket;
-
-  constructor(socket: Socket) {
-    this.#socket = socket;
-    socket.on('error', () => undefined); // an answer that does not come tells it
-  }
-
-  send(...parts: readonly (string | Uint8Array)[]): void {
-    this.#socket.write(`*${parts.length}\r\n`);
-    for (const part of parts) {
-      this.#socket.write(`$${part.length}\r\n`);
-      this.#socket.write(part);
-      this.#socket.write('\r\n');
-    }
-  }
-
-  async ask(...parts: readonly (string | Uint8Array)[]): Promise<string> {
-    this.send(...parts);
-    const answering = once(this.#socket, 'data') as Promise<[Buffer]>;
-    const [answer] = await within(answering, PATIENCE.server, 'the Redis server does not answer');
-    return answer.toString('latin1').trimEnd();
-  }
-
-  [Symbol.dispose](): void {
-    this.#socket.destroy();
+/** A command of the protocol, as an array of strings. */
+function* command(...parts: Pieces): Generator<string | Uint8Array> {
+  yield `*${parts.length}\r\n`;
+  for (const part of parts) {
+    yield `$${part.length}\r\n`;
+    yield part;
+    yield '\r\n';
   }
 }

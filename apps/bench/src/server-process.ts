@@ -73,9 +73,3 @@ export class ServerProcess implements AsyncDisposable {
     return server;
   }
 }
-
-/** Whether a server that is not there yet, or not any more, explains an error. */
-export function isNotThere(error: unknown): boolean {
-  const { code } = error as { code?: unknown };
-  return code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ECONNRESET';
-}
