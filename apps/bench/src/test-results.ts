@@ -77,11 +77,24 @@ export function fullResults(): Results {
   });
   const beside = { handover: 250, bare: 80, copy: 200, tmpfs: 900, serialize: 2500, redis: 4000 };
   const alternatives = Object.entries(beside).map(([name, value]) => [name, spread(value)]);
+  const kept = {
+    handover: 250,
+    'our handover': 200,
+    empty: 50,
+    bare: 80,
+    mapped: 90,
+    lmdb: 110,
+    sqlite: 120,
+    memcached: 900,
+    criu: 4000,
+  };
+  const others = Object.entries(kept).map(([name, value]) => [name, spread(value)]);
   const grown = { least: spread(150), most: spread(400), perGiB: spread(15) };
   return resultsOf([
     ...runs,
     run('growth', 16 * GiB, grown),
     run('growth-huge', 16 * GiB, grown),
+    run('kept', GiB, Object.fromEntries(others) as Measured),
     run('alternatives', GiB, Object.fromEntries(alternatives) as Measured),
   ]);
 }
