@@ -26,9 +26,11 @@ export async function obtain(name: string, version: string, file: string): Promi
   try {
     writeFileSync(join(cwd, 'package.json'), JSON.stringify({ private: true }));
     const quick = ['--prefer-offline', '--no-audit', '--no-fund', '--no-package-lock', '--ignore-scripts'];
-    const args = ['install', ...quick, `${name}@${version}`];
+    // Without a network it is to fail at once: npm would try for minutes.
+    const impatient = ['--fetch-retries=1', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=2000'];
+    const args = ['install', ...quick, ...impatient, `${name}@${version}`];
     const installed = await command('npm', args, { cwd, timeout: HANGS });
-    if (!installed.ok) return { why: `npm cannot install ${name}@${version}: ${lastLine(installed.output)}` };
+    if (!installed.ok) return { why: `npm cannot install ${name}@${version}: ${reason(installed.output)}` };
     rmSync(home, { recursive: true, force: true });
     renameSync(cwd, home);
     return { file: program };
@@ -45,4 +47,9 @@ export const obtainDeno = (version: string) => obtain(`@deno/linux-${process.arc
 export const obtainBun = (version: string) =>
   obtain(`@oven/bun-linux-${process.arch === 'arm64' ? 'aarch64' : 'x64'}`, version, 'bin/bun');
 
-const lastLine = (output: string) => output.trim().split('\n').at(-1) ?? 'it does not say why';
+/** What npm says first of a failure, in one line. */
+const reason = (output: string) =>
+  [...output.matchAll(/^npm error (.*)$/gm)]
+    .slice(0, 3)
+    .map(([, line]) => line)
+    .join(', ') || output.trim().split('\n')[0];
