@@ -50,6 +50,7 @@ export async function runtimes(): Promise<Report> {
       await on(`Node.js ${version}`, obtainNode(version), { args: [] }, async (runtime) => [
         await imported(folder, libraries, runtime),
         await required(folder, libraries, runtime),
+        await demo(folder, runtime),
       ]),
     );
   }
@@ -136,6 +137,21 @@ async function forEach(
 const run = ({ file, args }: Runtime, cwd: string, script: string) =>
   command(file, [...args, script], { cwd, timeout: HANGS });
 
+/** The command's demo: a process that replaces itself twice, and every byte verified. */
+async function demo(folder: string, runtime: Runtime): Promise<Report> {
+  const ended = await liveupdate(folder, runtime);
+  const ok = ended.ok && /^verified +all bytes, in 2 new generations: identical$/m.test(ended.stdout);
+  return single(`liveupdate demo, on ${runtime.title}`, { ...ended, ok });
+}
+
+function liveupdate(folder: string, runtime: Runtime): Promise<Ended> {
+  const cli = workspace().find(({ name }) => name === '@liveupdate/cli');
+  if (!cli) throw new Error('there is no command');
+  const main = join(home(folder, cli), 'node_modules', cli.name, 'dist/main.js');
+  const args = [...runtime.args, main, 'demo', '--size', '64MiB'];
+  return command(runtime.file, args, { cwd: folder, timeout: HANGS });
+}
+
 /** What is thrown, what it says, and the files that are there afterwards. */
 const REFUSALS = `
 import { readdirSync } from 'node:fs';
@@ -177,11 +193,16 @@ async function refused(folder: string, libraries: Package[], runtime: Runtime): 
   const lines = ended.stdout.trim().split('\n');
   const left = lines.pop();
   const ok = lines.length === CALLS && lines.every((line) => REFUSAL.exec(line)?.[1] === runtime.title);
+  const shown = await liveupdate(folder, runtime);
+  const isTold = !shown.ok && /^liveupdate: EOPNOTSUPP: mapped memory needs .*\n$/.test(shown.output);
   return {
-    ...single(`what needs another runtime says so, on ${runtime.title}`, {
-      ...ended,
-      ok: ended.ok && ok && left === 'left []',
-    }),
+    ...sum([
+      single(`liveupdate demo says so, on ${runtime.title}`, { ...shown, ok: isTold }),
+      single(`what needs another runtime says so, on ${runtime.title}`, {
+        ...ended,
+        ok: ended.ok && ok && left === 'left []',
+      }),
+    ]),
     notes: [lines[0]],
   };
 }
