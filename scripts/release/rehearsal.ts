@@ -47,14 +47,14 @@ export async function rehearse({ checks, tag }: Options): Promise<void> {
     must('install', await command('node', ['scripts/bootstrap.cjs'], { cwd: copy }));
 
     registry.refuseOnce(INTERRUPTED);
-    const args = ['scripts/release.ts', '--no-provenance', '--checks', checks, '--tag', tag];
-    const first = await command('node', args, { cwd: copy, env: NOBODY });
+    const run = (what: Checks) => ['scripts/release.ts', '--no-provenance', '--tag', tag, '--checks', what];
+    const first = await command('node', run(checks), { cwd: copy, env: NOBODY });
     console.log(first.stdout.trimEnd());
-    if (registry.willRefuse) throw new Fault(`it failed before it published anything:\n${first.output}`);
+    if (registry.willRefuse) throw new Fault(`it failed before it published: ${lastLine(first.output)}`);
     if (first.ok) throw new Fault('a release that was interrupted says that all is well');
     console.log(`release: interrupted at ${INTERRUPTED}, as a rehearsal is; once more`);
-    if ((await shown(copy, args)) !== 0) throw new Fault('the release failed: it says above why');
-    if ((await shown(copy, args)) === 0)
+    if ((await shown(copy, run('none'))) !== 0) throw new Fault('the release failed: it says above why');
+    if ((await shown(copy, run('none'))) === 0)
       throw new Fault('there was nothing to release, and it did not say so');
 
     const wanted = published(copy);
@@ -99,6 +99,8 @@ function shown(copy: string, args: string[]): Promise<unknown> {
     child.on('error', resolve).on('close', resolve);
   });
 }
+
+const lastLine = (text: string) => text.trimEnd().split('\n').at(-1);
 
 const idsOf = (manifests: Manifest[]) => manifests.map(({ name, version }) => `${name}@${version}`);
 
