@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -57,4 +57,24 @@ test('npm does not publish by mistake', () => {
   expect(run('npm/11.0.0', 'publish').stderr).toMatch(/^liveupdate: @x\/y is published by pnpm/);
   expect(run('npm/11.0.0', 'publish').status).toBe(1);
   expect(run('pnpm/12.0.0', 'publish')).toEqual({ status: 0, stderr: '' });
+});
+
+test('chunks of an earlier build are not packed', () => {
+  build('index.d.ts', 'main.js', 'empty-memories.js');
+  const write = (file: string, text: string) => {
+    writeFileSync(join(folder, 'dist', file), text);
+  };
+  write('index.js', "import './chunk-AAAAAAAA.js';");
+  write('chunk-AAAAAAAA.js', "import './part-BBBBBBB2.js';");
+  write('chunk-AAAAAAAA.js.map', '');
+  write('part-BBBBBBB2.js', '');
+  write('index.d.ts', "import './types-ChGkFjVh.js';");
+  write('types-ChGkFjVh.d.ts', '');
+  const kept = readdirSync(join(folder, 'dist'));
+  write('chunk-CCCCCCCC.js', "import './part-DDDDDDDD.js';");
+  write('chunk-CCCCCCCC.js.map', 'chunk-AAAAAAAA');
+  write('part-DDDDDDDD.js', '');
+  write('types-DzLU7TsW.d.ts', '');
+  expect(run('pnpm/12.0.0')).toEqual({ status: 0, stderr: '' });
+  expect(readdirSync(join(folder, 'dist'))).toEqual(kept);
 });
