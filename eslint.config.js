@@ -14,6 +14,7 @@ const arrows = {
   'packages/memfd-handler': ['base', 'mm', 'kho', 'luo-core', 'shmem'],
   'packages/eventfd-handler': ['base', 'kho', 'luo-core'],
   'packages/linux': ['base', 'mm'],
+  'packages/fd-handler': ['base', 'kho', 'luo-core', 'linux'],
   'packages/streams': ['base', 'mm', 'shmem'],
   'packages/code-cache': [],
   'packages/kexec': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux'],
@@ -25,6 +26,7 @@ const arrows = {
 // What tests may import besides, to compare with and to be run by.
 const testArrows = {
   'packages/eventfd-handler': ['handler-testkit', 'linux', 'mm'],
+  'packages/fd-handler': ['handler-testkit', 'kexec', 'mm'],
   'packages/handler-testkit': ['memfd-handler', 'kexec'],
   'packages/code-cache': ['base'],
 };
@@ -51,7 +53,7 @@ const sidesteps = ['../../*', '**/dist/**', '@liveupdate/*/*', '!@liveupdate/han
 const byName = 'Import another package by its name: its one entry is src/index.ts.';
 const noSidestep = { group: sidesteps, message: byName };
 // What the tests of several packages share is for tests.
-const shared = ['!@liveupdate/base/test-*', '!@liveupdate/mm/test-*'];
+const shared = ['base', 'mm', 'kexec'].map((name) => `!@liveupdate/${name}/test-*`);
 const noSidestepInTests = { group: [...sidesteps, ...shared], message: byName };
 const noNode = {
   group: ['node:*', ...builtinModules.filter((name) => !name.startsWith('_')), 'koffi'],

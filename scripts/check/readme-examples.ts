@@ -27,6 +27,9 @@ import { workspace } from './workspace.ts';
  */
 const TOP = 'packages/handler-testkit';
 
+/** Pages that want more than that: what is there for the tests of another package. */
+const AT_HOME: Readonly<Record<string, string>> = { 'write-a-socket-handler.md': 'packages/fd-handler' };
+
 /** Folder in a package for its extracted blocks; Git, ESLint and the rest ignore it. */
 const FOLDER = `.examples/${process.pid}`;
 
@@ -72,7 +75,7 @@ function pages(): { page: string; dir: string }[] {
       .map(String)
       .filter((name) => name.endsWith('.md'))
       .sort()
-      .map((name) => ({ page: `docs/${name}`, dir: TOP })),
+      .map((name) => ({ page: `docs/${name}`, dir: AT_HOME[name] ?? TOP })),
     ...workspace().map(({ dir }) => ({ page: `${dir}/README.md`, dir })),
   ].filter(({ page }) => existsSync(join(root, page)));
 }

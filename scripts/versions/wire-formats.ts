@@ -22,6 +22,7 @@ const WIRE_FORMATS: Readonly<Record<string, readonly Row[]>> = {
   '@liveupdate/luo-core': [{ since: '0.1.0', writes: { LUO_COMPATIBLE: 'luo-v5' } }],
   '@liveupdate/memfd-handler': [{ since: '0.1.0', writes: { MEMFD_V2: 'memfd-v2' } }],
   '@liveupdate/eventfd-handler': [{ since: '0.1.0', writes: { EVENTFD_V1: 'eventfd-v1' } }],
+  '@liveupdate/fd-handler': [{ since: '0.1.0', writes: { FD_V1: 'fd-v1' } }],
   '@liveupdate/kexec': [{ since: '0.1.0', writes: { BOOT_PAGE_VERSION: 1 } }],
 };
 

@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { checkText, KernelError } from '@liveupdate/base';
+import { checkList, checkOneOf, checkText, KernelError } from '@liveupdate/base';
 import type { PreservableFile } from '@liveupdate/luo-core';
 import { TestKernel, watchedHandler, type WatchedHandler } from './kernel.ts';
 import { neighbourHandler } from './neighbour.ts';
@@ -24,7 +24,15 @@ interface Part {
   readonly path: string;
 }
 
-type HandoverKind = 'exec' | 'processes';
+/** A process is replaced, or hands over and ends. */
+export type HandoverKind = 'exec' | 'processes';
+
+const KINDS: readonly HandoverKind[] = ['processes', 'exec'];
+
+const NAMES: Readonly<Record<HandoverKind, string>> = {
+  processes: 'from process to process: files arrive, and arrive again',
+  exec: 'a process is replaced by its next generation: files arrive, and arrive again',
+};
 
 const RAM_SIZE = '16MiB';
 /** Ends a process that hangs: it takes half a second. */
@@ -38,10 +46,12 @@ let rams = 0;
  * can run as it is: JavaScript, or TypeScript whose types can be stripped.
  *
  * @param url `import.meta.url` of the test file
- * @throws KernelError EINVAL: no URL of a file
+ * @param handovers default both; for files that go by exec alone, `['exec']`
+ * @throws KernelError EINVAL: no URL of a file, or no such handovers
  */
-export function processes(url: string): ProcessRunner {
+export function processes(url: string, handovers: readonly HandoverKind[] = KINDS): ProcessRunner {
   const file = pathOf(url);
+  for (const kind of checkList(handovers, 'a list of handovers')) checkOneOf(kind, 'a handover', KINDS);
   const text = process.env[PART];
   const given = text === undefined ? undefined : (JSON.parse(text) as Part);
   const part = given?.file === file ? given : undefined;
@@ -50,16 +60,11 @@ export function processes(url: string): ProcessRunner {
     play(suite, title) {
       if (part?.title === title) void play(suite, part).catch(report);
     },
-    scenarios: (title) => [
-      {
-        name: 'from process to process: files arrive, and arrive again',
-        run: () => runGenerations({ file, title, kind: 'processes' }, GENERATIONS),
-      },
-      {
-        name: 'a process is replaced by its next generation: files arrive, and arrive again',
-        run: () => runGenerations({ file, title, kind: 'exec' }, 1),
-      },
-    ],
+    scenarios: (title) =>
+      handovers.map((kind) => ({
+        name: NAMES[kind],
+        run: () => runGenerations({ file, title, kind }, kind === 'exec' ? 1 : GENERATIONS),
+      })),
   };
 }
 
@@ -131,8 +136,8 @@ async function play<F extends PreservableFile>(suite: FileHandlerSuite<F>, part:
       return [watched.handler, neighbourHandler()];
     },
   });
-  const { ram, pages, kho, shmem, luo } = machine.kernel;
-  const kernel = new TestKernel({ suite, parts: { ram, pages, kho, shmem }, luo, ...watched! });
+  const { luo, ...parts } = machine.kernel;
+  const kernel = new TestKernel({ suite, parts, luo, ...watched! });
   if (machine.generation === 1) {
     await preserved(kernel, [0, 1, 2]);
   } else if (machine.generation < GENERATIONS) {

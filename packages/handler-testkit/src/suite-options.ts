@@ -3,7 +3,7 @@
  * two.
  */
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
-import type { FileHandler, MaybePromise, PreservableFile } from '@liveupdate/luo-core';
+import type { FdStore, FileHandler, MaybePromise, PreservableFile } from '@liveupdate/luo-core';
 import type { PageAllocator, Ram } from '@liveupdate/mm';
 import type { Shmem } from '@liveupdate/shmem';
 
@@ -13,6 +13,8 @@ export interface KernelParts {
   readonly pages: PageAllocator;
   readonly kho: Kho;
   readonly shmem: Shmem;
+  /** Carries descriptors; there in a real handover only. */
+  readonly fds?: FdStore | undefined;
 }
 
 /**

@@ -109,7 +109,7 @@ export class Handover {
 
   async #seal(tenure: Tenure, start: bigint, frozen: bigint): Promise<void> {
     try {
-      await tenure.seal(start, frozen);
+      await tenure.seal(start, frozen, this.#isTogether);
     } catch (error) {
       if (tenure === this.#asked || !tenure.state.isClosed) throw error; // one that was closed just stays here
     }

@@ -19,6 +19,13 @@ export interface PassedRam {
   readonly path?: string | undefined;
   /** The descriptor by which it was opened first: who passes that number means this RAM. */
   readonly as?: number | undefined;
+  /** Descriptors that its handlers kept. */
+  readonly keeps?: readonly number[];
+}
+
+/** The descriptors by which it goes, its own and those that go along. */
+export function fdsOf({ fd, keeps = [] }: PassedRam): number[] {
+  return [fd, ...keeps];
 }
 
 /**
@@ -47,7 +54,7 @@ export function adoptPassedRams(env: Record<string, string | undefined> = proces
     const what = `${RAM_FD_VARIABLE} names descriptor ${fd}, which is not open`;
     throw new KernelError('EBADF', `${what}: unset it, if it came from another process`);
   }
-  for (const { fd } of rams) setClosesOnExec(fd, true);
+  for (const fd of rams.flatMap(fdsOf)) if (isOpen(fd)) setClosesOnExec(fd, true);
   Reflect.deleteProperty(env, RAM_FD_VARIABLE);
   waiting.push(...rams);
 }
@@ -104,7 +111,8 @@ function parsePassed(text: string): PassedRam[] {
 
 function isPassedRam(ram: unknown): ram is PassedRam {
   if (typeof ram !== 'object' || ram === null) return false;
-  const { fd, path, as } = ram as { fd?: unknown; path?: unknown; as?: unknown };
+  const { fd, path, as, keeps = [] } = ram as Partial<Record<keyof PassedRam, unknown>>;
   const isFd = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
-  return isFd(fd) && (path === undefined || typeof path === 'string') && (as === undefined || isFd(as));
+  if (!isFd(fd) || (path !== undefined && typeof path !== 'string')) return false;
+  return (as === undefined || isFd(as)) && Array.isArray(keeps) && keeps.every(isFd);
 }

@@ -11,7 +11,12 @@ import {
   type EntryRecord,
   type Kho,
 } from '@liveupdate/kho';
-import { LiveUpdateOrchestrator, missingHandlers, type FileHandler } from '@liveupdate/luo-core';
+import {
+  LiveUpdateOrchestrator,
+  missingHandlers,
+  type FdStore,
+  type FileHandler,
+} from '@liveupdate/luo-core';
 import { memfdHandler } from '@liveupdate/memfd-handler';
 import { checkRam, type PageAllocator, type Ram } from '@liveupdate/mm';
 import { Shmem, type HugePolicy } from '@liveupdate/shmem';
@@ -22,6 +27,11 @@ export interface KernelParts {
   readonly pages: PageAllocator;
   readonly kho: Kho;
   readonly shmem: Shmem;
+  /**
+   * Carries descriptors into the next generation. A machine has one; a kernel that was booted
+   * without has what `bootKernel` was given.
+   */
+  readonly fds: FdStore | undefined;
 }
 
 /** Makes the handlers of one generation. */
@@ -74,8 +84,15 @@ const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem
  * @throws KernelError EINVAL, EFAULT, EOVERFLOW: a damaged handover. ENOENT: no handler for a file
  * in it. ENOMEM: RAM is too small. EINVAL also: no RAM, an option of a wrong kind or that does not
  * exist, or handlers that are none.
+ *
+ * @param fds what handlers may leave descriptors in
  */
-export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: KernelOptions = {}): Kernel {
+export function bootKernel(
+  ram: Ram,
+  entry: EntryRecord | undefined,
+  options: KernelOptions = {},
+  fds?: FdStore,
+): Kernel {
   checkRam(ram);
   checkOptions(options, 'a kernel', KERNEL_OPTIONS);
   const { handlers: makeHandlers = memfdOnly, huge = 'advise' } = options;
@@ -85,7 +102,7 @@ export function bootKernel(ram: Ram, entry: EntryRecord | undefined, options: Ke
   const kho = handover ? bootHandover(own, handover, options) : bootCold(own, options);
   const { pages } = kho;
   const shmem = new Shmem({ pages, huge });
-  const parts = { ram, pages, kho, shmem };
+  const parts = { ram, pages, kho, shmem, fds };
   const handlers = checkList(makeHandlers(parts), 'a list of handlers');
   const missing = handover ? missingHandlers(own, handover, handlers) : [];
   if (missing.length > 0) {

@@ -20,7 +20,8 @@ import {
 } from '@liveupdate/linux';
 import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
-import { adoptPassedRams, passedVariable } from './inherited-rams.ts';
+import { ExecFdStore } from './exec-fd-store.ts';
+import { adoptPassedRams, fdsOf, passedVariable } from './inherited-rams.ts';
 import { bootKernel, type Kernel } from './kernel.ts';
 import { checkMachineOptions, kernelOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
@@ -61,6 +62,7 @@ export class Machine {
    */
   readonly kexecFrozen: bigint;
   readonly #file: RamFile;
+  readonly #fds: ExecFdStore;
   /** When it is closed. */
   #left: LeftRam | undefined;
   readonly #tenure: Tenure;
@@ -71,13 +73,15 @@ export class Machine {
     ram: MappedRam,
     { path, file, as }: ClaimedRam,
     kernel: Kernel,
+    fds: ExecFdStore,
     page: BootPage,
     origin: 'cold' | 'handover',
     { kept, keepsHandover }: { readonly kept: BootPage | undefined; readonly keepsHandover: boolean },
   ) {
     this.#kept = kept;
     const start = keepsHandover ? 'guest' : kept ? 'trial' : 'owner';
-    this.#tenure = new Tenure({ ram, kernel, path, as, running: page, kept, start });
+    this.#fds = fds;
+    this.#tenure = new Tenure({ ram, kernel, fds, path, as, running: page, kept, start });
     this.ram = ram;
     this.#file = file;
     this.path = path;
@@ -146,6 +150,7 @@ export class Machine {
     cutTo(claimed.file, ram.size);
     claimed.keep();
     undo.keep();
+    if (machine.origin === 'cold') machine.#fds.end(); // nobody will ask for what came along
     addMachine(machine.#tenure);
     machine.#tenure.ownSoon();
     return machine;
@@ -158,10 +163,9 @@ export class Machine {
   static #boot(ram: MappedRam, claimed: ClaimedRam, options: MachineOptions): Machine {
     const { before } = claimed;
     const entry = before?.state === 'handed-over' ? before.entry : undefined;
-    const kernel = bootKernel(ram, entry, {
-      ...kernelOptions(options),
-      freeMemory: before ? (options.freeMemory ?? 'discard') : 'zero',
-    });
+    const fds = new ExecFdStore(claimed.keeps);
+    const freeMemory = before ? (options.freeMemory ?? 'discard') : 'zero';
+    const kernel = bootKernel(ram, entry, { ...kernelOptions(options), freeMemory }, fds);
     const page: BootPage = {
       state: 'running',
       ramSize: ram.size,
@@ -175,7 +179,7 @@ export class Machine {
     const none: BootPage = { ...page, state: 'empty', generation: 0 };
     const kept = keepsHandover ? (before ?? none) : entry && before;
     const origin = entry ? 'handover' : 'cold';
-    const machine = new Machine(ram, claimed, kernel, page, origin, { kept, keepsHandover });
+    const machine = new Machine(ram, claimed, kernel, fds, page, origin, { kept, keepsHandover });
     if (kept) {
       // The tree and map that led here are freed then, too.
       kernel.pages.holdFreed(() => {
@@ -222,7 +226,7 @@ export class Machine {
       return replaceProcess({
         ...program,
         env: { ...program.env, ...passedVariable(rams) },
-        keepFds: [...program.keepFds, ...rams.map(({ fd }) => fd)],
+        keepFds: [...program.keepFds, ...rams.flatMap(fdsOf)],
       });
     } catch (error) {
       throw withSuppressed(error, await handover.callOff());
@@ -234,8 +238,9 @@ export class Machine {
    * soon. RAM without a name ends with its last descriptor: use kexec() there. RAM that was opened
    * by a descriptor goes on where somebody else keeps one, as a service manager does.
    *
-   * @throws KernelError EBUSY, EBADF, ENOMEM, ENOENT: as kexec. EINVAL: the RAM has no name. What a
-   * handler's freeze threw. Then nothing has changed.
+   * @throws KernelError EBUSY, EBADF, ENOMEM, ENOENT: as kexec. EINVAL: the RAM has no name.
+   * EOPNOTSUPP: descriptors are preserved, which go by kexec() alone. What a handler's freeze
+   * threw. Then nothing has changed.
    */
   async handOver(): Promise<void> {
     const { path, as } = this.#tenure.passed;
@@ -298,6 +303,7 @@ export class Machine {
   #end(): void {
     this.#tenure.state.take('close');
     this.kernel.end();
+    this.#fds.end();
     this.#left = leftRam(this.#file);
     removeMachine(this.#tenure);
     this.ram.close();

@@ -97,8 +97,12 @@ function checkKinds(argv: readonly string[] | undefined, options: KexecOptions):
   if (env !== undefined) checkEnvironment(env);
 }
 
-/** A worker would not know that it is one, and become a primary that starts workers of its own. */
-function checkCluster(): void {
+/**
+ * A worker would not know that it is one, and become a primary that starts workers of its own.
+ *
+ * @throws KernelError EOPNOTSUPP: this is one
+ */
+export function checkCluster(): void {
   if (process.send === undefined) return; // without a channel there is no cluster: it is not loaded
   const cluster: unknown = process.getBuiltinModule('node:cluster');
   if (!(cluster as { readonly isWorker: boolean }).isWorker) return;

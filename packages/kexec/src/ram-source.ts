@@ -64,6 +64,8 @@ export interface FoundRam {
   readonly wanted: number | undefined;
   /** The descriptor by which it was asked for. */
   readonly as: number | undefined;
+  /** Descriptors that came along with it. */
+  readonly keeps: readonly number[];
   /** The machine runs: the descriptor is its own from now on. */
   keep(): void;
 }
@@ -122,10 +124,11 @@ export function findRam(source: RamSource): FoundRam {
   const wanted = wantedSize(source);
   const path = pathOf(source);
   const { fd: as } = source;
-  const found = (file: RamFile, isNew: boolean, keep = (): void => undefined): FoundRam => {
-    return { file, path, isNew, wanted, as, keep };
-  };
   const passed = findPassed({ path, fd: as });
+  const keeps = passed?.keeps ?? [];
+  const found = (file: RamFile, isNew: boolean, keep = (): void => undefined): FoundRam => {
+    return { file, path, isNew, wanted, as, keeps, keep };
+  };
   if (passed) return found(...passedFile(passed, as));
   if (as !== undefined) return found(...givenFile(as));
   if (path === undefined) {

@@ -9,6 +9,7 @@
 import { KernelError, suppressedBy } from '@liveupdate/base';
 import { MappedRam, prepareReplacement } from '@liveupdate/linux';
 import { writeBootPage, type BootPage } from './boot-page.ts';
+import type { ExecFdStore } from './exec-fd-store.ts';
 import type { PassedRam } from './inherited-rams.ts';
 import type { Kernel } from './kernel.ts';
 import { MachineState, type RunningState } from './machine-state.ts';
@@ -18,6 +19,7 @@ const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
 export interface TenureInit {
   readonly ram: MappedRam;
   readonly kernel: Kernel;
+  readonly fds: ExecFdStore;
   readonly path: string | undefined;
   /** The descriptor by which the RAM was opened. */
   readonly as: number | undefined;
@@ -47,8 +49,8 @@ export class Tenure {
 
   /** What the next generation of this process is told of the RAM. */
   get passed(): PassedRam {
-    const { ram, path, as } = this.#init;
-    return { fd: ram.fd, path, as };
+    const { ram, path, as, fds } = this.#init;
+    return { fd: ram.fd, path, as, keeps: fds.kept };
   }
 
   /**
@@ -100,12 +102,16 @@ export class Tenure {
    * Freezes everything, writes the records, seals the boot page.
    *
    * @throws KernelError EBADF: closed. ENOENT: the file of the RAM was removed. ENOMEM: the next
-   * generation would have no memory to boot. What a handler's freeze threw
+   * generation would have no memory to boot. EOPNOTSUPP: another process is to go on, which
+   * descriptors that are preserved cannot reach. What a handler's freeze threw
+   *
+   * @param isExec whether it is this process that goes on
    */
-  async seal(kexecStart: bigint, kexecFrozen: bigint): Promise<void> {
-    const { ram, kernel, running } = this.#init;
+  async seal(kexecStart: bigint, kexecFrozen: bigint, isExec: boolean): Promise<void> {
+    const { ram, kernel, running, fds } = this.#init;
     this.state.take('freeze');
     this.#checkThere();
+    if (!isExec) fds.checkEmpty();
     kernel.kho.checkRoomForNext();
     await kernel.luo.reboot();
     this.#unrecord = kernel.kho.recordResidency();

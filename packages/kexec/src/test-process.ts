@@ -6,11 +6,6 @@ import { fileURLToPath } from 'node:url';
 import { ramPath } from './ram-source.ts';
 
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
-/**
- * Programs lie in the package, so that their imports resolve, in a folder that Git and the linters
- * do not see.
- */
-const PROGRAMS = `${PACKAGE}.vitest/`;
 const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
 
 let counter = 0;
@@ -38,11 +33,18 @@ const NAME = process.env.TEST_NAME;
  */
 export class Program implements Disposable {
   readonly path: string;
+  readonly #folder: string;
 
-  constructor(code: string) {
+  /**
+   * @param folder of a package: programs lie in it, so that their imports resolve, in a folder that
+   * Git and the linters do not see
+   */
+  constructor(code: string, folder = PACKAGE) {
     counter += 1;
-    this.path = `${PROGRAMS}test-program-${process.pid}-${counter}.mjs`;
-    fs.mkdirSync(PROGRAMS, { recursive: true });
+    this.#folder = folder;
+    const programs = `${folder}.vitest/`;
+    this.path = `${programs}test-program-${process.pid}-${counter}.mjs`;
+    fs.mkdirSync(programs, { recursive: true });
     fs.writeFileSync(this.path, PRELUDE + code);
   }
 
@@ -58,7 +60,7 @@ export class Program implements Disposable {
     return [
       process.execPath,
       [...FLAGS, this.path],
-      { cwd: PACKAGE, env, stdio: ['ignore', 'pipe', 'inherit'] },
+      { cwd: this.#folder, env, stdio: ['ignore', 'pipe', 'inherit'] },
     ];
   }
 
@@ -71,7 +73,7 @@ export class Program implements Disposable {
     pid: number;
   } {
     const ended = spawnSync(process.execPath, [...FLAGS, this.path], {
-      cwd: PACKAGE,
+      cwd: this.#folder,
       env: { ...process.env, TEST_NAME: name },
       encoding: 'utf8',
     });

@@ -2,7 +2,7 @@ export { viewSpace, type ViewSpace } from './address-ranges.ts';
 export { collectChildren } from './children.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
 export { checkEnvironment, checkFd, checkPath } from './inputs.ts';
-export { eventfd, isMainThread, isOpen, pollNow, setClosesOnExec } from './libc.ts';
+export { duplicateFrom, eventfd, isMainThread, isOpen, pollNow, setClosesOnExec } from './libc.ts';
 export { isLockedByOther, tryLock, unlock } from './locks.ts';
 export { MappedMemory } from './mapped-memory.ts';
 export { MappedRam } from './mapped-ram.ts';

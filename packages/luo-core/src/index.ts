@@ -1,4 +1,5 @@
 export type { HandlerData, MaybePromise } from './callback-types.ts';
+export type { FdStore } from './fd-store.ts';
 export { LUO_COMPATIBLE, MAX_COMPATIBLE, MAX_SESSION_NAME } from './abi.ts';
 export { ProcessDescriptors, type DescriptorTable, type ReleasableFile } from './descriptors.ts';
 export { LiveUpdateDevice } from './device.ts';
