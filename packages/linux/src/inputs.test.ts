@@ -25,6 +25,7 @@ import { expect, test } from 'vitest';
 import {
   checkReplacement,
   collectChildren,
+  duplicateFrom,
   eventfd,
   hostFacts,
   inheritedFd,
@@ -272,6 +273,8 @@ const CALLS: Record<string, InputCall<World>> = {
     },
     [...NO_WHOLE, 2 ** 31, 2 ** 20],
   ],
+  'duplicateFrom fd': [(_, given: number) => duplicateFrom(given, 0), NO_FD],
+  'duplicateFrom least': [(_, given: number) => duplicateFrom(0, given), NO_FD],
   isOpen: [(_, given: number) => isOpen(given), NO_FD],
   'setClosesOnExec fd': [
     (_, given: number) => {

@@ -230,10 +230,12 @@ export function memfdCreate(name: string, flags: number): number {
 /**
  * A duplicate of `fd` with the lowest free number from `least` on, closed on exec.
  *
- * @throws KernelError EBADF: not open. EINVAL: `least` is above the limit of open files. EMFILE: no
- * number is free.
+ * @throws KernelError EBADF: not open. EINVAL: no numbers of descriptors, or `least` is above the
+ * limit of open files. EMFILE: no number is free.
  */
 export function duplicateFrom(fd: number, least: number): number {
+  checkFd(fd);
+  checkFd(least);
   const copy = c('fcntl')(fd, F_DUPFD_CLOEXEC, 'int', least);
   if (copy < 0) {
     const raise = 'raise the limit of open files (ulimit -n)';
