@@ -2,7 +2,7 @@
  * Reads a flattened device tree. Every offset is checked: the bytes come from another kernel and
  * may be damaged.
  */
-import { KernelError } from '@liveupdate/base';
+import { KernelError, checkInstance } from '@liveupdate/base';
 import {
   FDT_BEGIN_NODE,
   FDT_END,
@@ -39,9 +39,11 @@ function nameAt(bytes: Uint8Array, at: number, end: number): Uint8Array {
 /**
  * The root node of the tree in `bytes`. Property values are views on `bytes`.
  *
- * @throws KernelError EINVAL: no device tree of a version compatible with 17, or a damaged one
+ * @throws KernelError EINVAL: no bytes, no device tree of a version compatible with 17, or a
+ * damaged one
  */
 export function readFdt(bytes: Uint8Array): FdtNode {
+  checkInstance(bytes, 'the bytes of a device tree', Uint8Array);
   if (bytes.length < FdtHeader.SIZE) throw damaged(`${bytes.length} bytes are too few for its header`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const u32 = (at: number): number => view.getUint32(at, false);

@@ -1,5 +1,5 @@
 /** Writes a flattened device tree of version 17. */
-import { assert, KernelError } from '@liveupdate/base';
+import { assert, KernelError, checkWhole } from '@liveupdate/base';
 import {
   FDT_BEGIN_NODE,
   FDT_END,
@@ -10,10 +10,14 @@ import {
   FDT_VERSION,
   FdtHeader,
   type FdtNode,
+  checkNode,
 } from './fdt.ts';
 
 /** One empty entry ends the memory reservation block. */
 const RESERVE_BYTES = 16;
+
+/** Offsets in it have 32 bits. */
+const MOST_BYTES = 2 ** 32 - 1;
 
 const encoder = new TextEncoder();
 
@@ -29,6 +33,7 @@ class Builder {
   stringBytes = 0;
 
   addNode(node: FdtNode): void {
+    checkNode(node);
     this.words.push(FDT_BEGIN_NODE);
     this.#addBytes(fdtText(node.name));
     for (const [name, value] of node.properties) {
@@ -60,9 +65,11 @@ class Builder {
 /**
  * A tree of exactly `size` bytes, the end of it free space.
  *
- * @throws KernelError ENOMEM: the tree needs more than `size` bytes
+ * @throws KernelError ENOMEM: the tree needs more than `size` bytes. EINVAL: no node, or no such
+ * size
  */
 export function writeFdt(root: FdtNode, size: number): Uint8Array {
+  checkWhole(size, 'bytes of a device tree', { max: MOST_BYTES });
   const builder = new Builder();
   builder.addNode(root);
   builder.words.push(FDT_END);

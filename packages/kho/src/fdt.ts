@@ -2,7 +2,7 @@
  * Flattened device trees, version 17 (Devicetree Specification, chapter 5): what reader and writer
  * share.
  */
-import { layout } from '@liveupdate/base';
+import { layout, checkInstance, checkList, checkObject, checkText } from '@liveupdate/base';
 
 /** A node: properties and children in file order. Values are raw bytes. */
 export interface FdtNode {
@@ -42,8 +42,21 @@ export function fdtDecode(bytes: Uint8Array): string {
   return decoder.decode(bytes);
 }
 
-/** Text of a string property, without its NUL; undefined where it is absent. */
+/** @throws KernelError EINVAL: no node */
+export function checkNode(node: FdtNode): void {
+  checkObject(node, 'a node of a device tree');
+  checkText(node.name, 'a name of a node');
+  checkInstance(node.properties, 'the properties of a node', Map);
+  checkList(node.children, 'the children of a node');
+}
+
+/**
+ * Text of a string property, without its NUL; undefined where it is absent.
+ *
+ * @throws KernelError EINVAL: no node
+ */
 export function fdtString(node: FdtNode, property: string): string | undefined {
+  checkNode(node);
   const value = node.properties.get(property);
   if (!value) return undefined;
   const end = value.indexOf(0);

@@ -15,13 +15,19 @@ import {
   optional,
   type InputCall,
 } from '@liveupdate/base/test-inputs';
-import { HeapRam, rowOf } from '@liveupdate/mm';
+import { HeapRam, rowOf, type PageAllocator, type Ram } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import { readBlobDescriptor, writeBlobDescriptor, type BlobDescriptor } from './blob-ser.ts';
 import { BlockSet, readBlockSet } from './block-set.ts';
 import { boot, bootCold, bootHandover, type BootOptions } from './boot.ts';
+import { fdtString, type FdtNode } from './fdt.ts';
+import { readFdt } from './fdt-reader.ts';
+import { writeFdt } from './fdt-writer.ts';
 import type { Kho } from './kho.ts';
+import { RadixTree } from './radix-tree.ts';
+import { walkRadixTree } from './radix-walk.ts';
 import { readEntry, readHandover, writeEntry, type EntryRecord, type Handover } from './read-handover.ts';
+import { chooseScratch } from './scratch.ts';
 import { coldKho, snapshot } from './test-kho.ts';
 import {
   readVmallocDescriptor,
@@ -30,6 +36,7 @@ import {
   type VmallocDescriptor,
 } from './vmalloc-ser.ts';
 
+const EMPTY_NODE: FdtNode = { name: '', properties: new Map(), children: [] };
 const NO_DATA = [...except(NO_WHOLE, 5n), 0];
 const NO_ENTRY = [...NO_OBJECT, {}, { fdtAddr: Number.NaN, fdtSize: 4096, scratchAddr: 0, scratchSize: 0 }];
 const NO_BLOB = [
@@ -176,6 +183,15 @@ const CALLS: Record<string, InputCall<Kho>> = {
     NO_TEXT,
   ],
   retrieveSubtree: [(kho, given: string) => kho.retrieveSubtree(given), NO_TEXT],
+  readFdt: [(_, given: Uint8Array) => readFdt(given), NO_BYTES],
+  writeFdt: [(_, given: FdtNode) => writeFdt(given, 4096), [...NO_OBJECT, {}, { name: '' }]],
+  'writeFdt size': [(_, given: number) => writeFdt(EMPTY_NODE, given), NO_WHOLE],
+  fdtString: [(_, given: FdtNode) => fdtString(given, 'compatible'), [...NO_OBJECT, {}]],
+  'walkRadixTree RAM': [(_, given: Ram) => walkRadixTree(given, 4096, () => undefined), NO_OBJECT],
+  'walkRadixTree root': [(kho, given: number) => walkRadixTree(kho.ram, given, () => undefined), NO_WHOLE],
+  'walkRadixTree visit': [(kho, given: () => void) => walkRadixTree(kho.ram, 4096, given), NO_FUNCTION],
+  'new RadixTree': [(_, given: PageAllocator) => new RadixTree(given), NO_OBJECT],
+  chooseScratch: [(_, given: Ram) => chooseScratch(given), NO_OBJECT],
   readEntry: [(_, given: Uint8Array) => readEntry(given), [...NO_BYTES, new Uint8Array(31)]],
   'writeEntry bytes': [
     (kho, given: Uint8Array) => {

@@ -28,6 +28,7 @@ import {
   PRESERVED,
   RamWords,
   FolioRuns,
+  inARow,
   type FolioRows,
   type PageAllocator,
 } from '@liveupdate/mm';
@@ -356,15 +357,4 @@ function checkRows({ length, pfns, counts, orders }: FolioRows): void {
   checkInstance(counts, 'the counts of rows', Uint32Array);
   checkInstance(orders, 'the orders of rows', Uint16Array);
   checkWhole(length, 'a number of rows', { max: Math.min(pfns.length, counts.length, orders.length) });
-}
-
-/** How many folios in a row, `step` frames apart, the list names from index `at` on. */
-function inARow(pfns: Uint32Array, at: number, end: number, step: number): number {
-  let next = pfns[at] + step;
-  let to = at + 1;
-  while (to < end && pfns[to] === next) {
-    next += step;
-    to += 1;
-  }
-  return to - at;
 }

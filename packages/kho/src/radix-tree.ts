@@ -17,8 +17,9 @@ import {
   PAGE_SIZE,
   pfnToPhys,
   physToPfn,
+  checkInstance,
 } from '@liveupdate/base';
-import type { PageAllocator } from '@liveupdate/mm';
+import { PageAllocator } from '@liveupdate/mm';
 import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS, RADIX_ORDER_0_BIT } from './abi.ts';
 import { LEAF_SHIFT, leafOfOrder, radixBit, radixLeaf } from './radix-key.ts';
 
@@ -37,8 +38,9 @@ export class RadixTree {
    */
   readonly #leaves: (Uint32Array | undefined)[][] = Array.from({ length: RADIX_ORDER_0_BIT + 1 }, () => []);
 
-  /** @throws KernelError ENOMEM: no page for the root */
+  /** @throws KernelError ENOMEM: no page for the root. EINVAL: no page allocator */
   constructor(pages: PageAllocator) {
+    checkInstance(pages, 'a page allocator', PageAllocator);
     this.#pages = pages;
     this.root = pfnToPhys(pages.alloc(0, { zero: true }));
   }

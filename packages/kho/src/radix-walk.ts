@@ -11,8 +11,10 @@ import {
   type Pfn,
   type PhysAddr,
   readU64,
+  checkFunction,
+  checkWhole,
 } from '@liveupdate/base';
-import type { Ram } from '@liveupdate/mm';
+import { checkRam, type Ram } from '@liveupdate/mm';
 import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS } from './abi.ts';
 import { leafBasePfn, leafOrder } from './radix-key.ts';
 
@@ -24,9 +26,12 @@ export type RunVisitor = (pfn: Pfn, count: number, order: number) => void;
  * then by address.
  *
  * @param node called with the frame of each node of the tree
- * @throws KernelError EINVAL: the map is damaged
+ * @throws KernelError EINVAL: the map is damaged; or no RAM, address or function
  */
 export function walkRadixTree(ram: Ram, root: PhysAddr, visit: RunVisitor, node?: (pfn: Pfn) => void): void {
+  checkRam(ram);
+  checkWhole(root, 'the address of a memory map');
+  checkFunction(visit, 'what visits the runs');
   const seen = new Set<number>();
   const enter = (pa: PhysAddr): Uint8Array => {
     if (!(pa > 0 && pa % PAGE_SIZE === 0 && pa + PAGE_SIZE <= ram.size)) {

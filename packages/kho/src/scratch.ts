@@ -61,8 +61,12 @@ export function checkScratch(areas: readonly ScratchArea[], ram: Pick<Ram, 'size
 
 /**
  * One area, in the largest range of memory: past its first 4 MiB block where it has more than one.
+ *
+ * @throws KernelError EINVAL: no RAM
  */
 export function chooseScratch(ram: Pick<Ram, 'size' | 'memory'>): ScratchArea[] {
+  checkObject(ram, 'a RAM');
+  checkWhole(ram.size, 'bytes of RAM');
   const memory = memoryOf(ram);
   const total = memory.reduce((sum, { length }) => sum + length, 0);
   const home = memory.reduce((best, range) => (range.length > best.length ? range : best));

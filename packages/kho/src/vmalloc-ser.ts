@@ -84,7 +84,7 @@ export function writeVmallocDescriptor(bytes: Uint8Array, descriptor: VmallocDes
   ser.setU16(KhoVmallocSer.order, descriptor.order);
 }
 
-/** The same into four words. */
+/** @internal The same into four words. */
 export function putVmallocDescriptor(
   words: Uint32Array,
   at: number,
@@ -95,7 +95,7 @@ export function putVmallocDescriptor(
   words[at + 3] = flags | (order << 16);
 }
 
-/** Chunk pages that list so many pieces: one at the least. */
+/** @internal Chunk pages that list so many pieces: one at the least. */
 export function vmallocChunks(pieces: number): number {
   return Math.floor(pieces / VMALLOC_CHUNK_ENTRIES) + 1;
 }
@@ -109,8 +109,8 @@ export interface VmallocPieces {
 }
 
 /**
- * Lists pieces in chunk pages, up to the zero that ends the last of them: nobody reads what is
- * behind that.
+ * @internal Lists pieces in chunk pages, up to the zero that ends the last of them: nobody reads
+ * what is behind that.
  *
  * @param chunks their frames from index `at` on, as many as vmallocChunks says
  */
@@ -135,9 +135,9 @@ export function writeVmallocChunks(
 }
 
 /**
- * The frames that a descriptor which this kernel wrote names, of pieces of order 0: those of the
- * pieces, and behind them those of the chunk pages. Nothing is checked; of one that another kernel
- * wrote see `readVmallocPages`.
+ * @internal The frames that a descriptor which this kernel wrote names, of pieces of order 0: those
+ * of the pieces, and behind them those of the chunk pages. Nothing is checked; of one that another
+ * kernel wrote see `readVmallocPages`.
  *
  * @param descriptor first word of the descriptor, in a page that is in view
  * @param out gets them from index `at` on

@@ -14,6 +14,8 @@ import {
   optional,
   type InputCall,
 } from '@liveupdate/base/test-inputs';
+import type { Handover } from '@liveupdate/kho';
+import type { Ram } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import { ProcessDescriptors } from './descriptors.ts';
 import { LiveUpdateDevice } from './device.ts';
@@ -21,6 +23,7 @@ import type { FileLifecycleBound } from './flb.ts';
 import type { FileHandler } from './handler.ts';
 import type { IncomingSession } from './incoming-session.ts';
 import { LiveUpdateOrchestrator, type OrchestratorInit } from './orchestrator.ts';
+import { readLuo } from './read-luo.ts';
 import type { OutgoingSession } from './outgoing-session.ts';
 import { coldKernel, Counter, nextKernel, snapshot, type TestKernel } from './test-kernel.ts';
 import { LIVEUPDATE_IOCTL } from './uapi.ts';
@@ -80,6 +83,8 @@ const CALLS: Record<string, InputCall<World>> = {
     NO_OBJECT,
   ],
   outgoingFlb: [({ kernel }, given: FileLifecycleBound) => kernel.luo.outgoingFlb(given), [...NO_OBJECT, {}]],
+  'readLuo RAM': [(_, given: Ram) => readLuo(given, {} as Handover), NO_OBJECT],
+  'readLuo handover': [({ kernel }, given: Handover) => readLuo(kernel.kho.ram, given), [...NO_OBJECT, {}]],
   retrieveFlb: [({ kernel }, given: FileLifecycleBound) => kernel.luo.retrieveFlb(given), [...NO_OBJECT, {}]],
   subscribe: [({ kernel }, given: () => void) => kernel.luo.events.subscribe(given), NO_FUNCTION],
   'preserve file': [({ outgoing }, given: Counter) => outgoing.preserve(given, 9), NO_OBJECT, 'EBADF'],

@@ -11,9 +11,11 @@ import {
   StructView,
   type Field,
   type PhysAddr,
+  checkInstance,
+  checkObject,
 } from '@liveupdate/base';
 import { readBlockSet, type Handover } from '@liveupdate/kho';
-import { INCOMING_HEAD, type Ram } from '@liveupdate/mm';
+import { checkRam, INCOMING_HEAD, type Ram } from '@liveupdate/mm';
 import {
   LUO_COMPATIBLE,
   LUO_SUBTREE,
@@ -57,6 +59,9 @@ export interface LuoRecords {
  * @throws KernelError EINVAL: another version, or records that are damaged or contradict themselves
  */
 export function readLuo(ram: Ram, handover: Handover): LuoRecords | undefined {
+  checkRam(ram);
+  checkObject(handover, 'a handover');
+  checkInstance(handover.subtrees, 'the subtrees of a handover', Map);
   const subtree = handover.subtrees.get(LUO_SUBTREE);
   if (!subtree) return undefined;
   const pages = new Set<PhysAddr>();

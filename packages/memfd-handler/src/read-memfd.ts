@@ -8,9 +8,12 @@ import {
   type PhysAddr,
   shown,
   StructView,
+  checkFunction,
+  checkInstance,
+  checkObject,
 } from '@liveupdate/base';
 import { readVmallocDescriptor, type VmallocDescriptor } from '@liveupdate/kho';
-import type { FolioRuns, PageTable, Ram } from '@liveupdate/mm';
+import { PageTable, type FolioRuns, type Ram } from '@liveupdate/mm';
 import { MEMFD_V1, MEMFD_V2, MemfdV1Ser, MemfdV2Ser } from './abi.ts';
 import { arrayPieces, checkPlace, readFolioArray, readFolioRuns, type FolioList } from './folio-array.ts';
 
@@ -80,6 +83,8 @@ export function readMemfdRecord(ram: Ram, pa: PhysAddr, compatible: string): Mem
  * multiple of their size
  */
 export function readMemfdFolios(ram: Ram, record: MemfdRecord, orderOf: (pfn: Pfn) => number): FolioList {
+  checkObject(record, 'a memfd record');
+  checkFunction(orderOf, 'what tells orders');
   const list = readFolioArray(ram, record.array, record.folioCount);
   const pages = pagesFor(record.size);
   let next = 0;
@@ -101,6 +106,8 @@ export function readMemfdFolios(ram: Ram, record: MemfdRecord, orderOf: (pfn: Pf
  * file, or not at a multiple of their size
  */
 export function readMemfdRuns(ram: Ram, record: MemfdRecord, table: PageTable, unwritten?: Pfn[]): FolioRuns {
+  checkObject(record, 'a memfd record');
+  checkInstance(table, 'a table of pages', PageTable);
   const pieces = arrayPieces(ram, record.array);
   return readFolioRuns(ram, pieces, record.folioCount, pagesFor(record.size), table, unwritten);
 }

@@ -7,7 +7,7 @@
  * per run where it can be.
  */
 import { AssertionError, type Pfn } from '@liveupdate/base';
-import type { FolioRows } from './folio-runs.ts';
+import { inARow, type FolioRows } from './folio-runs.ts';
 import { MAX_PINS, MAX_REFS, type Held } from './page-table-entries.ts';
 import { HEAD, KIND, PRESERVED, SCRATCH, STALE, type PageTable } from './page-table.ts';
 
@@ -67,7 +67,7 @@ export abstract class FolioCounts {
     while (at < end) {
       const first = pfns[at];
       // Exactly: heads of one zone, not preserved; single pages with one reference and no pin.
-      const row = inARow(pfns, at, end);
+      const row = inARow(pfns, at, end, 1);
       const zone = first < table.frames ? table.flagsOf(first) & SCRATCH : 0;
       const heads = table.foliosAlike(~STALE & 0xff, HEAD | zone, 0, first, row);
       const run = table.foliosHeld(SOLELY, first, heads, 0);
@@ -206,12 +206,4 @@ export abstract class FolioCounts {
     this.#checkHead(at);
     throw new AssertionError(`folio ${at} is of order ${this.orderOf(at)}, not ${order}`);
   }
-}
-
-/** How many frames in a row the list names from index `at` on. */
-function inARow(pfns: Uint32Array, at: number, end: number): number {
-  const base = pfns[at] - at;
-  let to = at + 1;
-  while (to < end && pfns[to] === base + to) to += 1;
-  return to - at;
 }

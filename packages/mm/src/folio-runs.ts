@@ -57,6 +57,20 @@ export function rowOf(pfn: Pfn, count: number, order: number): FolioRows {
   };
 }
 
+/**
+ * @internal How many folios in a row, `step` frames apart, a list names from index `at` on, before
+ * index `end`.
+ */
+export function inARow(pfns: Uint32Array, at: number, end: number, step: number): number {
+  let next = pfns[at] + step;
+  let to = at + 1;
+  while (to < end && pfns[to] === next) {
+    next += step;
+    to += 1;
+  }
+  return to - at;
+}
+
 export class FolioRuns implements FolioRows {
   /** Number of runs; entries of the arrays beyond it mean nothing. */
   length = 0;
