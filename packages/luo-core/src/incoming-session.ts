@@ -12,7 +12,7 @@ import type { FlbSet } from './flb-set.ts';
 import type { FinishContext, PreservableFile, Retrieval } from './handler.ts';
 import { holdRetrieved, unhold } from './holding.ts';
 import type { Mutex } from './mutex.ts';
-import { checkToken } from './outgoing-session.ts';
+import { checkToken } from './tokens.ts';
 import type { FileRecord, SessionRecord } from './read-luo.ts';
 import type { RegisteredHandler } from './registry.ts';
 import { COPY } from './package-copy.ts';

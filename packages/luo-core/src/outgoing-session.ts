@@ -8,23 +8,22 @@ import {
   assert,
   isBranded,
   KernelError,
-  shown,
   withSuppressed,
   type Branded,
   type StructView,
 } from '@liveupdate/base';
 import { BlockSet, type Kho } from '@liveupdate/kho';
 import { LuoFileSer, LuoSessionSer } from './abi.ts';
-import { asU64, brokenRule, dataOf, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
+import { dataOf, isPromise, type CallbackWaiter } from './callbacks.ts';
 import type { EventStream, FailedEvent, FileEvent } from './events.ts';
 import type { FlbSet } from './flb-set.ts';
-import type { MaybePromise } from './callback-types.ts';
 import type { PreservableFile } from './handler.ts';
 import { hold, unhold } from './holding.ts';
 import type { Mutex } from './mutex.ts';
-import type { Flb } from './registered-flb.ts';
+import { idOf, save, saveRow, type OutgoingFile } from './outgoing-file.ts';
 import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
 import { COPY } from './package-copy.ts';
+import { checkPairs, checkToken, type FilePair } from './tokens.ts';
 
 /** What all outgoing sessions share. */
 export interface OutgoingShared {
@@ -45,17 +44,6 @@ export interface OutgoingShared {
   whenCalledOff(work: () => Promise<void>): boolean;
   /** A session is closed and no longer handed over. */
   forget(session: OutgoingSession): void;
-}
-
-interface OutgoingFile {
-  readonly file: PreservableFile;
-  readonly handler: RegisteredHandler;
-  /** The FLBs that it is counted for. */
-  readonly flbs: readonly Flb[];
-  /** What the file is known by: see getId. */
-  readonly id: unknown;
-  readonly token: bigint;
-  data: bigint;
 }
 
 /** What a tool may know of a preserved file. */
@@ -272,11 +260,10 @@ export class OutgoingSession {
     let entry: OutgoingFile | undefined;
     try {
       entry = this.#admit(find, token, start);
-      const { handler, file, flbs } = entry;
-      const saved = flbs.length > 0 ? this.#saveWith(flbs, handler, file) : this.#save(handler, file);
+      const saved = save(this.#shared, entry);
       entry.data = typeof saved === 'bigint' ? saved : await saved; // nobody waits for what is there
       this.#arriving -= 1;
-      handler.files += 1;
+      entry.handler.files += 1;
     } catch (error) {
       if (entry) this.#dismiss(entry);
       this.#shared.kho.pages.residency.relieve(); // after the rest: what was undone is free then
@@ -293,7 +280,7 @@ export class OutgoingSession {
     let saved = 0;
     try {
       for (const [token, file] of files) entries.push(this.#admit(() => file, token, start));
-      while (saved < entries.length) saved = await this.#saveRow(entries, saved);
+      while (saved < entries.length) saved = await saveRow(this.#shared, entries, saved);
     } catch (error) {
       const errors = await this.#takeBack(entries, saved);
       this.#shared.kho.pages.residency.relieve();
@@ -306,34 +293,6 @@ export class OutgoingSession {
     this.#arriving = 0;
     for (const entry of entries) entry.handler.files += 1;
     if (events.isHeard) for (const entry of entries) this.#tell('preserved', entry, start);
-  }
-
-  /**
-   * The handler's preserve of the file at this place, or, where it does many at once, of those
-   * behind it too that are its own. Returns the place behind them.
-   */
-  async #saveRow(entries: readonly OutgoingFile[], at: number): Promise<number> {
-    const { flbs, waiter } = this.#shared;
-    const { handler, file, flbs: held } = entries[at];
-    if (!handler.handler.preserveAll || held.length > 0) {
-      entries[at].data = await (held.length > 0
-        ? this.#saveWith(held, handler, file)
-        : this.#save(handler, file));
-      return at + 1;
-    }
-    let end = at + 1;
-    while (end < entries.length && entries[end].handler === handler) end += 1;
-    const row = entries.slice(at, end);
-    const given: unknown = handler.handler.preserveAll({ files: row.map((entry) => entry.file), flbs });
-    const result = isPromise(given) ? await waiter.settle(handler, 'preserveAll', given) : given;
-    if (!Array.isArray(result) || result.length !== row.length)
-      throw brokenRule(
-        handler,
-        'preserveAll',
-        `must return a list of ${row.length} { data }, one for each file`,
-      );
-    for (const [i, entry] of row.entries()) entry.data = dataOf(handler, 'preserveAll', result[i]);
-    return end;
   }
 
   /**
@@ -421,26 +380,6 @@ export class OutgoingSession {
     );
   }
 
-  /** The handler's preserve. */
-  #save(handler: RegisteredHandler, file: PreservableFile): MaybePromise<bigint> {
-    const { flbs, waiter } = this.#shared;
-    const given: unknown = handler.handler.preserve({ file, flbs });
-    if (!isPromise(given)) return dataOf(handler, 'preserve', given);
-    return waiter.settle(handler, 'preserve', given).then((result) => dataOf(handler, 'preserve', result));
-  }
-
-  /** The same for a file that FLBs count: where it fails, they are put back. */
-  async #saveWith(held: readonly Flb[], handler: RegisteredHandler, file: PreservableFile): Promise<bigint> {
-    const { flbs } = this.#shared;
-    await flbs.count(held);
-    try {
-      return await this.#save(handler, file);
-    } catch (error) {
-      await flbs.putBack(held);
-      throw error;
-    }
-  }
-
   /** The handler's unpreserve. */
   async #unsave({ file, handler, token, data }: OutgoingFile): Promise<void> {
     const { flbs, waiter, events } = this.#shared;
@@ -493,40 +432,4 @@ export class OutgoingSession {
     const duration = events.since(start);
     events.emit({ type: 'failed', operation, session: this.name, token, ...of, duration, error });
   }
-}
-
-type FilePair = readonly [token: bigint, file: PreservableFile];
-
-/** @throws KernelError EINVAL: not pairs of a token and a file */
-function checkPairs(given: unknown): FilePair[] {
-  const list = given as Iterable<unknown> | null | undefined;
-  if (typeof list !== 'object' || typeof list?.[Symbol.iterator] !== 'function')
-    throw new KernelError(
-      'EINVAL',
-      `${shown(given)} is no list of pairs: give a Map from token to file, or [[token, file], …]`,
-    );
-  return Array.from(list, (pair): FilePair => {
-    if (!Array.isArray(pair) || pair.length !== 2)
-      throw new KernelError('EINVAL', `${shown(pair)} is no pair of a token and a file: [token, file]`);
-    return [checkToken(pair[0] as bigint), pair[1] as PreservableFile];
-  });
-}
-
-/** A token as the ABI has it: 64 bits. */
-export function checkToken(token: bigint | number): bigint {
-  const value = asU64(token);
-  if (value === undefined)
-    throw new KernelError(
-      'EINVAL',
-      `${shown(token)} is no token: use a whole number or a bigint of at most 64 bits`,
-    );
-  return value;
-}
-
-function idOf(handler: RegisteredHandler, file: PreservableFile): unknown {
-  if (!handler.handler.getId) return file;
-  const id = handler.handler.getId(file);
-  if (id === undefined || id === null || isPromise(id))
-    throw brokenRule(handler, 'getId', `must return what the file is known by, and returned ${kindOf(id)}`);
-  return id;
 }
