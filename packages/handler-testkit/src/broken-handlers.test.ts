@@ -7,8 +7,9 @@ import type { FileHandler } from '@liveupdate/luo-core';
 import { expect, test, vi } from 'vitest';
 import { HandlerFault, testFileHandler, type FileHandlerSuite, type KernelParts } from './index.ts';
 import { counterFiles, counterHandler, type Counter } from './test-counter.ts';
-import { counters, rolls, type Fault } from './test-broken.ts';
+import { counters, rolls, sheets, type Fault } from './test-broken.ts';
 import { beginsAnew, faults } from './test-faults.ts';
+import { preserveAllFaults, sheetsInOneStep } from './test-preserve-all-faults.ts';
 import { rollStates } from './test-roll.ts';
 import { sheetsFiles, sheetsHandler, type Sheets } from './test-sheets.ts';
 
@@ -54,6 +55,35 @@ test.each(faults.map((fault) => [fault.fault, fault] as const))(
   },
 );
 
+test.each<[only: string, define: Fault['define'], message: string]>([
+  [
+    'a list with a file that is refused leaves nothing',
+    sheets((_, handler) => ({
+      getId: () => Symbol(),
+      preserveAll: (context) => sheetsInOneStep(handler, context),
+    })),
+    "handler 'sheets-v1': getId() lets session.preserveAll() end with EEXIST, not EBUSY, where the list has a file that is there twice",
+  ],
+  [
+    'a list with a file that is refused leaves nothing',
+    sheets(({ pages }, handler) => ({
+      getId: (file) => {
+        pages.alloc(0);
+        return file;
+      },
+      preserveAll: (context) => sheetsInOneStep(handler, context),
+    })),
+    "handler 'sheets-v1': preserveAll() leaves 17 pages at 0x…, 0x…, 0x…, ... in use: getId() took them, and nobody frees them when its files are unpreserved",
+  ],
+  [
+    'each callback fails once, with files that are preserved in one step',
+    preserveAllFaults.at(-1)!.define,
+    "handler 'sheets-v1': preserveAll() throws where nothing is wrong: EBUSY: saved already",
+  ],
+])('%s, run alone: it says so too', async (only, define, message) => {
+  expect((await outcomeOf(define, only)).failed).toEqual({ [only]: message });
+});
+
 test('the README has a table of them', () => {
   const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const rows = [...readme.matchAll(/^\| (.*?) +\| `(.*?)` +\| `(.*?)` +\|$/gm)].map((row) => row.slice(1));
@@ -92,6 +122,10 @@ test.for<[what: string, define: Fault['define']]>([
       };
       testFileHandler({ ...sheetsFiles, test, handler, change });
     },
+  ],
+  [
+    'one that preserves many files in one step',
+    sheets((_, handler) => ({ preserveAll: (context) => sheetsInOneStep(handler, context) })),
   ],
   ['one with an FLB whose state is compared', rolls(() => ({}))],
   [

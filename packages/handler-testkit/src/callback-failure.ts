@@ -15,16 +15,28 @@ import { firstKernel, nextKernel, SESSION, type KernelOptions, type TestKernel }
  * not tried again: what they would have freed would be lost, by the suite's fault. Of an FLB
  * preserve alone is tried again.
  */
-const TRIED_AGAIN: ReadonlySet<CallbackName> = new Set(['preserve', 'unpreserve', 'freeze', 'canFinish']);
+const TRIED_AGAIN: ReadonlySet<CallbackName> = new Set([
+  'preserve',
+  'preserveAll',
+  'unpreserve',
+  'freeze',
+  'canFinish',
+]);
 
 export class CallbackFailure<F extends PreservableFile> {
   readonly #suite: FileHandlerSuite<F>;
+  readonly #preserving: 'one by one' | 'in one step';
   readonly #fuse: Fuse;
   readonly #options: KernelOptions<F>;
 
-  constructor(suite: FileHandlerSuite<F>, n: number) {
+  constructor(
+    suite: FileHandlerSuite<F>,
+    n: number,
+    preserving: 'one by one' | 'in one step' = 'one by one',
+  ) {
     const fuse = new Fuse(n);
     this.#suite = suite;
+    this.#preserving = preserving;
     this.#fuse = fuse;
     this.#options = {
       before: (callback, kind) => {
@@ -41,12 +53,14 @@ export class CallbackFailure<F extends PreservableFile> {
     const before = kernel.picture();
     const files = [await kernel.file(1), await kernel.file(2)];
     const session = kernel.luo.createSession(SESSION);
-    await this.#preserve(kernel, session, new Neighbour(1n), 3);
-    await this.#preserve(kernel, session, files[0], 1);
-    await this.#preserve(kernel, session, new Neighbour(2n), 4);
-    await this.#preserve(kernel, session, files[1], 2);
+    await this.#preserve(kernel, session, [
+      [3, new Neighbour(1n)],
+      [1, files[0]],
+      [4, new Neighbour(2n)],
+      [2, files[1]],
+    ]);
     await this.#again(kernel, 'unpreserve', () => session.unpreserve(1));
-    await this.#preserve(kernel, session, files[0], 1);
+    await this.#preserve(kernel, session, [[1, files[0]]]);
     await this.#again(kernel, 'freeze', () => kernel.luo.reboot());
     await this.#once(kernel, 'unfreeze', () => kernel.luo.cancelReboot());
     await this.#again(kernel, 'freeze', () => kernel.luo.reboot());
@@ -69,13 +83,16 @@ export class CallbackFailure<F extends PreservableFile> {
     await checkNothingLeft(kernel, before, 'finish', this.#when);
   }
 
-  #preserve(
+  async #preserve(
     kernel: TestKernel<F>,
     session: OutgoingSession,
-    file: PreservableFile,
-    token: number,
+    files: readonly (readonly [token: number, file: PreservableFile])[],
   ): Promise<void> {
-    return this.#again(kernel, 'preserve', () => session.preserve(file, token));
+    if (this.#preserving === 'in one step')
+      await this.#again(kernel, 'preserveAll', () => session.preserveAll(files));
+    else
+      for (const [token, file] of files)
+        await this.#again(kernel, 'preserve', () => session.preserve(file, token));
   }
 
   /** A step that is tried again where it failed as the test wants it. */

@@ -47,7 +47,7 @@ export function failureTests<F extends PreservableFile>(suite: FileHandlerSuite<
 }
 
 /** Runs `attempt` with 1, 2, 3, ... until it says that nothing was hit any more. */
-async function untilUnhit(attempt: (n: number) => Promise<boolean>): Promise<void> {
+export async function untilUnhit(attempt: (n: number) => Promise<boolean>): Promise<void> {
   for (let n = 1; await attempt(n); n++)
     if (n === MOST) throw new Error('the failures do not come to an end');
 }
@@ -81,29 +81,38 @@ async function withFailure<F extends PreservableFile>(
 const when = (n: number) => ` when allocation ${n} fails`;
 
 /**
+ * One file that preserve saves, or three that preserveAll does.
  * In a fresh kernel each time: a node of the map that a failed attempt left would hide the next
  * failure.
  */
-async function failPreserve<F extends PreservableFile>(
+export async function failPreserve<F extends PreservableFile>(
   suite: FileHandlerSuite<F>,
   n: number,
+  callback: 'preserve' | 'preserveAll' = 'preserve',
 ): Promise<boolean> {
   const kernel = firstKernel(suite);
   const session = await newSession(kernel);
   const atFirst = kernel.picture();
-  const file = await kernel.file(1);
+  const files: F[] = [];
+  for (const changes of callback === 'preserve' ? [1] : [1, 2, 3]) files.push(await kernel.file(changes));
+  const save = () =>
+    callback === 'preserve'
+      ? session.preserve(files[0], 1)
+      : session.preserveAll(files.map((file, i) => [i + 1, file]));
   const before = kernel.picture();
-  const { isHit, hasFailed } = await withFailure(kernel, n, 'preserve', () => session.preserve(file, 1));
+  const { isHit, hasFailed } = await withFailure(kernel, n, callback, save);
   if (hasFailed) {
-    kernel.checkMemory(before, 'preserve', when(n));
-    if (!(await kernel.isChanged(file, 1)))
-      throw kernel.watch.fault('preserve', `leaves the file other than it was${when(n)}`);
-    await must(kernel, 'preserve', () => suite.change(file));
-    await preserve(kernel, session, file, 1);
+    kernel.checkMemory(before, callback, when(n));
+    for (const [i, file] of files.entries()) {
+      if (!(await kernel.isChanged(file, i + 1)))
+        throw kernel.watch.fault(callback, `leaves the file other than it was${when(n)}`);
+      await must(kernel, callback, () => suite.change(file));
+    }
+    await must(kernel, callback, save);
   }
-  await must(kernel, 'unpreserve', () => session.unpreserve(1));
+  for (const i of files.keys()) await must(kernel, 'unpreserve', () => session.unpreserve(i + 1));
   kernel.checkTakenBack(before, 'unpreserve', when(n));
-  await kernel.release(file);
+  for (const file of files) await kernel.release(file);
   kernel.checkMemory(atFirst, 'unpreserve', when(n));
   return isHit;
 }

@@ -9,6 +9,7 @@ export type CallbackName =
   | 'canPreserve'
   | 'getId'
   | 'preserve'
+  | 'preserveAll'
   | 'unpreserve'
   | 'freeze'
   | 'unfreeze'
@@ -20,6 +21,7 @@ export const CALLBACKS: readonly CallbackName[] = [
   'canPreserve',
   'getId',
   'preserve',
+  'preserveAll',
   'unpreserve',
   'freeze',
   'unfreeze',
@@ -28,10 +30,10 @@ export const CALLBACKS: readonly CallbackName[] = [
   'finish',
 ];
 
-/** Those that a test needs whose files are taken back in this kernel. */
+/** Those that a test needs whose files are preserved one by one, and taken back in this kernel. */
 export const HERE: readonly CallbackName[] = ['canPreserve', 'getId', 'preserve', 'unpreserve'];
 
-/** Those that a test needs whose files are handed over. */
+/** Those that a test needs whose files are preserved one by one, and handed over. */
 export const THERE: readonly CallbackName[] = [
   'canPreserve',
   'getId',

@@ -45,6 +45,15 @@ export function preserve<F extends PreservableFile>(
   return must(kernel, 'preserve', () => session.preserve(file, token));
 }
 
+/** Preserves files in one step, under tokens from 1 on. */
+export function preserveAll<F extends PreservableFile>(
+  kernel: TestKernel<F>,
+  session: OutgoingSession,
+  files: readonly F[],
+): Promise<void> {
+  return must(kernel, 'preserveAll', () => session.preserveAll(files.map((file, i) => [i + 1, file])));
+}
+
 /**
  * A kernel's session with a file for each number, changed so many times, under tokens from 1 on.
  */

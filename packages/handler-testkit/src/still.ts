@@ -42,7 +42,8 @@ async function endsWhenItEnds<F extends PreservableFile>(suite: FileHandlerSuite
   await checkStill(next, 'finish');
 }
 
-async function checkStill<F extends PreservableFile>(
+/** Waits a moment in which nobody asks for anything, and looks at what has happened. */
+export async function checkStill<F extends PreservableFile>(
   kernel: TestKernel<F>,
   callback: CallbackName,
 ): Promise<void> {

@@ -26,6 +26,7 @@ import { Judge, type SuiteTest } from './judge.ts';
 import { generationTests, lifeTests } from './life.ts';
 import { memoryTests } from './memory-tests.ts';
 import { olderTests } from './older.ts';
+import { preserveAllTests } from './preserve-all-tests.ts';
 import { subjectTest, withTimeLimits } from './own-functions.ts';
 import type { FileHandlerSuite } from './suite-options.ts';
 import { undoTests } from './undo.ts';
@@ -45,7 +46,8 @@ const TIME_LIMIT_MS = 300_000;
 export function testFileHandler<F extends PreservableFile>(given: FileHandlerSuite<F>): void {
   checkSuite(given);
   const suite = withTimeLimits(given);
-  const { compatible, flbs = [] } = probe(suite);
+  const probed = probe(suite);
+  const { compatible, flbs = [] } = probed;
   const title = suite.title ?? compatible;
   const { processes, test } = suite;
   if (processes?.isGeneration) {
@@ -66,6 +68,8 @@ export function testFileHandler<F extends PreservableFile>(given: FileHandlerSui
     ['damaged handovers', damageTests(suite)],
     ['older formats', olderTests(suite)],
     ['real handovers', processes?.scenarios(title) ?? []],
+    // LUO preserves files that FLBs count one by one.
+    ['files in one step', probed.preserveAll && flbs.length === 0 ? preserveAllTests(suite) : []],
   ];
   test.describe(`file handler '${title}'`, () => {
     for (const [group, tests] of groups) {

@@ -7,6 +7,7 @@ import { physToPfn } from '@liveupdate/base';
 import type { FileLifecycleBound } from '@liveupdate/luo-core';
 import { counters, rolls, sheets, type Fault } from './test-broken.ts';
 import { memoryFaults } from './test-memory-faults.ts';
+import { preserveAllFaults } from './test-preserve-all-faults.ts';
 import type { KernelParts } from './suite-options.ts';
 import { Counter, CounterSer } from './test-counter.ts';
 import { Roll } from './test-roll.ts';
@@ -389,4 +390,11 @@ const flbs: Fault[] = [
   },
 ];
 
-export const faults: readonly Fault[] = [...leaks, ...changes, ...memoryFaults, ...rules, ...flbs];
+export const faults: readonly Fault[] = [
+  ...leaks,
+  ...changes,
+  ...memoryFaults,
+  ...rules,
+  ...flbs,
+  ...preserveAllFaults,
+];

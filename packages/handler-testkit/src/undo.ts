@@ -5,7 +5,7 @@
 import { KernelError } from '@liveupdate/base';
 import type { PreservableFile } from '@liveupdate/luo-core';
 import { countReferences, referencesText } from './references.ts';
-import { HERE } from './fault.ts';
+import { HERE, type CallbackName } from './fault.ts';
 import type { SuiteTest } from './judge.ts';
 import { Neighbour } from './neighbour.ts';
 import {
@@ -52,11 +52,11 @@ async function unpreserves<F extends PreservableFile>(suite: FileHandlerSuite<F>
 }
 
 /** A file that is not preserved can be changed, and is as it should be then. */
-async function checkUsable<F extends PreservableFile>(
+export async function checkUsable<F extends PreservableFile>(
   kernel: TestKernel<F>,
   file: F,
   changes: number,
-  callback: 'unpreserve' | 'preserve',
+  callback: CallbackName,
 ): Promise<void> {
   if (!(await kernel.isChanged(file, changes)))
     throw kernel.watch.fault(callback, 'leaves the file other than it was: same() says no');
@@ -100,7 +100,7 @@ async function preservedTwice<F extends PreservableFile>(suite: FileHandlerSuite
   await preserve(kernel, other, files[0], 2);
 }
 
-async function codeOf(work: () => Promise<unknown>): Promise<string> {
+export async function codeOf(work: () => Promise<unknown>): Promise<string> {
   try {
     await work();
     return 'success';
