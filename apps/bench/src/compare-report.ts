@@ -1,7 +1,7 @@
 /** What two results files come to, for a terminal. */
 import { formatSize } from '@liveupdate/base';
 import { changedTimes, compareFigures, goalChange, type ComparedFigure } from './compare.ts';
-import type { Results } from './results.ts';
+import type { Results } from './results-format.ts';
 import { number, RESULTS, textTable, time } from './tables.ts';
 
 /** A comparison, and what it comes to. */

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { Prng } from '@liveupdate/base';
 import { compareFigures, type Change } from './compare.ts';
 import { comparison } from './compare-report.ts';
-import type { Results } from './results.ts';
+import type { Results } from './results-format.ts';
 import { resultsOf, run } from './test-results.ts';
 import { TRIALS } from './trials.ts';
 

@@ -12,7 +12,8 @@
  * Figures against a constant, such as 3 ns a page, are times: they depend on the day, and get no
  * verdict.
  */
-import { isTime, reaches, type FigureResult, type Results, type RunResult } from './results.ts';
+import { isTime, reaches } from './results.ts';
+import type { FigureResult, Results, RunResult } from './results-format.ts';
 import { chanceOfRanks, corrected } from './significance.ts';
 import { summarize, type Series } from './stats.ts';
 import { distrust } from './trust.ts';

@@ -17,7 +17,8 @@ import {
   profileTables,
   rateTable,
 } from './report.ts';
-import { findRun, runsOf, type Results, type RunResult } from './results.ts';
+import { findRun, runsOf } from './results.ts';
+import type { Results, RunResult } from './results-format.ts';
 import type { Summary } from './stats.ts';
 import { time, type Rows } from './tables.ts';
 

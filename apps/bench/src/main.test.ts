@@ -7,7 +7,8 @@ import { ALTERNATIVES, missingAlternative, type Alternative } from './alternativ
 import { GENERATION_PHASES } from './generations.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
 import { missingPerf } from './perf.ts';
-import { findRun, readResults, writeResults, type Results } from './results.ts';
+import { findRun, readResults, writeResults } from './results.ts';
+import type { Results } from './results-format.ts';
 import { fullResults, resultsOf, run } from './test-results.ts';
 import { FIGURES, TRIALS } from './trials.ts';
 

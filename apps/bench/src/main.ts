@@ -17,7 +17,8 @@ import { PROFILED } from './profile.ts';
 import { endProgress } from './progress.ts';
 import { withFigures } from './readme.ts';
 import { textReport } from './report.ts';
-import { brokenFigures, readResults, resultsText, writeResults, type Results } from './results.ts';
+import { brokenFigures, readResults, resultsText, writeResults } from './results.ts';
+import type { Results } from './results-format.ts';
 import type { Trial } from './runner.ts';
 import { TRIALS } from './trials.ts';
 

@@ -6,14 +6,8 @@ import { disturbed, type Disturbance } from './disturbance.ts';
 import type { Figure } from './figure.ts';
 import { GENERATION_PHASES } from './generations.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
-import {
-  findRun,
-  runsOf,
-  type FigureResult,
-  type MissingFigure,
-  type Results,
-  type RunResult,
-} from './results.ts';
+import { findRun, runsOf } from './results.ts';
+import type { FigureResult, MissingFigure, Results, RunResult } from './results-format.ts';
 import { summarize } from './stats.ts';
 import { markdownTable, number, RESULTS, textTable, time, VALUES, type Rows } from './tables.ts';
 import { doubts, MOVING, rates } from './trust.ts';

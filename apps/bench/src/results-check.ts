@@ -1,5 +1,5 @@
 /** Whether what was read from a file has the parts of results, before anything relies on them. */
-import type { Results } from './results.ts';
+import type { Results } from './results-format.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -1,5 +1,6 @@
 /** Results as a machine would have measured them, for tests. */
-import { evaluate, type MeasuredRun, type Results } from './results.ts';
+import { evaluate, type MeasuredRun } from './results.ts';
+import type { Results } from './results-format.ts';
 import type { Measured } from './runner.ts';
 import { TRIALS } from './trials.ts';
 

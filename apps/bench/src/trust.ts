@@ -5,7 +5,7 @@
  */
 import { formatSize } from '@liveupdate/base';
 import { disturbed } from './disturbance.ts';
-import type { FigureResult, Results, RunResult } from './results.ts';
+import type { FigureResult, Results, RunResult } from './results-format.ts';
 import { number } from './tables.ts';
 
 /** Baselines that move all bytes of a trial, and what they are called. */
