@@ -3,13 +3,13 @@
  * wrong and where, and all that it leaves unknown must not be judged.
  */
 import { readFileSync } from 'node:fs';
-import type { FileHandler } from '@liveupdate/luo-core';
+import type { FileHandler, PreserveAllContext } from '@liveupdate/luo-core';
 import { expect, test, vi } from 'vitest';
 import { HandlerFault, testFileHandler, type FileHandlerSuite, type KernelParts } from './index.ts';
 import { counterFiles, counterHandler, type Counter } from './test-counter.ts';
 import { counters, rolls, sheets, type Fault } from './test-broken.ts';
 import { beginsAnew, faults } from './test-faults.ts';
-import { preserveAllFaults, sheetsInOneStep } from './test-preserve-all-faults.ts';
+import { preserveAllFaults, inOneStep } from './test-preserve-all-faults.ts';
 import { rollStates } from './test-roll.ts';
 import { sheetsFiles, sheetsHandler, type Sheets } from './test-sheets.ts';
 
@@ -57,10 +57,31 @@ test.each(faults.map((fault) => [fault.fault, fault] as const))(
 
 test.each<[only: string, define: Fault['define'], message: string]>([
   [
+    'files that are preserved in one step are taken back one by one',
+    sheets((_, handler) => ({
+      preserveAll(context) {
+        context.files[1].get();
+        return inOneStep(handler, context);
+      },
+    })),
+    "handler 'sheets-v1': preserveAll() leaves a reference too many of the file: get() without put()",
+  ],
+  [
+    'files that are preserved in one step are taken back one by one',
+    sheets(({ kho }, handler) => ({
+      async preserveAll(context) {
+        const saved = await inOneStep(handler, context);
+        setTimeout(() => kho.at(saved[0].data).bytes.fill(0), 1);
+        return saved;
+      },
+    })),
+    "handler 'sheets-v1': preserveAll() goes on working after it has ended, and after its promise was resolved: it writes into 1 page at 0x…",
+  ],
+  [
     'a list with a file that is refused leaves nothing',
     sheets((_, handler) => ({
       getId: () => Symbol(),
-      preserveAll: (context) => sheetsInOneStep(handler, context),
+      preserveAll: (context) => inOneStep(handler, context),
     })),
     "handler 'sheets-v1': getId() lets session.preserveAll() end with EEXIST, not EBUSY, where the list has a file that is there twice",
   ],
@@ -71,7 +92,7 @@ test.each<[only: string, define: Fault['define'], message: string]>([
         pages.alloc(0);
         return file;
       },
-      preserveAll: (context) => sheetsInOneStep(handler, context),
+      preserveAll: (context) => inOneStep(handler, context),
     })),
     "handler 'sheets-v1': preserveAll() leaves 17 pages at 0x…, 0x…, 0x…, ... in use: getId() took them, and nobody frees them when its files are unpreserved",
   ],
@@ -125,7 +146,7 @@ test.for<[what: string, define: Fault['define']]>([
   ],
   [
     'one that preserves many files in one step',
-    sheets((_, handler) => ({ preserveAll: (context) => sheetsInOneStep(handler, context) })),
+    sheets((_, handler) => ({ preserveAll: (context) => inOneStep(handler, context) })),
   ],
   ['one with an FLB whose state is compared', rolls(() => ({}))],
   [
@@ -181,6 +202,9 @@ test('a handler may be an object of a class, with members that only it can reach
     }
     freeze(context: Parameters<NonNullable<FileHandler<Counter>['freeze']>>[0]) {
       return this.#inner.freeze?.(context);
+    }
+    preserveAll(context: PreserveAllContext<Counter>) {
+      return inOneStep(this.#inner, context);
     }
     unpreserve(context: Parameters<FileHandler<Counter>['unpreserve']>[0]) {
       return this.#inner.unpreserve(context);

@@ -3,7 +3,7 @@
  * is left what preserve leaves. The other callbacks were judged before, with files that were
  * preserved one by one: what goes wrong here is a fault of preserveAll.
  */
-import { KernelError } from '@liveupdate/base';
+import { assert, KernelError } from '@liveupdate/base';
 import type { OutgoingSession, PreservableFile } from '@liveupdate/luo-core';
 import { CallbackFailure } from './callback-failure.ts';
 import { tryChange } from './changes.ts';
@@ -85,6 +85,7 @@ async function takenBack<F extends PreservableFile>(suite: FileHandlerSuite<F>):
   const before = kernel.picture();
   const references = files.map((file) => countReferences(file));
   await preserveAll(kernel, session, files);
+  assert(kernel.watch.calls.get('preserveAll') === 1, 'LUO calls it, and the watch sees that');
   await checkStill(kernel, 'preserveAll');
   const actual = await unpreserveEach(kernel, session);
   kernel.checkTakenBack(before, 'preserveAll', ' when its files are unpreserved');

@@ -1,4 +1,4 @@
-/** Faults of test-faults.ts that are of preserveAll, and one that does it right. */
+/** Faults of test-faults.ts that are of preserveAll, and one that is right. */
 import { KernelError } from '@liveupdate/base';
 import type { FileHandler, PreserveAllContext } from '@liveupdate/luo-core';
 import { sheets, type Fault } from './test-broken.ts';
@@ -9,9 +9,9 @@ const REFUSED = 'a list with a file that is refused leaves nothing';
 type Saved = { data: number | bigint }[];
 
 /** Preserves one after the other, and takes them back where one fails. */
-export async function sheetsInOneStep(
-  handler: FileHandler<Sheets>,
-  { files, flbs }: PreserveAllContext<Sheets>,
+export async function inOneStep<F extends object>(
+  handler: FileHandler<F>,
+  { files, flbs }: PreserveAllContext<F>,
 ): Promise<Saved> {
   const saved: Saved = [];
   try {
@@ -44,7 +44,7 @@ export const preserveAllFaults: readonly Fault[] = [
     message:
       "handler 'sheets-v1': preserveAll() does not leave of each file what preserve() leaves: when 2 of 3 files are unpreserved, 11 pages are preserved, and 9 where preserve() ran for each (is its data in the order of the files?)",
     define: sheets((_, handler) => ({
-      preserveAll: async (context) => (await sheetsInOneStep(handler, context)).reverse(),
+      preserveAll: async (context) => (await inOneStep(handler, context)).reverse(),
     })),
   },
   {
@@ -54,7 +54,7 @@ export const preserveAllFaults: readonly Fault[] = [
       "handler 'sheets-v1': preserveAll() leaves 1 page at 0x… preserved for the next kernel: preserveAll() marked it, and nothing took that back when its files are unpreserved",
     define: sheets(({ kho }, handler) => ({
       async preserveAll(context) {
-        const saved = await sheetsInOneStep(handler, context);
+        const saved = await inOneStep(handler, context);
         kho.allocPreserve(8); // a list of them, which nobody takes back
         return saved;
       },
@@ -72,7 +72,7 @@ export const preserveAllFaults: readonly Fault[] = [
           known.add(context.file);
           return handler.preserve(context);
         },
-        preserveAll: (context) => sheetsInOneStep(handler, context),
+        preserveAll: (context) => inOneStep(handler, context),
         freeze: (context) => (known.has(context.file) ? handler.freeze?.(context) : undefined),
       };
     }),
@@ -87,7 +87,7 @@ export const preserveAllFaults: readonly Fault[] = [
         preserveAll(context) {
           if (context.files.some((file) => known.has(file))) throw new KernelError('EBUSY', 'saved already');
           for (const file of context.files) known.add(file);
-          return sheetsInOneStep(handler, context);
+          return inOneStep(handler, context);
         },
       };
     }),
