@@ -225,6 +225,34 @@ again.remove();
     expect(lines).toEqual(['EOPNOTSUPP true', 'running true', 'handover']);
   });
 
+  test('handOver() with what is kept at the last moment, in freeze: the same', () => {
+    const code = `
+import * as fs from 'node:fs';
+const file = {};
+const handlers = ({ fds }) => [{
+  compatible: 'late-v1',
+  canPreserve: (given) => given === file,
+  preserve: () => ({ data: 1 }),
+  unpreserve: () => undefined,
+  freeze: () => ({ data: fds.keep(2) }),
+  unfreeze: ({ data }) => fds.drop(Number(data)),
+  retrieve: () => ({}),
+  finish: () => undefined,
+}];
+const machine = await Machine.open({ name: NAME, size: '16MiB', handlers });
+const { luo } = machine.kernel;
+await luo.createSession('s').preserve(file, 1);
+process.stdout.write('');
+const open = () => fs.readdirSync('/proc/self/fd').length;
+const before = open();
+const code = await machine.handOver().then(() => 'ok', codeOf);
+say(code, luo.state, open() - before);
+machine.remove();
+`;
+    using running = new Program(code, FOLDER);
+    expect(running.run(name).lines).toEqual(['EOPNOTSUPP running 0']);
+  });
+
   test('a worker of node:cluster: preserve is EOPNOTSUPP', () => {
     const code = `
 import cluster from 'node:cluster';
@@ -295,6 +323,45 @@ machine.remove();
 `);
     expect(lines).toEqual(['EBADF EBADF 0']);
   });
+});
+
+test('a machine that only looks, and is abandoned, leaves them to the next', () => {
+  const code = `
+import * as fs from 'node:fs';
+import { FdFile, fdHandler } from '@liveupdate/fd-handler';
+import { Memfd } from '@liveupdate/linux';
+const handlers = ({ kho, fds }) => [fdHandler({ kho, fds })];
+const open = (keepHandover) => Machine.open({ name: NAME, size: '16MiB', handlers, keepHandover });
+let machine = await open(process.env.LOOK === 'yes');
+if (machine.origin === 'cold') {
+  const { fd } = Memfd.create('m', 1);
+  await machine.kernel.luo.createSession('fds').preserve(new FdFile(fd), 1);
+  await machine.kexec(undefined, { env: { ...process.env, LOOK: 'yes' } });
+}
+machine.abandon();
+machine = await open(false);
+const session = machine.kernel.luo.retrieveSession('fds');
+const file = await session.retrieve(1, FdFile);
+await session.finish();
+say(fs.readlinkSync('/proc/self/fd/' + file.fd));
+machine.remove();
+`;
+  using running = new Program(code, FOLDER);
+  expect(running.run(name).lines).toEqual(['/memfd:m (deleted)']);
+});
+
+test('a thousand descriptors, told of in one short variable', () => {
+  const lines = linesOf(`
+if (isFirst) {
+  const { fd } = Memfd.create('m', 1);
+  await carry(Array(1000).fill(fd));
+  await machine.kexec();
+}
+const files = await carried(1000);
+say(files.length, new Set(files.map(({ fd }) => fs.readlinkSync('/proc/self/fd/' + fd))).size);
+machine.remove();
+`);
+  expect(lines).toEqual(['1000 1']);
 });
 
 test('another descriptor under a key of the record: EIO, and it is closed', () => {

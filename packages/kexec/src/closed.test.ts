@@ -2,7 +2,8 @@
  * A machine that has ended: whatever a program still holds of it answers EBADF, and harms nobody.
  */
 import { codeOf } from '@liveupdate/base';
-import type { IncomingSession, OutgoingSession } from '@liveupdate/luo-core';
+import type { Kho } from '@liveupdate/kho';
+import type { FileHandler, IncomingSession, OutgoingSession } from '@liveupdate/luo-core';
 import type { ShmemFile, ShmemMapping } from '@liveupdate/shmem';
 import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -30,6 +31,8 @@ interface Held {
   readonly mapping: ShmemMapping;
   readonly session: OutgoingSession;
   readonly incoming: IncomingSession;
+  /** Preserved. */
+  readonly page: number;
 }
 
 async function held(): Promise<Held> {
@@ -48,7 +51,9 @@ async function held(): Promise<Held> {
   const session = luo.createSession('s');
   await session.preserve(preserved, 1);
   const mapping = full.map();
-  return { machine, empty, full, preserved, mapping, session, incoming: luo.retrieveSession('before') };
+  const incoming = luo.retrieveSession('before');
+  const page = machine.kernel.kho.allocPreserve(8).pa;
+  return { machine, empty, full, preserved, mapping, session, incoming, page };
 }
 
 const ENDS: [string, (machine: Machine) => unknown][] = [
@@ -97,6 +102,11 @@ const CALLS: Record<string, [(held: Held) => unknown][]> = {
   createSession: [[({ machine }) => machine.kernel.luo.createSession('t')]],
   retrieveSession: [[({ machine }) => machine.kernel.luo.retrieveSession('before')]],
   reboot: [[({ machine }) => machine.kernel.luo.reboot()]],
+  'kho.allocPreserve': [[({ machine }) => machine.kernel.kho.allocPreserve(8)]],
+  'kho.allocPreservePages': [[({ machine }) => machine.kernel.kho.allocPreservePages(1)]],
+  'kho.unpreserveFree': [[({ page, machine }) => machine.kernel.kho.unpreserveFree(page)]],
+  'fds.keep': [[({ machine }) => machine.kernel.fds?.keep(2)]],
+  'fds.take': [[({ machine }) => machine.kernel.fds?.take(64)]],
   cancelReboot: [[({ machine }) => machine.kernel.luo.cancelReboot()]],
   kexec: [[({ machine }) => machine.kexec()]],
   handOver: [[({ machine }) => machine.handOver()]],
@@ -137,6 +147,67 @@ test('a machine that runs answers none of them so', async () => {
   const codes = await strange(all, calls);
   all.machine.close();
   expect(codes.length).toBeGreaterThan(40);
+});
+
+test('where nobody had read what came, it is EBADF too, and not EIO', async () => {
+  const before = await Machine.open({ name, size: SIZE });
+  await before.handOver();
+  const machine = await Machine.open({ name });
+  const { luo } = machine.kernel;
+  machine.close();
+  for (const read of [() => luo.incomingSessions, () => luo.liveupdateNumber, () => luo.retrieveSession('s')])
+    expect(read).toThrow(expect.objectContaining({ code: 'EBADF' }));
+});
+
+describe('what waits for a handler while its machine is closed is EBADF', () => {
+  /** A handler whose callbacks wait until they are let go. */
+  const waiting = (kho: Kho, gate: Promise<void>): FileHandler => {
+    const after = async <T>(work: () => T): Promise<T> => {
+      await gate;
+      return work();
+    };
+    return {
+      compatible: 'waiting-v1',
+      canPreserve: (file): file is object => !('inode' in file),
+      preserve: () => after(() => ({ data: kho.allocPreserve(8).pa })),
+      unpreserve: ({ data }) => after(() => kho.unpreserveFree(data)),
+      freeze: () => after(() => undefined),
+      retrieve: () => after(() => ({})),
+      finish: () => after(() => undefined),
+    };
+  };
+
+  test.each(['close', 'remove'] as const)('%s()', async (end) => {
+    let open = (): void => undefined;
+    let gate = Promise.resolve();
+    const handlers = ({ kho }: { kho: Kho }): FileHandler[] => [
+      waiting(kho, new Promise((resolve) => void gate.then(resolve))),
+    ];
+    const first = await Machine.open({ name, size: SIZE, handlers });
+    const session = first.kernel.luo.createSession('s');
+    await session.preserve({}, 1);
+    await session.preserve({}, 2);
+    await first.handOver();
+    gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const machine = await Machine.open({ name, handlers });
+    const { luo } = machine.kernel;
+    const incoming = luo.retrieveSession('s');
+    const outgoing = luo.createSession('t');
+    const calls = [
+      incoming.retrieve(1),
+      outgoing.preserve({}, 1),
+      outgoing.preserveAll([[2, {}]]),
+      incoming.finish(),
+      outgoing.close(),
+    ].map((call) => call.then(() => 'ok', codeOf));
+    machine[end]();
+    open();
+    // A session without files has nothing left to do.
+    expect(await Promise.all(calls)).toEqual(['EBADF', 'EBADF', 'EBADF', 'EBADF', 'EBADF']);
+    expect(outgoing.fileCount).toBe(0);
+  });
 });
 
 test('a worker thread opens no machine: EPERM, and no file is made', async () => {

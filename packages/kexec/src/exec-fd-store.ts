@@ -2,6 +2,9 @@
  * Descriptors that exec carries: those that handlers keep stay open in the program that replaces
  * this one, under the same numbers. So a key is a number. Which they are is told beside the RAM's
  * own descriptor (inherited-rams.ts).
+ *
+ * A program may close a number that is ours, and get it again for something else. So what each
+ * stood for is noted, and one that stands for another by now is left alone.
  */
 import { KernelError, shown } from '@liveupdate/base';
 import { checkFd, duplicateFrom } from '@liveupdate/linux';
@@ -9,39 +12,52 @@ import type { FdStore } from '@liveupdate/luo-core';
 import { checkCluster } from './next-program.ts';
 
 /** Above those that a program has open from its start, and may put others in place of. */
-const LEAST = 64;
+export const LEAST_KEY = 64;
 
 const fs = process.getBuiltinModule('node:fs');
 
 export class ExecFdStore implements FdStore {
-  readonly #kept = new Set<number>();
-  readonly #incoming: Set<number>;
+  /** What each number stands for. */
+  readonly #kept = new Map<number, string>();
+  readonly #incoming: Map<number, string>;
+  #hasEnded = false;
 
   /** @param incoming what the generation before kept */
   constructor(incoming: readonly number[]) {
-    this.#incoming = new Set(incoming);
+    this.#incoming = new Map(incoming.map((fd) => [fd, fileBehind(fd)]));
   }
 
   /** What goes along with the next exec. */
   get kept(): number[] {
-    return [...this.#kept];
+    return stillThere(this.#kept);
+  }
+
+  /** What came along and was not taken. */
+  get incoming(): number[] {
+    return stillThere(this.#incoming);
   }
 
   keep(fd: number): number {
     checkFd(fd);
+    this.#checkLive();
     checkCluster();
-    const key = duplicateFrom(fd, LEAST);
-    this.#kept.add(key);
+    const key = duplicateFrom(fd, LEAST_KEY);
+    this.#kept.set(key, fileBehind(key));
     return key;
   }
 
   drop(key: number): void {
-    if (!this.#kept.delete(key)) throw notThere(key, 'is kept');
-    fs.closeSync(key);
+    const was = this.#kept.get(key);
+    if (was === undefined) throw notThere(key, 'is kept');
+    this.#kept.delete(key);
+    closeIfSame(key, was);
   }
 
   take(key: number): number {
-    if (!this.#incoming.delete(key)) throw notThere(key, 'came along');
+    this.#checkLive();
+    const was = this.#incoming.get(key);
+    this.#incoming.delete(key);
+    if (was === undefined || was === '' || fileBehind(key) !== was) throw notThere(key, 'came along');
     return key;
   }
 
@@ -57,13 +73,49 @@ export class ExecFdStore implements FdStore {
     throw new KernelError('EOPNOTSUPP', `${what} by exec alone: use kexec(), or unpreserve first`);
   }
 
-  /** Closes what is kept, and what came and was not taken. */
-  end(): void {
-    for (const set of [this.#kept, this.#incoming]) {
-      for (const fd of set) fs.closeSync(fd);
-      set.clear();
-    }
+  /** Closes what came along and was not taken: nobody will ask for it. */
+  closeIncoming(): void {
+    closeAll(this.#incoming);
   }
+
+  /** Closes what is kept, and what came and was not taken. Nothing is kept or taken any more. */
+  end(): void {
+    this.#hasEnded = true;
+    closeAll(this.#kept);
+    closeAll(this.#incoming);
+  }
+
+  /** The same, but that what came and was not taken stays open, for who has its numbers. */
+  leaveIncoming(): void {
+    this.#incoming.clear();
+  }
+
+  #checkLive(): void {
+    if (this.#hasEnded) throw new KernelError('EBADF', 'this machine is closed');
+  }
+}
+
+/** What tells one open file from another; '' where the number is free. */
+function fileBehind(fd: number): string {
+  try {
+    const { dev, ino, mode } = fs.fstatSync(fd, { bigint: true });
+    return `${dev}:${ino}:${mode}`;
+  } catch {
+    return '';
+  }
+}
+
+function stillThere(fds: ReadonlyMap<number, string>): number[] {
+  return [...fds].filter(([fd, was]) => was !== '' && fileBehind(fd) === was).map(([fd]) => fd);
+}
+
+function closeIfSame(fd: number, was: string): void {
+  if (was !== '' && fileBehind(fd) === was) fs.closeSync(fd);
+}
+
+function closeAll(fds: Map<number, string>): void {
+  for (const [fd, was] of fds) closeIfSame(fd, was);
+  fds.clear();
 }
 
 function notThere(key: number, what: string): KernelError {

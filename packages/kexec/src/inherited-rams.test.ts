@@ -5,7 +5,13 @@
 import * as fs from 'node:fs';
 import { Memfd } from '@liveupdate/linux';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { adoptPassedRams } from './inherited-rams.ts';
+import {
+  adoptPassedRams,
+  claimPassed,
+  passedVariable,
+  RAM_FD_VARIABLE,
+  waitingRams,
+} from './inherited-rams.ts';
 import { Machine } from './machine.ts';
 import { Program, removeRam, testName } from './test-process.ts';
 
@@ -102,6 +108,36 @@ describe('the machines of a process', () => {
     const { lines } = await program.runBeside(name, { fd: memfd().fd });
     expect(lines).toEqual(['1 a1 u1 f1', 'ENOENT', 'ENOENT', 'ENOENT', '2 a12 u12 f12']);
   });
+});
+
+describe('descriptors that were kept', () => {
+  const LARGE = Array.from({ length: 300_000 }, (_, i) => 64 + i);
+  it.each([
+    ['none', []],
+    ['one', [64]],
+    ['in rows', [70, 71, 72, 90, 65, 91]],
+    ['very many', LARGE],
+  ])('are told of: %s', (_, keeps) => {
+    const fd = fs.openSync('/dev/null', 'r');
+    const env: Record<string, string | undefined> = passedVariable([{ fd, path: undefined, keeps }]);
+    expect(env[RAM_FD_VARIABLE]!.length).toBeLessThan(1000);
+    adoptPassedRams(env);
+    const ram = waitingRams().find((each) => each.fd === fd)!;
+    expect(ram.keeps ?? []).toEqual(keeps.toSorted((a, b) => a - b));
+    claimPassed(ram);
+    fs.closeSync(fd);
+  });
+
+  it.each(['5', [5], [64], [3, 1], [64, 0.5], [64, 2, 65, 1], [64, 2 ** 30], [-1, 1], ['a', 1]])(
+    'that are told of by %j are refused',
+    (keeps) => {
+      const env = { [RAM_FD_VARIABLE]: JSON.stringify([{ fd: 0, keeps }]) };
+      expect(() => {
+        adoptPassedRams(env);
+      }).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+      expect(waitingRams()).toEqual([]);
+    },
+  );
 });
 
 describe('a memfd that somebody else keeps', () => {

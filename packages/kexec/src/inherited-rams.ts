@@ -5,9 +5,13 @@
  * next generation.
  */
 import { KernelError } from '@liveupdate/base';
+import { LEAST_KEY } from './exec-fd-store.ts';
 import { isMainThread, isOpen, MappedRam, setClosesOnExec } from '@liveupdate/linux';
 
 const fs = process.getBuiltinModule('node:fs');
+
+/** Descriptors that one process may have at the very most (fs.nr_open). */
+const MOST_FDS = 2 ** 20;
 
 /** Environment variable by which a replaced process learns the descriptors of its RAMs. */
 export const RAM_FD_VARIABLE = 'LIVEUPDATE_RAM_FD';
@@ -23,9 +27,18 @@ export interface PassedRam {
   readonly keeps?: readonly number[];
 }
 
-/** The descriptors by which it goes, its own and those that go along. */
+/**
+ * The descriptors by which it goes, its own and those that go along; not those that were closed
+ * while it waited.
+ */
 export function fdsOf({ fd, keeps = [] }: PassedRam): number[] {
-  return [fd, ...keeps];
+  return [fd, ...keeps.filter(isOpen)];
+}
+
+/** As the variable has it, which is at most 128 KiB: numbers in a row are one entry. */
+interface PassedText extends Omit<PassedRam, 'keeps'> {
+  /** First numbers of rows, each followed by how many there are. */
+  readonly keeps?: readonly number[];
 }
 
 /**
@@ -36,7 +49,7 @@ const waiting: PassedRam[] = [];
 
 /** The variable that tells of `rams`. */
 export function passedVariable(rams: readonly PassedRam[]): Record<string, string> {
-  return { [RAM_FD_VARIABLE]: JSON.stringify(rams) };
+  return { [RAM_FD_VARIABLE]: JSON.stringify(rams.map(toText)) };
 }
 
 /**
@@ -62,6 +75,20 @@ export function adoptPassedRams(env: Record<string, string | undefined> = proces
 /** What nobody has asked for yet. */
 export function waitingRams(): readonly PassedRam[] {
   return waiting;
+}
+
+/** What a machine that was abandoned leaves to who opens its RAM next in this process. */
+const left = new Map<string, readonly number[]>();
+
+/** Leaves descriptors to who opens the RAM at a path next; none: they are somebody's now. */
+export function leaveKeeps(path: string, keeps: readonly number[]): void {
+  if (keeps.length > 0) left.set(path, keeps);
+  else left.delete(path);
+}
+
+/** What was left there. */
+export function leftKeeps(path: string): readonly number[] {
+  return left.get(path) ?? [];
 }
 
 /** The RAM is somebody's now, who has its descriptor. */
@@ -102,17 +129,44 @@ function parsePassed(text: string): PassedRam[] {
   } catch {
     rams = undefined;
   }
-  if (Array.isArray(rams) && rams.every(isPassedRam)) return rams;
+  if (Array.isArray(rams) && rams.every(isPassedText)) return rams.map(fromText);
   throw new KernelError(
     'EINVAL',
     `${RAM_FD_VARIABLE}='${text.slice(0, 100)}' tells of no descriptors: unset it`,
   );
 }
 
-function isPassedRam(ram: unknown): ram is PassedRam {
+function toText({ keeps = [], ...ram }: PassedRam): PassedText {
+  if (keeps.length === 0) return ram;
+  const rows: number[] = [];
+  for (const fd of keeps.toSorted((a, b) => a - b)) {
+    const last = rows.length - 2;
+    if (last >= 0 && rows[last] + rows[last + 1] === fd) rows[last + 1] += 1;
+    else rows.push(fd, 1);
+  }
+  return { ...ram, keeps: rows };
+}
+
+function fromText({ keeps: rows = [], ...ram }: PassedText): PassedRam {
+  const keeps: number[] = [];
+  for (let i = 0; i < rows.length; i += 2)
+    for (let fd = rows[i]; fd < rows[i] + rows[i + 1]; fd++) keeps.push(fd);
+  return { ...ram, keeps };
+}
+
+function isPassedText(ram: unknown): ram is PassedText {
   if (typeof ram !== 'object' || ram === null) return false;
   const { fd, path, as, keeps = [] } = ram as Partial<Record<keyof PassedRam, unknown>>;
   const isFd = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
   if (!isFd(fd) || (path !== undefined && typeof path !== 'string')) return false;
-  return (as === undefined || isFd(as)) && Array.isArray(keeps) && keeps.every(isFd);
+  if (!(as === undefined || isFd(as)) || !Array.isArray(keeps) || keeps.length % 2 !== 0) return false;
+  // In ascending order, and none of those that a program has from its start.
+  let next = LEAST_KEY;
+  for (let i = 0; i < keeps.length; i += 2) {
+    const [first, count] = [keeps[i] as unknown, keeps[i + 1] as unknown];
+    if (!isFd(first) || !isFd(count) || (first as number) < next || (count as number) > MOST_FDS)
+      return false;
+    next = (first as number) + (count as number);
+  }
+  return true;
 }

@@ -127,6 +127,7 @@ export function bootKernel(
     end: () => {
       shmem.end();
       luo.end();
+      kho.end();
     },
   };
 }

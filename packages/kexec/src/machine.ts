@@ -21,7 +21,7 @@ import {
 import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { ExecFdStore } from './exec-fd-store.ts';
-import { adoptPassedRams, fdsOf, passedVariable } from './inherited-rams.ts';
+import { adoptPassedRams, fdsOf, leaveKeeps, passedVariable } from './inherited-rams.ts';
 import { bootKernel, type Kernel } from './kernel.ts';
 import { checkMachineOptions, kernelOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
@@ -150,7 +150,7 @@ export class Machine {
     cutTo(claimed.file, ram.size);
     claimed.keep();
     undo.keep();
-    if (machine.origin === 'cold') machine.#fds.end(); // nobody will ask for what came along
+    if (machine.origin === 'cold') machine.#fds.closeIncoming(); // nobody will ask for it
     addMachine(machine.#tenure);
     machine.#tenure.ownSoon();
     return machine;
@@ -279,6 +279,10 @@ export class Machine {
       throw new KernelError('EINVAL', 'what this machine was handed is gone: open it with keepHandover');
     if (this.#isClosed) return;
     if (this.#kept) cutTo(this.#file, this.#kept.ramSize); // it was to be enlarged
+    if (this.path !== undefined) {
+      leaveKeeps(this.path, this.#fds.incoming);
+      this.#fds.leaveIncoming();
+    }
     this.#end();
   }
 

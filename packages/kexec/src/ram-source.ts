@@ -7,7 +7,7 @@ import { checkText, codeOf, KernelError, parseSize } from '@liveupdate/base';
 import { LEAST_RAM_PAGES } from '@liveupdate/kho';
 import { RamFile } from '@liveupdate/linux';
 import { checkRamSize } from '@liveupdate/mm';
-import { claimPassed, findPassed, type PassedRam } from './inherited-rams.ts';
+import { claimPassed, findPassed, leaveKeeps, leftKeeps, type PassedRam } from './inherited-rams.ts';
 
 export interface RamSource {
   /** RAM in /dev/shm, under this name. */
@@ -125,7 +125,7 @@ export function findRam(source: RamSource): FoundRam {
   const path = pathOf(source);
   const { fd: as } = source;
   const passed = findPassed({ path, fd: as });
-  const keeps = passed?.keeps ?? [];
+  const keeps = passed?.keeps ?? (path === undefined ? [] : leftKeeps(path));
   const found = (file: RamFile, isNew: boolean, keep = (): void => undefined): FoundRam => {
     return { file, path, isNew, wanted, as, keeps, keep };
   };
@@ -137,7 +137,10 @@ export function findRam(source: RamSource): FoundRam {
     return found(RamFile.memory({ name: 'liveupdate', size: wanted }), true);
   }
   const existing = openExisting(path);
-  if (existing) return found(existing, false);
+  if (existing)
+    return found(existing, false, () => {
+      leaveKeeps(path, []);
+    });
   if (wanted === undefined)
     throw new KernelError('ENOENT', `there is no RAM at ${path}: give a size (such as 2GiB) to make it`);
   return found(RamFile.create({ path, size: wanted }), true);

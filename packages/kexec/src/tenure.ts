@@ -114,6 +114,7 @@ export class Tenure {
     if (!isExec) fds.checkEmpty();
     kernel.kho.checkRoomForNext();
     await kernel.luo.reboot();
+    if (!isExec) fds.checkEmpty(); // of what was kept at the last moment
     this.#unrecord = kernel.kho.recordResidency();
     if (!this.state.isClosed)
       writeBootPage(ram, {

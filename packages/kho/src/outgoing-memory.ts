@@ -43,6 +43,7 @@ const ALL = 0xff;
 
 export class OutgoingMemory extends IncomingMemory {
   readonly #map: RadixTree;
+  #hasEnded = false;
   /** RAM as words, to write records in. */
   readonly words: RamWords;
 
@@ -51,6 +52,18 @@ export class OutgoingMemory extends IncomingMemory {
     super(pages);
     this.words = new RamWords(pages.ram);
     this.#map = new RadixTree(pages);
+  }
+
+  /**
+   * The memory is another's now, or nobody's: what would preserve something, or take it back, is
+   * EBADF from here on.
+   */
+  end(): void {
+    this.#hasEnded = true;
+  }
+
+  #checkLive(): void {
+    if (this.#hasEnded) throw new KernelError('EBADF', 'this kernel generation has ended');
   }
 
   /** pa of the root of the map of preserved pages. */
@@ -114,6 +127,7 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   #preserveRow(pfn: Pfn, count: number, order: number): void {
+    this.#checkLive();
     const { table } = this.pages;
     const alike = table.foliosAlike(ALL, HEAD, order, pfn, count);
     if (alike < count) {
@@ -126,6 +140,7 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   #unpreserveRow(pfn: Pfn, count: number, order: number): void {
+    this.#checkLive();
     if (this.pages.table.foliosAlike(ALL, HEAD | PRESERVED, order, pfn, count) < count)
       throw new AssertionError(`folios ${pfn} (${count} of order ${order}) are not all preserved`);
     this.#map.deleteRun(pfn, count, order);
@@ -140,6 +155,7 @@ export class OutgoingMemory extends IncomingMemory {
   preserveFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): void {
     const { table } = this.pages;
     checkList(pfns, from, count);
+    this.#checkLive();
     const end = from + count;
     let at = from;
     try {
@@ -178,6 +194,7 @@ export class OutgoingMemory extends IncomingMemory {
 
   /** Takes the folios `pfns[from .. from + count - 1]` back. All must be preserved. */
   unpreserveFolios(pfns: Uint32Array, from = 0, count = pfns.length - from): void {
+    this.#checkLive();
     const { table } = this.pages;
     const end = from + count;
     let at = from;
@@ -206,6 +223,7 @@ export class OutgoingMemory extends IncomingMemory {
   preservePages(pfn: Pfn, count: number): void {
     checkWhole(pfn, 'a frame');
     checkWhole(count, 'a number of pages');
+    this.#checkLive();
     const alike = this.pages.table.foliosAlike(ALL, HEAD, 0, pfn, count);
     if (alike < count) {
       this.#checkPreservable(pfn + alike);
@@ -224,6 +242,7 @@ export class OutgoingMemory extends IncomingMemory {
 
   /** Takes pages back that preservePages was called for, with the same numbers. */
   unpreservePages(pfn: Pfn, count: number): void {
+    this.#checkLive();
     if (!this.pages.table.allHave(PRESERVED, true, pfn, count))
       throw new AssertionError(`pages ${pfn} + ${count} are not all preserved`);
     forEachPageRun(pfn, count, (first, order) => {
@@ -254,6 +273,7 @@ export class OutgoingMemory extends IncomingMemory {
   }
 
   #allocPreserved(size: number): Pfn {
+    this.#checkLive();
     if (!(typeof size === 'number' && size > 0))
       throw new KernelError('EINVAL', `a preserved block of ${shown(size)} bytes`);
     const order = log2Ceil(pagesFor(size));
@@ -278,6 +298,7 @@ export class OutgoingMemory extends IncomingMemory {
    */
   allocPreservePages(count: number): Uint32Array {
     checkWhole(count, 'a number of pages', { max: this.pages.table.frames });
+    this.#checkLive();
     const pfns = new Uint32Array(count);
     this.pages.allocBulk(pfns, 0, count);
     let at = 0;
@@ -304,6 +325,7 @@ export class OutgoingMemory extends IncomingMemory {
 
   /** Takes back what allocPreserve gave, and frees it. */
   unpreserveFree(data: bigint | PhysAddr): void {
+    this.#checkLive();
     const pfn = addressOf(data) / PAGE_SIZE;
     this.unpreserveFolio(pfn);
     this.pages.put(pfn);

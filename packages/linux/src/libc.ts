@@ -230,16 +230,19 @@ export function memfdCreate(name: string, flags: number): number {
 /**
  * A duplicate of `fd` with the lowest free number from `least` on, closed on exec.
  *
- * @throws KernelError EBADF: not open. EINVAL: no numbers of descriptors, or `least` is above the
- * limit of open files. EMFILE: no number is free.
+ * @throws KernelError EBADF: not open. EINVAL: no numbers of descriptors. EMFILE: no number is
+ * free, or `least` is above the limit of open files.
  */
 export function duplicateFrom(fd: number, least: number): number {
   checkFd(fd);
   checkFd(least);
   const copy = c('fcntl')(fd, F_DUPFD_CLOEXEC, 'int', least);
   if (copy < 0) {
-    const raise = 'raise the limit of open files (ulimit -n)';
-    throw failed(`duplicating descriptor ${fd} to ${least} or above`, { EINVAL: raise, EMFILE: raise });
+    const tried = `duplicating descriptor ${fd} to ${least} or above`;
+    // Linux says EINVAL where the number is above the limit: for the caller it is one thing.
+    if (lastError() === 'EINVAL')
+      throw new KernelError('EMFILE', `${tried} failed: raise the limit of open files (ulimit -n)`);
+    throw failed(tried, { EMFILE: 'raise the limit of open files (ulimit -n)' });
   }
   return copy;
 }

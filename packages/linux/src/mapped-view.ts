@@ -7,7 +7,8 @@
  *   fault nor a page of the file.
  * - The address is used again only where the buffer was detached by us and then collected. Where
  *   somebody else detached it, its memory may live on in another buffer; where it was shared, in a
- *   worker. Then it stays mapped over for the life of the process: address space, and no memory.
+ *   worker. Then it stays mapped over for the life of the process: address space, and memory for
+ *   what is stored there since.
  */
 import { KernelError } from '@liveupdate/base';
 import type { RamPiece, RamView, SharedView, ViewOptions } from '@liveupdate/mm';

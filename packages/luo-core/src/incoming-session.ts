@@ -25,6 +25,8 @@ export interface IncomingShared {
   handlerFor(record: FileRecord): RegisteredHandler;
   /** Throws EBUSY while, and after, the handover is made; EBADF once the generation has ended. */
   checkRunning(): void;
+  /** Throws EBADF once the generation has ended, as it may while a callback is waited for. */
+  checkLive(): void;
   /**
    * While, and after, the handover is made: keeps `work` until it is called off. False where none
    * is on its way.
@@ -179,6 +181,7 @@ export class IncomingSession {
       const { data, compatible } = record;
       const given = handler.handler.retrieve({ data, compatible, flbs });
       const file: unknown = isPromise(given) ? await waiter.settle(handler, 'retrieve', given) : given;
+      this.#shared.checkLive();
       if (typeof file !== 'object' || file === null)
         throw brokenRule(handler, 'retrieve', `must return the file, and returned ${kindOf(file)}`, 'EIO');
       holdRetrieved(file);
@@ -211,6 +214,7 @@ export class IncomingSession {
       handler.files -= 1;
       if (handler.flbs.length > 0) await flbs.finishFile(handler.flbs, errors);
     }
+    this.#shared.checkLive();
     this.#state = 'finished';
     this.#shared.forget(this);
     if (events.isHeard) events.emit({ type: 'session-finished', session: this.name });

@@ -124,6 +124,9 @@ export class LiveUpdateOrchestrator {
       checkRunning: () => {
         this.#reboot.checkRunning();
       },
+      checkLive: () => {
+        this.#reboot.checkLive();
+      },
       whenCalledOff: (work) => this.#reboot.whenCalledOff(work),
       forget: (closed) => {
         this.#outgoing.delete(closed.name);
@@ -407,6 +410,7 @@ export class LiveUpdateOrchestrator {
 
   #readIncoming(): Extract<Incoming, { state: 'read' }> {
     if (this.#incoming.state === 'unread') {
+      this.#reboot.checkLive();
       try {
         this.#incoming = this.#read();
       } catch (cause) {

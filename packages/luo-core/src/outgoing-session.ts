@@ -37,6 +37,8 @@ export interface OutgoingShared {
   readonly preservedIds: Set<unknown>;
   /** Throws EBUSY while, and after, the handover is made; EBADF once the generation has ended. */
   checkRunning(): void;
+  /** Throws EBADF once the generation has ended, as it may while a callback is waited for. */
+  checkLive(): void;
   /**
    * While, and after, the handover is made: keeps `work` until it is called off. False where none
    * is on its way; then nothing is kept.
@@ -261,7 +263,12 @@ export class OutgoingSession {
     try {
       entry = this.#admit(find, token, start);
       const saved = save(this.#shared, entry);
-      entry.data = typeof saved === 'bigint' ? saved : await saved; // nobody waits for what is there
+      if (typeof saved === 'bigint') {
+        entry.data = saved; // nobody waits for what is there
+      } else {
+        entry.data = await saved;
+        this.#shared.checkLive();
+      }
       this.#arriving -= 1;
       entry.handler.files += 1;
     } catch (error) {
@@ -280,7 +287,10 @@ export class OutgoingSession {
     let saved = 0;
     try {
       for (const [token, file] of files) entries.push(this.#admit(() => file, token, start));
-      while (saved < entries.length) saved = await saveRow(this.#shared, entries, saved);
+      while (saved < entries.length) {
+        saved = await saveRow(this.#shared, entries, saved);
+        this.#shared.checkLive();
+      }
     } catch (error) {
       const errors = await this.#takeBack(entries, saved);
       this.#shared.kho.pages.residency.relieve();
@@ -386,7 +396,10 @@ export class OutgoingSession {
     const start = events.start();
     try {
       const given = handler.handler.unpreserve({ file, data, flbs });
-      if (isPromise(given)) await waiter.settle(handler, 'unpreserve', given);
+      if (isPromise(given)) {
+        await waiter.settle(handler, 'unpreserve', given);
+        this.#shared.checkLive();
+      }
     } catch (error) {
       this.#tellFailure('unpreserve', token, handler, start, error);
       throw error;

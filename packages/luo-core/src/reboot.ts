@@ -45,7 +45,7 @@ export class Reboot {
 
   /** @throws KernelError EBUSY: a handover is on its way. EBADF: this generation has ended */
   checkRunning(): void {
-    this.#checkNotEnded();
+    this.checkLive();
     if (this.#state !== 'running')
       throw new KernelError('EBUSY', 'the handover is on its way: nothing can be changed any more');
   }
@@ -63,7 +63,7 @@ export class Reboot {
     this.#state = 'rebooting';
     try {
       for (const session of this.#init.sessions.values()) await session.freeze();
-      this.#checkNotEnded(); // which it may have, while callbacks were waited for
+      this.checkLive(); // it may have ended while callbacks were waited for
     } catch (error) {
       throw withSuppressed(error, await this.#unfreeze());
     }
@@ -73,7 +73,7 @@ export class Reboot {
 
   /** Takes that back. For its errors see cancelReboot() of the orchestrator. */
   async cancel(): Promise<void> {
-    this.#checkNotEnded();
+    this.checkLive();
     if (this.#state !== 'handed-over') throw new KernelError('EINVAL', 'no handover is on its way');
     const { events } = this.#init;
     const start = events.start();
@@ -85,7 +85,8 @@ export class Reboot {
     if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
   }
 
-  #checkNotEnded(): void {
+  /** @throws KernelError EBADF: this generation has ended */
+  checkLive(): void {
     if (this.#state === 'ended')
       throw new KernelError('EBADF', 'this kernel generation has ended: open its RAM again for the next one');
   }

@@ -284,8 +284,9 @@ export class ShmemFile extends OpenFile {
    * as one that may write.
    *
    * The view keeps the file as an open description does, until it is unmapped. What truncate takes
-   * out of the file stays in the view. Work of the thread pool may go on over it while it is
-   * unmapped. O_DIRECT and io_uring may not: they pin pages.
+   * out of the file stays in the view. What a thread of the pool is doing with it ends
+   * harmlessly when it is unmapped; what Node itself goes on with in parts (zlib) finds an empty
+   * view, and may throw: let it end first. O_DIRECT and io_uring may not be used: they pin pages.
    *
    * @throws KernelError EPERM: sealed against writing, and not readOnly. ENOMEM, ENOSPC: no memory
    * for holes, or no address space. EOPNOTSUPP: scattered, on a RAM that cannot map. EBADF: closed.
