@@ -11,7 +11,7 @@ import { NO_TMPFS, smallTmpfs } from './test-tmpfs.ts';
 
 const OPERATIONS = 20_000;
 /** What may be told that the system is full. */
-const MAY_FAIL = ['write', 'writev', 'allocate', 'map', 'preserve', 'preserveAll'];
+const MAY_FAIL = ['write', 'writev', 'allocate', 'map', 'preserve'];
 
 interface Outcome {
   readonly status: number | null;

@@ -239,5 +239,5 @@ test('a boot page is read from bytes of any shape', () => {
 test('handlers are made from what the kernel has', () => {
   let parts: KernelParts | undefined;
   bootKernel(new HeapRam(SIZE), undefined, { handlers: (given) => ((parts = given), []) });
-  expect(Object.keys(parts ?? {})).toEqual(['ram', 'pages', 'kho', 'shmem']);
+  expect(Object.keys(parts ?? {})).toEqual(['ram', 'pages', 'kho', 'shmem', 'fds']);
 });
