@@ -15,6 +15,7 @@ import {
   snapshot,
   start,
 } from './test-kernel.ts';
+import { copyOf, handedOver, writeWord } from './test-records.ts';
 
 /**
  * Pages of the previous kernel that stay out of use for a generation: KHO's kexec metadata, which
@@ -83,6 +84,18 @@ test('the number of live updates counts the handovers, and starts anew when cold
     await kernel.luo.reboot();
     kernel = nextKernel(kernel);
   }
+});
+
+test('a number of live updates that is at its end begins anew, as in Linux', async () => {
+  const original = await handedOver();
+  const { ram, pa } = copyOf(original);
+  writeWord(ram, pa.luo + LuoSer.liveupdateNumber.at, 2n ** 64n - 1n);
+  const kho = boot(ram, original.entry, { freeMemory: 'keep' });
+  const luo = new LiveUpdateOrchestrator({ kho, handlers: [counterHandler(kho)] });
+  expect(luo.liveupdateNumber).toBe(2n ** 64n - 1n);
+  await luo.reboot();
+  const next = boot(ram, kho.entry, { freeMemory: 'keep' });
+  expect(new LiveUpdateOrchestrator({ kho: next }).liveupdateNumber).toBe(0n);
 });
 
 describe('while and after the handover is made', () => {

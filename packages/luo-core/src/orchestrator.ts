@@ -150,7 +150,7 @@ export class LiveUpdateOrchestrator {
     });
     record.setString(LuoSer.compatible, LUO_COMPATIBLE);
     const previous = kho.incoming && readNumber(kho.ram, kho.incoming);
-    record.setU64(LuoSer.liveupdateNumber, (previous ?? 0n) + 1n);
+    record.setU64(LuoSer.liveupdateNumber, BigInt.asUintN(64, (previous ?? 0n) + 1n)); // as Linux counts
     kho.addSubtree(LUO_SUBTREE, record.pa, LuoSer.SIZE);
     this.#record = record;
     undo.keep();
