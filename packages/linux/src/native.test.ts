@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { expect, test } from 'vitest';
 import { koffiFile, MAP_FAILED, withErrno } from './native.ts';
 
-const { EAGAIN, EINTR, EINVAL, ENOMEM, ENXIO } = constants.errno;
+const { EAGAIN, EINTR, EINVAL, ENOENT, ENOMEM, ENXIO } = constants.errno;
 
 /** A function that fails so often, with what errno is after each time. */
 function failing(errnos: readonly number[], failure: number | bigint = -1) {
@@ -18,17 +18,22 @@ function failing(errnos: readonly number[], failure: number | bigint = -1) {
 
 test.each([
   ['succeeds', [], 7, 1, []],
-  ['fails', [EINVAL], -1, 1, [EINVAL]],
-  ['fails, and the engine leaves its errno', [EAGAIN, ENXIO], -1, 2, [ENXIO]],
+  ['fails', [EINVAL, EINVAL], -1, 2, [EINVAL]],
+  ['fails, and the engine leaves its errno', [EAGAIN, ENXIO, ENXIO], -1, 3, [ENXIO]],
+  ['fails, and the engine has looked for a file', [ENOENT, ENXIO, ENXIO], -1, 3, [ENXIO]],
   ['fails twice with what the engine leaves too', [EAGAIN, EAGAIN], -1, 2, [EAGAIN]],
-  ['fails with one stray errno after another', [EINTR, EAGAIN, ENXIO], -1, 3, [ENXIO]],
+  ['fails with one stray errno after another', [EINTR, EAGAIN, ENXIO, ENXIO], -1, 4, [ENXIO]],
   ['is interrupted once', [EINTR], 7, 2, []],
 ])('a call that %s', (_, errnos, result, calls, told) => {
   expect(failing(errnos)).toEqual({ result, calls, told });
 });
 
 test('a mapping that fails', () => {
-  expect(failing([EAGAIN, ENOMEM], MAP_FAILED)).toEqual({ result: MAP_FAILED, calls: 2, told: [ENOMEM] });
+  expect(failing([EAGAIN, ENOMEM, ENOMEM], MAP_FAILED)).toEqual({
+    result: MAP_FAILED,
+    calls: 3,
+    told: [ENOMEM],
+  });
 });
 
 test("koffi's native part is found without Node's resolver", () => {

@@ -171,14 +171,10 @@ function declare<K extends keyof Libc>(name: K): Libc[K] {
 }
 
 /**
- * Errors that the engine's own waiting leaves in errno: it may come between a call and the look at
- * errno, once in some million times.
- */
-const STRAY: readonly ErrnoCode[] = ['EAGAIN', 'EINTR', 'ETIMEDOUT'];
-
-/**
- * A C function that tells its errno where it fails. An errno that may be another's is believed when
- * the call, made again, fails with it again: a call that failed has changed nothing.
+ * A C function that tells its errno where it fails. The engine may come between a call and the look
+ * at errno, once in some million times, and leave another's there (EAGAIN of a wait; ENOENT of a
+ * file that it looked for). So an errno is believed when the call, made again, fails with it again:
+ * a call that failed has changed nothing.
  *
  * @param read what errno is now
  */
@@ -193,7 +189,7 @@ export function withErrno<A extends unknown[], R>(
       const result = call(...args);
       if (result !== -1 && result !== MAP_FAILED) return result;
       const now = read(); // nothing of ours may run between the call and this
-      if (now === seen || !STRAY.includes(errnoCode(now))) {
+      if (now === seen) {
         tell(now);
         return result;
       }
