@@ -157,11 +157,13 @@ say(file.before, file.fd !== file.before);
 const taken = duplicateFrom(file.fd, 300);
 const { fd } = file;
 try { file.moveTo(taken); } catch (error) { say(error.code, file.fd === fd, isOpen(fd), isOpen(taken)); }
+const copy = file.duplicate();
 file.moveTo(file.before);
+say(copy !== file.fd, isOpen(copy), closesOnExec(copy));
 say(file.fd, isOpen(fd), closesOnExec(file.fd), fs.readFileSync(file.fd).length);
 machine.remove();
 `);
-  expect(lines).toEqual(['200 true', 'EBUSY true true true', '200 false true 0']);
+  expect(lines).toEqual(['200 true', 'EBUSY true true true', 'true true true', '200 false true 0']);
 });
 
 describe('nothing is left open', () => {

@@ -49,6 +49,16 @@ export class FdFile {
   }
 
   /**
+   * Another number for the same, closed on exec and yours: to go on with where a kexec was refused
+   * and this one is closed by then.
+   *
+   * @throws KernelError EBADF: it is closed. EMFILE: no number is free
+   */
+  duplicate(): number {
+    return duplicateFrom(this.#fd, 0);
+  }
+
+  /**
    * Gives it another number, such as the one `before`, and frees the one that it has.
    *
    * @throws KernelError EBUSY: the number is taken. EINVAL: no number of a descriptor. EBADF: it is
