@@ -56,11 +56,11 @@ export function fdHandler(init: FdHandlerInit): FileHandler<FdFile> {
      * previous kernel. EIO: another one came under its key. EINVAL: a damaged record.
      */
     retrieve({ data }) {
-      const { key, number, what } = read(kho.at(data));
+      const { key, number, identity } = read(kho.at(data));
       kho.restoreFree(data); // before anything may be refused: then nothing is left behind
       const fd = take(fds, key);
       try {
-        if (describe(fd) === what) return new FdFile(fd, number);
+        if (isSame(identify(fd), identity)) return new FdFile(fd, number);
         throw new KernelError(
           'EIO',
           `descriptor ${fd} is not what was preserved as ${number}: it was closed`,
@@ -90,32 +90,40 @@ function take(fds: FdStore | undefined, key: number): number {
   throw new KernelError('ENOENT', 'nothing carries descriptors to here: pass the fds of a Machine');
 }
 
-function write(block: PreservedBlock, key: number, { fd }: FdFile): void {
-  const { dev, ino, mode } = fs.fstatSync(fd, { bigint: true });
-  block.setU32(FdSer.key, key);
-  block.setU32(FdSer.number, fd);
-  block.setU64(FdSer.device, dev);
-  block.setU64(FdSer.inode, ino);
-  block.setU32(FdSer.kind, kindOf(mode));
+/** What tells one open file from another. */
+interface Identity {
+  readonly device: bigint;
+  readonly inode: bigint;
+  readonly kind: number;
 }
 
-function read(block: PreservedBlock): { key: number; number: number; what: string } {
+function identify(fd: number): Identity {
+  const { dev, ino, mode } = fs.fstatSync(fd, { bigint: true });
+  return { device: dev, inode: ino, kind: kindOf(mode) };
+}
+
+function isSame(one: Identity, other: Identity): boolean {
+  return one.device === other.device && one.inode === other.inode && one.kind === other.kind;
+}
+
+function write(block: PreservedBlock, key: number, { fd }: FdFile): void {
+  const { device, inode, kind } = identify(fd);
+  block.setU32(FdSer.key, key);
+  block.setU32(FdSer.number, fd);
+  block.setU64(FdSer.device, device);
+  block.setU64(FdSer.inode, inode);
+  block.setU32(FdSer.kind, kind);
+}
+
+function read(block: PreservedBlock): { key: number; number: number; identity: Identity } {
   const kind = block.getU32(FdSer.kind);
   if (kind !== kindOf(BigInt(kind)) || block.getU32(FdSer.reserved) !== 0)
     throw new KernelError('EINVAL', 'the record of a descriptor is damaged');
-  const device = block.getU64(FdSer.device);
-  const inode = block.getU64(FdSer.inode);
   return {
     key: block.getU32(FdSer.key),
     number: block.getU32(FdSer.number),
-    what: `${device} ${inode} ${kind}`,
+    identity: { device: block.getU64(FdSer.device), inode: block.getU64(FdSer.inode), kind },
   };
-}
-
-/** What tells one open file from another. */
-function describe(fd: number): string {
-  const { dev, ino, mode } = fs.fstatSync(fd, { bigint: true });
-  return `${dev} ${ino} ${kindOf(mode)}`;
 }
 
 /** Socket, pipe, file and so on: S_IFMT of a mode. */

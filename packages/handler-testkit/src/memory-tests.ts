@@ -146,7 +146,7 @@ async function untilConsumed<F extends PreservableFile>(suite: FileHandlerSuite<
   await must(kernel, 'unpreserve', () => next.close());
   check('unpreserve');
   await bootAgain(suite, kernel);
-  // From here on it is the owner, and its files are as good as any.
+  // From here on it is the owner, and its files are like all others.
   kho.commit();
   pages.releaseHeld();
   for (const [i, file] of files.entries()) {

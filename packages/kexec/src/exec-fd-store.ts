@@ -7,7 +7,7 @@
  * stood for is noted, and one that stands for another by now is left alone.
  */
 import { KernelError, shown } from '@liveupdate/base';
-import { checkFd, duplicateFrom } from '@liveupdate/linux';
+import { checkFd, duplicateFrom, fileBehind } from '@liveupdate/linux';
 import type { FdStore } from '@liveupdate/luo-core';
 import { checkCluster } from './next-program.ts';
 
@@ -17,9 +17,9 @@ export const LEAST_KEY = 64;
 const fs = process.getBuiltinModule('node:fs');
 
 export class ExecFdStore implements FdStore {
-  /** What each number stands for. */
-  readonly #kept = new Map<number, string>();
-  readonly #incoming: Map<number, string>;
+  /** What each number stood for when it was kept, or came. */
+  readonly #kept: Files = new Map();
+  readonly #incoming: Files;
   #hasEnded = false;
 
   /** @param incoming what the generation before kept */
@@ -47,17 +47,17 @@ export class ExecFdStore implements FdStore {
   }
 
   drop(key: number): void {
+    if (!this.#kept.has(key)) throw notThere(key, 'is kept');
     const was = this.#kept.get(key);
-    if (was === undefined) throw notThere(key, 'is kept');
     this.#kept.delete(key);
-    closeIfSame(key, was);
+    if (isSame(key, was)) fs.closeSync(key);
   }
 
   take(key: number): number {
     this.#checkLive();
     const was = this.#incoming.get(key);
     this.#incoming.delete(key);
-    if (was === undefined || was === '' || fileBehind(key) !== was) throw notThere(key, 'came along');
+    if (!isSame(key, was)) throw notThere(key, 'came along');
     return key;
   }
 
@@ -85,7 +85,7 @@ export class ExecFdStore implements FdStore {
     closeAll(this.#incoming);
   }
 
-  /** The same, but that what came and was not taken stays open, for who has its numbers. */
+  /** What came along and was not taken is another's from now on: it stays open. */
   leaveIncoming(): void {
     this.#incoming.clear();
   }
@@ -95,27 +95,20 @@ export class ExecFdStore implements FdStore {
   }
 }
 
-/** What tells one open file from another; '' where the number is free. */
-function fileBehind(fd: number): string {
-  try {
-    const { dev, ino, mode } = fs.fstatSync(fd, { bigint: true });
-    return `${dev}:${ino}:${mode}`;
-  } catch {
-    return '';
-  }
+type Files = Map<number, string | undefined>;
+
+/** Whether a number stands for what it stood for. */
+function isSame(fd: number, was: string | undefined): boolean {
+  return was !== undefined && fileBehind(fd) === was;
 }
 
-function stillThere(fds: ReadonlyMap<number, string>): number[] {
-  return [...fds].filter(([fd, was]) => was !== '' && fileBehind(fd) === was).map(([fd]) => fd);
+function stillThere(files: Files): number[] {
+  return [...files].filter(([fd, was]) => isSame(fd, was)).map(([fd]) => fd);
 }
 
-function closeIfSame(fd: number, was: string): void {
-  if (was !== '' && fileBehind(fd) === was) fs.closeSync(fd);
-}
-
-function closeAll(fds: Map<number, string>): void {
-  for (const [fd, was] of fds) closeIfSame(fd, was);
-  fds.clear();
+function closeAll(files: Files): void {
+  for (const fd of stillThere(files)) fs.closeSync(fd);
+  files.clear();
 }
 
 function notThere(key: number, what: string): KernelError {

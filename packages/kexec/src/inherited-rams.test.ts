@@ -3,11 +3,12 @@
  * without either.
  */
 import * as fs from 'node:fs';
-import { Memfd } from '@liveupdate/linux';
+import { duplicateFrom, Memfd } from '@liveupdate/linux';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import {
   adoptPassedRams,
   claimPassed,
+  parsePassed,
   passedVariable,
   RAM_FD_VARIABLE,
   waitingRams,
@@ -121,11 +122,23 @@ describe('descriptors that were kept', () => {
     const fd = fs.openSync('/dev/null', 'r');
     const env: Record<string, string | undefined> = passedVariable([{ fd, path: undefined, keeps }]);
     expect(env[RAM_FD_VARIABLE]!.length).toBeLessThan(1000);
-    adoptPassedRams(env);
-    const ram = waitingRams().find((each) => each.fd === fd)!;
+    const [ram] = parsePassed(env[RAM_FD_VARIABLE]!);
+    expect(ram.fd).toBe(fd);
     expect(ram.keeps ?? []).toEqual(keeps.toSorted((a, b) => a - b));
-    claimPassed(ram);
     fs.closeSync(fd);
+  });
+
+  it('that the program closes while they wait do not go along, whatever has their number then', () => {
+    const fd = fs.openSync('/dev/null', 'r');
+    const [closed, reused, kept] = [1, 2, 3].map(() => duplicateFrom(Memfd.create('kept', 1).fd, 100));
+    adoptPassedRams(passedVariable([{ fd, path: undefined, keeps: [closed, reused, kept] }]));
+    fs.closeSync(closed);
+    fs.closeSync(reused);
+    const other = duplicateFrom(fd, reused);
+    const ram = waitingRams().find((each) => each.fd === fd)!;
+    expect([other, ram.keeps]).toEqual([reused, [kept]]);
+    claimPassed(ram);
+    for (const each of [fd, reused, kept]) fs.closeSync(each);
   });
 
   it.each(['5', [5], [64], [3, 1], [64, 0.5], [64, 2, 65, 1], [64, 2 ** 30], [-1, 1], ['a', 1]])(

@@ -5,8 +5,8 @@
  * next generation.
  */
 import { KernelError } from '@liveupdate/base';
-import { LEAST_KEY } from './exec-fd-store.ts';
 import { isMainThread, isOpen, MappedRam, setClosesOnExec } from '@liveupdate/linux';
+import { ExecFdStore, LEAST_KEY } from './exec-fd-store.ts';
 
 const fs = process.getBuiltinModule('node:fs');
 
@@ -27,12 +27,14 @@ export interface PassedRam {
   readonly keeps?: readonly number[];
 }
 
-/**
- * The descriptors by which it goes, its own and those that go along; not those that were closed
- * while it waited.
- */
+/** The descriptors by which it goes: its own, and those that go along. */
 export function fdsOf({ fd, keeps = [] }: PassedRam): number[] {
-  return [fd, ...keeps.filter(isOpen)];
+  return [fd, ...keeps];
+}
+
+/** A RAM that came, with the store of what came along. */
+export interface WaitingRam extends PassedRam {
+  readonly fds: ExecFdStore;
 }
 
 /** As the variable has it, which is at most 128 KiB: numbers in a row are one entry. */
@@ -45,7 +47,7 @@ interface PassedText extends Omit<PassedRam, 'keeps'> {
  * What the generation before passed on and nobody has asked for yet: the descriptors are the
  * process's.
  */
-const waiting: PassedRam[] = [];
+const waiting: WaitingRam[] = [];
 
 /** The variable that tells of `rams`. */
 export function passedVariable(rams: readonly PassedRam[]): Record<string, string> {
@@ -69,31 +71,31 @@ export function adoptPassedRams(env: Record<string, string | undefined> = proces
   }
   for (const fd of rams.flatMap(fdsOf)) if (isOpen(fd)) setClosesOnExec(fd, true);
   Reflect.deleteProperty(env, RAM_FD_VARIABLE);
-  waiting.push(...rams);
+  waiting.push(...rams.map((ram) => ({ ...ram, fds: new ExecFdStore(ram.keeps ?? []) })));
 }
 
-/** What nobody has asked for yet. */
-export function waitingRams(): readonly PassedRam[] {
-  return waiting;
+/** What nobody has asked for yet, with what is still there of what came along. */
+export function waitingRams(): PassedRam[] {
+  return waiting.map(({ fd, path, as, fds }) => ({ fd, path, as, keeps: fds.incoming }));
 }
 
 /** What a machine that was abandoned leaves to who opens its RAM next in this process. */
-const left = new Map<string, readonly number[]>();
+const left = new Map<string, ExecFdStore>();
 
-/** Leaves descriptors to who opens the RAM at a path next; none: they are somebody's now. */
-export function leaveKeeps(path: string, keeps: readonly number[]): void {
-  if (keeps.length > 0) left.set(path, keeps);
+/** Leaves descriptors to who opens the RAM at a path next; undefined: they are somebody's now. */
+export function leaveFds(path: string, fds: ExecFdStore | undefined): void {
+  if (fds) left.set(path, fds);
   else left.delete(path);
 }
 
 /** What was left there. */
-export function leftKeeps(path: string): readonly number[] {
-  return left.get(path) ?? [];
+export function leftFds(path: string): ExecFdStore | undefined {
+  return left.get(path);
 }
 
 /** The RAM is somebody's now, who has its descriptor. */
-export function claimPassed(ram: PassedRam): void {
-  const at = waiting.indexOf(ram);
+export function claimPassed({ fd }: PassedRam): void {
+  const at = waiting.findIndex((ram) => ram.fd === fd);
   if (at >= 0) waiting.splice(at, 1);
 }
 
@@ -107,7 +109,7 @@ export function findPassed({
 }: {
   path: string | undefined;
   fd: number | undefined;
-}): PassedRam | undefined {
+}): WaitingRam | undefined {
   if (path !== undefined) return waiting.find((ram) => MappedRam.isOpenOn(ram.fd, path));
   if (fd === undefined) return waiting.find((ram) => ram.path === undefined && ram.as === undefined);
   return waiting.find((ram) => ram.as === fd) ?? waiting.find((ram) => isSameFile(ram.fd, fd));
@@ -120,8 +122,12 @@ function isSameFile(one: number, other: number): boolean {
   return a.dev === b.dev && a.ino === b.ino;
 }
 
-/** Versions before this one passed a number alone. */
-function parsePassed(text: string): PassedRam[] {
+/**
+ * What the variable tells of. Versions before this one passed a number alone.
+ *
+ * @throws KernelError EINVAL: it is another program's
+ */
+export function parsePassed(text: string): PassedRam[] {
   if (/^\d{1,9}$/.test(text)) return [{ fd: Number(text) }];
   let rams: unknown;
   try {

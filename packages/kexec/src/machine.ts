@@ -21,7 +21,7 @@ import {
 import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { ExecFdStore } from './exec-fd-store.ts';
-import { adoptPassedRams, fdsOf, leaveKeeps, passedVariable } from './inherited-rams.ts';
+import { adoptPassedRams, fdsOf, leaveFds, passedVariable } from './inherited-rams.ts';
 import { bootKernel, type Kernel } from './kernel.ts';
 import { checkMachineOptions, kernelOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
@@ -163,7 +163,7 @@ export class Machine {
   static #boot(ram: MappedRam, claimed: ClaimedRam, options: MachineOptions): Machine {
     const { before } = claimed;
     const entry = before?.state === 'handed-over' ? before.entry : undefined;
-    const fds = new ExecFdStore(claimed.keeps);
+    const { fds } = claimed;
     const freeMemory = before ? (options.freeMemory ?? 'discard') : 'zero';
     const kernel = bootKernel(ram, entry, { ...kernelOptions(options), freeMemory }, fds);
     const page: BootPage = {
@@ -280,7 +280,7 @@ export class Machine {
     if (this.#isClosed) return;
     if (this.#kept) cutTo(this.#file, this.#kept.ramSize); // it was to be enlarged
     if (this.path !== undefined) {
-      leaveKeeps(this.path, this.#fds.incoming);
+      leaveFds(this.path, new ExecFdStore(this.#fds.incoming));
       this.#fds.leaveIncoming();
     }
     this.#end();

@@ -7,7 +7,8 @@ import { checkText, codeOf, KernelError, parseSize } from '@liveupdate/base';
 import { LEAST_RAM_PAGES } from '@liveupdate/kho';
 import { RamFile } from '@liveupdate/linux';
 import { checkRamSize } from '@liveupdate/mm';
-import { claimPassed, findPassed, leaveKeeps, leftKeeps, type PassedRam } from './inherited-rams.ts';
+import { ExecFdStore } from './exec-fd-store.ts';
+import { claimPassed, findPassed, leaveFds, leftFds, type PassedRam } from './inherited-rams.ts';
 
 export interface RamSource {
   /** RAM in /dev/shm, under this name. */
@@ -64,8 +65,8 @@ export interface FoundRam {
   readonly wanted: number | undefined;
   /** The descriptor by which it was asked for. */
   readonly as: number | undefined;
-  /** Descriptors that came along with it. */
-  readonly keeps: readonly number[];
+  /** Holds the descriptors that came along with it. */
+  readonly fds: ExecFdStore;
   /** The machine runs: the descriptor is its own from now on. */
   keep(): void;
 }
@@ -125,9 +126,10 @@ export function findRam(source: RamSource): FoundRam {
   const path = pathOf(source);
   const { fd: as } = source;
   const passed = findPassed({ path, fd: as });
-  const keeps = passed?.keeps ?? (path === undefined ? [] : leftKeeps(path));
+  const came = passed?.fds ?? (path === undefined ? undefined : leftFds(path));
+  const fds = came ?? new ExecFdStore([]);
   const found = (file: RamFile, isNew: boolean, keep = (): void => undefined): FoundRam => {
-    return { file, path, isNew, wanted, as, keeps, keep };
+    return { file, path, isNew, wanted, as, fds, keep };
   };
   if (passed) return found(...passedFile(passed, as));
   if (as !== undefined) return found(...givenFile(as));
@@ -139,7 +141,7 @@ export function findRam(source: RamSource): FoundRam {
   const existing = openExisting(path);
   if (existing)
     return found(existing, false, () => {
-      leaveKeeps(path, []);
+      leaveFds(path, undefined);
     });
   if (wanted === undefined)
     throw new KernelError('ENOENT', `there is no RAM at ${path}: give a size (such as 2GiB) to make it`);

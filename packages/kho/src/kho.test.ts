@@ -100,6 +100,17 @@ describe('what a kernel tells the next', () => {
     }
   });
 
+  test('a number of handovers at the end of its 32 bits begins anew, as in Linux', () => {
+    const first = coldKho();
+    const { subtrees } = readHandover(first.ram, first.entry);
+    const { pa } = subtrees.get('kexec-metadata')!;
+    const { at } = KexecMetadataSer.kexecCount;
+    first.ram.bytes(pa + at, 4).fill(0xff);
+    const second = nextKho(first);
+    expect(second.incoming?.kexecMetadata?.kexecCount).toBe(0xffff_ffff);
+    expect(nextKho(second).incoming?.kexecMetadata?.kexecCount).toBe(0);
+  });
+
   test.for([
     ['', true],
     ['x'.repeat(64), true],

@@ -98,7 +98,8 @@ export class Kho extends OutgoingMemory {
     const metadata = this.allocRecord(KexecMetadataSer.SIZE);
     metadata.setU32(KexecMetadataSer.version, KEXEC_METADATA_VERSION);
     metadata.setString(KexecMetadataSer.previousRelease, release);
-    metadata.setU32(KexecMetadataSer.kexecCount, (incoming?.kexecMetadata?.kexecCount ?? 0) + 1);
+    const count = (incoming?.kexecMetadata?.kexecCount ?? 0) + 1;
+    metadata.setU32(KexecMetadataSer.kexecCount, count >>> 0); // after the last comes 0, as in Linux
     this.addSubtree(KEXEC_METADATA, metadata.pa, KexecMetadataSer.SIZE);
   }
 

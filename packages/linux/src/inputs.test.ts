@@ -26,6 +26,7 @@ import {
   checkReplacement,
   collectChildren,
   duplicateFrom,
+  fileBehind,
   eventfd,
   hostFacts,
   inheritedFd,
@@ -275,6 +276,7 @@ const CALLS: Record<string, InputCall<World>> = {
   ],
   'duplicateFrom fd': [(_, given: number) => duplicateFrom(given, 0), NO_FD],
   'duplicateFrom least': [(_, given: number) => duplicateFrom(0, given), NO_FD],
+  fileBehind: [(_, given: number) => fileBehind(given), NO_FD],
   isOpen: [(_, given: number) => isOpen(given), NO_FD],
   'setClosesOnExec fd': [
     (_, given: number) => {

@@ -6,7 +6,7 @@
  * program has closed may stand for something else by then: so what it stood for is noted first.
  */
 import { checkObject } from '@liveupdate/base';
-import { fs } from './node-fs.ts';
+import { fileBehind } from './file-behind.ts';
 
 /** The number of the first (SD_LISTEN_FDS_START). */
 const FIRST_FD = 3;
@@ -37,14 +37,4 @@ function noted({
     if (file !== undefined) files.set(fd, file);
   }
   return files;
-}
-
-/** What tells one open file from another; undefined where the number is free. */
-function fileBehind(fd: number): string | undefined {
-  try {
-    const { dev, ino } = fs.fstatSync(fd);
-    return `${dev}:${ino}`;
-  } catch {
-    return undefined;
-  }
 }

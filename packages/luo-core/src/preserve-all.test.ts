@@ -147,6 +147,17 @@ describe.each(KERNELS)('with a handler that preserves %s', (name, boot) => {
   });
 });
 
+test.each([1, 2])('a generation that ends while file %i is saved: EBADF', async (last) => {
+  const { luo, script } = coldKernel();
+  script.async = true;
+  const session = luo.createSession('s');
+  script.fail = (callback, value) => {
+    if (callback === 'preserve' && value === last) luo.end();
+    return undefined;
+  };
+  expect(await outcome(() => session.preserveAll(pairsOf([1, 2])))).toBe('EBADF');
+});
+
 test('while callbacks run, the files of the session are those that are preserved', async () => {
   const { luo, script } = coldKernel();
   script.async = true;
