@@ -11,6 +11,7 @@ const LARGE = 'it reads large images, again and again';
 
 /** What --quick leaves out, and why. */
 const LONG: Record<string, string> = {
+  'apps/bench/src/child-process.test.ts': 'it waits for programs that say nothing',
   'apps/bench/src/main.test.ts': 'it measures everything once',
   'apps/bench/src/html-report.test.ts': 'it opens pages in a browser',
   'packages/cli/src/demo.test.ts': 'it starts a dozen programs, each for generations',
@@ -19,6 +20,9 @@ const LONG: Record<string, string> = {
   'packages/cli/src/inspect.test.ts': LARGE,
   'packages/cli/src/inspect-damage.test.ts': LARGE,
   'packages/code-cache/src/code-cache.test.ts': 'it starts some fifty programs',
+  'packages/handler-testkit/src/broken-handlers.test.ts':
+    'it runs the whole suite for each of dozens of faults',
+  'packages/kexec/src/full.fuzz.ts': 'it makes twenty thousand operations on a full file system',
   'packages/kexec/src/readme-service.test.ts': 'it starts a service again and again',
 };
 
