@@ -87,7 +87,7 @@ function checkRanges(cwd: string, { name, below }: Package): Report {
 }
 
 /** Bytes on disk, at most, of a package with all that it needs: of the core, and of the others. */
-const WEIGHTS = { core: 1.2 * 2 ** 20, other: 6 * 2 ** 20 };
+const WEIGHTS = { core: 1.35 * 2 ** 20, other: 6 * 2 ** 20 };
 
 function checkWeight(cwd: string, each: Package): Report {
   const files = readdirSync(join(cwd, 'node_modules'), { recursive: true, withFileTypes: true });

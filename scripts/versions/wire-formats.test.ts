@@ -7,7 +7,7 @@ import { breaches, isBreaking, READ_ONLY, type Formats, type Release, type Row }
 import { WorkspaceCopy } from './workspace-copy.ts';
 
 /** Where a package says what it writes. */
-const SOURCES = ['abi.ts', 'boot-page.ts'];
+const SOURCES = ['abi.ts', 'boot-page.ts', 'live-layout.ts'];
 
 /** The names and numbers of formats in the sources of a package. */
 async function written(dir: string): Promise<Formats> {

@@ -17,13 +17,16 @@ export interface Row {
 
 const WIRE_FORMATS: Readonly<Record<string, readonly Row[]>> = {
   '@liveupdate/kho': [
-    { since: '0.1.0', writes: { KHO_COMPATIBLE: 'kho-v4', KEXEC_METADATA_VERSION: 1, RESIDENCY_VERSION: 1 } },
+    {
+      since: '0.1.0',
+      writes: { KHO_COMPATIBLE: 'kho-v4', KEXEC_METADATA_VERSION: 1, LIVE_VERSION: 1, RESIDENCY_VERSION: 1 },
+    },
   ],
   '@liveupdate/luo-core': [{ since: '0.1.0', writes: { LUO_COMPATIBLE: 'luo-v5' } }],
   '@liveupdate/memfd-handler': [{ since: '0.1.0', writes: { MEMFD_V2: 'memfd-v2' } }],
   '@liveupdate/eventfd-handler': [{ since: '0.1.0', writes: { EVENTFD_V1: 'eventfd-v1' } }],
   '@liveupdate/fd-handler': [{ since: '0.1.0', writes: { FD_V1: 'fd-v1' } }],
-  '@liveupdate/kexec': [{ since: '0.1.0', writes: { BOOT_PAGE_VERSION: 1 } }],
+  '@liveupdate/kexec': [{ since: '0.1.0', writes: { BOOT_PAGE_VERSION: 2 } }],
 };
 
 /** Formats that are read only: another one may come in a minor. */

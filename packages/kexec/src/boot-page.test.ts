@@ -15,6 +15,10 @@ function page(change: Partial<BootPage> = {}): BootPage {
     kexecStart: 123_456_789_012_345n,
     kexecFrozen: 123_456_789_112_345n,
     ownerPid: 4711,
+    live: 0x3000,
+    liveChange: 0,
+    ended: undefined,
+    endedAt: 0,
     ...change,
   };
 }
@@ -121,7 +125,7 @@ describe('the boot page', () => {
 
   it('of an empty RAM that nobody owned for good has no generation', () => {
     const ram = new HeapRam(SIZE);
-    writeBootPage(ram, page({ state: 'empty', generation: 0 }));
+    writeBootPage(ram, page({ state: 'empty', generation: 0, live: 0 }));
     expect(read(ram).generation).toBe(0);
   });
 });

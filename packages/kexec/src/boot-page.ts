@@ -20,7 +20,7 @@ import { crc32 } from './crc32.ts';
 
 const MAGIC = 'LIVEUPDATE-RAM';
 /** Version of this layout. */
-export const BOOT_PAGE_VERSION = 1;
+export const BOOT_PAGE_VERSION = 2;
 
 const BootPageSer = layout('boot_page', 128, {
   magic: { at: 0, bytes: 16 },
@@ -33,7 +33,10 @@ const BootPageSer = layout('boot_page', 128, {
   kexecStart: { at: 80, bytes: 8 }, // CLOCK_MONOTONIC, ns
   ownerPid: { at: 88, bytes: 4 },
   kexecFrozen: { at: 92, bytes: 8 }, // CLOCK_MONOTONIC, ns
-  reserved: { at: 100, bytes: 24 },
+  live: { at: 100, bytes: 8 }, // pa of the live record
+  liveChange: { at: 108, bytes: 4 }, // the last change in it that counts; 0: as it says itself
+  ended: { at: 112, bytes: 4 }, // how the owner ended, where it could say so
+  endedAt: { at: 116, bytes: 8 }, // ms since 1970
   checksum: { at: 124, bytes: 4 }, // CRC-32 of the bytes before it
 });
 
@@ -42,9 +45,13 @@ const COPIES = [0, 2048] as const;
 
 const STATES = ['empty', 'running', 'handed-over'] as const;
 
+/** How an owner ended that could not hand over, and could say so. */
+const ENDS = [undefined, 'exit', 'exception'] as const;
+
 export interface BootPage {
   /**
-   * `'running'`: owned, or its owner died. `'handed-over'`: `entry` leads to what it left.
+   * `'running'`: owned, or its owner died; `live` leads to what it had preserved. `'handed-over'`:
+   * `entry` leads to what it left.
    * `'empty'`: nothing is to be kept.
    */
   readonly state: (typeof STATES)[number];
@@ -61,6 +68,16 @@ export interface BootPage {
   /** When its freeze began, and with it the time in which nothing was served; on the same clock. */
   readonly kexecFrozen: bigint;
   readonly ownerPid: number;
+  /** Where the live record begins; 0 in an empty RAM. */
+  readonly live: number;
+  /** The last change in it that counts, where this is a handover; 0: it says so itself. */
+  readonly liveChange: number;
+  /**
+   * How the owner ended: by process.exit() or its like, or by an exception; undefined: not known.
+   */
+  readonly ended: (typeof ENDS)[number];
+  /** When that was: milliseconds since 1970; 0: not known. */
+  readonly endedAt: number;
 }
 
 /** The RAM belongs to another program, or another version of this one. */
@@ -129,6 +146,11 @@ function impossible(copy: StructView, place: number, state: BootPage['state']): 
   const frozen = copy.getU64(BootPageSer.kexecFrozen);
   if (frozen !== 0n && frozen < copy.getU64(BootPageSer.kexecStart))
     return 'a freeze before its handover began';
+  const live = copy.getU64(BootPageSer.live);
+  const isPlace = live > 0n && live % BigInt(PAGE_SIZE) === 0n && live < ramSize;
+  if (state === 'empty' ? live !== 0n : !isPlace) return `a live record at 0x${live.toString(16)}, ${state}`;
+  if (copy.getU32(BootPageSer.ended) >= ENDS.length) return 'an end that nobody knows';
+  if (copy.getU64(BootPageSer.endedAt) > BigInt(Number.MAX_SAFE_INTEGER)) return 'an end that is far away';
   return state === 'handed-over' ? impossibleEntry(copy.slice(BootPageSer.entry), ramSize) : undefined;
 }
 
@@ -190,6 +212,10 @@ export function readBootPage(firstPage: Bytes, size: number): BootPage {
     kexecStart: copy.getU64(BootPageSer.kexecStart),
     kexecFrozen: copy.getU64(BootPageSer.kexecFrozen),
     ownerPid: copy.getU32(BootPageSer.ownerPid),
+    live: copy.getNumber(BootPageSer.live),
+    liveChange: copy.getU32(BootPageSer.liveChange),
+    ended: ENDS[copy.getU32(BootPageSer.ended)],
+    endedAt: copy.getNumber(BootPageSer.endedAt),
   };
 }
 
@@ -219,6 +245,10 @@ export function writeBootPage(ram: Ram, page: BootPage): void {
   draft.setU64(BootPageSer.kexecStart, page.kexecStart);
   draft.setU64(BootPageSer.kexecFrozen, page.kexecFrozen);
   draft.setU32(BootPageSer.ownerPid, page.ownerPid);
+  draft.setU64(BootPageSer.live, page.live);
+  draft.setU32(BootPageSer.liveChange, page.liveChange);
+  draft.setU32(BootPageSer.ended, ENDS.indexOf(page.ended));
+  draft.setU64(BootPageSer.endedAt, page.endedAt);
   draft.setU32(BootPageSer.checksum, crc32(draft.bytes.subarray(0, BootPageSer.checksum.at)));
   const target = new StructView(ram.bytes(at, BootPageSer.SIZE));
   target.setU32(BootPageSer.checksum, 0);

@@ -1,6 +1,6 @@
 /**
  * A generation that dies before its event loop turns, because the program is broken or a signal
- * came too early: the handover is whole.
+ * came too early: as long as it has published nothing, the handover is whole.
  */
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -56,7 +56,7 @@ async function takeBoth(machine: Machine): Promise<number[]> {
 }
 
 /**
- * Retrieves all, frees the large file, fills RAM with other things, preserves the small file again.
+ * Retrieves all, finishes, frees the large file, fills RAM with other things.
  */
 const AT_WORK = `
   import { ShmemFile } from '@liveupdate/shmem';
@@ -66,10 +66,11 @@ const AT_WORK = `
   const [large, small] = [await before.retrieve(0, ShmemFile), await before.retrieve(1, ShmemFile)];
   await before.finish();
   large.close();
-  await luo.createSession('s').preserve(small, 1);
   const other = shmem.memfdCreate('other');
   for (let i = 0; i < 16; i++) other.write(new Uint8Array(16384).fill(9));
 `;
+/** Is the owner from then on. */
+const PRESERVES = "await luo.createSession('s').preserve(small, 1);";
 
 describe('a generation that ends before its event loop turns', () => {
   it.each([
@@ -104,13 +105,28 @@ describe('a generation that ends before its event loop turns', () => {
     machine.kernel.pages.assertConsistent();
   });
 
-  it('and not a moment later', async () => {
+  it.each([
+    [
+      'a moment later, what it finished is gone',
+      'await new Promise((resolve) => setImmediate(resolve));',
+      [],
+    ],
+    ['with what it preserved, that is found', PRESERVES, [1]],
+  ])('%s', async (_, then, tokens) => {
     await handOver(100);
-    using program = new Program(
-      `${AT_WORK} await new Promise((resolve) => setImmediate(resolve)); process.exit(3);`,
-    );
+    using program = new Program(`${AT_WORK} ${then} process.exit(3);`);
     expect(program.run(name)).toMatchObject({ status: 3 });
-    expect(await Machine.open({ name }).then(() => 'opened', codeOf)).toBe('EIO');
+    const machine = await open();
+    expect([machine.origin, machine.lastOwner?.end]).toEqual(['recovered', 'exit']);
+    const found = machine.kernel.luo.incomingSessions.flatMap(({ files }) =>
+      files.map(({ token }) => Number(token)),
+    );
+    expect(found).toEqual(tokens);
+    for (const token of tokens) {
+      const file = await machine.kernel.luo.retrieveSession('s').retrieve(token, ShmemFile);
+      expect(file.map().bytes).toEqual(new Uint8Array(PAGE_SIZE).fill(2));
+    }
+    machine.kernel.pages.assertConsistent();
   });
 });
 
@@ -123,7 +139,7 @@ describe('a generation in its first turn', () => {
     const large = await session.retrieve(0, ShmemFile);
     await session.finish();
     large.close();
-    expect(pages.heldPages).toBeGreaterThan(1200);
+    expect(pages.freePages).toBeLessThan(1200);
     const file = shmem.memfdCreate('other');
     file.allocate(0, (pages.freePages + 600) * PAGE_SIZE);
     expect(pages.heldPages).toBe(0);

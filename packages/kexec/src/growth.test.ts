@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
 import { RamFile } from '@liveupdate/linux';
 import { ShmemFile } from '@liveupdate/shmem';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -140,16 +141,20 @@ describe('a larger size', () => {
     await preserve(next, 1, content(20 * MiB, 1));
   });
 
-  it('grows one whose owner died, at the boot that begins anew', async () => {
+  it('grows one whose owner died, recovered or not', async () => {
     using program = new Program(`
       await Machine.open({ name: NAME, size: ${SIZE} });
       process.kill(process.pid, 'SIGKILL');`);
     program.run(name);
-    expect(await codeFrom(openMachine({ size: 2 * SIZE }))).toBe('EIO');
+    expect(await codeFrom(openMachine({ size: 2 * SIZE, onCrash: 'refuse' }))).toBe('EIO');
     expect(sizes()).toEqual({ file: SIZE, ram: SIZE });
-    const machine = await openMachine({ size: 2 * SIZE, onCrash: 'cold' });
-    expect([machine.generation, machine.ram.size]).toEqual([2, 2 * SIZE]);
+    const machine = await openMachine({ size: 2 * SIZE });
+    expect([machine.generation, machine.ram.size, machine.origin]).toEqual([2, 2 * SIZE, 'recovered']);
+    await turn();
     expect(sizes()).toEqual({ file: 2 * SIZE, ram: 2 * SIZE });
+    machine.close();
+    const cold = await openMachine({ size: 4 * SIZE, onCrash: 'cold' });
+    expect([cold.generation, cold.ram.size]).toEqual([3, 4 * SIZE]);
   });
 
   it('grows one that is inherited over kexec, with its name', () => {

@@ -15,8 +15,28 @@ const machines = new Set<Tenure>();
 /** Whether they are being frozen for an exec. */
 let isReplacing = false;
 
+/** Notes in their RAMs that this process ends, and how: for who recovers them. */
+function noteEnd(end: 'exit' | 'exception'): void {
+  for (const tenure of machines) tenure.noteEnd(end);
+}
+
+let isListening = false;
+
+function listen(): void {
+  if (isListening) return;
+  isListening = true;
+  let hasThrown = false;
+  process.on('uncaughtExceptionMonitor', () => {
+    hasThrown = true;
+  });
+  process.on('exit', () => {
+    noteEnd(hasThrown ? 'exception' : 'exit');
+  });
+}
+
 /** A machine runs in this process from now on. */
 export function addMachine(tenure: Tenure): void {
+  listen();
   machines.add(tenure);
   const here = tenure.passed.fd;
   for (const ram of waitingRams()) if (ram.fd === here) claimPassed(ram);
@@ -35,18 +55,26 @@ export function checkNotReplacing(): void {
     throw new KernelError('EBUSY', 'this process is being replaced: open it in the next generation');
 }
 
+export interface SealOptions {
+  /** Whether all machines of this process go along. */
+  readonly isTogether: boolean;
+  readonly dropUnfinished?: boolean | undefined;
+}
+
 /** A sealed handover, or one that fails on the way. */
 export class Handover {
   readonly #asked: Tenure;
   readonly #parties: Tenure[] = [];
   readonly #isTogether: boolean;
+  readonly #dropUnfinished: boolean;
   /** Whether it is this one that keeps others from being opened. */
   #isReplacing = false;
 
   /** @param isTogether whether all machines of this process go along */
-  private constructor(asked: Tenure, isTogether: boolean) {
+  private constructor(asked: Tenure, isTogether: boolean, dropUnfinished: boolean) {
     this.#asked = asked;
     this.#isTogether = isTogether;
+    this.#dropUnfinished = dropUnfinished;
   }
 
   /**
@@ -57,8 +85,8 @@ export class Handover {
    * What a handler's freeze threw. Then everything goes on, and what was thrown on the way back is
    * attached.
    */
-  static async seal(asked: Tenure, { isTogether }: { readonly isTogether: boolean }): Promise<Handover> {
-    const handover = new Handover(asked, isTogether);
+  static async seal(asked: Tenure, { isTogether, dropUnfinished = false }: SealOptions): Promise<Handover> {
+    const handover = new Handover(asked, isTogether, dropUnfinished);
     const start = monotonicNow();
     try {
       await handover.#prepare();
@@ -109,7 +137,7 @@ export class Handover {
 
   async #seal(tenure: Tenure, start: bigint, frozen: bigint): Promise<void> {
     try {
-      await tenure.seal(start, frozen, this.#isTogether);
+      await tenure.seal(start, frozen, { isExec: this.#isTogether, dropUnfinished: this.#dropUnfinished });
     } catch (error) {
       if (tenure === this.#asked || !tenure.state.isClosed) throw error; // one that was closed just stays here
     }

@@ -5,8 +5,9 @@ export {
   type Kernel,
   type KernelOptions,
   type KernelParts,
+  type LeftKernel,
 } from './kernel.ts';
-export { Machine } from './machine.ts';
+export { Machine, type HandOverOptions, type LastOwner } from './machine.ts';
 export type { MachineOptions } from './machine-options.ts';
 export { RAM_FD_VARIABLE } from './inherited-rams.ts';
 export { type KexecOptions } from './next-program.ts';

@@ -2,14 +2,25 @@
  * One kernel generation: the subsystems over one RAM. Nothing is global; two can live in one
  * process.
  */
-import { checkFunction, checkList, checkOptions, KernelError } from '@liveupdate/base';
+import {
+  checkFunction,
+  checkList,
+  checkObject,
+  checkOptions,
+  checkWhole,
+  KernelError,
+} from '@liveupdate/base';
 import {
   bootCold,
+  bootDead,
   bootHandover,
   readHandover,
+  readLiveRecord,
   type BootOptions,
   type EntryRecord,
+  type Handover,
   type Kho,
+  type LiveRecord,
 } from '@liveupdate/kho';
 import {
   LiveUpdateOrchestrator,
@@ -73,9 +84,20 @@ export const KERNEL_OPTIONS: readonly (keyof KernelOptions)[] = [
   'freeMemory',
   'release',
   'scratch',
+  'publish',
 ];
 
 const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];
+
+/** What the generation before left. */
+export interface LeftKernel {
+  /** Its handover; undefined where it died. */
+  readonly entry?: EntryRecord | undefined;
+  /** Where its live record begins; undefined where it had none. */
+  readonly live?: number | undefined;
+  /** The last change in that that counts; default: as it says itself. */
+  readonly liveChange?: number | undefined;
+}
 
 /**
  * Boots a kernel generation: cold without an entry record, from the handover that it names with
@@ -89,7 +111,7 @@ const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem
  */
 export function bootKernel(
   ram: Ram,
-  entry: EntryRecord | undefined,
+  left: EntryRecord | LeftKernel | undefined,
   options: KernelOptions = {},
   fds?: FdStore,
 ): Kernel {
@@ -98,18 +120,21 @@ export function bootKernel(
   const { handlers: makeHandlers = memfdOnly, huge = 'advise' } = options;
   checkFunction(makeHandlers, 'what makes the handlers');
   const own = ram.inner ?? ram; // windows that no handler and no program gets
+  const { entry, live: at, liveChange } = whatIsLeft(left);
+  const live = at === undefined ? undefined : readLiveRecord(own, at, liveChange);
   const handover = entry === undefined ? undefined : readHandover(own, entry);
-  const kho = handover ? bootHandover(own, handover, options) : bootCold(own, options);
+  const kho = bootKho(own, handover, live, options);
   const { pages } = kho;
   const shmem = new Shmem({ pages, huge });
   const parts = { ram, pages, kho, shmem, fds };
   const handlers = checkList(makeHandlers(parts), 'a list of handlers');
-  const missing = handover ? missingHandlers(own, handover, handlers) : [];
+  const came = live ?? handover;
+  const missing = came ? missingHandlers(own, came, handlers) : [];
   if (missing.length > 0) {
     const known = handlers.map((handler) => handler.compatible).join(', ') || 'none';
     throw new KernelError(
       'ENOENT',
-      `the handover has files of '${missing.join("', '")}' and no handler for them (handlers: ${known}). RAM is unchanged: start the program that has it`,
+      `what was left has files of '${missing.join("', '")}' and no handler for them (handlers: ${known}). RAM is unchanged: start the program that has it`,
     );
   }
   const { callbackTimeLimit } = options;
@@ -130,4 +155,24 @@ export function bootKernel(
       kho.end();
     },
   };
+}
+
+/** @throws KernelError EINVAL: nothing that a boot could begin from */
+function whatIsLeft(left: EntryRecord | LeftKernel | undefined): LeftKernel {
+  if (left === undefined) return {};
+  checkObject(left, 'what the kernel before left');
+  const { entry, live } = left as LeftKernel;
+  if (entry === undefined && live === undefined) return { entry: left as EntryRecord };
+  if (live !== undefined) checkWhole(live, 'the address of a live record');
+  return left as LeftKernel;
+}
+
+function bootKho(
+  ram: Ram,
+  handover: Handover | undefined,
+  live: LiveRecord | undefined,
+  options: KernelOptions,
+): Kho {
+  if (handover) return bootHandover(ram, handover, options, live);
+  return live ? bootDead(ram, live, options) : bootCold(ram, options);
 }

@@ -95,7 +95,7 @@ await machine.handOver();
     machine.remove();
   });
 
-  it('refuses the RAM of a process that was killed, until a cold boot is asked for', async () => {
+  it('recovers the RAM of a process that was killed, refuses it, or boots cold, as it is asked to', async () => {
     using program = new Program(`
 const machine = await Machine.open({ name: NAME, size: '16MiB' });
 say('up');
@@ -107,10 +107,16 @@ setInterval(() => {}, 1000);
     await expect(busy).rejects.toMatchObject({ code: 'EBUSY' });
     await expect(busy).rejects.toThrow(String(child.pid));
     await child.end('SIGKILL');
-    await expect(Machine.open({ name })).rejects.toMatchObject({ code: 'EIO' });
-    const machine = await Machine.open({ name, onCrash: 'cold' });
-    expect(machine.origin).toBe('cold');
-    machine.remove();
+    await expect(Machine.open({ name, onCrash: 'refuse' })).rejects.toMatchObject({ code: 'EIO' });
+    const machine = await Machine.open({ name });
+    expect(machine.origin).toBe('recovered');
+    expect(machine.lastOwner).toEqual({ pid: child.pid, generation: 1, end: 'unknown', at: undefined });
+    machine.close();
+    const again = await program.start(name);
+    await again.end('SIGKILL');
+    const cold = await Machine.open({ name, onCrash: 'cold' });
+    expect([cold.origin, cold.lastOwner]).toEqual(['cold', undefined]);
+    cold.remove();
   });
 
   it('keeps the handover whole when the next generation dies before it is up', () => {

@@ -7,12 +7,12 @@ import { checkFd, checkPath } from '@liveupdate/linux';
 import { KERNEL_OPTIONS, type KernelOptions } from './kernel.ts';
 import type { RamSource } from './ram-source.ts';
 
-export interface MachineOptions extends RamSource, KernelOptions {
+export interface MachineOptions extends RamSource, Omit<KernelOptions, 'publish'> {
   /**
-   * What to do with a RAM whose owner died without handing over: `'refuse'` (default, EIO), or
-   * `'cold'`: everything in it is given up.
+   * What to do with a RAM whose owner died without handing over: `'recover'` (default): what it had
+   * preserved is there; `'refuse'`: EIO; `'cold'`: everything in it is given up.
    */
-  readonly onCrash?: 'refuse' | 'cold';
+  readonly onCrash?: 'recover' | 'refuse' | 'cold';
   /**
    * Whether what was handed over stays whole until this generation hands over itself: for programs
    * that only add to a RAM. Where they fail, call abandon(), or die, the next owner finds
@@ -36,7 +36,8 @@ const CHECKS: { readonly [K in keyof MachineOptions]-?: ((value: never) => unkno
   callbackTimeLimit: undefined,
   release: undefined,
   scratch: undefined,
-  onCrash: (given: string) => checkOneOf(given, 'what to do after a crash (onCrash)', ['refuse', 'cold']),
+  onCrash: (given: string) =>
+    checkOneOf(given, 'what to do after a crash (onCrash)', ['recover', 'refuse', 'cold']),
   keepHandover: (given: boolean) => checkFlag(given, 'keepHandover'),
   huge: (given: string) =>
     checkOneOf(given, 'a policy for large folios (huge)', ['never', 'always', 'within_size', 'advise']),

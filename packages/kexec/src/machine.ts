@@ -5,15 +5,17 @@
  * owner when its event loop first turns: one that dies before, because the program is broken or a
  * signal came too early, leaves the handover whole. kexec: freeze, seal the boot page, and be
  * replaced by the next generation in the same process; handOver: the same, and whoever opens the
- * RAM next continues. An owner that dies without either leaves its RAM in the state 'running'.
+ * RAM next continues. An owner that dies without either leaves its RAM in the state 'running', and
+ * in it a live record of all that it had preserved: whoever opens it next goes on with that.
  */
-import { codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
+import { checkOptions, codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
 import {
   checkRuntime,
   collectChildren,
   drainOutput,
   isMainThread,
   MappedRam,
+  monotonicNow,
   RamFile,
   replaceProcess,
   tryLock,
@@ -22,7 +24,7 @@ import { writeBootPage, type BootPage } from './boot-page.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { ExecFdStore } from './exec-fd-store.ts';
 import { adoptPassedRams, fdsOf, leaveFds, passedVariable } from './inherited-rams.ts';
-import { bootKernel, type Kernel } from './kernel.ts';
+import { bootKernel, type Kernel, type LeftKernel } from './kernel.ts';
 import { checkMachineOptions, kernelOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
 import { claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
@@ -40,7 +42,37 @@ interface LeftRam {
   readonly firstPage: Uint8Array;
 }
 
+/** How the generation before ended, as far as that is known. */
+export interface LastOwner {
+  readonly pid: number;
+  readonly generation: number;
+  /**
+   * `'handover'`: as it should. All others died: `'exit'`, by process.exit() or because nothing was
+   * left to do; `'exception'`, one that nobody caught; `'unknown'`, killed or crashed, at any
+   * instruction.
+   */
+  readonly end: 'handover' | 'exit' | 'exception' | 'unknown';
+  /** When that was, in milliseconds since 1970; undefined where it could not say. */
+  readonly at: number | undefined;
+}
+
+function lastOwnerOf({ state, ownerPid: pid, generation, ended, endedAt, kexecFrozen }: BootPage): LastOwner {
+  if (state === 'handed-over') {
+    const ago = Number(monotonicNow() - kexecFrozen) / 1e6;
+    return { pid, generation, end: 'handover', at: Math.round(Date.now() - ago) };
+  }
+  return { pid, generation, end: ended ?? 'unknown', at: endedAt === 0 ? undefined : endedAt };
+}
+
 const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
+
+export interface HandOverOptions {
+  /**
+   * Whether sessions of the generation before that are not finished and whose name is taken by one
+   * of this are given up. Default false: EBUSY.
+   */
+  readonly dropUnfinished?: boolean;
+}
 
 export class Machine {
   readonly ram: MappedRam;
@@ -50,7 +82,9 @@ export class Machine {
   /** 1 for the first owner of this RAM, one more for each that follows. */
   readonly generation: number;
   /** Where this generation came from. */
-  readonly origin: 'cold' | 'handover';
+  readonly origin: 'cold' | 'handover' | 'recovered';
+  /** Who owned this RAM before; undefined where nobody did, or what it left was given up. */
+  readonly lastOwner: LastOwner | undefined;
   /**
    * When the handover that led here began: nanoseconds of CLOCK_MONOTONIC, as
    * process.hrtime.bigint() counts; 0n after a cold boot.
@@ -71,11 +105,11 @@ export class Machine {
 
   private constructor(
     ram: MappedRam,
-    { path, file, as }: ClaimedRam,
+    { path, file, as, before }: ClaimedRam,
     kernel: Kernel,
     fds: ExecFdStore,
     page: BootPage,
-    origin: 'cold' | 'handover',
+    origin: Machine['origin'],
     { kept, keepsHandover }: { readonly kept: BootPage | undefined; readonly keepsHandover: boolean },
   ) {
     this.#kept = kept;
@@ -88,23 +122,23 @@ export class Machine {
     this.kernel = kernel;
     this.generation = page.generation;
     this.origin = origin;
+    this.lastOwner = before && origin !== 'cold' ? lastOwnerOf(before) : undefined;
     this.kexecStart = page.kexecStart;
     this.kexecFrozen = page.kexecFrozen;
   }
 
   /**
-   * Opens a machine, or makes it. A RAM that was handed over continues where it was, any other
-   * boots cold.
+   * Opens a machine, or makes it. A RAM that was handed over continues where it was; of one whose
+   * owner died, what was preserved is there (see onCrash); any other boots cold.
    *
-   * @example
-   * const machine = await Machine.open({ name: 'my-service', size: '4GiB' });
+   * @example const machine = await Machine.open({ name: 'my-service', size: '4GiB' });
    *
-   * @throws KernelError EBUSY: another process owns it. EIO: its owner died without handing over
-   * (see onCrash). EINVAL: bad options, not a RAM of liveupdate, of another version, cut short, or
-   * with a damaged handover. ENOENT: no such RAM and no size given; or files of a kind that no
-   * handler reads. EPERM, EACCES: another user's file, or one that others can write. EPERM also: in
-   * a worker thread. ENOMEM, ENOSPC: no room. EOPNOTSUPP: no Linux on x64 or arm64, or no Node.js
-   * that can do it. After each of them RAM is as before.
+   * @throws KernelError EBUSY: another process owns it. EIO: its owner died without handing over,
+   * and that is to be refused (see onCrash). EINVAL: bad options, not a RAM of liveupdate, of
+   * another version, cut short, or with a damaged handover. ENOENT: no such RAM and no size given;
+   * or files of a kind that no handler reads. EPERM, EACCES: another user's file, or one that
+   * others can write. EPERM also: in a worker thread. ENOMEM, ENOSPC: no room. EOPNOTSUPP: no Linux
+   * on x64 or arm64, or no Node.js that can do it. After each of them RAM is as before.
    */
   // Opening is a promise so that recovery may read and check at length without blocking.
   // eslint-disable-next-line @typescript-eslint/require-await
@@ -163,9 +197,15 @@ export class Machine {
   static #boot(ram: MappedRam, claimed: ClaimedRam, options: MachineOptions): Machine {
     const { before } = claimed;
     const entry = before?.state === 'handed-over' ? before.entry : undefined;
+    const isDead = before?.state === 'running' && options.onCrash !== 'cold';
     const { fds } = claimed;
     const freeMemory = before ? (options.freeMemory ?? 'discard') : 'zero';
-    const kernel = bootKernel(ram, entry, { ...kernelOptions(options), freeMemory }, fds);
+    const kernel = bootKernel(
+      ram,
+      entry || isDead ? leftBy(before, entry) : undefined,
+      { ...kernelOptions(options), freeMemory, publish: true },
+      fds,
+    );
     const page: BootPage = {
       state: 'running',
       ramSize: ram.size,
@@ -174,11 +214,15 @@ export class Machine {
       kexecStart: entry ? (before?.kexecStart ?? 0n) : 0n,
       kexecFrozen: entry ? (before?.kexecFrozen ?? 0n) : 0n,
       ownerPid: process.pid,
+      live: kernel.kho.publication?.pa ?? 0,
+      liveChange: 0,
+      ended: undefined,
+      endedAt: 0,
     };
     const keepsHandover = options.keepHandover ?? false;
-    const none: BootPage = { ...page, state: 'empty', generation: 0 };
-    const kept = keepsHandover ? (before ?? none) : entry && before;
-    const origin = entry ? 'handover' : 'cold';
+    const none: BootPage = { ...page, state: 'empty', generation: 0, live: 0 };
+    const kept = keepsHandover ? (before ?? none) : entry || isDead ? before : undefined;
+    const origin = entry ? 'handover' : isDead ? 'recovered' : 'cold';
     const machine = new Machine(ram, claimed, kernel, fds, page, origin, { kept, keepsHandover });
     if (kept) {
       // The tree and map that led here are freed then, too.
@@ -219,7 +263,8 @@ export class Machine {
    */
   async kexec(argv?: readonly string[], options: KexecOptions = {}): Promise<never> {
     const program = nextProgram(argv, options);
-    const handover = await Handover.seal(this.#tenure, { isTogether: true });
+    const { dropUnfinished } = options;
+    const handover = await Handover.seal(this.#tenure, { isTogether: true, dropUnfinished });
     try {
       await drainOutput();
       const { rams } = handover;
@@ -242,14 +287,15 @@ export class Machine {
    * EOPNOTSUPP: descriptors are preserved, which go by kexec() alone. What a handler's freeze
    * threw. Then nothing has changed.
    */
-  async handOver(): Promise<void> {
+  async handOver(options: HandOverOptions = {}): Promise<void> {
+    checkOptions(options, 'handOver', ['dropUnfinished']);
     const { path, as } = this.#tenure.passed;
     if (path === undefined && as === undefined)
       throw new KernelError(
         'EINVAL',
         'this RAM has no name by which another process could open it: use kexec()',
       );
-    await Handover.seal(this.#tenure, { isTogether: false });
+    await Handover.seal(this.#tenure, { isTogether: false, ...options });
     try {
       this.kernel.kho.giveBackFree(); // nobody may come for long: what is free costs nothing until then
     } catch {
@@ -322,12 +368,18 @@ export class Machine {
  * @throws KernelError EIO: the owner died without handing over, and nobody said what to do about it
  */
 function checkCrash({ before }: ClaimedRam, { onCrash }: MachineOptions): void {
-  if (before?.state !== 'running' || onCrash === 'cold') return;
+  if (before?.state !== 'running' || onCrash !== 'refuse') return;
   const pid = before.ownerPid;
   throw new KernelError(
     'EIO',
-    `the process that owned this RAM (pid ${pid}) died without handing over: pass onCrash: 'cold' (or remove the file) to start anew`,
+    `the process that owned this RAM (pid ${pid}) died without handing over: open it without onCrash to find what it had preserved, or pass onCrash: 'cold' to start anew`,
   );
+}
+
+/** What a boot page leads to. */
+function leftBy(page: BootPage | undefined, entry: BootPage['entry'] | undefined): LeftKernel | undefined {
+  if (!page) return undefined;
+  return { entry, live: page.live, liveChange: page.liveChange === 0 ? undefined : page.liveChange };
 }
 
 function leftRam(file: RamFile): LeftRam {

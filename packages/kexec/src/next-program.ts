@@ -31,6 +31,11 @@ export interface KexecOptions {
    * its own: Node sets close-on-exec on descriptors that it was started with.
    */
   readonly keepFds?: readonly number[];
+  /**
+   * Whether sessions of the generation before that are not finished and whose name is taken by one
+   * of this are given up. Default false: EBUSY.
+   */
+  readonly dropUnfinished?: boolean;
 }
 
 const fs = process.getBuiltinModule('node:fs');
@@ -41,7 +46,7 @@ const fs = process.getBuiltinModule('node:fs');
  */
 const STARTED_IN = workingDirectory();
 
-const OPTIONS: readonly (keyof KexecOptions)[] = ['env', 'file', 'keepFds'];
+const OPTIONS: readonly (keyof KexecOptions)[] = ['env', 'file', 'keepFds', 'dropUnfinished'];
 
 /**
  * Options of Node whose value is a path, or a module that is looked for from the working directory.

@@ -112,7 +112,7 @@ function busyMessage(file: RamFile): string {
     const { state, ownerPid } = readBootPage(file.firstPage(), file.size);
     if (state !== 'running')
       return 'another process is at work on this RAM, or just takes it over: try again';
-    return `process ${ownerPid} owns this RAM: wait until it has handed over (killing it loses what is in it)`;
+    return `process ${ownerPid} owns this RAM: wait until it has handed over, or ended`;
   } catch {
     return 'another process owns this RAM and is just making it: try again';
   }

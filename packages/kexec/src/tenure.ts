@@ -39,6 +39,15 @@ export class Tenure {
   constructor(init: TenureInit) {
     this.#init = init;
     this.state = new MachineState(init.start);
+    const { publication } = init.kernel.kho;
+    if (!publication) return;
+    if (init.start === 'guest') publication.defer();
+    publication.beforeFirst = () => {
+      this.own();
+    };
+    publication.afterTurn = (work) => {
+      setImmediate(work).unref();
+    };
   }
 
   /** What the RAM is called in messages. */
@@ -84,6 +93,7 @@ export class Tenure {
    */
   begin(): void {
     if (this.state.isRunning) this.#checkThere();
+    this.own(); // what is published on the way is the owner's
     this.state.take('begin');
   }
 
@@ -105,17 +115,23 @@ export class Tenure {
    * generation would have no memory to boot. EOPNOTSUPP: another process is to go on, which
    * descriptors that are preserved cannot reach. What a handler's freeze threw
    *
-   * @param isExec whether it is this process that goes on
+   * @param options `isExec`: whether it is this process that goes on; `dropUnfinished`: see
+   * RebootOptions of luo-core
    */
-  async seal(kexecStart: bigint, kexecFrozen: bigint, isExec: boolean): Promise<void> {
+  async seal(
+    kexecStart: bigint,
+    kexecFrozen: bigint,
+    { isExec, dropUnfinished }: { readonly isExec: boolean; readonly dropUnfinished: boolean },
+  ): Promise<void> {
     const { ram, kernel, running, fds } = this.#init;
     this.state.take('freeze');
     this.#checkThere();
     if (!isExec) fds.checkEmpty();
     kernel.kho.checkRoomForNext();
-    await kernel.luo.reboot();
+    await kernel.luo.reboot({ dropUnfinished });
     if (!isExec) fds.checkEmpty(); // of what was kept at the last moment
     this.#unrecord = kernel.kho.recordResidency();
+    const liveChange = kernel.kho.publication?.seal() ?? 0;
     if (!this.state.isClosed)
       writeBootPage(ram, {
         ...running,
@@ -123,6 +139,7 @@ export class Tenure {
         entry: kernel.kho.entry,
         kexecStart,
         kexecFrozen,
+        liveChange,
       });
     this.state.take('seal');
   }
@@ -143,6 +160,7 @@ export class Tenure {
         } catch (error) {
           errors.push(error);
         }
+        kernel.kho.publication?.unseal();
         this.#unrecord?.();
         this.#unrecord = undefined;
         try {
@@ -166,9 +184,19 @@ export class Tenure {
     throw new KernelError('ENOENT', `${path} was removed, or replaced by another: ${why}`);
   }
 
+  /**
+   * Notes how this process ends, where it can: what is preserved survives that anyhow.
+   */
+  noteEnd(ended: 'exit' | 'exception'): void {
+    if (this.state.name !== 'owner') return;
+    const { ram, running, kernel } = this.#init;
+    kernel.luo.flush();
+    writeBootPage(ram, { ...running, ended, endedAt: Date.now() });
+  }
+
   /** Gives up what is in the RAM: the next owner finds it empty. */
   leaveEmpty(): void {
     const { ram, running } = this.#init;
-    writeBootPage(ram, { ...running, state: 'empty', entry: NO_ENTRY });
+    writeBootPage(ram, { ...running, state: 'empty', entry: NO_ENTRY, live: 0 });
   }
 }

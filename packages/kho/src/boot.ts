@@ -4,6 +4,7 @@
  */
 import {
   byteLength,
+  checkFlag,
   checkInstance,
   checkObject,
   checkOneOf,
@@ -27,6 +28,7 @@ import { MAX_RELEASE } from './abi.ts';
 import { Kho } from './kho.ts';
 import { loadResidency } from './residency-record.ts';
 import { readHandover, type EntryRecord, type Handover } from './read-handover.ts';
+import { readDeadKernel, reserveLivePages, type LiveRecord } from './read-live-record.ts';
 import { checkScratch, chooseScratch, type ScratchArea } from './scratch.ts';
 
 /** What a boot does with the memory that nobody preserved. */
@@ -52,6 +54,11 @@ export interface BootOptions {
   readonly release?: string;
   /** Where the next kernel may boot; chosen by size where absent. Only for a cold boot. */
   readonly scratch?: readonly ScratchArea[];
+  /**
+   * Whether what is preserved is published for whoever comes after this kernel, should it die. Only
+   * for a cold boot: later ones go on with the live record that they are given. Default false.
+   */
+  readonly publish?: boolean;
 }
 
 /**
@@ -60,7 +67,8 @@ export interface BootOptions {
  */
 function checkBootOptions(options: BootOptions): void {
   checkObject(options, 'options of a boot');
-  const { freeMemory, release, scratch } = options;
+  const { freeMemory, release, scratch, publish } = options;
+  if (publish !== undefined) checkFlag(publish, 'publish');
   if (freeMemory !== undefined)
     checkOneOf(freeMemory, 'what becomes of free memory', ['discard', 'zero', 'keep', 'poison']);
   if (release !== undefined && byteLength(checkText(release, 'a release')) > MAX_RELEASE)
@@ -93,7 +101,7 @@ export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
   checkScratch(scratch, ram);
   for (const area of scratch) table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
   table.reserve(0, 1);
-  return start(ram, table, scratch, undefined, options);
+  return start(ram, table, scratch, undefined, options, options.publish ? 'new' : undefined);
 }
 
 /**
@@ -102,13 +110,35 @@ export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
  *
  * @throws KernelError ENOMEM: preserved memory leaves no page for this kernel. EINVAL: a release
  * that is too long, or what is no RAM or no handover.
+ * @param live the live record of the RAM, which this kernel goes on with
  */
-export function bootHandover(ram: Ram, handover: Handover, options: BootOptions = {}): Kho {
+export function bootHandover(
+  ram: Ram,
+  handover: Handover,
+  options: BootOptions = {},
+  live?: LiveRecord,
+): Kho {
   checkRam(ram);
   checkObject(handover, 'a handover');
   checkInstance(handover.table, 'the table of a handover', PageTable);
   checkBootOptions(options);
-  return start(ram, handover.table, handover.scratch, handover, options);
+  if (live) reserveLivePages(handover.table, live);
+  return start(ram, handover.table, handover.scratch, handover, options, live);
+}
+
+/**
+ * A boot after a kernel that died: what it had published waits to be restored, as what was handed
+ * over does; all else is free.
+ *
+ * @param live its live record
+ * @throws KernelError ENOMEM: published memory leaves no page for this kernel. EINVAL: the record
+ * contradicts itself, a release that is too long, or what is no RAM.
+ */
+export function bootDead(ram: Ram, live: LiveRecord, options: BootOptions = {}): Kho {
+  checkRam(ram);
+  checkBootOptions(options);
+  const handover = readDeadKernel(ram, live);
+  return start(ram, handover.table, handover.scratch, handover, options, live);
 }
 
 /** Reads a handover and boots from it. For the errors see readHandover and bootHandover. */
@@ -123,6 +153,7 @@ function start(
   scratch: readonly ScratchArea[],
   incoming: Handover | undefined,
   { freeMemory = 'discard', release = 'liveupdate' }: BootOptions,
+  live?: LiveRecord | 'new',
 ): Kho {
   if (freeMemory === 'keep' || freeMemory === 'poison') table.markStale();
   const pages = new PageAllocator(ram, table);
@@ -141,5 +172,5 @@ function start(
       forEachBlock(pfnToPhys(pfn), count * PAGE_SIZE, (pa, length) => ram.bytes(pa, length).fill(POISON));
     });
   }
-  return new Kho({ pages, scratch, incoming, residencyFrames, release });
+  return new Kho({ pages, scratch, incoming, residencyFrames, release, live });
 }

@@ -9,6 +9,7 @@ export { BlockSet, readBlockSet, type IncomingBlockSet } from './block-set.ts';
 export {
   boot,
   bootCold,
+  bootDead,
   bootHandover,
   LEAST_RAM_PAGES,
   POISON,
@@ -19,9 +20,17 @@ export { fdtString, type FdtNode } from './fdt.ts';
 export { readFdt } from './fdt-reader.ts';
 export { writeFdt } from './fdt-writer.ts';
 export { Kho, type KhoInit } from './kho.ts';
+export { Publication, type RecordPage } from './publication.ts';
 export { PreservedBlock } from './preserved-block.ts';
 export { RadixTree } from './radix-tree.ts';
 export { walkRadixTree, type RunVisitor } from './radix-walk.ts';
+export {
+  readLiveRecord,
+  pagesOfKind,
+  readDeadKernel,
+  type LivePage,
+  type LiveRecord,
+} from './read-live-record.ts';
 export {
   readEntry,
   readHandover,

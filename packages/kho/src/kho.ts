@@ -36,6 +36,8 @@ import type { BlobDescriptor } from './blob-ser.ts';
 import { OutgoingMemory } from './outgoing-memory.ts';
 import { OutgoingTree } from './outgoing-tree.ts';
 import type { EntryRecord, Handover, Subtree } from './read-handover.ts';
+import { Publication } from './publication.ts';
+import type { LiveRecord } from './read-live-record.ts';
 import { recordResidency } from './residency-record.ts';
 import type { ScratchArea } from './scratch.ts';
 import { preserveVmalloc, restoreVmalloc, unpreserveVmalloc } from './vmalloc-preserve.ts';
@@ -51,6 +53,11 @@ export interface KhoInit {
   readonly residencyFrames?: Uint32Array | undefined;
   /** Name of this kernel for the next one; at most 64 bytes. */
   readonly release: string;
+  /**
+   * The live record to go on with, or `'new'`; undefined where nothing is to survive but by a
+   * handover.
+   */
+  readonly live?: LiveRecord | 'new' | undefined;
 }
 
 /**
@@ -75,6 +82,11 @@ export class Kho extends OutgoingMemory {
   readonly scratch: readonly ScratchArea[];
   /** What the previous kernel handed over; undefined after a cold boot. */
   readonly incoming: Handover | undefined;
+  /**
+   * What is published for whoever comes after this kernel, should it die; undefined where nothing
+   * is.
+   */
+  readonly publication: Publication | undefined;
   readonly #tree: OutgoingTree;
   readonly #scratchArray: PhysAddr;
   readonly #residencyFrames: Uint32Array;
@@ -87,7 +99,7 @@ export class Kho extends OutgoingMemory {
    *
    * @throws KernelError ENOMEM: RAM is too small. EINVAL: the release is too long.
    */
-  constructor({ pages, scratch, incoming, residencyFrames, release }: KhoInit) {
+  constructor({ pages, scratch, incoming, residencyFrames, release, live }: KhoInit) {
     super(pages);
     this.scratch = scratch;
     this.incoming = incoming;
@@ -99,6 +111,11 @@ export class Kho extends OutgoingMemory {
     metadata.setU32(KexecMetadataSer.version, KEXEC_METADATA_VERSION);
     metadata.setString(KexecMetadataSer.previousRelease, release);
     const count = (incoming?.kexecMetadata?.kexecCount ?? 0) + 1;
+    const watch = this.watchKeys.bind(this);
+    if (live === 'new')
+      this.publication = Publication.create(pages, { scratch, kexecCount: count - 1 }, watch);
+    else if (live) this.publication = Publication.resume(pages, live, watch);
+    this.publication?.noteKexec(count >>> 0);
     metadata.setU32(KexecMetadataSer.kexecCount, count >>> 0); // after the last comes 0, as in Linux
     this.addSubtree(KEXEC_METADATA, metadata.pa, KexecMetadataSer.SIZE);
   }
@@ -111,6 +128,12 @@ export class Kho extends OutgoingMemory {
       scratchAddr: this.#scratchArray,
       scratchSize: Math.max(1, this.scratch.length) * ScratchSer.SIZE,
     };
+  }
+
+  /** The memory is another's now, or nobody's: nothing is preserved, taken back or published. */
+  override end(): void {
+    this.publication?.end();
+    super.end();
   }
 
   // ---- What is handed over ----------------------------------------------------------------------
@@ -184,6 +207,17 @@ export class Kho extends OutgoingMemory {
   }
 
   /**
+   * Hands on what the previous kernel left and nobody has finished.
+   *
+   * @returns takes it back: the handover is called off
+   * @throws KernelError ENOMEM: no page for the map; nothing is changed
+   */
+  carryArrived(): () => void {
+    const rows = this.publication?.arrivedRows();
+    return rows ? this.carryOn(rows) : () => undefined;
+  }
+
+  /**
    * Makes sure that the next kernel finds enough memory to begin with, and that the system has
    * given it: on one that is full nobody could boot else.
    *
@@ -202,7 +236,13 @@ export class Kho extends OutgoingMemory {
       );
     }
     const { freePages, heldPages } = this.pages;
-    const left = freePages + heldPages + this.#unpreservedPages() - this.mapPages - OWN_PAGES;
+    const left =
+      freePages +
+      heldPages +
+      this.#unpreservedPages() -
+      this.mapPages -
+      OWN_PAGES -
+      (this.publication?.pageCount ?? 0);
     if (left >= NEXT_KERNEL_PAGES) return;
     throw new KernelError(
       'ENOMEM',
@@ -239,6 +279,7 @@ export class Kho extends OutgoingMemory {
   commit(): void {
     if (!this.incoming || this.#isCommitted) return;
     this.#isCommitted = true;
+    this.publication?.settle();
     for (const pfn of [...this.incoming.structure, ...this.#residencyFrames]) {
       this.pages.releaseReserved(pfn);
       this.pages.residency.giveBack(pfn, 1);

@@ -35,7 +35,7 @@ import {
 import { addressOf, IncomingMemory } from './incoming-memory.ts';
 import { forEachPageRun } from './page-run.ts';
 import type { PreservedBlock } from './preserved-block.ts';
-import { RadixTree } from './radix-tree.ts';
+import { RadixTree, type KeyWatcher } from './radix-tree.ts';
 import type { PreservedFolio } from './read-handover.ts';
 
 /** All bits of a frame's flags. */
@@ -64,6 +64,40 @@ export class OutgoingMemory extends IncomingMemory {
 
   #checkLive(): void {
     if (this.#hasEnded) throw new KernelError('EBADF', 'this kernel generation has ended');
+  }
+
+  /** Whoever is told of keys from now on. */
+  protected watchKeys(watcher: KeyWatcher | undefined): void {
+    this.#map.watcher = watcher;
+  }
+
+  /**
+   * Puts folios of the previous kernel that are not finished into the map of this one, as they were
+   * in its own. Those that are preserved again are there already.
+   *
+   * @returns takes them out again
+   * @throws KernelError ENOMEM: no page for the map; nothing is changed
+   */
+  protected carryOn(rows: FolioRows): () => void {
+    const { table } = this.pages;
+    const done = new FolioRuns();
+    const takeBack = (): void => {
+      for (let i = 0; i < done.length; i++) this.#map.deleteRun(done.pfns[i], done.counts[i], done.orders[i]);
+    };
+    try {
+      for (let i = 0; i < rows.length; i++) {
+        const order = rows.orders[i];
+        for (let f = 0, at = rows.pfns[i]; f < rows.counts[i]; f++, at += 2 ** order) {
+          if (table.foliosAlike(KIND | PRESERVED, HEAD | PRESERVED, order, at, 1) === 1) continue;
+          this.#map.addRun(at, 1, order);
+          done.pushRow(at, 1, order);
+        }
+      }
+      return takeBack;
+    } catch (error) {
+      takeBack();
+      throw error;
+    }
   }
 
   /** pa of the root of the map of preserved pages. */

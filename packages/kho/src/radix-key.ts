@@ -58,3 +58,24 @@ export const MAX_RUN_ORDER = 30;
 export function leafBasePfn(leaf: number, order: number): Pfn {
   return (leaf * RADIX_LEAF_BITS - 2 ** (RADIX_ORDER_0_BIT - order)) * 2 ** order;
 }
+
+/**
+ * Calls `visit` with the part of a run of folios that each leaf holds: which leaf of its order, the
+ * first bit, the number of bits.
+ */
+export function forEachLeafPart(
+  pfn: Pfn,
+  count: number,
+  order: number,
+  visit: (place: number, bit: number, bits: number) => void,
+): void {
+  let at = pfn;
+  let left = count;
+  while (left > 0) {
+    const bit = radixBit(at, order);
+    const bits = Math.min(left, RADIX_LEAF_BITS - bit);
+    visit(leafOfOrder(at, order), bit, bits);
+    at += bits * 2 ** order;
+    left -= bits;
+  }
+}

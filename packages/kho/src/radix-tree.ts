@@ -19,17 +19,25 @@ import {
   physToPfn,
   checkInstance,
 } from '@liveupdate/base';
-import { PageAllocator } from '@liveupdate/mm';
+import { inARow, PageAllocator } from '@liveupdate/mm';
 import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS, RADIX_ORDER_0_BIT } from './abi.ts';
-import { LEAF_SHIFT, leafOfOrder, radixBit, radixLeaf } from './radix-key.ts';
+import { forEachLeafPart, LEAF_SHIFT, leafOfOrder, radixBit, radixLeaf } from './radix-key.ts';
 
 /** Index into the table of `level` (1..5) on the way to a leaf. */
 function tableIndex(leaf: number, level: number): number {
   return Math.floor(leaf / RADIX_FANOUT ** (level - 1)) % RADIX_FANOUT;
 }
 
+/** Is told of keys as they come into a map and go. */
+export interface KeyWatcher {
+  added(pfn: Pfn, count: number, order: number): void;
+  deleted(pfn: Pfn, count: number, order: number): void;
+}
+
 export class RadixTree {
   readonly #pages: PageAllocator;
+  /** Is told of every key from now on. */
+  watcher: KeyWatcher | undefined;
   /** pa of the root node. */
   readonly root: PhysAddr;
   /**
@@ -64,6 +72,7 @@ export class RadixTree {
     const words = bit + count <= RADIX_LEAF_BITS ? this.#find(leafOfOrder(pfn, order), order) : undefined;
     if (words) setBits(words, bit, count);
     else this.#addToNewLeaves(pfn, count, order);
+    this.watcher?.added(pfn, count, order);
   }
 
   /**
@@ -79,15 +88,15 @@ export class RadixTree {
   #addToNewLeaves(pfn: Pfn, count: number, order: number): void {
     const made: (() => void)[] = [];
     try {
-      forEachLeaf(pfn, count, order, (first) => {
-        if (!this.#find(leafOfOrder(first, order), order)) made.push(this.#create(first, order));
+      forEachLeafPart(pfn, count, order, (place) => {
+        if (!this.#find(place, order)) made.push(this.#create(firstOf(place, order), order));
       });
     } catch (error) {
       while (made.length > 0) made.pop()?.();
       throw error;
     }
-    forEachLeaf(pfn, count, order, (first, bit, bits) => {
-      const words = this.#find(leafOfOrder(first, order), order);
+    forEachLeafPart(pfn, count, order, (place, bit, bits) => {
+      const words = this.#find(place, order);
       assert(words !== undefined, 'a leaf that was just made is gone');
       setBits(words, bit, bits);
     });
@@ -97,22 +106,25 @@ export class RadixTree {
   deleteRun(pfn: Pfn, count: number, order: number): void {
     const bit = radixBit(pfn, order);
     if (bit + count <= RADIX_LEAF_BITS) {
-      clearBits(this.#haveAll(pfn, bit, count, order), bit, count);
-      return;
+      clearBits(this.#haveAll(leafOfOrder(pfn, order), bit, count, order), bit, count);
+    } else {
+      forEachLeafPart(pfn, count, order, (place, first, bits) => {
+        this.#haveAll(place, first, bits, order);
+      });
+      forEachLeafPart(pfn, count, order, (place, first, bits) => {
+        clearBits(this.#haveAll(place, first, bits, order), first, bits);
+      });
     }
-    forEachLeaf(pfn, count, order, (first, bit, bits) => {
-      this.#haveAll(first, bit, bits, order);
-    });
-    forEachLeaf(pfn, count, order, (first, bit, bits) => {
-      clearBits(this.#haveAll(first, bit, bits, order), bit, bits);
-    });
+    this.watcher?.deleted(pfn, count, order);
   }
 
   /** The leaf of `count` keys that are all in the map. */
-  #haveAll(pfn: Pfn, bit: number, count: number, order: number): Uint32Array {
-    const words = this.#find(leafOfOrder(pfn, order), order);
+  #haveAll(place: number, bit: number, count: number, order: number): Uint32Array {
+    const words = this.#find(place, order);
     if (!words || findBit(words, bit, bit + count, false) !== bit + count)
-      throw new AssertionError(`frame ${pfn} of order ${order} is not in the map`);
+      throw new AssertionError(
+        `frame ${firstOf(place, order) + bit * 2 ** order} of order ${order} is not in the map`,
+      );
     return words;
   }
 
@@ -128,7 +140,9 @@ export class RadixTree {
     let at = from;
     try {
       while (at < end) {
+        const first = at;
         at = setSingles(leaves, pfns, at, end);
+        if (this.watcher) tellSingles(pfns, first, at, (pfn, row) => this.watcher?.added(pfn, row, 0));
         if (at === end) return;
         this.addRun(pfns[at], 1, 0); // into a leaf that is not there yet
         at += 1;
@@ -146,7 +160,10 @@ export class RadixTree {
   deleteSingles(pfns: Uint32Array, from: number, count: number): void {
     const leaves = this.#leaves[0];
     const cleared = clearSingles(leaves, pfns, from, from + count);
-    if (cleared === from + count) return;
+    if (cleared === from + count) {
+      if (this.watcher) tellSingles(pfns, from, cleared, (pfn, row) => this.watcher?.deleted(pfn, row, 0));
+      return;
+    }
     setSingles(leaves, pfns, from, cleared);
     throw new AssertionError(`frame ${pfns[cleared]} is not in the map`);
   }
@@ -245,25 +262,23 @@ function clearSingles(
   return end;
 }
 
-/**
- * Calls `visit` with the part of a run that each leaf holds: its first frame, its first bit, the
- * number of bits.
- */
-function forEachLeaf(
-  pfn: Pfn,
-  count: number,
-  order: number,
-  visit: (pfn: Pfn, bit: number, bits: number) => void,
+/** Calls `tell` with each row of pages side by side in a part of a list. */
+function tellSingles(
+  pfns: Uint32Array,
+  from: number,
+  end: number,
+  tell: (pfn: Pfn, count: number) => void,
 ): void {
-  let at = pfn;
-  let left = count;
-  while (left > 0) {
-    const bit = radixBit(at, order);
-    const bits = Math.min(left, RADIX_LEAF_BITS - bit);
-    visit(at, bit, bits);
-    at += bits * 2 ** order;
-    left -= bits;
+  for (let at = from; at < end;) {
+    const row = inARow(pfns, at, end, 1);
+    tell(pfns[at], row);
+    at += row;
   }
+}
+
+/** First frame of the keys of a leaf. */
+function firstOf(place: number, order: number): Pfn {
+  return place * 2 ** (order + LEAF_SHIFT);
 }
 
 function countNodes(pages: PageAllocator, pa: PhysAddr, level: number): number {

@@ -74,13 +74,23 @@ function nonZero(words: Uint32Array, from: number): number {
 }
 
 function walkLeaf(words: Uint32Array, leaf: number, visit: RunVisitor): void {
-  let bit = findBit(words, 0, RADIX_LEAF_BITS, true);
-  if (bit === RADIX_LEAF_BITS) return;
+  if (findBit(words, 0, RADIX_LEAF_BITS, true) === RADIX_LEAF_BITS) return; // also of no order
   const order = leafOrder(leaf);
   const base = leafBasePfn(leaf, order);
-  while (bit < RADIX_LEAF_BITS) {
-    const end = findBit(words, bit, RADIX_LEAF_BITS, false);
-    visit(base + bit * 2 ** order, end - bit, order);
-    bit = findBit(words, end, RADIX_LEAF_BITS, true);
+  forEachBitRun(words, RADIX_LEAF_BITS, (bit, count) => {
+    visit(base + bit * 2 ** order, count, order);
+  });
+}
+
+/** Calls `visit` with each run of the first `end` bits that are set. */
+export function forEachBitRun(
+  words: Uint32Array,
+  end: number,
+  visit: (bit: number, count: number) => void,
+): void {
+  for (let bit = findBit(words, 0, end, true); bit < end;) {
+    const to = findBit(words, bit, end, false);
+    visit(bit, to - bit);
+    bit = findBit(words, to, end, true);
   }
 }

@@ -194,7 +194,7 @@ function readSubtrees(ram: Ram, root: FdtNode): Map<string, Subtree> {
 }
 
 /** Takes `count` preserved folios side by side out of the free memory. */
-function claim(table: PageTable, pfn: Pfn, count: number, order: number): void {
+export function claim(table: PageTable, pfn: Pfn, count: number, order: number): void {
   const pages = count * 2 ** order;
   const isFree =
     pfn + pages <= table.frames && table.flagsEnd(KIND | SCRATCH, FREE, pfn, pfn + pages) === pfn + pages;

@@ -9,11 +9,15 @@
  */
 import { assert, KernelError, PAGE_SIZE, type PhysAddr, StructView } from '@liveupdate/base';
 import type { Kho, PreservedBlock } from '@liveupdate/kho';
+import { FolioRuns } from '@liveupdate/mm';
 import { LuoFlbHeaderSer, LuoFlbSer, MAX_FLBS } from './abi.ts';
 import { dataOf, isPromise, type CallbackWaiter } from './callbacks.ts';
 import type { EventStream, FailedEvent, FlbEvent } from './events.ts';
 import type { FileLifecycleBound, FlbObjects } from './flb.ts';
 import type { MaybePromise } from './callback-types.ts';
+import type { LiveSessions } from './live-sessions.ts';
+import { noted, notedUntil } from './noted.ts';
+import type { LiveFlb } from './read-live-sessions.ts';
 import type { FlbRecord } from './read-luo.ts';
 import { Flb } from './registered-flb.ts';
 import { checkCallbacks, checkStrings, type RegisteredHandler } from './registry.ts';
@@ -29,6 +33,10 @@ type FlbRetrieval =
 
 interface IncomingFlb {
   readonly record: FlbRecord;
+  /** The kernel that left it: the page in the live record, 0 without one. */
+  readonly of: number;
+  /** Folios that were taken over for it. */
+  readonly rows: FolioRuns;
   /** Files of the previous kernel that hold it and are not finished. */
   files: bigint;
   retrieval: FlbRetrieval;
@@ -56,18 +64,27 @@ export interface FlbSetInit {
   readonly kho: Kho;
   readonly waiter: CallbackWaiter;
   readonly events: EventStream;
+  readonly live: LiveSessions | undefined;
+  /** Is told which folios a callback takes over. */
+  noteAdopted(rows: FolioRuns | undefined): FolioRuns | undefined;
   /**
    * The FLBs of the previous kernel; undefined where it had no LUO. Throws EIO where they cannot be
    * read.
    */
-  readIncoming(): readonly FlbRecord[] | undefined;
+  readIncoming(): readonly (FlbRecord & Partial<LiveFlb>)[] | undefined;
 }
 
 export class FlbSet implements FlbObjects {
   readonly #init: FlbSetInit;
   readonly #flbs = new Map<FileLifecycleBound, Flb>();
   #block: PreservedBlock | undefined;
-  #incoming: Map<string, IncomingFlb> | undefined;
+  #incoming: readonly IncomingFlb[] | undefined;
+  /** Those that go on to the next kernel as they came. */
+  #carried: readonly IncomingFlb[] = [];
+  /** Folios of FLBs that were finished since somebody looked. */
+  readonly finished: FolioRuns[] = [];
+  /** The kernel whose file a callback is run for; undefined: no file's. */
+  of: number | undefined;
 
   constructor(init: FlbSetInit) {
     this.#init = init;
@@ -164,12 +181,15 @@ export class FlbSet implements FlbObjects {
 
   async #preserve(flb: Flb): Promise<void> {
     const { kho, waiter } = this.#init;
+    const { live } = this.#init;
     this.#block ??= kho.allocRecord(PAGE_SIZE);
     const start = this.#init.events.start();
     try {
-      const given = flb.flb.preserve({ incoming: () => this.#arrived(flb) });
-      const result = isPromise(given) ? await waiter.settle(flb, 'preserve', given) : given;
+      flb.place = live?.flbs.reserve(flb.compatible) ?? 0;
+      const given = noted(live, () => flb.flb.preserve({ incoming: () => this.#arrived(flb) }));
+      const result = isPromise(given) ? await notedUntil(live, waiter.settle(flb, 'preserve', given)) : given;
       flb.preserved = { data: dataOf(flb, 'preserve', result), object: result.object };
+      live?.flbs.write(flb.place, flb.compatible, flb.preserved.data);
     } catch (error) {
       this.#freeBlock();
       this.#tellFailure('preserve', flb, start, error);
@@ -183,8 +203,9 @@ export class FlbSet implements FlbObjects {
     const start = this.#init.events.start();
     try {
       const { object, data } = flb.preserved;
-      const given = flb.flb.unpreserve({ object, data });
-      if (isPromise(given)) await this.#init.waiter.settle(flb, 'unpreserve', given);
+      const { live, waiter } = this.#init;
+      const given = noted(live, () => flb.flb.unpreserve({ object, data }));
+      if (isPromise(given)) await notedUntil(live, waiter.settle(flb, 'unpreserve', given));
     } catch (error) {
       this.#tellFailure('unpreserve', flb, start, error);
       throw error;
@@ -202,11 +223,46 @@ export class FlbSet implements FlbObjects {
   }
 
   /**
+   * Makes room for FLBs of the previous kernel that files which go on hold.
+   *
+   * @returns takes it back
+   * @throws KernelError EBUSY: there is a newer one of that name. ENOMEM: no page. Nothing is
+   * changed.
+   */
+  carry(isWanted: boolean): () => void {
+    const carried = isWanted ? this.#readIncoming().filter(({ files }) => files > 0n) : [];
+    const own = new Set(
+      [...this.#flbs.values()].filter(({ files }) => files > 0).map((flb) => flb.compatible),
+    );
+    const taken = carried.find(({ record }) => own.has(record.name));
+    if (taken)
+      throw new KernelError(
+        'EBUSY',
+        `FLB '${taken.record.name}' of the previous kernel is not finished, and there is a newer one: finish its sessions first`,
+      );
+    if (carried.length > 0) this.#block ??= this.#init.kho.allocRecord(PAGE_SIZE);
+    this.#carried = carried;
+    return () => {
+      this.#carried = [];
+      this.#freeBlock();
+    };
+  }
+
+  /**
    * Writes the records of all FLBs that files hold. Cannot fail: the room was made before. Gives
    * their address, 0 where there is none.
    */
   serialise(): PhysAddr {
-    const held = [...this.#flbs.values()].filter(({ files }) => files > 0);
+    const held = [
+      ...[...this.#flbs.values()]
+        .filter(({ files }) => files > 0)
+        .map(({ compatible, preserved, files }) => ({
+          compatible,
+          data: preserved?.data ?? 0n,
+          files: BigInt(files),
+        })),
+      ...this.#carried.map(({ record, files }) => ({ compatible: record.name, data: record.data, files })),
+    ].slice(0, MAX_FLBS);
     if (held.length === 0) return 0;
     assert(this.#block !== undefined, 'there is a page while an FLB is preserved');
     const { pa, bytes } = this.#block;
@@ -214,11 +270,11 @@ export class FlbSet implements FlbObjects {
     const header = new StructView(bytes.subarray(0, LuoFlbHeaderSer.SIZE));
     header.setU64(LuoFlbHeaderSer.pageCount, 1);
     header.setU64(LuoFlbHeaderSer.count, held.length);
-    for (const [i, { compatible, preserved, files }] of held.entries()) {
+    for (const [i, { compatible, data, files }] of held.entries()) {
       const at = LuoFlbHeaderSer.SIZE + i * LuoFlbSer.SIZE;
       const entry = new StructView(bytes.subarray(at, at + LuoFlbSer.SIZE));
       entry.setString(LuoFlbSer.name, compatible);
-      entry.setU64(LuoFlbSer.data, preserved?.data ?? 0n);
+      entry.setU64(LuoFlbSer.data, data);
       entry.setU64(LuoFlbSer.count, files);
     }
     return pa;
@@ -258,9 +314,9 @@ export class FlbSet implements FlbObjects {
   }
 
   /** A file of the previous kernel is finished. What FLBs throw is added to `errors`. */
-  async finishFile(flbs: readonly Flb[], errors: unknown[]): Promise<void> {
+  async finishFile(flbs: readonly Flb[], of: number | undefined, errors: unknown[]): Promise<void> {
     for (const flb of flbs.toReversed()) {
-      const entry = this.#incomingOf(flb);
+      const entry = this.#incomingOf(flb, of);
       if (!entry || entry.files === 0n) continue;
       entry.files -= 1n;
       if (entry.files === 0n) await this.#finish(flb, entry, errors);
@@ -269,7 +325,7 @@ export class FlbSet implements FlbObjects {
 
   /** All that the previous kernel left, whether registered here or not. */
   get incomingInfo(): IncomingFlbInfo[] {
-    return Array.from(this.#readIncoming().values(), ({ record, files, retrieval }) => ({
+    return this.#readIncoming().map(({ record, files, retrieval }) => ({
       compatible: record.name,
       files,
       data: record.data,
@@ -283,22 +339,32 @@ export class FlbSet implements FlbObjects {
     return registered;
   }
 
-  #readIncoming(): Map<string, IncomingFlb> {
-    this.#incoming ??= new Map(
-      this.#init
-        .readIncoming()
-        ?.map((record) => [record.name, { record, files: record.count, retrieval: { state: 'untried' } }]),
-    );
+  #readIncoming(): readonly IncomingFlb[] {
+    this.#incoming ??= (this.#init.readIncoming() ?? []).map((record) => ({
+      record,
+      of: record.flbs ?? 0,
+      rows: new FolioRuns(),
+      files: record.count,
+      retrieval: { state: 'untried' },
+    }));
     return this.#incoming;
   }
 
-  #incomingOf(flb: Flb): IncomingFlb | undefined {
+  /**
+   * What the previous kernel left of an FLB.
+   *
+   * @param of the kernel that left it, where two that died did: default that whose file is at hand,
+   * else the last
+   */
+  #incomingOf({ flb }: Flb, of = this.of): IncomingFlb | undefined {
     const all = this.#readIncoming();
-    const { compatible, alsoReads } = flb.flb;
-    const own = all.get(compatible);
-    if (own || !alsoReads) return own;
-    const older = alsoReads.find((string) => all.has(string));
-    return older === undefined ? undefined : all.get(older);
+    for (const string of [flb.compatible, ...(flb.alsoReads ?? [])]) {
+      const found =
+        all.findLast((entry) => entry.record.name === string && entry.of === of) ??
+        all.findLast(({ record }) => record.name === string);
+      if (found) return found;
+    }
+    return undefined;
   }
 
   #retrieve(flb: Flb, entry: IncomingFlb): MaybePromise<unknown> {
@@ -318,13 +384,21 @@ export class FlbSet implements FlbObjects {
       throw error;
     };
     let given: MaybePromise<unknown>;
+    const outer = this.#init.noteAdopted(entry.rows);
+    const back = (): void => {
+      this.#init.noteAdopted(outer);
+    };
     try {
       given = flb.flb.retrieve({ data: record.data, compatible: record.name });
     } catch (error) {
+      back();
       return failed(error);
     }
-    if (!isPromise(given)) return done(given);
-    const object = this.#init.waiter.settle(flb, 'retrieve', given).then(done, failed);
+    if (!isPromise(given)) {
+      back();
+      return done(given);
+    }
+    const object = this.#init.waiter.settle(flb, 'retrieve', given).finally(back).then(done, failed);
     object.catch(() => undefined); // it is remembered, also where a handler did not wait for it
     entry.retrieval = { state: 'running', object };
     return object;
@@ -336,7 +410,13 @@ export class FlbSet implements FlbObjects {
       const given = this.#retrieve(flb, entry);
       const object = isPromise(given) ? await given : given;
       entry.retrieval = { state: 'finished' };
-      await this.#callFinish(flb, entry.record, object);
+      const outer = this.#init.noteAdopted(entry.rows);
+      try {
+        await this.#callFinish(flb, entry.record, object);
+      } finally {
+        this.#init.noteAdopted(outer);
+        this.finished.push(entry.rows);
+      }
     } catch (error) {
       errors.push(error);
     }

@@ -6,12 +6,17 @@
  * asking.
  */
 import { checkFunction, isBranded, isInstance, KernelError, type Branded } from '@liveupdate/base';
+import { FolioRuns } from '@liveupdate/mm';
+import type { MaybePromise } from './callback-types.ts';
 import { answerOf, brokenRule, isPromise, kindOf, type CallbackWaiter } from './callbacks.ts';
 import type { EventStream, FailedEvent } from './events.ts';
 import type { FlbSet } from './flb-set.ts';
 import type { FinishContext, PreservableFile, Retrieval } from './handler.ts';
 import { holdRetrieved, unhold } from './holding.ts';
+import type { Dropped, LiveSessions } from './live-sessions.ts';
 import type { Mutex } from './mutex.ts';
+import type { Arrival } from './outgoing-session.ts';
+import type { LiveFile, LivePlace } from './read-live-sessions.ts';
 import { checkToken } from './tokens.ts';
 import type { FileRecord, SessionRecord } from './read-luo.ts';
 import type { RegisteredHandler } from './registry.ts';
@@ -22,6 +27,10 @@ export interface IncomingShared {
   readonly flbs: FlbSet;
   readonly waiter: CallbackWaiter;
   readonly events: EventStream;
+  readonly live: LiveSessions | undefined;
+  readonly arrivals: Map<unknown, Arrival>;
+  /** Is told which folios a callback takes over. */
+  noteAdopted(rows: FolioRuns | undefined): FolioRuns | undefined;
   handlerFor(record: FileRecord): RegisteredHandler;
   /** Throws EBUSY while, and after, the handover is made; EBADF once the generation has ended. */
   checkRunning(): void;
@@ -32,7 +41,8 @@ export interface IncomingShared {
    * is on its way.
    */
   whenCalledOff(work: () => Promise<void>): boolean;
-  forget(session: IncomingSession): void;
+  /** A session is finished. Whether it was the last. */
+  forget(session: IncomingSession): boolean;
 }
 
 interface IncomingFile {
@@ -41,6 +51,12 @@ interface IncomingFile {
   retrieval: Retrieval;
   file: PreservableFile | undefined;
   error: unknown;
+  /** Folios that were taken over for it. */
+  readonly rows: FolioRuns;
+  /** What it is known by among those that are preserved; once it was retrieved. */
+  id: unknown;
+  /** Whether it is in the live record. */
+  isThere: boolean;
 }
 
 /** What a tool may know of an incoming file. */
@@ -68,10 +84,13 @@ export class IncomingSession {
   readonly #shared: IncomingShared;
   readonly #files = new Map<bigint, IncomingFile>();
   #state: 'open' | 'finished' = 'open';
+  /** Its slot in the live record, as long as it is there. */
+  #slot: number | undefined;
 
   /** @internal Made when the incoming state is read. */
-  constructor(record: SessionRecord, shared: IncomingShared) {
+  constructor(record: SessionRecord & Partial<LivePlace>, shared: IncomingShared) {
     this.name = record.name;
+    this.#slot = record.slot;
     this.#shared = shared;
     for (const file of record.files) {
       const handler = shared.handlerFor(file);
@@ -82,6 +101,9 @@ export class IncomingSession {
         retrieval: 'untried',
         file: undefined,
         error: undefined,
+        rows: new FolioRuns(),
+        id: undefined,
+        isThere: shared.live !== undefined,
       });
     }
   }
@@ -95,9 +117,32 @@ export class IncomingSession {
     return this.#files.size;
   }
 
+  /**
+   * @internal Whether it is in the live record still: not all of its files were preserved again.
+   */
+  get isThere(): boolean {
+    return this.#slot !== undefined;
+  }
+
+  /** @internal The files that are in the live record still. */
+  get unfinishedFiles(): FileRecord[] {
+    return [...this.#files.values()].filter(({ isThere }) => isThere).map(({ record }) => record);
+  }
+
+  /** @internal Ends it without a look at its files: what goes from the live record with it. */
+  dismiss(): Dropped {
+    this.#state = 'finished';
+    for (const { handler } of this.#files.values()) handler.files -= 1;
+    const isLast = this.#shared.forget(this);
+    return { ...this.#leave([...this.#files.values()], true), isLast };
+  }
+
   /** The files, in the order in which they were preserved. */
   get files(): IncomingFileInfo[] {
-    return Array.from(this.#files.values(), ({ record, retrieval }) => ({ ...record, retrieval }));
+    return Array.from(this.#files.values(), ({ record, retrieval }) => {
+      const { token, compatible, data } = record;
+      return { token, compatible, data, retrieval };
+    });
   }
 
   /**
@@ -174,19 +219,20 @@ export class IncomingSession {
   async #retrieve(entry: IncomingFile): Promise<PreservableFile> {
     if (entry.retrieval === 'failed') throw entry.error;
     if (entry.file) return entry.file;
-    const { flbs, waiter, events } = this.#shared;
+    const { flbs, events } = this.#shared;
     const { handler, record } = entry;
     const start = events.start();
     try {
       const { data, compatible } = record;
-      const given = handler.handler.retrieve({ data, compatible, flbs });
-      const file: unknown = isPromise(given) ? await waiter.settle(handler, 'retrieve', given) : given;
+      const context = { data, compatible, flbs };
+      const file: unknown = await this.#taking(entry, 'retrieve', () => handler.handler.retrieve(context));
       this.#shared.checkLive();
       if (typeof file !== 'object' || file === null)
         throw brokenRule(handler, 'retrieve', `must return the file, and returned ${kindOf(file)}`, 'EIO');
       holdRetrieved(file);
       entry.file = file;
       entry.retrieval = 'done';
+      this.#noteArrival(entry, file);
     } catch (error) {
       entry.retrieval = 'failed';
       entry.error = error;
@@ -198,6 +244,53 @@ export class IncomingSession {
       events.emit({ type: 'retrieved', ...this.#nameOf(entry), duration });
     }
     return entry.file;
+  }
+
+  /**
+   * Runs a callback that may take folios of the previous kernel over; they belong to this file from
+   * then on. FLBs that it asks for are those of that kernel.
+   */
+  async #taking<T>(entry: IncomingFile, callback: string, call: () => MaybePromise<T>): Promise<T> {
+    const { waiter, flbs } = this.#shared;
+    this.#shared.noteAdopted(entry.rows);
+    flbs.of = (entry.record as Partial<LiveFile>).flbs;
+    try {
+      const given = call();
+      return isPromise(given) ? await waiter.settle(entry.handler, callback, given) : given;
+    } finally {
+      flbs.of = undefined;
+      this.#shared.noteAdopted(undefined);
+    }
+  }
+
+  /** From now on the file is known, should it be preserved again before it is finished. */
+  #noteArrival(entry: IncomingFile, file: PreservableFile): void {
+    const { live, arrivals } = this.#shared;
+    if (!live) return;
+    entry.id = entry.handler.handler.getId?.(file) ?? file;
+    arrivals.set(entry.id, {
+      leave: () => {
+        const isLast = [...this.#files.values()].filter(({ isThere }) => isThere).length === 1;
+        return this.#leave([entry], isLast);
+      },
+    });
+  }
+
+  /** What goes from the live record with these files, and with the session where `isAll`. */
+  #leave(entries: readonly IncomingFile[], isAll: boolean): Dropped {
+    const there = entries.filter(({ isThere }) => isThere);
+    const session = isAll ? this.#slot : undefined;
+    if (isAll) this.#slot = undefined;
+    for (const entry of there) {
+      entry.isThere = false;
+      if (entry.id !== undefined) this.#shared.arrivals.delete(entry.id);
+    }
+    return {
+      files: there.map(({ record }) => (record as LiveFile).slot),
+      session,
+      isLast: false,
+      rows: [...there.map(({ rows }) => rows), ...this.#shared.flbs.finished.splice(0)],
+    };
   }
 
   async #finish(): Promise<void> {
@@ -212,11 +305,13 @@ export class IncomingSession {
       if (entry.file) unhold(entry.file);
       this.#files.delete(record.token);
       handler.files -= 1;
-      if (handler.flbs.length > 0) await flbs.finishFile(handler.flbs, errors);
+      if (handler.flbs.length > 0)
+        await flbs.finishFile(handler.flbs, (record as Partial<LiveFile>).flbs, errors);
     }
     this.#shared.checkLive();
     this.#state = 'finished';
-    this.#shared.forget(this);
+    const isLast = this.#shared.forget(this);
+    this.#shared.live?.finish({ ...this.#leave(entries, true), isLast });
     if (events.isHeard) events.emit({ type: 'session-finished', session: this.name });
     if (errors.length > 0) throw errors[0];
   }
@@ -242,12 +337,11 @@ export class IncomingSession {
 
   /** Finish runs once: what it throws is added to `errors`, and keeps no other file waiting. */
   async #callFinish(entry: IncomingFile, errors: unknown[]): Promise<void> {
-    const { waiter, events } = this.#shared;
+    const { events } = this.#shared;
     const { handler, retrieval } = entry;
     const start = events.start();
     try {
-      const given = handler.handler.finish(this.#contextOf(entry));
-      if (isPromise(given)) await waiter.settle(handler, 'finish', given);
+      await this.#taking(entry, 'finish', () => handler.handler.finish(this.#contextOf(entry)));
     } catch (error) {
       errors.push(error);
       this.#tellFailure('finish', entry, start, error);

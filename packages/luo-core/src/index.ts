@@ -38,7 +38,12 @@ export type {
 } from './handler.ts';
 export { IncomingSession, type IncomingFileInfo } from './incoming-session.ts';
 export { missingHandlers } from './missing-handlers.ts';
-export { LiveUpdateOrchestrator, type OrchestratorInit } from './orchestrator.ts';
+export {
+  LiveUpdateOrchestrator,
+  type OrchestratorInit,
+  type RebootOptions,
+  type RetrieveSessionOptions,
+} from './orchestrator.ts';
 export { OutgoingSession, type OutgoingFileInfo } from './outgoing-session.ts';
 export { readLuo, type FileRecord, type FlbRecord, type LuoRecords, type SessionRecord } from './read-luo.ts';
 export { FileArgument, FinishArgument, GetNameArgument, LIVEUPDATE_IOCTL, SessionArgument } from './uapi.ts';

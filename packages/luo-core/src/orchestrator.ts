@@ -17,8 +17,7 @@ import {
   KernelError,
   Undo,
 } from '@liveupdate/base';
-import { BlockSet, type Handover, type Kho, type PreservedBlock } from '@liveupdate/kho';
-import type { Ram } from '@liveupdate/mm';
+import { BlockSet, type Kho, type PreservedBlock } from '@liveupdate/kho';
 import { LUO_COMPATIBLE, LUO_SUBTREE, LuoSer, LuoSessionSer, MAX_SESSION_NAME } from './abi.ts';
 import { CallbackWaiter } from './callbacks.ts';
 import { EventStream } from './events.ts';
@@ -26,8 +25,10 @@ import { FlbSet, type IncomingFlbInfo, type OutgoingFlbInfo } from './flb-set.ts
 import type { FileLifecycleBound } from './flb.ts';
 import type { FileHandler } from './handler.ts';
 import { IncomingSession, type IncomingShared } from './incoming-session.ts';
+import { LiveSessions } from './live-sessions.ts';
 import { Mutex } from './mutex.ts';
 import { OutgoingSession, type OutgoingShared } from './outgoing-session.ts';
+import { readLiveSessions } from './read-live-sessions.ts';
 import { readLuo, type LuoRecords } from './read-luo.ts';
 import { Reboot } from './reboot.ts';
 import { HandlerRegistry, type RegisteredHandler } from './registry.ts';
@@ -53,12 +54,26 @@ export interface OrchestratorInit {
   readonly clock?: () => number;
 }
 
+export interface RetrieveSessionOptions {
+  /** The older session of this name, which a kernel that died had not finished. Default false. */
+  readonly unfinished?: boolean;
+}
+
+export interface RebootOptions {
+  /**
+   * Whether sessions of the previous kernel that are not finished and whose name is taken by one of
+   * this are dropped. Default false: EBUSY.
+   */
+  readonly dropUnfinished?: boolean;
+}
+
 type Incoming =
   | { readonly state: 'unread' }
   | {
       readonly state: 'read';
       readonly records: LuoRecords | undefined;
-      readonly sessions: Map<string, IncomingSession>;
+      /** Those that are not finished, in order. Where two have one name, the later is the newer. */
+      readonly sessions: Set<IncomingSession>;
     }
   | { readonly state: 'failed'; readonly error: KernelError };
 
@@ -80,13 +95,17 @@ export class LiveUpdateOrchestrator {
   readonly #registry = new HandlerRegistry();
   readonly #mutex = new Mutex();
   readonly #outgoing = new Map<string, OutgoingSession>();
-  readonly #retrieved = new Set<string>();
+  readonly #retrieved = new WeakSet<IncomingSession>();
+  /** The newest of each name, finished or not. */
+  readonly #newest = new Map<string, IncomingSession>();
   readonly #flbs: FlbSet;
   /** What every session is given. */
   readonly #shared: OutgoingShared;
   readonly #blocks: BlockSet;
   /** Absent where live update is off. */
   readonly #record: PreservedBlock | undefined;
+  /** What is published for whoever comes after a kernel that died. */
+  readonly #live: LiveSessions | undefined;
   #incoming: Incoming = { state: 'unread' };
   readonly #reboot: Reboot;
 
@@ -107,10 +126,18 @@ export class LiveUpdateOrchestrator {
     this.#kho = kho;
     this.events = new EventStream(clock);
     const waiter = new CallbackWaiter(callbackTimeLimit);
+    const live = enabled && kho.publication ? new LiveSessions(kho.publication) : undefined;
+    this.#live = live;
+    if (live)
+      kho.pages.whenShort = () => {
+        live.flush();
+      };
     this.#flbs = new FlbSet({
       kho,
       waiter,
       events: this.events,
+      live,
+      noteAdopted: (rows) => kho.pages.noteAdopted(rows),
       readIncoming: () => this.#readIncoming().records?.flbs,
     });
     this.#shared = {
@@ -120,6 +147,8 @@ export class LiveUpdateOrchestrator {
       mutex: this.#mutex,
       waiter,
       events: this.events,
+      live,
+      arrivals: new Map(),
       preservedIds: new Set(),
       checkRunning: () => {
         this.#reboot.checkRunning();
@@ -140,6 +169,9 @@ export class LiveUpdateOrchestrator {
       events: this.events,
       sessions: this.#outgoing,
       record: () => this.#record,
+      kho,
+      live,
+      unfinished: () => [...this.#readIncoming().sessions],
     });
     if (!enabled) return;
     for (const handler of handlers) this.#register(handler);
@@ -149,9 +181,10 @@ export class LiveUpdateOrchestrator {
       kho.unpreserveFree(record.pa);
     });
     record.setString(LuoSer.compatible, LUO_COMPATIBLE);
-    const previous = kho.incoming && readNumber(kho.ram, kho.incoming);
+    const previous = kho.incoming && readNumber(kho);
     record.setU64(LuoSer.liveupdateNumber, BigInt.asUintN(64, (previous ?? 0n) + 1n)); // as Linux counts
     kho.addSubtree(LUO_SUBTREE, record.pa, LuoSer.SIZE);
+    kho.publication?.noteUpdate(record.getU64(LuoSer.liveupdateNumber));
     this.#record = record;
     undo.keep();
   }
@@ -280,7 +313,7 @@ export class LiveUpdateOrchestrator {
    * @throws KernelError EIO: the incoming state cannot be read
    */
   get incomingSessions(): IncomingSession[] {
-    return [...this.#readIncoming().sessions.values()];
+    return [...this.#readIncoming().sessions];
   }
 
   /**
@@ -301,6 +334,14 @@ export class LiveUpdateOrchestrator {
    */
   get liveupdateNumber(): bigint {
     return this.#readIncoming().records?.liveupdateNumber ?? 0n;
+  }
+
+  /**
+   * Sessions that were finished are gone for whoever recovers this RAM: else they are when the
+   * event loop has turned. Called by Machine.
+   */
+  flush(): void {
+    this.#live?.flush();
   }
 
   /**
@@ -325,7 +366,14 @@ export class LiveUpdateOrchestrator {
     if (this.#outgoing.has(name))
       throw new KernelError('EEXIST', `there is an outgoing session '${name}' already`);
     this.#blocks.announce();
-    const session = new OutgoingSession(name, this.#shared);
+    let slot: number;
+    try {
+      slot = this.#live?.addSession(name) ?? -1;
+    } catch (error) {
+      this.#blocks.retract();
+      throw error;
+    }
+    const session = new OutgoingSession(name, this.#shared, slot);
     this.#outgoing.set(name, session);
     if (this.events.isHeard) this.events.emit({ type: 'session-created', session: name });
     return session;
@@ -334,22 +382,41 @@ export class LiveUpdateOrchestrator {
   /**
    * A session that the previous kernel left. Each can be retrieved once.
    *
+   * A kernel that died may have left two of one name: its own, and an older one that it had not
+   * finished. Without options it is the newer that is given. A file that came in the older and was
+   * preserved again is in the newer alone.
+   *
+   * @param options `unfinished`: the older one. Where kernels died one after the other there may be
+   * more: each call gives the next older one
    * @throws KernelError ENOENT: no incoming session of this name, or finished. EINVAL: no such
    * name, or retrieved already. EIO: the incoming state cannot be read. EBUSY: the handover is on
    * its way. EOPNOTSUPP: live update is off.
    */
-  retrieveSession(name: string): IncomingSession {
+  retrieveSession(name: string, options: RetrieveSessionOptions = {}): IncomingSession {
     checkName(name);
+    checkOptions(options, 'a session', ['unfinished']);
+    const { unfinished = false } = options;
+    checkFlag(unfinished, 'unfinished');
     this.#checkEnabled();
     this.#reboot.checkRunning();
-    const session = this.#readIncoming().sessions.get(name);
-    if (!session) throw new KernelError('ENOENT', `the previous kernel left no session '${name}'`);
-    if (this.#retrieved.has(name))
+    const all = [...this.#readIncoming().sessions].filter((session) => session.name === name).reverse();
+    const older = all.filter((session) => session !== this.#newest.get(name));
+    const session = unfinished
+      ? (older.find((each) => !this.#retrieved.has(each)) ?? older.at(0))
+      : all.find((each) => each === this.#newest.get(name));
+    if (!session)
+      throw new KernelError(
+        'ENOENT',
+        unfinished
+          ? `no kernel before the previous one left a session '${name}' unfinished`
+          : `the previous kernel left no session '${name}'`,
+      );
+    if (this.#retrieved.has(session))
       throw new KernelError(
         'EINVAL',
         `session '${name}' was retrieved already: keep what retrieveSession gave`,
       );
-    this.#retrieved.add(name);
+    this.#retrieved.add(session);
     if (this.events.isHeard) this.events.emit({ type: 'session-retrieved', session: name });
     return session;
   }
@@ -362,8 +429,13 @@ export class LiveUpdateOrchestrator {
    * then all is unfrozen and goes on as before, whatever unfreeze may throw on top: that is
    * attached (`suppressedBy` of base tells it).
    */
-  reboot(): Promise<void> {
-    return this.#mutex.run(() => this.#reboot.begin());
+  reboot(options: RebootOptions = {}): Promise<void> {
+    return this.#mutex.run(() => {
+      checkOptions(options, 'a reboot', ['dropUnfinished']);
+      const { dropUnfinished = false } = options;
+      checkFlag(dropUnfinished, 'dropUnfinished');
+      return this.#reboot.begin(dropUnfinished);
+    });
   }
 
   /**
@@ -426,18 +498,29 @@ export class LiveUpdateOrchestrator {
   }
 
   #read(): Incoming {
-    const incoming = this.isEnabled ? this.#kho.incoming : undefined;
-    const records = incoming && readLuo(this.#kho.ram, incoming);
-    const sessions = new Map<string, IncomingSession>();
+    const { incoming, ram } = this.#kho;
+    const found = this.#live?.publication.found;
+    const handed = this.isEnabled && incoming ? readLuo(ram, incoming) : undefined;
+    const live = found && readLiveSessions(ram, found);
+    const records = live ?? handed;
+    const sessions = new Set<IncomingSession>();
     const handlers = this.#handlersFor(records);
     const shared: IncomingShared = {
       ...this.#shared,
+      noteAdopted: (rows) => this.#kho.pages.noteAdopted(rows),
       handlerFor: ({ compatible }) => handlers.get(compatible)!,
-      forget: (finished) => sessions.delete(finished.name),
+      forget: (finished) => {
+        sessions.delete(finished);
+        return sessions.size === 0;
+      },
     };
-    for (const record of records?.sessions ?? [])
-      sessions.set(record.name, new IncomingSession(record, shared));
-    for (const pa of records?.pages ?? []) this.#kho.restoreFree(pa);
+    for (const record of records?.sessions ?? []) {
+      const session = new IncomingSession(record, shared);
+      sessions.add(session);
+      this.#newest.set(record.name, session);
+    }
+    for (const pa of handed?.pages ?? []) this.#kho.restoreFree(pa);
+    if (live) this.#live.flbs.keepOnly(new Set(live.flbs.map(({ flbs }) => flbs)));
     return { state: 'read', records, sessions };
   }
 
@@ -463,9 +546,10 @@ export class LiveUpdateOrchestrator {
  * The number of the live update that led here; undefined where the previous kernel left no readable
  * record.
  */
-function readNumber(ram: Ram, handover: Handover): bigint | undefined {
+function readNumber({ ram, incoming, publication }: Kho): bigint | undefined {
+  if (publication?.found) return publication.found.liveupdateNumber;
   try {
-    return readLuo(ram, handover)?.liveupdateNumber;
+    return incoming && readLuo(ram, incoming)?.liveupdateNumber;
   } catch (error) {
     if (error instanceof KernelError) return undefined; // said in full when the sessions are asked for
     throw error;

@@ -6,6 +6,8 @@ import { brokenRule, dataOf, isPromise, kindOf, type CallbackWaiter } from './ca
 import type { MaybePromise } from './callback-types.ts';
 import type { FlbSet } from './flb-set.ts';
 import type { PreservableFile } from './handler.ts';
+import type { LiveSessions } from './live-sessions.ts';
+import { noted, notedUntil } from './noted.ts';
 import type { Flb } from './registered-flb.ts';
 import type { RegisteredHandler } from './registry.ts';
 
@@ -13,6 +15,7 @@ import type { RegisteredHandler } from './registry.ts';
 interface Saving {
   readonly flbs: FlbSet;
   readonly waiter: CallbackWaiter;
+  readonly live: LiveSessions | undefined;
 }
 
 export interface OutgoingFile {
@@ -24,6 +27,8 @@ export interface OutgoingFile {
   readonly id: unknown;
   readonly token: bigint;
   data: bigint;
+  /** Its slot in the live record; -1 where there is none. */
+  slot: number;
 }
 
 /**
@@ -33,10 +38,12 @@ export function save(saving: Saving, entry: OutgoingFile): MaybePromise<bigint> 
   return entry.flbs.length > 0 ? saveCounted(saving, entry) : saveAlone(saving, entry);
 }
 
-function saveAlone({ flbs, waiter }: Saving, { handler, file }: OutgoingFile): MaybePromise<bigint> {
-  const given: unknown = handler.handler.preserve({ file, flbs });
+function saveAlone({ flbs, waiter, live }: Saving, { handler, file }: OutgoingFile): MaybePromise<bigint> {
+  const given = noted(live, () => handler.handler.preserve({ file, flbs }) as unknown);
   if (!isPromise(given)) return dataOf(handler, 'preserve', given);
-  return waiter.settle(handler, 'preserve', given).then((result) => dataOf(handler, 'preserve', result));
+  return notedUntil(live, waiter.settle(handler, 'preserve', given)).then((result) =>
+    dataOf(handler, 'preserve', result),
+  );
 }
 
 async function saveCounted(saving: Saving, entry: OutgoingFile): Promise<bigint> {
@@ -59,12 +66,15 @@ export async function saveRow(saving: Saving, entries: readonly OutgoingFile[], 
     entries[at].data = await save(saving, entries[at]);
     return at + 1;
   }
-  const { flbs, waiter } = saving;
+  const { flbs, waiter, live } = saving;
   let end = at + 1;
   while (end < entries.length && entries[end].handler === handler) end += 1;
   const row = entries.slice(at, end);
-  const given: unknown = handler.handler.preserveAll({ files: row.map(({ file }) => file), flbs });
-  const result = isPromise(given) ? await waiter.settle(handler, 'preserveAll', given) : given;
+  const files = row.map(({ file }) => file);
+  const given = noted(live, () => handler.handler.preserveAll?.({ files, flbs }) as unknown);
+  const result = isPromise(given)
+    ? await notedUntil(live, waiter.settle(handler, 'preserveAll', given))
+    : given;
   if (!Array.isArray(result) || result.length !== row.length) {
     const rule = `must return a list of ${row.length} { data }, one for each file`;
     throw brokenRule(handler, 'preserveAll', rule);

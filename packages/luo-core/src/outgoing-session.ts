@@ -19,7 +19,9 @@ import type { EventStream, FailedEvent, FileEvent } from './events.ts';
 import type { FlbSet } from './flb-set.ts';
 import type { PreservableFile } from './handler.ts';
 import { hold, unhold } from './holding.ts';
+import type { Dropped, LiveSessions } from './live-sessions.ts';
 import type { Mutex } from './mutex.ts';
+import { noted, notedUntil } from './noted.ts';
 import { idOf, save, saveRow, type OutgoingFile } from './outgoing-file.ts';
 import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
 import { COPY } from './package-copy.ts';
@@ -33,6 +35,13 @@ export interface OutgoingShared {
   readonly mutex: Mutex;
   readonly waiter: CallbackWaiter;
   readonly events: EventStream;
+  /** What is published for whoever comes after a kernel that died; undefined where nothing is. */
+  readonly live: LiveSessions | undefined;
+  /**
+   * Files of the previous kernel that were retrieved and are not finished, by what they are known
+   * by: preserved again, they are found once.
+   */
+  readonly arrivals: Map<unknown, Arrival>;
   /** Ids of all files that are preserved, in any session. */
   readonly preservedIds: Set<unknown>;
   /** Throws EBUSY while, and after, the handover is made; EBADF once the generation has ended. */
@@ -46,6 +55,12 @@ export interface OutgoingShared {
   whenCalledOff(work: () => Promise<void>): boolean;
   /** A session is closed and no longer handed over. */
   forget(session: OutgoingSession): void;
+}
+
+/** A file that the previous kernel left, as far as it is in the live record. */
+export interface Arrival {
+  /** What is dropped from the record where it is preserved again. */
+  leave(): Dropped;
 }
 
 /** What a tool may know of a preserved file. */
@@ -78,10 +93,16 @@ export class OutgoingSession {
   /** Files that freeze has reached, in order; empty but during a handover. */
   #frozen: OutgoingFile[] = [];
 
+  /** Its slot in the live record. */
+  readonly #slot: number;
+  /** Files whose data is another than in the live record. */
+  readonly #renewed: OutgoingFile[] = [];
+
   /** @internal Made by LiveUpdateOrchestrator.createSession. */
-  constructor(name: string, shared: OutgoingShared) {
+  constructor(name: string, shared: OutgoingShared, slot: number) {
     this.name = name;
     this.#shared = shared;
+    this.#slot = slot;
     this.#blocks = new BlockSet(shared.kho, LuoFileSer.SIZE);
   }
 
@@ -160,7 +181,7 @@ export class OutgoingSession {
       this.#checkOpen();
       const file = this.#files.get(key);
       if (!file) throw new KernelError('ENOENT', `session '${this.name}' has no file under token ${key}`);
-      await this.#unpreserve(file);
+      await this.#unpreserve(file, true);
     });
   }
 
@@ -188,7 +209,13 @@ export class OutgoingSession {
     if (this.#state === 'closed') return;
     const { events } = this.#shared;
     this.#shared.checkRunning();
-    for (const file of [...this.#files.values()].reverse()) await this.#unpreserve(file);
+    const { live } = this.#shared;
+    try {
+      for (const file of [...this.#files.values()].reverse()) await this.#unpreserve(file, false);
+      live?.dropSession(this.#slot);
+    } finally {
+      live?.publish(); // of what was done, where not all was
+    }
     this.#state = 'closed';
     this.#shared.forget(this);
     if (events.isHeard) events.emit({ type: 'session-closed', session: this.name });
@@ -199,15 +226,17 @@ export class OutgoingSession {
    * those that were frozen.
    */
   async freeze(): Promise<void> {
-    const { flbs, waiter, events } = this.#shared;
+    const { flbs, waiter, events, live } = this.#shared;
     for (const entry of this.#files.values()) {
       const { file, handler, token, data } = entry;
       const start = events.start();
       try {
-        const given = handler.handler.freeze?.({ file, data, flbs });
-        const result = isPromise(given) ? await waiter.settle(handler, 'freeze', given) : given;
+        const given = noted(live, () => handler.handler.freeze?.({ file, data, flbs }));
+        const result = isPromise(given)
+          ? await notedUntil(live, waiter.settle(handler, 'freeze', given))
+          : given;
         this.#frozen.push(entry); // also where the result is wrong: its freeze has run
-        if (result !== undefined) entry.data = dataOf(handler, 'freeze', result);
+        if (result !== undefined) this.#renew(entry, dataOf(handler, 'freeze', result));
       } catch (error) {
         this.#tellFailure('freeze', token, handler, start, error);
         throw error;
@@ -221,19 +250,36 @@ export class OutgoingSession {
    * being unfrozen: it is added to `errors`.
    */
   async unfreeze(errors: unknown[]): Promise<void> {
-    const { flbs, waiter, events } = this.#shared;
+    const { flbs, waiter, events, live } = this.#shared;
     for (let entry = this.#frozen.pop(); entry; entry = this.#frozen.pop()) {
       const { file, handler, token, data } = entry;
       const start = events.start();
       try {
-        const given = handler.handler.unfreeze?.({ file, data, flbs });
-        if (isPromise(given)) await waiter.settle(handler, 'unfreeze', given);
+        const given = noted(live, () => handler.handler.unfreeze?.({ file, data, flbs }));
+        if (isPromise(given)) await notedUntil(live, waiter.settle(handler, 'unfreeze', given));
         if (handler.handler.unfreeze) this.#tell('unfrozen', entry, start);
       } catch (error) {
         this.#tellFailure('unfreeze', token, handler, start, error);
         errors.push(error);
       }
     }
+  }
+
+  #renew(entry: OutgoingFile, data: bigint): void {
+    if (data === entry.data) return;
+    entry.data = data;
+    this.#renewed.push(entry);
+  }
+
+  /** @internal Writes files whose data is new into the live record, in place of the old. */
+  writeRenewed(live: LiveSessions): void {
+    for (const entry of this.#renewed) {
+      const slot = live.takeFile();
+      live.dropFile(entry.slot);
+      entry.slot = slot;
+      live.writeFile(slot, this.#slot, entry);
+    }
+    this.#renewed.length = 0;
   }
 
   /**
@@ -269,10 +315,23 @@ export class OutgoingSession {
         entry.data = await saved;
         this.#shared.checkLive();
       }
+      const { live } = this.#shared;
+      if (live) {
+        try {
+          live.publication.prepare();
+        } catch (error) {
+          await this.#takeBack([entry], 1);
+          entry = undefined;
+          throw error;
+        }
+        this.#write(live, entry);
+        live.publish();
+      }
       this.#arriving -= 1;
       entry.handler.files += 1;
     } catch (error) {
       if (entry) this.#dismiss(entry);
+      this.#shared.live?.publication.abandon();
       this.#shared.kho.pages.residency.relieve(); // after the rest: what was undone is free then
       if (entry) this.#tellFailure('preserve', token, entry.handler, start, error);
       throw error;
@@ -280,8 +339,17 @@ export class OutgoingSession {
     if (events.isHeard) this.#tell('preserved', entry, start);
   }
 
+  /** Writes a file into the live record, for the next change: there it is found once. */
+  #write(live: LiveSessions, entry: OutgoingFile): void {
+    live.writeFile(entry.slot, this.#slot, entry);
+    const arrival = this.#shared.arrivals.get(entry.id);
+    if (!arrival) return;
+    this.#shared.arrivals.delete(entry.id);
+    live.drop(arrival.leave());
+  }
+
   async #preserveAll(files: readonly FilePair[]): Promise<void> {
-    const { events } = this.#shared;
+    const { events, live } = this.#shared;
     const start = events.start();
     const entries: OutgoingFile[] = [];
     let saved = 0;
@@ -291,6 +359,7 @@ export class OutgoingSession {
         saved = await saveRow(this.#shared, entries, saved);
         this.#shared.checkLive();
       }
+      live?.publication.prepare();
     } catch (error) {
       const errors = await this.#takeBack(entries, saved);
       this.#shared.kho.pages.residency.relieve();
@@ -298,6 +367,10 @@ export class OutgoingSession {
       const failed = entries.length === files.length ? entries.at(saved) : undefined;
       if (failed) this.#tellFailure('preserve', failed.token, failed.handler, start, error);
       throw withSuppressed(error, errors);
+    }
+    if (live) {
+      for (const entry of entries) this.#write(live, entry);
+      live.publish();
     }
     this.#arriving = 0;
     for (const entry of entries) entry.handler.files += 1;
@@ -327,7 +400,22 @@ export class OutgoingSession {
     }
     this.#arriving = 0;
     for (const entry of stay) entry.handler.files += 1;
+    this.#publishRest(stay, errors);
     return errors;
+  }
+
+  /** Publishes files that stay preserved after all, and nothing else of the change. */
+  #publishRest(stay: readonly OutgoingFile[], errors: unknown[]): void {
+    const { live } = this.#shared;
+    if (!live) return;
+    try {
+      if (stay.length > 0) live.publication.prepare();
+      for (const entry of stay) this.#write(live, entry);
+      if (stay.length > 0) live.publish();
+    } catch (error) {
+      errors.push(error);
+    }
+    live.publication.abandon();
   }
 
   /**
@@ -356,7 +444,14 @@ export class OutgoingSession {
           'EBUSY',
           'this file is preserved already: a file can be in one session only, once',
         );
-      const entry = { file, handler, flbs: handler.flbs, id, token, data: 0n };
+      let slot = -1;
+      try {
+        slot = this.#shared.live?.takeFile() ?? -1;
+      } catch (error) {
+        preservedIds.delete(id);
+        throw error;
+      }
+      const entry = { file, handler, flbs: handler.flbs, id, token, data: 0n, slot };
       this.#files.set(token, entry);
       this.#arriving += 1;
       return entry;
@@ -370,7 +465,8 @@ export class OutgoingSession {
   }
 
   /** The inverse of admit. */
-  #dismiss({ file, id, token }: OutgoingFile): void {
+  #dismiss({ file, id, token, slot }: OutgoingFile): void {
+    this.#shared.live?.giveFile(slot);
     this.#arriving -= 1;
     this.#files.delete(token);
     this.#shared.preservedIds.delete(id);
@@ -391,12 +487,12 @@ export class OutgoingSession {
 
   /** The handler's unpreserve. */
   async #unsave({ file, handler, token, data }: OutgoingFile): Promise<void> {
-    const { flbs, waiter, events } = this.#shared;
+    const { flbs, waiter, events, live } = this.#shared;
     const start = events.start();
     try {
-      const given = handler.handler.unpreserve({ file, data, flbs });
+      const given = noted(live, () => handler.handler.unpreserve({ file, data, flbs }));
       if (isPromise(given)) {
-        await waiter.settle(handler, 'unpreserve', given);
+        await notedUntil(live, waiter.settle(handler, 'unpreserve', given));
         this.#shared.checkLive();
       }
     } catch (error) {
@@ -405,11 +501,18 @@ export class OutgoingSession {
     }
   }
 
-  async #unpreserve(entry: OutgoingFile): Promise<void> {
-    const { flbs, events, preservedIds } = this.#shared;
+  /** @param isWhole whether it is a change of its own */
+  async #unpreserve(entry: OutgoingFile, isWhole: boolean): Promise<void> {
+    const { flbs, events, preservedIds, live } = this.#shared;
     const { file, handler, token } = entry;
     const start = events.start();
-    await this.#unsave(entry);
+    try {
+      await this.#unsave(entry);
+    } catch (error) {
+      if (isWhole) live?.publication.abandon();
+      throw error;
+    }
+    live?.dropFile(entry.slot);
     preservedIds.delete(entry.id);
     const had = this.#files.delete(token);
     assert(had, 'a file is unpreserved twice');
@@ -417,7 +520,11 @@ export class OutgoingSession {
     this.#blocks.retract();
     unhold(file);
     this.#tell('unpreserved', entry, start);
-    if (entry.flbs.length > 0) await flbs.uncount(entry.flbs);
+    try {
+      if (entry.flbs.length > 0) await flbs.uncount(entry.flbs);
+    } finally {
+      if (isWhole) live?.publish();
+    }
   }
 
   #tell(

@@ -4,11 +4,13 @@
  * Always: while it is not `running`, nothing that the records tell of changes. What fails is
  * undone, last first, and the first cause is thrown.
  */
-import { KernelError, withSuppressed } from '@liveupdate/base';
-import type { BlockSet, PreservedBlock } from '@liveupdate/kho';
-import { LuoSer } from './abi.ts';
+import { KernelError, Undo, withSuppressed, type StructView } from '@liveupdate/base';
+import { BlockSet, type Kho, type PreservedBlock } from '@liveupdate/kho';
+import { LuoFileSer, LuoSer, LuoSessionSer } from './abi.ts';
 import type { EventStream } from './events.ts';
 import type { FlbSet } from './flb-set.ts';
+import type { IncomingSession } from './incoming-session.ts';
+import type { LiveSessions } from './live-sessions.ts';
 import type { OutgoingSession } from './outgoing-session.ts';
 
 interface RebootInit {
@@ -20,6 +22,18 @@ interface RebootInit {
   readonly sessions: ReadonlyMap<string, OutgoingSession>;
   /** What leads to the records; undefined where live update is off. */
   readonly record: () => PreservedBlock | undefined;
+  readonly kho: Kho;
+  readonly live: LiveSessions | undefined;
+  /**
+   * Sessions of the previous kernel that are not finished. Throws EIO where they cannot be read.
+   */
+  readonly unfinished: () => readonly IncomingSession[];
+}
+
+/** A session of the previous kernel that goes on to the next, and the room for its files. */
+interface Carried {
+  readonly session: IncomingSession;
+  readonly blocks: BlockSet;
 }
 
 export class Reboot {
@@ -29,6 +43,9 @@ export class Reboot {
    * Closes of sessions that a handover on its way did not allow, and that nobody can ask for again.
    */
   #whenCalledOff: (() => Promise<void>)[] = [];
+  #carried: readonly Carried[] = [];
+  /** Takes back what was made ready for those. */
+  #uncarry: (() => void) | undefined;
 
   constructor(init: RebootInit) {
     this.#init = init;
@@ -58,14 +75,18 @@ export class Reboot {
   }
 
   /** Freezes all files and writes the records. For its errors see reboot() of the orchestrator. */
-  async begin(): Promise<void> {
+  async begin(dropUnfinished: boolean): Promise<void> {
     this.checkRunning();
+    this.#carry(dropUnfinished);
     this.#state = 'rebooting';
     try {
       for (const session of this.#init.sessions.values()) await session.freeze();
       this.checkLive(); // it may have ended while callbacks were waited for
+      this.#publishRenewed();
     } catch (error) {
-      throw withSuppressed(error, await this.#unfreeze());
+      const errors = await this.#unfreeze();
+      this.#takeBack(errors);
+      throw withSuppressed(error, errors);
     }
     this.#serialise();
     this.#state = 'handed-over';
@@ -81,8 +102,91 @@ export class Reboot {
     record?.setU64(LuoSer.sessions, 0);
     record?.setU64(LuoSer.flbs, 0);
     const errors = await this.#unfreeze();
+    this.#takeBack(errors);
     if (events.isHeard) events.emit({ type: 'cancelled', duration: events.since(start) });
     if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
+  }
+
+  /**
+   * Makes room for the sessions of the previous kernel that nobody has finished: they go on, too.
+   *
+   * @throws KernelError EBUSY: the name of one is taken, and it is not to be dropped. ENOMEM,
+   * ENOSPC: no room. Nothing is changed.
+   */
+  #carry(dropUnfinished: boolean): void {
+    const { live, kho, flbs } = this.#init;
+    if (!live) return;
+    live.flush();
+    const unfinished = this.#unfinished();
+    const names = new Set(this.#init.sessions.keys());
+    const inTheWay: IncomingSession[] = [];
+    for (const session of unfinished.toReversed()) {
+      if (names.has(session.name)) inTheWay.push(session);
+      names.add(session.name);
+    }
+    const lost = inTheWay.filter(({ unfinishedFiles }) => unfinishedFiles.length > 0);
+    if (lost.length > 0 && !dropUnfinished) {
+      const list = lost.map(({ name }) => `'${name}'`).join(', ');
+      throw new KernelError(
+        'EBUSY',
+        `the previous kernel's session ${list} is not finished, and there is a newer one of that name: finish it, or pass dropUnfinished`,
+      );
+    }
+    const undo = new Undo();
+    try {
+      this.#carried = unfinished
+        .filter((session) => !inTheWay.includes(session))
+        .map((session): Carried => {
+          const blocks = new BlockSet(kho, LuoFileSer.SIZE);
+          announce(this.#init.blocks, 1, undo);
+          announce(blocks, session.unfinishedFiles.length, undo);
+          return { session, blocks };
+        });
+      undo.add(flbs.carry(this.#carried.length > 0));
+      undo.add(kho.carryArrived());
+    } catch (error) {
+      this.#carried = [];
+      undo.all();
+      throw error;
+    }
+    if (inTheWay.length > 0) {
+      for (const session of inTheWay) live.drop(session.dismiss());
+      live.publish();
+    }
+    this.#uncarry = () => {
+      undo.all();
+    };
+  }
+
+  /** Those that are there still: of others, all files were preserved again. */
+  #unfinished(): IncomingSession[] {
+    try {
+      return this.#init.unfinished().filter((session) => session.isThere);
+    } catch (error) {
+      if (error instanceof KernelError && error.code === 'EIO') return []; // nobody can read them
+      throw error;
+    }
+  }
+
+  /** Room for what is carried on is not needed. */
+  #takeBack(errors: unknown[]): void {
+    this.#carried = [];
+    const uncarry = this.#uncarry;
+    this.#uncarry = undefined;
+    try {
+      uncarry?.();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+
+  /** What freeze gave in place of what preserve gave, for all files in one step. */
+  #publishRenewed(): void {
+    const { live, sessions } = this.#init;
+    if (!live) return;
+    live.publication.prepare();
+    for (const session of sessions.values()) session.writeRenewed(live);
+    live.publish();
   }
 
   /** @throws KernelError EBADF: this generation has ended */
@@ -101,8 +205,10 @@ export class Reboot {
     if (!record) return;
     const start = events.start();
     const sessions = [...this.#init.sessions.values()];
+    const carried = this.#carried;
     blocks.serialise((entry, i) => {
-      sessions[i].serialise(entry);
+      if (i < sessions.length) sessions[i].serialise(entry);
+      else writeCarried(entry, carried[i - sessions.length]);
     });
     const flbRecords = flbs.serialise();
     record.setU64(LuoSer.sessions, blocks.pa);
@@ -136,4 +242,27 @@ export class Reboot {
     }
     return errors;
   }
+}
+
+/** Announces entries of a block set. */
+function announce(blocks: BlockSet, count: number, undo: Undo): void {
+  for (let i = 0; i < count; i++) {
+    blocks.announce();
+    undo.add(() => {
+      blocks.retract();
+    });
+  }
+}
+
+/** Writes the record of a session that goes on as it came. */
+function writeCarried(entry: StructView, { session, blocks }: Carried): void {
+  const files = session.unfinishedFiles;
+  blocks.serialise((record, i) => {
+    record.setString(LuoFileSer.compatible, files[i].compatible);
+    record.setU64(LuoFileSer.data, files[i].data);
+    record.setU64(LuoFileSer.token, files[i].token);
+  });
+  entry.setString(LuoSessionSer.name, session.name);
+  entry.setU64(LuoSessionSer.files, blocks.pa);
+  entry.setU64(LuoSessionSer.count, files.length);
 }

@@ -15,6 +15,8 @@ export class Flb implements CallbackOwner {
   handlers = 0;
   /** Preserved files that hold it. */
   files = 0;
+  /** Its place among those of this kernel in the live record. */
+  place = 0;
   /** Without a file only after an unpreserve that threw. */
   preserved: Preserved | undefined;
 

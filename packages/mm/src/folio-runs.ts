@@ -166,11 +166,11 @@ export class FolioRuns implements FolioRows {
 
   /** Adds rows, those of another file. Page indices mean nothing then. */
   pushRows({ length, pfns, counts, orders }: FolioRows): void {
-    for (let i = 0; i < length; i++) this.#pushRow(pfns[i], counts[i], orders[i]);
+    for (let i = 0; i < length; i++) this.pushRow(pfns[i], counts[i], orders[i]);
   }
 
   /** Adds folios to a row that they go on, or as a new one. Page indices mean nothing then. */
-  #pushRow(pfn: Pfn, count: number, order: number): void {
+  pushRow(pfn: Pfn, count: number, order: number): void {
     const { pfns, counts, orders } = this;
     for (let i = this.length - 1, end = Math.max(0, this.length - OPEN_ROWS); i >= end; i--) {
       if (pfns[i] + counts[i] * (1 << order) !== pfn || orders[i] !== order) continue;

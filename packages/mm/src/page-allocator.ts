@@ -23,6 +23,8 @@ import {
 } from '@liveupdate/base';
 import { assertWhole } from './allocator-check.ts';
 import { FolioCounts } from './folio-counts.ts';
+import type { FolioRuns } from './folio-runs.ts';
+import { FrameSet } from './frame-set.ts';
 import {
   FREE,
   HEAD,
@@ -77,10 +79,22 @@ export class PageAllocator extends FolioCounts {
   readonly residency: Residency;
   /** Called before every allocation; throws to make it fail. For failure injection in tests. */
   beforeAllocation: (() => void) | undefined;
+  /** Called where there is too little memory, before that is an error: it may make some free. */
+  whenShort: (() => void) | undefined;
   readonly #normal: Zone;
   readonly #scratch: Zone;
   /** Freed frames that are not handed out again. Undefined: they are handed out. */
   #held: Held | undefined;
+  /** Until releaseHeld; else they are held back for pauses alone. */
+  #isHolding = false;
+  /** How many wait until frames that are freed meanwhile may be handed out: see pauseFreeing. */
+  #pauses = 0;
+  /** Frames that keep their content, freed or not: see keep. */
+  readonly #kept = new FrameSet();
+  /** Those of them that were freed. */
+  #keptFree = 0;
+  /** Is told of folios of the previous kernel that are adopted. */
+  #adopted: FolioRuns | undefined;
 
   /**
    * @param table frames that are neither reserved nor incoming become free memory
@@ -200,15 +214,95 @@ export class PageAllocator extends FolioCounts {
   holdFreed(whenShort?: () => void, beside = 0): void {
     if (whenShort !== undefined) checkFunction(whenShort, 'what makes memory free');
     checkWhole(beside, 'a number of pages');
-    this.#held ??= { pages: 0, runs: [], whenShort, beside };
+    if (this.#isHolding) return;
+    this.#isHolding = true;
+    this.#held = { pages: 0, runs: [], ...this.#held, whenShort, beside };
   }
 
-  /** Frames that were held back are free memory, and none is held back any more. */
+  /**
+   * Frames that were held back are free memory, and none is held back any more, but for who paused
+   * freeing.
+   */
   releaseHeld(): void {
+    this.#isHolding = false;
+    this.#letHeldOut();
+  }
+
+  /**
+   * Memory that is freed from now on is held back until the function that this gives is called: for
+   * a step that may turn out not to have happened. Pauses may overlap.
+   */
+  pauseFreeing(): () => void {
+    this.#held ??= { pages: 0, runs: [], whenShort: undefined, beside: 0 };
+    this.#pauses += 1;
+    let hasEnded = false;
+    return () => {
+      if (hasEnded) return;
+      hasEnded = true;
+      this.#pauses -= 1;
+      this.#letHeldOut();
+    };
+  }
+
+  #letHeldOut(): void {
     const held = this.#held;
-    this.#held = undefined;
-    if (!held) return;
+    if (!held || this.#isHolding) return;
+    this.#held = this.#pauses > 0 ? { ...held, whenShort: undefined, beside: 0 } : undefined;
+    if (this.#held) return;
     for (let i = 0; i < held.runs.length; i += 2) this.release(held.runs[i], held.runs[i + 1]);
+  }
+
+  /**
+   * Frames that shall stay as they are whatever becomes of their folios: those of the previous
+   * kernel that nobody has finished. Freed, they are reserved until they are let go.
+   */
+  keep(pfn: Pfn, count: number): void {
+    this.#kept.add(pfn, count);
+  }
+
+  /**
+   * Frames that are kept no longer; those of them that were freed meanwhile are free memory now.
+   */
+  letGo(pfn: Pfn, count: number): void {
+    const { table } = this;
+    this.#kept.forEachRun(pfn, pfn + count, (first, length) => {
+      this.#kept.delete(first, length);
+      const end = first + length;
+      for (let at = first; at < end;) {
+        const to = table.flagsEnd(KIND, RESERVED, at, end);
+        if (to > at) this.release(at, to - at);
+        this.#keptFree -= to - at;
+        for (at = to; at < end && table.kindOf(at) !== RESERVED;) at += this.#lengthAt(at);
+      }
+    });
+  }
+
+  /** Frames of the folio, or the single frame, that begins here. */
+  #lengthAt(pfn: Pfn): number {
+    const kind = this.table.kindOf(pfn);
+    return kind === HEAD || kind === INCOMING_HEAD ? 1 << this.table.orderOf(pfn) : 1;
+  }
+
+  /** Whether one of these frames is kept. */
+  isKept(pfn: Pfn, count: number): boolean {
+    return !this.#kept.isEmpty && this.#kept.find(true, pfn, pfn + count) < pfn + count;
+  }
+
+  /** Calls `visit` for each run of frames that are kept, ascending. */
+  forEachKept(visit: (pfn: Pfn, count: number) => void): void {
+    this.#kept.forEachRun(0, this.table.frames, visit);
+  }
+
+  /**
+   * From now on rows of folios of the previous kernel are added here as they are adopted;
+   * undefined: to no list.
+   *
+   * @returns the list before
+   */
+  noteAdopted(rows: FolioRuns | undefined): FolioRuns | undefined {
+    const before = this.#adopted;
+    this.#adopted = rows;
+    return before;
   }
 
   /** Freed frames that are held back. */
@@ -240,10 +334,13 @@ export class PageAllocator extends FolioCounts {
 
   /** Asks for what is held back, where it could make so many pages free. Whether it is free now. */
   #getHeldBack(count: number, options: AllocOptions): boolean {
+    const free = this.#freeFor(options);
     const held = this.#held;
-    if (!held?.whenShort || this.#freeFor(options) + held.pages + held.beside < count) return false;
-    held.whenShort();
-    return this.#held !== held;
+    const more = (held?.whenShort ? held.pages + held.beside : 0) + this.#keptFree;
+    if (free + more < count) return false;
+    this.whenShort?.();
+    if (this.#freeFor(options) < count) this.#held?.whenShort?.();
+    return this.#freeFor(options) > free;
   }
 
   /**
@@ -284,6 +381,7 @@ export class PageAllocator extends FolioCounts {
     const { table } = this;
     if (table.foliosAlike(KIND, INCOMING_HEAD, order, pfn, count) < count) return false;
     table.setFolios(pfn, count, order, HEAD, 1); // no frame handed over lies in scratch
+    this.#adopted?.pushRow(pfn, count, order);
     return true;
   }
 
@@ -344,7 +442,23 @@ export class PageAllocator extends FolioCounts {
     if (!table.allHave(PRESERVED, false, pfn, count))
       throw new AssertionError(`frame ${pfn} (${count} pages) is freed while it is preserved`);
     const end = pfn + count;
-    let at = pfn;
+    for (let at = pfn; at < end;) {
+      const isKept = this.#kept.has(at);
+      const to = this.#kept.isEmpty ? end : this.#kept.find(!isKept, at, end);
+      if (isKept) {
+        table.setFolios(at, to - at, 0, RESERVED, 0);
+        this.#keptFree += to - at;
+      } else {
+        this.#free(at, to);
+      }
+      at = to;
+    }
+  }
+
+  /** Makes frames free memory, or holds them back. */
+  #free(from: Pfn, end: Pfn): void {
+    const { table } = this;
+    let at = from;
     while (at < end) {
       const inScratch = table.flagsOf(at) & SCRATCH;
       const to = table.flagsEnd(SCRATCH, inScratch, at, end);

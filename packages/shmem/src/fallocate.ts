@@ -12,7 +12,7 @@ export const FALLOC_PUNCH_HOLE = 2;
 
 /**
  * Makes a byte range a hole: whole pages are freed, large folios that have others too are split,
- * and pages that are only partly in it are zeroed there.
+ * and pages that are only partly in it are zeroed there, as folios are that cannot be split.
  *
  * @param isMapped live views show the pages: then they stay, zeroed, so that what is written
  * through a view is still in the file
@@ -27,7 +27,9 @@ export function punchHole(file: FilePages, position: number, length: number, isM
   }
   file.zero(position, first * PAGE_SIZE - position);
   file.zero(last * PAGE_SIZE, end - last * PAGE_SIZE);
-  file.splitAt(first);
-  file.splitAt(last);
-  file.drop(first, last - first);
+  const from = Math.min(last, file.splitAt(first).end);
+  const to = Math.max(from, file.splitAt(last).first);
+  file.zero(first * PAGE_SIZE, (from - first) * PAGE_SIZE);
+  file.zero(to * PAGE_SIZE, (last - to) * PAGE_SIZE);
+  file.drop(from, to - from);
 }

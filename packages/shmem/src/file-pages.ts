@@ -180,11 +180,20 @@ export class FilePages {
     return runs.pages;
   }
 
-  /** Splits the folio that has pages on both sides of `index`. */
-  splitAt(index: PageIndex): void {
+  /**
+   * Splits the folio that has pages on both sides of `index`. One that must stay as it is, because
+   * the previous kernel's record names it still, is not split.
+   *
+   * @returns from where and to where it reaches then; `index` twice where no folio does any more
+   */
+  splitAt(index: PageIndex): { readonly first: PageIndex; readonly end: PageIndex } {
+    const { pages } = this.shmem;
     const pfn = this.cache.at(index);
     const head = this.#headOf(pfn);
-    if (head !== pfn) this.shmem.pages.split(head);
+    if (head === pfn) return { first: index, end: index };
+    if (pages.isKept(head, 1)) return this.#folioAt(index);
+    pages.split(head);
+    return { first: index, end: index };
   }
 
   /**

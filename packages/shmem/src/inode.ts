@@ -191,8 +191,8 @@ export class ShmemInode {
     } else {
       // What was allocated beyond the end goes too, also where the size stays.
       const keep = pagesFor(size);
-      this.#pages.splitAt(keep);
-      this.#pages.dropFrom(keep);
+      const { end } = this.#pages.splitAt(keep);
+      this.#pages.dropFrom(end);
       this.#pages.zeroFrom(size);
     }
     this.size = size;

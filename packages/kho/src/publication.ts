@@ -1,0 +1,670 @@
+/**
+ * Publication: what this kernel has preserved is what the next owner of the RAM finds, should this
+ * one die at any instruction.
+ *
+ * A change is made ready first: the keys that it adds and removes go into a log, whoever keeps
+ * records marks what is theirs with the number of the change. Then one aligned word takes that
+ * number: from then on the change has happened. What is left, keys out of the log into the map and
+ * marks off, is done by whoever comes first: this kernel, or the one that reads the record. Where
+ * the word was not written, nothing has happened.
+ *
+ * Stores are made in the order in which they are written here. Processors keep that for whoever
+ * looks after the process has ended; the word is written by `Atomics.store`, so that no compiler
+ * moves it either.
+ */
+import {
+  clearBits,
+  findBit,
+  KernelError,
+  pfnToPhys,
+  physToPfn,
+  setBits,
+  StructView,
+  type Pfn,
+  type PhysAddr,
+} from '@liveupdate/base';
+import { FolioRuns, HEAD, KIND, PRESERVED, type PageAllocator } from '@liveupdate/mm';
+import { RADIX_LEAF_BITS, ScratchSer } from './abi.ts';
+import {
+  LEAF_PAGE,
+  LIST_AT,
+  LIST_HEADER,
+  LIST_WORDS,
+  LIVE_MAGIC,
+  LIVE_VERSION,
+  LiveHeaderSer,
+  LOG_AT,
+  LOG_PAGE,
+  LOG_REMOVE,
+  LOG_ROW_WORDS,
+  LOG_ROWS_INSIDE,
+  LOG_ROWS_PER_PAGE,
+  MOST_SCRATCH_INSIDE,
+  nextChange,
+  SCRATCH_AT,
+  SCRATCH_PAGE,
+  UNUSED_PAGE,
+} from './live-layout.ts';
+import { NetKeys } from './net-keys.ts';
+import { forEachLeafPart, leafOfOrder } from './radix-key.ts';
+import {
+  forEachLiveRun,
+  pagesOfKind,
+  readLiveLeaves,
+  wordsOf,
+  type LivePage,
+  type LiveRecord,
+} from './read-live-record.ts';
+import type { KeyWatcher } from './radix-tree.ts';
+import type { ScratchArea } from './scratch.ts';
+
+const PUBLISHED = LiveHeaderSer.published.at / 4;
+const LOGGED = LiveHeaderSer.logged.at / 4;
+const LOG_ROWS = LiveHeaderSer.logRows.at / 4;
+
+/** A page of the record, for whoever keeps something in it. */
+export interface RecordPage {
+  readonly pfn: Pfn;
+  /** Which of its kind. */
+  readonly place: number;
+  readonly words: Uint32Array;
+}
+
+/** A line of the list of pages. */
+interface Line {
+  readonly words: Uint32Array;
+  readonly at: number;
+}
+
+export interface PublicationInit {
+  readonly scratch: readonly ScratchArea[];
+  readonly kexecCount: number;
+}
+
+/** What is published in one step. */
+class Change {
+  readonly keys = new NetKeys();
+  /** Folios of the previous kernel that are finished. */
+  readonly arrived: FolioRuns[] = [];
+  readonly whenPublished: (() => void)[] = [];
+
+  clear(): void {
+    this.keys.clear();
+    this.arrived.length = 0;
+    this.whenPublished.length = 0;
+  }
+
+  /** Another change, which came later, is part of this one. */
+  add({ keys, arrived, whenPublished }: Change): void {
+    const { added, removed } = keys.rows();
+    for (let i = 0; i < removed.length; i++)
+      this.keys.remove(removed.pfns[i], removed.counts[i], removed.orders[i]);
+    for (let i = 0; i < added.length; i++) this.keys.add(added.pfns[i], added.counts[i], added.orders[i]);
+    this.arrived.push(...arrived);
+    this.whenPublished.push(...whenPublished);
+  }
+}
+
+export class Publication implements KeyWatcher {
+  /** Where the record begins. */
+  readonly pa: PhysAddr;
+  /** What was there when this kernel booted; undefined in a RAM that is new. */
+  readonly found: LiveRecord | undefined;
+  /**
+   * Called before the first change is published: this kernel must be the owner of the RAM by then.
+   */
+  beforeFirst: (() => void) | undefined;
+  /** Runs work when the event loop has turned; undefined: at once. */
+  afterTurn: ((work: () => void) => void) | undefined;
+  readonly #pages: PageAllocator;
+  readonly #header: Uint32Array;
+  readonly #word: Int32Array;
+  #published: number;
+  /** Lines of the list that name no page, and pages in it that are for nothing at present. */
+  readonly #freeLines: Line[] = [];
+  readonly #unused: { readonly pfn: Pfn; readonly line: Line }[] = [];
+  readonly #lines = new Map<Pfn, Line>();
+  #lastList: Uint32Array | undefined;
+  #pageCount = 1;
+  readonly #leaves: (Uint32Array | undefined)[][] = [];
+  readonly #log: Uint32Array[] = [];
+  /** Nobody writes before this kernel owns the RAM, but for what no reader believes. */
+  #isSettled: boolean;
+  #hasEnded = false;
+  readonly #notedNumbers: ((header: StructView) => void)[] = [];
+
+  // The change that is being made.
+  #notes = 0;
+  #change = new Change();
+  #resume: (() => void) | undefined;
+  /** Changes that are published when this kernel is the owner. */
+  #deferred: Change | undefined;
+  /** What turns noting on and off where keys come and go. */
+  readonly #watch: (watcher: KeyWatcher | undefined) => void;
+
+  private constructor(
+    pages: PageAllocator,
+    pa: PhysAddr,
+    published: number,
+    found: LiveRecord | undefined,
+    watch: (watcher: KeyWatcher | undefined) => void,
+  ) {
+    this.#pages = pages;
+    this.pa = pa;
+    this.found = found;
+    this.#published = published;
+    this.#isSettled = found === undefined;
+    this.#header = wordsOf(pages.ram, physToPfn(pa));
+    this.#word = new Int32Array(this.#header.buffer, this.#header.byteOffset, this.#header.length);
+    this.#watch = watch;
+  }
+
+  /**
+   * The record of a RAM that is new.
+   *
+   * @throws KernelError ENOMEM, ENOSPC: no page for it
+   */
+  static create(
+    pages: PageAllocator,
+    { scratch, kexecCount }: PublicationInit,
+    watch: (watcher: KeyWatcher | undefined) => void,
+  ): Publication {
+    const pa = pfnToPhys(pages.alloc(0, { zero: true }));
+    const header = new StructView(pages.ram.bytes(pa, LiveHeaderSer.SIZE));
+    const made = new Publication(pages, pa, 1, undefined, watch);
+    made.#addLines(made.#header, LIST_AT / 4);
+    const areas =
+      scratch.length > MOST_SCRATCH_INSIDE ? pfnToPhys(made.addPage(SCRATCH_PAGE, 0).pfn) : pa + SCRATCH_AT;
+    for (const [i, { addr, size }] of scratch.entries()) {
+      const ser = new StructView(pages.ram.bytes(areas + i * ScratchSer.SIZE, ScratchSer.SIZE));
+      ser.setU64(ScratchSer.addr, addr);
+      ser.setU64(ScratchSer.size, size);
+    }
+    header.setU32(LiveHeaderSer.scratchAreas, scratch.length);
+    header.setU32(LiveHeaderSer.kexecCount, kexecCount);
+    header.setU32(LiveHeaderSer.published, 1);
+    header.setU32(LiveHeaderSer.version, LIVE_VERSION);
+    header.setString(LiveHeaderSer.magic, LIVE_MAGIC);
+    return made;
+  }
+
+  /**
+   * Goes on with the record that a boot found. Nothing is written before `settle`. All memory that
+   * is published is kept as it is, until who asked for it has finished.
+   */
+  static resume(
+    pages: PageAllocator,
+    record: LiveRecord,
+    watch: (watcher: KeyWatcher | undefined) => void,
+  ): Publication {
+    const made = new Publication(pages, record.pa, record.published, record, watch);
+    const { ram } = pages;
+    const lists: readonly Pfn[] = [physToPfn(record.pa), ...record.listPages];
+    for (const [i, pfn] of lists.entries())
+      made.#addLines(wordsOf(ram, pfn), (i === 0 ? LIST_AT : LIST_HEADER) / 4, record.pages);
+    made.#lastList = record.listPages.length > 0 ? wordsOf(ram, record.listPages.at(-1) ?? 0) : undefined;
+    made.#pageCount = lists.length + record.pages.length;
+    for (const page of record.pages) made.#meet(page);
+    for (const { pfn } of pagesOfKind(record, LOG_PAGE)) made.#log.push(wordsOf(ram, pfn));
+    forEachLiveRun(readLiveLeaves(ram, record), (pfn, count, order) => {
+      pages.keep(pfn, count * 2 ** order);
+    });
+    return made;
+  }
+
+  /** Pages of RAM that the record takes. */
+  get pageCount(): number {
+    return this.#pageCount;
+  }
+
+  /** Number of the change that is made ready: marks with it count when it is published. */
+  get next(): number {
+    return nextChange(this.#published);
+  }
+
+  /** Number of the last change that was published. */
+  get published(): number {
+    return this.#published;
+  }
+
+  /** Numbers that who recovers goes on with: written when this kernel owns the RAM. */
+  noteKexec(kexecCount: number): void {
+    this.#whenSettled((header) => {
+      header.setU32(LiveHeaderSer.kexecCount, kexecCount);
+    });
+  }
+
+  noteUpdate(liveupdateNumber: bigint): void {
+    this.#whenSettled((header) => {
+      header.setU64(LiveHeaderSer.liveupdateNumber, liveupdateNumber);
+    });
+  }
+
+  #whenSettled(write: (header: StructView) => void): void {
+    if (this.#isSettled) write(new StructView(bytesOfWords(this.#header)));
+    else this.#notedNumbers.push(write);
+  }
+
+  // ---- Pages ------------------------------------------------------------------------------------
+
+  /**
+   * A page of zeros, part of the record from now on.
+   *
+   * @param kind what it is for
+   * @param place which of its kind
+   * @throws KernelError ENOMEM, ENOSPC: no page; nothing is changed
+   */
+  addPage(kind: number, place: number, order = 0): RecordPage {
+    const reused = this.#unused.pop();
+    if (reused) {
+      const words = wordsOf(this.#pages.ram, reused.pfn);
+      words.fill(0);
+      this.#lines.set(reused.pfn, reused.line);
+      writeKind(reused.line, kind, place, order);
+      return { pfn: reused.pfn, place, words };
+    }
+    if (this.#freeLines.length === 0) this.#addListPage();
+    const pfn = this.#pages.alloc(0, { zero: true });
+    const line = this.#freeLines.pop();
+    if (!line) throw new KernelError('ENOMEM', 'no line for a page of the live record');
+    this.#pageCount += 1;
+    this.#lines.set(pfn, line);
+    writeKind(line, kind, place, order);
+    line.words[line.at] = pfn; // it is in the list with this word
+    return { pfn, place, words: wordsOf(this.#pages.ram, pfn) };
+  }
+
+  /** The pages of one kind. */
+  pagesOf(kind: number): RecordPage[] {
+    return [...this.#lines]
+      .filter(([, { words, at }]) => (words[at + 1] & 0xff) === kind)
+      .map(([pfn, { words, at }]) => ({ pfn, place: words[at + 2], words: wordsOf(this.#pages.ram, pfn) }));
+  }
+
+  /** A page is for nothing any more, and is used for whatever is needed next. */
+  dropPage(pfn: Pfn): void {
+    const line = this.#lines.get(pfn);
+    if (!line) return;
+    this.#lines.delete(pfn);
+    line.words[line.at + 1] = UNUSED_PAGE;
+    this.#unused.push({ pfn, line });
+  }
+
+  #meet({ pfn, kind, order, place, line: [list, at] }: LivePage): void {
+    const line = { words: wordsOf(this.#pages.ram, list), at };
+    if (kind === UNUSED_PAGE) this.#unused.push({ pfn, line });
+    else this.#lines.set(pfn, line);
+    if (kind === LEAF_PAGE) this.#leavesOf(order)[place] = wordsOf(this.#pages.ram, pfn);
+  }
+
+  #addListPage(): void {
+    const pfn = this.#pages.alloc(0, { zero: true });
+    const words = wordsOf(this.#pages.ram, pfn);
+    this.#addLines(words, LIST_HEADER / 4);
+    this.#pageCount += 1;
+    const pa = pfnToPhys(pfn);
+    if (this.#lastList) new StructView(bytesOfWords(this.#lastList)).setU64({ at: 0, bytes: 8 }, pa);
+    else new StructView(bytesOfWords(this.#header)).setU64(LiveHeaderSer.list, pa);
+    this.#lastList = words;
+  }
+
+  /** Notes the lines of a page of the list that name no page, so that the first is used first. */
+  #addLines(words: Uint32Array, from: number, known?: readonly LivePage[]): void {
+    for (let at = words.length - LIST_WORDS; at >= from; at -= LIST_WORDS)
+      if (!known || words[at] === 0) this.#freeLines.push({ words, at });
+  }
+
+  // ---- A change ---------------------------------------------------------------------------------
+
+  /** Keys that come and go from now on are part of the change that is being made. */
+  startNoting(): void {
+    this.#notes += 1;
+    if (this.#notes === 1) this.#watch(this);
+  }
+
+  /** The inverse. Both may be nested. */
+  stopNoting(): void {
+    this.#notes -= 1;
+    if (this.#notes === 0) this.#watch(undefined);
+  }
+
+  /** @internal */
+  added(pfn: Pfn, count: number, order: number): void {
+    this.#change.keys.add(pfn, count, order);
+  }
+
+  /** @internal What is freed stays as it is until the change is published. */
+  deleted(pfn: Pfn, count: number, order: number): void {
+    this.#resume ??= this.#pages.pauseFreeing();
+    this.#change.keys.remove(pfn, count, order);
+  }
+
+  /**
+   * The folios of the previous kernel that these rows name are part of the change: their keys go,
+   * but for those that are preserved again, and what was freed of them is free memory.
+   */
+  dropArrived(rows: FolioRuns): void {
+    this.#change.arrived.push(rows);
+  }
+
+  /** The same of all folios of the previous kernel: nothing that it left is unfinished any more. */
+  dropAllArrived(): void {
+    this.#change.arrived.push(this.arrivedRows());
+  }
+
+  /** All folios of the previous kernel that nobody has finished. */
+  arrivedRows(): FolioRuns {
+    const rows = new FolioRuns();
+    this.#leaves.forEach((leaves, order) => {
+      leaves.forEach((words, place) => {
+        if (words)
+          forEachLiveRun([{ order, place, words }], (pfn, count) => {
+            this.#eachKept(pfn, count, order, (first, kept) => {
+              rows.pushRow(first, kept, order);
+            });
+          });
+      });
+    });
+    return rows;
+  }
+
+  /** Calls `work` when the change was published. */
+  whenPublished(work: () => void): void {
+    this.#change.whenPublished.push(work);
+  }
+
+  /** Runs `work` when the event loop has turned. */
+  soon(work: () => void): void {
+    if (this.afterTurn) this.afterTurn(work);
+    else work();
+  }
+
+  /**
+   * Makes sure that the change can be published: after this nothing of it can fail.
+   *
+   * @throws KernelError ENOMEM, ENOSPC: no page for the map or the log. EBUSY: memory of it is part
+   * of a folio that a session of the previous kernel still names.
+   */
+  prepare(): void {
+    const { added, removed } = this.#change.keys.rows();
+    if (added.length === 0) return; // what is removed has its place in the map
+    for (let i = 0; i < added.length; i++) {
+      const [pfn, count, order] = [added.pfns[i], added.counts[i], added.orders[i]];
+      this.#checkNotInside(pfn, count, order);
+      forEachLeafPart(pfn, count, order, (place) => {
+        this.#leavesOf(order)[place] ??= this.addPage(LEAF_PAGE, place, order).words;
+      });
+    }
+    this.#makeLog(added.length + removed.length);
+  }
+
+  /** The change is not made: what it noted is forgotten, and was undone by whoever made it. */
+  abandon(): void {
+    const { removed } = this.#change.keys.rows();
+    // Published memory that a callback let go of before it failed stays as the record has it.
+    for (let i = 0; i < removed.length; i++)
+      this.#pages.keep(removed.pfns[i], removed.counts[i] * 2 ** removed.orders[i]);
+    this.#forget();
+  }
+
+  /**
+   * The one word: the change that was made ready has happened.
+   */
+  publish(): void {
+    if (this.#hasEnded) return;
+    if (this.#deferred) {
+      this.#deferred.add(this.#change);
+      this.#forget();
+      return;
+    }
+    this.beforeFirst?.();
+    this.#publish();
+  }
+
+  #publish(): void {
+    const { keys, arrived, whenPublished } = this.#change;
+    const { added, removed } = keys.rows();
+    const gone = this.#removable(removed, arrived);
+    const next = this.next;
+    const isLogged = this.#writeLog(added, gone, next);
+    Atomics.store(this.#word, PUBLISHED, next);
+    this.#published = next;
+    this.#apply(added, true);
+    this.#apply(gone, false);
+    if (isLogged) this.#header[LOGGED] = 0;
+    for (const work of whenPublished) work();
+    for (const rows of arrived) this.#letGo(rows);
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#change.clear();
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume?.();
+  }
+
+  // ---- Ownership --------------------------------------------------------------------------------
+
+  /**
+   * From now on changes are collected: what this kernel does counts only where it hands over (see
+   * seal).
+   */
+  defer(): void {
+    this.#deferred ??= new Change();
+  }
+
+  /**
+   * This kernel owns the RAM: what its predecessor published and did not carry out is carried out.
+   * A second call does nothing.
+   */
+  settle(): void {
+    if (this.#isSettled || !this.found) return;
+    this.#isSettled = true;
+    Atomics.store(this.#word, PUBLISHED, this.#published); // the handover may have said so before
+    for (const { pfn, count, order, isRemoved } of this.found.log) {
+      const rows = new FolioRuns();
+      rows.pushRow(pfn, count, order);
+      this.#apply(rows, !isRemoved);
+    }
+    this.#header[LOGGED] = 0;
+    for (const write of this.#notedNumbers.splice(0)) this.#whenSettled(write);
+  }
+
+  /**
+   * The last change before a handover, whose page says which one counts: so what was deferred is
+   * published together with the handover, and only if that comes about.
+   *
+   * @returns its number
+   * @throws KernelError ENOMEM, ENOSPC, EBUSY: as prepare; nothing is changed
+   */
+  seal(): number {
+    const deferred = this.#deferred;
+    if (!deferred) return this.#published;
+    this.settle();
+    const current = this.#change;
+    this.#change = deferred;
+    try {
+      this.prepare();
+      const { added, removed } = deferred.keys.rows();
+      const gone = this.#removable(removed, deferred.arrived);
+      this.#makeLog(added.length + gone.length);
+      this.#writeLog(added, gone, this.next);
+      return this.next;
+    } finally {
+      this.#change = current;
+    }
+  }
+
+  /** The handover does not come about. */
+  unseal(): void {
+    if (this.#deferred) this.#header[LOGGED] = 0;
+  }
+
+  /** The memory is another's now, or nobody's: nothing is written any more. */
+  end(): void {
+    this.#hasEnded = true;
+  }
+
+  // ---- Keys -------------------------------------------------------------------------------------
+
+  #leavesOf(order: number): (Uint32Array | undefined)[] {
+    return (this.#leaves[order] ??= []);
+  }
+
+  /** Whether all these keys are published. */
+  #hasAll(pfn: Pfn, count: number, order: number): boolean {
+    let hasAll = true;
+    forEachLeafPart(pfn, count, order, (place, bit, bits) => {
+      const words = this.#leavesOf(order)[place];
+      hasAll &&= words !== undefined && findBit(words, bit, bit + bits, false) === bit + bits;
+    });
+    return hasAll;
+  }
+
+  #checkNotInside(pfn: Pfn, count: number, order: number): void {
+    if (!this.#pages.isKept(pfn, count * 2 ** order) || this.#hasAll(pfn, count, order)) return;
+    for (let i = 0, at = pfn; i < count; i++, at += 2 ** order) {
+      if (!this.#pages.isKept(at, 2 ** order) || this.#hasAll(at, 1, order)) continue;
+      throw new KernelError(
+        'EBUSY',
+        `frame ${at} is part of another folio in what the previous kernel left: finish its session first`,
+      );
+    }
+  }
+
+  /** Of keys that were removed, those that nobody else names: the previous kernel's stay. */
+  #removable(removed: FolioRuns, arrived: readonly FolioRuns[]): FolioRuns {
+    const gone = new FolioRuns();
+    for (let i = 0; i < removed.length; i++) {
+      const [pfn, count, order] = [removed.pfns[i], removed.counts[i], removed.orders[i]];
+      if (!this.#pages.isKept(pfn, count * 2 ** order)) gone.pushRow(pfn, count, order);
+      else this.#eachKept(pfn, count, order, undefined, (first, free) => gone.pushRow(first, free, order));
+    }
+    for (const rows of arrived) {
+      for (let i = 0; i < rows.length; i++)
+        this.#eachDropped(rows.pfns[i], rows.counts[i], rows.orders[i], (first, count, order) => {
+          gone.pushRow(first, count, order);
+        });
+    }
+    return gone;
+  }
+
+  /** Calls a function with the rows of these folios that are kept, another with the others. */
+  #eachKept(
+    pfn: Pfn,
+    count: number,
+    order: number,
+    kept?: (pfn: Pfn, count: number) => void,
+    others?: (pfn: Pfn, count: number) => void,
+  ): void {
+    const step = 2 ** order;
+    for (let i = 0; i < count;) {
+      const at = pfn + i * step;
+      const isKept = this.#pages.isKept(at, step);
+      let n = 1;
+      while (i + n < count && this.#pages.isKept(at + n * step, step) === isKept) n += 1;
+      (isKept ? kept : others)?.(at, n);
+      i += n;
+    }
+  }
+
+  /** Calls `visit` with the rows of these arrived folios that are not preserved again. */
+  #eachDropped(
+    pfn: Pfn,
+    count: number,
+    order: number,
+    visit: (pfn: Pfn, count: number, order: number) => void,
+  ): void {
+    const { table } = this.#pages;
+    const step = 2 ** order;
+    for (let i = 0; i < count;) {
+      const at = pfn + i * step;
+      const again = table.foliosAlike(KIND | PRESERVED, HEAD | PRESERVED, order, at, count - i);
+      if (again > 0) {
+        i += again;
+        continue;
+      }
+      let n = 1;
+      while (
+        i + n < count &&
+        table.foliosAlike(KIND | PRESERVED, HEAD | PRESERVED, order, at + n * step, 1) === 0
+      )
+        n += 1;
+      visit(at, n, order);
+      i += n;
+    }
+  }
+
+  #letGo(rows: FolioRuns): void {
+    for (let i = 0; i < rows.length; i++)
+      this.#pages.letGo(rows.pfns[i], rows.counts[i] * 2 ** rows.orders[i]);
+  }
+
+  #apply(rows: FolioRuns, isAdded: boolean): void {
+    for (let i = 0; i < rows.length; i++) {
+      const order = rows.orders[i];
+      const leaves = this.#leavesOf(order);
+      // Most rows lie within one leaf: nothing is made for them.
+      const bit = Math.floor(rows.pfns[i] / 2 ** order) % RADIX_LEAF_BITS;
+      const count = rows.counts[i];
+      const words = leaves[leafOfOrder(rows.pfns[i], order)];
+      if (bit + count <= RADIX_LEAF_BITS) {
+        if (words) (isAdded ? setBits : clearBits)(words, bit, count);
+        continue;
+      }
+      forEachLeafPart(rows.pfns[i], count, order, (place, first, bits) => {
+        const part = leaves[place];
+        if (part) (isAdded ? setBits : clearBits)(part, first, bits);
+      });
+    }
+  }
+
+  // ---- Log --------------------------------------------------------------------------------------
+
+  #makeLog(rows: number): void {
+    while (LOG_ROWS_INSIDE + this.#log.length * LOG_ROWS_PER_PAGE < rows)
+      this.#log.push(this.addPage(LOG_PAGE, this.#log.length).words);
+  }
+
+  /** Writes the keys of a change. False where there are none, or no room to write them. */
+  #writeLog(added: FolioRuns, removed: FolioRuns, change: number): boolean {
+    const count = added.length + removed.length;
+    if (count === 0) return false;
+    try {
+      this.#makeLog(count);
+    } catch (error) {
+      // Only keys that go, of memory that is short: where this kernel dies in between, they stay
+      // until the last session of the previous kernel is finished.
+      if (error instanceof KernelError) return false;
+      throw error;
+    }
+    this.#writeRows(0, added, 0);
+    this.#writeRows(added.length, removed, LOG_REMOVE);
+    this.#header[LOG_ROWS] = count;
+    this.#header[LOGGED] = change;
+    return true;
+  }
+
+  #writeRows(from: number, { length, pfns, counts, orders }: FolioRuns, what: number): void {
+    for (let i = 0; i < length; i++) {
+      const behind = from + i - LOG_ROWS_INSIDE;
+      const words = behind < 0 ? this.#header : this.#log[Math.floor(behind / LOG_ROWS_PER_PAGE)];
+      const at =
+        behind < 0 ? LOG_AT / 4 + (from + i) * LOG_ROW_WORDS : (behind % LOG_ROWS_PER_PAGE) * LOG_ROW_WORDS;
+      words[at] = pfns[i];
+      words[at + 1] = counts[i];
+      words[at + 2] = orders[i] | what;
+    }
+  }
+}
+
+function bytesOfWords(words: Uint32Array): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+}
+
+/** The kind last: it is what makes a line that names a page mean something. */
+function writeKind({ words, at }: Line, kind: number, place: number, order: number): void {
+  words[at + 2] = place;
+  words[at + 1] = kind | (order << 8);
+}

@@ -1,0 +1,267 @@
+/**
+ * The sessions of this kernel in the live record: what preserve, unpreserve, close and finish
+ * change there, each in one step, so that whoever comes after a kernel that died finds them as they
+ * were told to be.
+ *
+ * What finish lets go stays in the record until the event loop has turned once, or until something
+ * else is published: a file that is preserved again by then is found without a gap.
+ */
+import type { Publication } from '@liveupdate/kho';
+import type { FolioRuns } from '@liveupdate/mm';
+import { MAX_COMPATIBLE, MAX_SESSION_NAME } from './abi.ts';
+import {
+  coming,
+  FILE,
+  FILES_PAGE,
+  FREE,
+  going,
+  ORDER,
+  SESSION,
+  SESSIONS_PAGE,
+  SLOT_WORDS,
+  SLOTS_IN_PAGE,
+  STATE,
+  stateOf,
+} from './live-layout.ts';
+import { FlbsPages } from './live-flbs.ts';
+
+/** Slots of one kind, in pages of the live record. */
+class SlotTable {
+  readonly #publication: Publication;
+  readonly #kind: number;
+  readonly #pages: Uint32Array[] = [];
+  /** Numbers of free slots; the lowest is last. */
+  readonly #free: number[] = [];
+  /** Slots that the change under way marks. */
+  readonly #marked: number[] = [];
+  #order = 1;
+
+  constructor(publication: Publication, kind: number) {
+    this.#publication = publication;
+    this.#kind = kind;
+    const { published } = publication;
+    const pages = publication.pagesOf(kind).sort((x, y) => y.place - x.place);
+    for (const { place, words } of pages) {
+      this.#pages[place] = words;
+      for (let i = SLOTS_IN_PAGE - 1; i >= 0; i--)
+        this.#meet(words, i * SLOT_WORDS, place * SLOTS_IN_PAGE + i, published);
+    }
+  }
+
+  /**
+   * Takes the mark that a kernel which died left on a slot for what it means: nobody shall come
+   * upon it when this kernel publishes a change of that number.
+   */
+  #meet(words: Uint32Array, at: number, slot: number, published: number): void {
+    const word = words[at + STATE];
+    const state = stateOf(word, published);
+    if (word !== state) words[at + STATE] = state;
+    if (state === FREE) this.#free.push(slot);
+    else this.#order = Math.max(this.#order, words[at + ORDER] + words[at + ORDER + 1] * 2 ** 32 + 1);
+  }
+
+  /** Where the words of a slot are. */
+  at(slot: number): readonly [words: Uint32Array, at: number] {
+    return [this.#pages[Math.floor(slot / SLOTS_IN_PAGE)], (slot % SLOTS_IN_PAGE) * SLOT_WORDS];
+  }
+
+  /**
+   * A free slot, which is the caller's until `give`.
+   *
+   * @throws KernelError ENOMEM, ENOSPC: no page for more slots
+   */
+  take(): number {
+    if (this.#free.length === 0) {
+      const place = this.#pages.length;
+      this.#pages.push(this.#publication.addPage(this.#kind, place).words);
+      for (let i = SLOTS_IN_PAGE - 1; i >= 0; i--) this.#free.push(place * SLOTS_IN_PAGE + i);
+    }
+    return this.#free.pop() ?? 0;
+  }
+
+  give(slot: number): void {
+    this.#free.push(slot);
+  }
+
+  /** From the next change on, a slot whose words are written counts. */
+  mark(slot: number): void {
+    const [words, at] = this.at(slot);
+    words[at + ORDER] = this.#order;
+    words[at + ORDER + 1] = this.#order / 2 ** 32;
+    this.#order += 1;
+    words[at + STATE] = coming(this.#publication.next);
+    this.#marked.push(slot);
+  }
+
+  /** From the next change on, a slot counts no more. One that does not yet is free at once. */
+  unmark(slot: number): void {
+    const [words, at] = this.at(slot);
+    if (words[at + STATE] === coming(this.#publication.next)) {
+      words[at + STATE] = FREE;
+    } else {
+      words[at + STATE] = going(this.#publication.next);
+      this.#marked.push(slot);
+    }
+  }
+
+  /** The change was published: marks are carried out. */
+  carryOut(): void {
+    const change = this.#publication.published;
+    for (const slot of this.#marked) {
+      const [words, at] = this.at(slot);
+      const state = stateOf(words[at + STATE], change);
+      if (words[at + STATE] === FREE || state === FREE) this.give(slot);
+      words[at + STATE] = state;
+    }
+    this.#marked.length = 0;
+  }
+}
+
+/** What a session of the previous kernel leaves when it is finished, or a file of it. */
+export interface Dropped {
+  /** Slots of files. */
+  readonly files: readonly number[];
+  readonly session: number | undefined;
+  /** Folios that were taken over for it. */
+  readonly rows: readonly FolioRuns[];
+  /** Nothing that the previous kernel left is unfinished any more. */
+  readonly isLast: boolean;
+}
+
+/** What is written of a file. */
+interface WrittenFile {
+  readonly handler: { readonly compatible: string };
+  readonly token: bigint;
+  readonly data: bigint;
+  /** The FLBs that it holds. */
+  readonly flbs: readonly { readonly place: number }[];
+}
+
+const encoder = new TextEncoder();
+
+export class LiveSessions {
+  readonly publication: Publication;
+  readonly flbs: FlbsPages;
+  readonly #sessions: SlotTable;
+  readonly #files: SlotTable;
+  /** Compatible strings as words. */
+  readonly #strings = new Map<string, Uint32Array>();
+  /** Of sessions that are finished, and in the record still. */
+  readonly #finished: Dropped[] = [];
+  readonly #carryOut = (): void => {
+    this.#files.carryOut();
+    this.#sessions.carryOut();
+  };
+
+  constructor(publication: Publication) {
+    this.publication = publication;
+    this.#sessions = new SlotTable(publication, SESSIONS_PAGE);
+    this.#files = new SlotTable(publication, FILES_PAGE);
+    this.flbs = new FlbsPages(publication);
+  }
+
+  // ---- Slots ------------------------------------------------------------------------------------
+
+  /**
+   * Publishes a session, with no file in it.
+   *
+   * @returns its slot
+   * @throws KernelError ENOMEM, ENOSPC: no page for it
+   */
+  addSession(name: string): number {
+    const slot = this.#sessions.take();
+    const [words, at] = this.#sessions.at(slot);
+    writeText(words, at + SESSION.name, name, MAX_SESSION_NAME + 1);
+    this.#sessions.mark(slot);
+    this.publish();
+    return slot;
+  }
+
+  /** @throws KernelError ENOMEM, ENOSPC: no page for it */
+  takeFile(): number {
+    return this.#files.take();
+  }
+
+  /** A slot that takeFile gave is not needed. */
+  giveFile(slot: number): void {
+    this.#files.give(slot);
+  }
+
+  /** Writes what a file is; it counts from the next change on. */
+  writeFile(slot: number, session: number, { handler, token, data, flbs }: WrittenFile): void {
+    const [words, at] = this.#files.at(slot);
+    words[at + FILE.session] = session;
+    putU64(words, at + FILE.token, token);
+    putU64(words, at + FILE.data, data);
+    words[at + FILE.flbs] = flbs.length === 0 ? 0 : this.flbs.page;
+    words[at + FILE.mask] = 0;
+    words[at + FILE.mask + 1] = 0;
+    for (const { place } of flbs) words[at + FILE.mask + (place >>> 5)] |= 1 << (place & 31);
+    const text = this.#wordsOf(handler.compatible);
+    for (let i = 0; i < text.length; i++) words[at + FILE.compatible + i] = text[i];
+    this.#files.mark(slot);
+  }
+
+  /** From the next change on, this file is not there. */
+  dropFile(slot: number): void {
+    this.#files.unmark(slot);
+  }
+
+  /** From the next change on, this session is not there; neither are its files. */
+  dropSession(slot: number): void {
+    this.#sessions.unmark(slot);
+  }
+
+  // ---- Changes ----------------------------------------------------------------------------------
+
+  /**
+   * What was written since the last change counts from now on, and what was finished does no more.
+   */
+  publish(): void {
+    for (const dropped of this.#finished.splice(0)) this.drop(dropped);
+    this.publication.whenPublished(this.#carryOut);
+    this.publication.publish();
+  }
+
+  /** A session of the previous kernel is finished: it is dropped when the event loop has turned. */
+  finish(dropped: Dropped): void {
+    this.#finished.push(dropped);
+    this.publication.soon(() => {
+      this.flush();
+    });
+  }
+
+  /** What was finished is not in the record any more. */
+  flush(): void {
+    if (this.#finished.length > 0) this.publish();
+  }
+
+  /** A file of the previous kernel, or a session, goes with the next change. */
+  drop({ files, session, rows, isLast }: Dropped): void {
+    for (const slot of files) this.#files.unmark(slot);
+    if (session !== undefined) this.#sessions.unmark(session);
+    for (const each of rows) this.publication.dropArrived(each);
+    if (isLast) this.publication.dropAllArrived();
+  }
+
+  #wordsOf(compatible: string): Uint32Array {
+    let words = this.#strings.get(compatible);
+    if (!words) {
+      words = new Uint32Array((MAX_COMPATIBLE + 1) / 4);
+      writeText(words, 0, compatible, MAX_COMPATIBLE + 1);
+      this.#strings.set(compatible, words);
+    }
+    return words;
+  }
+}
+
+function writeText(words: Uint32Array, at: number, text: string, bytes: number): void {
+  const view = new Uint8Array(words.buffer, words.byteOffset + at * 4, bytes);
+  view.fill(0);
+  encoder.encodeInto(text, view);
+}
+
+function putU64(words: Uint32Array, at: number, value: bigint): void {
+  words[at] = Number(value & 0xffff_ffffn);
+  words[at + 1] = Number(value >> 32n);
+}

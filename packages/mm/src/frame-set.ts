@@ -1,0 +1,94 @@
+/**
+ * A set of frames: one bit each, in chunks that are there where the set has members, so that RAM of
+ * any size costs what is used.
+ */
+import { clearBits, findBit, setBits, type Pfn } from '@liveupdate/base';
+
+/** Frames in a chunk: its bits are a page. */
+const CHUNK_SHIFT = 15;
+const CHUNK = 1 << CHUNK_SHIFT;
+
+export class FrameSet {
+  readonly #chunks = new Map<number, Uint32Array>();
+
+  /** Whether it has no chunk. */
+  get isEmpty(): boolean {
+    return this.#chunks.size === 0;
+  }
+
+  add(pfn: Pfn, count: number): void {
+    forEachChunk(pfn, pfn + count, (number, from, to) => {
+      let bits = this.#chunks.get(number);
+      if (!bits) {
+        bits = new Uint32Array(CHUNK / 32);
+        this.#chunks.set(number, bits);
+      }
+      setBits(bits, from, to - from);
+    });
+  }
+
+  delete(pfn: Pfn, count: number): void {
+    forEachChunk(pfn, pfn + count, (number, from, to) => {
+      const bits = this.#chunks.get(number);
+      if (!bits) return;
+      clearBits(bits, from, to - from);
+      if (findBit(bits, 0, CHUNK, true) === CHUNK) this.#chunks.delete(number);
+    });
+  }
+
+  has(pfn: Pfn): boolean {
+    const bits = this.#chunks.get(pfn >>> CHUNK_SHIFT);
+    const place = pfn & (CHUNK - 1);
+    return bits !== undefined && (bits[place >>> 5] & (1 << (place & 31))) !== 0;
+  }
+
+  /** The first frame of [pfn, end) that is a member, or is none (`!want`); `end` without one. */
+  find(want: boolean, pfn: Pfn, end: Pfn): Pfn {
+    for (let at = pfn; at < end;) {
+      const bits = this.#chunks.get(at >>> CHUNK_SHIFT);
+      const base = at - (at & (CHUNK - 1));
+      const to = Math.min(end, base + CHUNK);
+      if (bits) {
+        const found = base + findBit(bits, at - base, to - base, want);
+        if (found < to) return found;
+      } else if (!want) {
+        return at;
+      }
+      at = to;
+    }
+    return end;
+  }
+
+  /** Calls `visit` for each run of members in [pfn, end), ascending. */
+  forEachRun(pfn: Pfn, end: Pfn, visit: (pfn: Pfn, count: number) => void): void {
+    for (let at = this.find(true, pfn, end); at < end;) {
+      const to = this.find(false, at, end);
+      visit(at, to - at);
+      at = this.find(true, to, end);
+    }
+  }
+
+  /** Members. */
+  get size(): number {
+    let size = 0;
+    for (const bits of this.#chunks.values()) {
+      for (let at = findBit(bits, 0, CHUNK, true); at < CHUNK;) {
+        const to = findBit(bits, at, CHUNK, false);
+        size += to - at;
+        at = findBit(bits, to, CHUNK, true);
+      }
+    }
+    return size;
+  }
+}
+
+/** Calls `visit` with the part of [pfn, end) in each chunk: its number, and places in it. */
+function forEachChunk(pfn: Pfn, end: Pfn, visit: (number: number, from: number, to: number) => void): void {
+  for (let at = pfn; at < end;) {
+    const number = Math.floor(at / CHUNK);
+    const base = number * CHUNK;
+    const to = Math.min(end, base + CHUNK);
+    visit(number, at - base, to - base);
+    at = to;
+  }
+}
