@@ -5,12 +5,10 @@
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
 import { formatSize, KernelError } from '@liveupdate/base';
-import { readHandover } from '@liveupdate/kho';
-import { readLuo, type FileRecord } from '@liveupdate/luo-core';
-import { readMemfdFolios, readMemfdRecord } from '@liveupdate/memfd-handler';
+import type { FileRecord } from '@liveupdate/luo-core';
 import { forEachDataRun } from './data-runs.ts';
 import { forEachPart, type FileContent } from './file-content.ts';
-import { isMemfd, preservedOrder, recordAddress } from './inspection.ts';
+import { fromLeft, sessionsOf, type Left } from './left.ts';
 import {
   openImage,
   progressOnTerminal,
@@ -20,12 +18,15 @@ import {
 } from './open-image.ts';
 import type { FileName } from './option-values.ts';
 import { printLine } from './output.ts';
+import { isMemfd, isSameFile, readPreserved, reasonOf, type PreservedMemfd } from './preserved-file.ts';
 import type { Progress } from './progress.ts';
 import { untilTold } from './until-told.ts';
 
 export interface ExportOptions extends ImageHints {
   /** Write over a file that is there. */
   readonly force: boolean;
+  /** Look in the older sessions of the name, which a kernel that died had not finished. */
+  readonly unfinished: boolean;
 }
 
 /** In place of a file's name: standard output. */
@@ -41,40 +42,60 @@ const ZEROS = new Uint8Array(2 ** 16);
  * @throws KernelError ENOENT: no such session or file. EOPNOTSUPP: a file of another kind. EEXIST:
  * there is a file `to`, and no force. EINVAL: `to` is something else than a file, or standard
  * output that is a terminal; or the record is damaged. EINTR: told to stop. EBUSY: the RAM was
- * taken over meanwhile. Others as openImage has them. Nothing is left at `to` then that was not
- * there before; what standard output got by then cannot be taken back.
+ * handed over or taken over meanwhile. EAGAIN: its owner publishes changes all the time, or has
+ * changed this file meanwhile. Others as openImage has them. Nothing is left at `to` then that was
+ * not there before; what standard output got by then cannot be taken back.
  */
 export async function runExport(
   from: string,
   which: FileName,
   to: string,
-  { force, ...hints }: ExportOptions,
+  { force, unfinished, ...hints }: ExportOptions,
 ): Promise<number> {
   checkTarget(to, force);
   using image = await openImage(resolveImagePath(from), hints);
-  const content = findContent(image, which);
+  const find = (): Promise<PreservedMemfd> => fromLeft(image, (left) => findFile(left, which, unfinished));
+  const found = await find();
+  const { content } = found;
+  /** Whether what was written is that file. */
+  const check = async (): Promise<void> => {
+    image.checkUnchanged();
+    if (image.owner === 'lives' && !isSameFile(found, await find()))
+      throw new KernelError('EAGAIN', 'the owner of this RAM changed this file meanwhile: try again');
+  };
   if (to === STDOUT) {
     await withProgress(content, (progress) => writeToStdout(content, progress));
-    image.checkUnchanged();
-    return 0;
+    await check();
+  } else {
+    await untilTold(`nothing is left at '${to}'`, (signal) => writeWhole(content, to, check, signal));
+    printLine(`${which.session}/${which.token}: ${formatSize(content.size)} written to ${to}`);
   }
-  await untilTold(`nothing is left at '${to}'`, (signal) => writeWhole(image, content, to, signal));
-  printLine(`${which.session}/${which.token}: ${formatSize(content.size)} written to ${to}`);
+  tellTorn(image);
   return 0;
+}
+
+/** Says what is not known of the content. */
+function tellTorn({ page, owner }: OpenImage): void {
+  if (!page || (owner !== 'lives' && owner !== 'unknown')) return;
+  const why =
+    owner === 'lives'
+      ? `generation ${page.generation} (pid ${page.ownerPid}) is at work in this RAM`
+      : `this copy was made while generation ${page.generation} ran, or after it died`;
+  process.stderr.write(`liveupdate: ${why}: the content may be torn between two of its writes\n`);
 }
 
 /** Writes the file, which appears under its name when all of it is there. */
 async function writeWhole(
-  image: OpenImage,
   content: FileContent,
   to: string,
+  check: () => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
   const partial = `${to}.partial-${process.pid}`;
   const fd = fs.openSync(partial, 'wx', MODE);
   try {
     await withProgress(content, (progress) => writeContent(fd, content, progress, signal));
-    image.checkUnchanged();
+    await check();
     fs.renameSync(partial, to);
   } catch (error) {
     fs.rmSync(partial, { force: true });
@@ -104,29 +125,38 @@ function checkTarget(to: string, force: boolean): void {
   if (!force) throw new KernelError('EEXIST', `there is a file '${to}': give another name, or --force`);
 }
 
-function findContent(image: OpenImage, { session, token }: FileName): FileContent {
-  const { ram } = image;
-  const handover = readHandover(ram, image.entry);
-  const found = readLuo(ram, handover)?.sessions.find(({ name }) => name === session);
-  if (!found)
-    throw new KernelError(
-      'ENOENT',
-      `there is no session '${session}' in it: 'liveupdate inspect' lists them`,
-    );
-  const file = found.files.find((each) => each.token === token);
-  if (!file)
-    throw new KernelError(
-      'ENOENT',
-      `session '${session}' has no file ${token}: it has ${listTokens(found.files)}`,
-    );
+/** @throws KernelError ENOENT, EOPNOTSUPP, EINVAL and others: see runExport */
+function findFile(left: Left, { session, token }: FileName, unfinished: boolean): PreservedMemfd {
+  const all = sessionsOf(left).filter(({ name }) => name === session);
+  const older = all.filter(({ isOlder }) => isOlder).reverse();
+  const among = unfinished ? older : all.filter(({ isOlder }) => !isOlder);
+  if (among.length === 0) throw noSession(session, left, unfinished);
+  const has = ({ files }: { readonly files: readonly FileRecord[] }): FileRecord | undefined =>
+    files.find((each) => each.token === token);
+  const file = among.map(has).find((each) => each !== undefined);
+  if (!file) {
+    const isOlder = !unfinished && older.some((each) => has(each));
+    const hint = isOlder ? '; an older one that is not finished has it: --unfinished' : '';
+    const tokens = listTokens(among.flatMap(({ files }) => files));
+    throw new KernelError('ENOENT', `session '${session}' has no file ${token}: it has ${tokens}${hint}`);
+  }
   if (!isMemfd(file))
     throw new KernelError(
       'EOPNOTSUPP',
       `${session}/${token} is of kind '${file.compatible}': only memfds can be exported`,
     );
-  const record = readMemfdRecord(ram, recordAddress(file), file.compatible);
-  const folios = readMemfdFolios(ram, record, (pfn) => preservedOrder(handover, pfn));
-  return { ram, size: record.size, folios, table: handover.table };
+  return readPreserved(left, file);
+}
+
+function noSession(session: string, { damage }: Left, unfinished: boolean): KernelError {
+  const what = unfinished ? `no older session '${session}' that is not finished` : `no session '${session}'`;
+  if (damage.length === 0)
+    return new KernelError('ENOENT', `there is ${what} in it: 'liveupdate inspect' lists them`);
+  const where = `what is in it is damaged (${reasonOf(damage[0])})`;
+  return new KernelError(
+    'ENOENT',
+    `there is ${what} to be found in it, and ${where}: see 'liveupdate check'`,
+  );
 }
 
 function listTokens(files: readonly FileRecord[]): string {

@@ -6,7 +6,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { MAX_FOLIO_SIZE, PAGE_SIZE } from '@liveupdate/base';
 import { FOLIO_UPTODATE, type FolioList } from '@liveupdate/memfd-handler';
-import type { PageTable, Ram } from '@liveupdate/mm';
+import type { Ram } from '@liveupdate/mm';
 
 /** A preserved file, and the RAM that its folios are in. */
 export interface FileContent {
@@ -14,8 +14,8 @@ export interface FileContent {
   /** Bytes. */
   readonly size: number;
   readonly folios: FolioList;
-  /** Knows the order of each folio. */
-  readonly table: PageTable;
+  /** Of each folio. */
+  readonly orders: Uint8Array;
 }
 
 /**
@@ -24,7 +24,7 @@ export interface FileContent {
  * in one piece.
  */
 export async function forEachPart(
-  { ram, size, folios: { pfns, indices, flags }, table }: FileContent,
+  { ram, size, folios: { pfns, indices, flags }, orders }: FileContent,
   visit: (part: Uint8Array, position: number) => void | Promise<void>,
 ): Promise<void> {
   for (let i = 0; i < pfns.length;) {
@@ -36,9 +36,9 @@ export async function forEachPart(
     }
     const pa = pfns[i] * PAGE_SIZE;
     const room = MAX_FOLIO_SIZE - (pa % MAX_FOLIO_SIZE);
-    let length = PAGE_SIZE * 2 ** table.orderOf(pfns[i++]);
+    let length = PAGE_SIZE * 2 ** orders[i++];
     while (i < pfns.length && length < room) {
-      const next = PAGE_SIZE * 2 ** table.orderOf(pfns[i]);
+      const next = PAGE_SIZE * 2 ** orders[i];
       if (pfns[i] * PAGE_SIZE !== pa + length || indices[i] * PAGE_SIZE !== start + length) break;
       if (length + next > room || (flags[i] & FOLIO_UPTODATE) === 0) break;
       length += next;

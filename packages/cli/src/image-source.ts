@@ -51,7 +51,8 @@ function readFully(fd: number, into: Uint8Array, at: number): number {
   return done;
 }
 
-class FileSource implements ByteSource {
+/** The bytes of an open file as they are. */
+export class FileSource implements ByteSource {
   readonly compressed = false;
   readonly size: number;
   readonly #fd: number;

@@ -1,12 +1,13 @@
 /**
  * `liveupdate import`: a file from disk becomes part of a RAM's handover. The command is one
- * generation of that machine: it takes the RAM over, takes along all that is in it, adds the file,
- * and hands over again. Whatever happens before that, be it kill -9, the RAM is as it was.
+ * generation of that machine: it takes the RAM over, handed over or of an owner that died, adds the
+ * file to what is in it, and hands over again. Whatever happens before that, be it kill -9, the RAM
+ * is as it was.
  */
 import * as fs from 'node:fs';
 import { Transform, Writable, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { byteLength, codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { byteLength, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { Machine, type Kernel } from '@liveupdate/kexec';
 import { MAX_SESSION_NAME } from '@liveupdate/luo-core';
 import type { ShmemFile } from '@liveupdate/shmem';
@@ -33,9 +34,9 @@ const CHUNK = 2 * 2 ** 20;
  * Puts the file `from` into the RAM `to`, as `which`. Returns the exit code.
  *
  * @throws UsageError: no name of a RAM, or of a session. KernelError EEXIST: the session has such a
- * file. EINVAL: `from` is no file. EINTR: told to stop. ENOMEM, ENOSPC: no room for it, or none to
- * hand over again what is there. Others as Machine.open has them. The RAM is as it was; one that
- * was made for this is gone again.
+ * file. EBUSY: a kernel that died left two sessions of one name. EINVAL: `from` is no file. EINTR:
+ * told to stop. ENOMEM, ENOSPC: no room for it, or none to hand over again what is there. Others as
+ * Machine.open has them. The RAM is as it was; one that was made for this is gone again.
  */
 export async function runImport(
   to: string,
@@ -54,10 +55,10 @@ export async function runImport(
       `there is no RAM at ${path}: to make it, say how large, such as --size 2GiB`,
     );
   const source = openSource(from); // before anything is taken over
-  const machine = await openMachine(path, size);
+  const machine = await Machine.open({ path, keepHandover: true, ...(size !== undefined && { size }) });
   let imported: number;
   try {
-    await takeAlong(machine.kernel);
+    await takeAlong(machine.kernel, which.session);
     imported = await untilTold('nothing was imported, the RAM is as it was', (signal) =>
       importInto(machine.kernel, which, source, huge, signal),
     );
@@ -97,25 +98,25 @@ function openSource(from: string): Source {
   return { stream: fs.createReadStream(from, { fd, highWaterMark: CHUNK }), size: stat.size };
 }
 
-async function openMachine(path: string, size: number | undefined): Promise<Machine> {
-  try {
-    return await Machine.open({ path, keepHandover: true, ...(size !== undefined && { size }) });
-  } catch (cause) {
-    if (codeOf(cause) !== 'EIO') throw cause;
-    const why = `the program that owned ${path} died without handing over: what was in it is lost; 'liveupdate remove' ends it`;
-    throw new KernelError('EIO', why, { cause });
-  }
-}
-
-/** Every session of the generation before, with all of its files, for the next one. */
-async function takeAlong({ luo }: Kernel): Promise<void> {
-  for (const incoming of luo.incomingSessions) {
-    const { name } = incoming;
-    const retrieved = luo.retrieveSession(name);
-    const session = luo.createSession(name);
-    for (const { token } of retrieved.files) await session.preserve(await retrieved.retrieve(token), token);
-    await retrieved.finish();
-  }
+/**
+ * Takes over the session that the file goes into, where there is one. All others go on as they
+ * came.
+ *
+ * @throws KernelError EBUSY: two sessions have one name, as no handover can have them
+ */
+async function takeAlong({ luo }: Kernel, name: string): Promise<void> {
+  const names = luo.incomingSessions.map((session) => session.name);
+  const twice = names.find((each, i) => names.indexOf(each) !== i);
+  if (twice !== undefined)
+    throw new KernelError(
+      'EBUSY',
+      `its owner died with two sessions '${twice}', the older one not finished: start its program, which finishes that, and import after its next handover`,
+    );
+  if (!names.includes(name)) return;
+  const retrieved = luo.retrieveSession(name);
+  const session = luo.createSession(name);
+  for (const { token } of retrieved.files) await session.preserve(await retrieved.retrieve(token), token);
+  await retrieved.finish();
 }
 
 async function importInto(

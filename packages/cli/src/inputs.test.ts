@@ -108,7 +108,10 @@ const LINES: Record<string, InputCall<undefined>> = {
   'export to': [words('export', 'RAM', 's/1', 'GIVEN'), ['']],
   'export --entry': [words('export', '--entry=GIVEN', 'RAM', 's/1', 'DIR/out'), NO_ENTRY],
   'export --ram-size': [words('export', '--ram-size=GIVEN', 'RAM', 's/1', 'DIR/out'), [...NO_SIZE, '5000']],
-  'export, a flag': [words('export', 'GIVEN', 'RAM', 's/1', 'DIR/out'), ['--force=1', '--Force', 'extra']],
+  'export, a flag': [
+    words('export', 'GIVEN', 'RAM', 's/1', 'DIR/out'),
+    ['--force=1', '--Force', '--unfinished=1', 'extra'],
+  ],
   'import RAM': [words('import', 'GIVEN', 's/2', 'DIR/file'), ['', '.', '..', 'a b']],
   'import RAM to be made': [
     words('import', '--size=1MiB', 'GIVEN', 's/2', 'DIR/file'),

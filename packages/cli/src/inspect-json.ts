@@ -4,6 +4,7 @@
  */
 import type { FlbRecord } from '@liveupdate/luo-core';
 import type { InspectedFile, Inspection } from './inspection.ts';
+import { STATE_OF } from './ram-state.ts';
 
 /** A whole number, as text where a JSON number would not be exact. */
 function exact(value: bigint): number | string {
@@ -14,8 +15,8 @@ function hex(value: bigint): string {
   return `0x${value.toString(16)}`;
 }
 
-function fileJson({ token, compatible, data, memfd }: InspectedFile): object {
-  if (!memfd) return { token: token.toString(), compatible, data: hex(data) };
+function fileJson({ token, compatible, data, memfd, damage }: InspectedFile): object {
+  if (!memfd) return { token: token.toString(), compatible, data: hex(data), damage };
   return {
     token: token.toString(),
     compatible,
@@ -28,11 +29,28 @@ function flbJson({ name, data, count }: FlbRecord): object {
   return { name, data: hex(data), count: exact(count) };
 }
 
-/** What `inspect --json` prints. */
-export function inspectionJson({ image, handover, luo, sessions, preserved }: Inspection): object {
+/** Only of a RAM file: how it was found. */
+function ramJson({ image }: Inspection): object {
+  const { page, owner } = image;
+  if (!page) return {};
+  const { generation, ownerPid: pid, ended, endedAt } = page;
+  const end = owner === 'died' ? { end: ended ?? 'unknown', ...(endedAt > 0 && { at: endedAt }) } : {};
+  const ram = { state: STATE_OF[owner], generation, pid, ...end };
+  return owner === 'lives' ? { ram, torn: true } : { ram };
+}
+
+/** What `inspect --json` prints. What is undefined is left out. */
+export function inspectionJson(inspection: Inspection): object {
+  const { image, handover, luo, sessions, preserved, live, damage } = inspection;
   const { entry, scratch, kexecMetadata, preservedByOrder } = handover;
   return {
-    sessions: sessions.map(({ name, files }) => ({ name, files: files.map(fileJson) })),
+    ...ramJson(inspection),
+    damage: damage.length > 0 ? damage : undefined,
+    sessions: sessions.map(({ name, isOlder, files }) => ({
+      name,
+      unfinished: isOlder ? true : undefined,
+      files: files.map(fileJson),
+    })),
     flbs: luo?.flbs.map(flbJson) ?? [],
     scratch,
     liveupdateNumber: luo ? exact(luo.liveupdateNumber) : null,
@@ -42,6 +60,6 @@ export function inspectionJson({ image, handover, luo, sessions, preserved }: In
       byOrder: Object.fromEntries(preservedByOrder),
       bytes: preserved.bytes,
     },
-    boot: { ramSize: image.ram.size, ...entry },
+    boot: { ramSize: image.ram.size, ...(live ? { live: live.pa, published: live.published } : entry) },
   };
 }

@@ -5,10 +5,12 @@
 import { styleText } from 'node:util';
 import { formatSize, PAGE_SIZE } from '@liveupdate/base';
 import { sealNames } from '@liveupdate/shmem';
+import type { EntryRecord } from '@liveupdate/kho';
 import type { InspectedFile, InspectedSession, Inspection } from './inspection.ts';
 import type { OpenImage } from './open-image.ts';
 import { printable } from './output.ts';
 import { ramPicture } from './ram-picture.ts';
+import { stateInWords } from './ram-state.ts';
 
 export interface TextOptions {
   readonly colour: boolean;
@@ -79,7 +81,8 @@ function folioText(orders: ReadonlyMap<number, number>): string {
   return parts.join(', ') || 'no folios';
 }
 
-function writeHeader(out: Writer, { image, handover, luo }: Inspection): void {
+function writeHeader(out: Writer, inspection: Inspection): void {
+  const { image, handover, luo } = inspection;
   const kind = `${image.kind}${image.compressed ? ', gzip' : ''}`;
   const guess = image.isRamSizeGuessed ? ' (the core does not say: rounded up; --ram-size sets it)' : '';
   out.lines.push(
@@ -87,22 +90,27 @@ function writeHeader(out: Writer, { image, handover, luo }: Inspection): void {
   );
   const rows: string[][] = [];
   const { page } = image;
-  if (page) rows.push(['state', `handed over by generation ${page.generation} (pid ${page.ownerPid})`]);
+  if (page) rows.push(['state', stateInWords(page, image.owner)]);
   const { kexecMetadata } = handover;
   if (kexecMetadata) {
-    rows.push(
-      ['kernel before', printable(kexecMetadata.previousRelease)],
-      ['kexec count', String(kexecMetadata.kexecCount)],
-    );
+    const release = printable(kexecMetadata.previousRelease);
+    if (release !== '') rows.push(['kernel before', release]);
+    rows.push(['kexec count', String(kexecMetadata.kexecCount)]);
   }
   rows.push(
     ['live update', luo ? `number ${luo.liveupdateNumber}` : 'the kernel before had no live update (no LUO)'],
-    ['entry', entryText(image)],
+    beginning(inspection),
   );
   out.rows('  ', rows);
 }
 
-function entryText({ entry, entryFrom }: OpenImage): string {
+/** Where what is left begins. */
+function beginning({ image, handover, live }: Inspection): [string, string] {
+  if (live) return ['live record', `${hex(live.pa)}, change ${live.published}: from the boot page`];
+  return ['entry', entryText(handover.entry, image.entryFrom)];
+}
+
+function entryText(entry: EntryRecord, entryFrom: OpenImage['entryFrom']): string {
   const from = {
     'boot page': 'from the boot page',
     setup_data: 'from a setup_data record in the image',
@@ -112,7 +120,8 @@ function entryText({ entry, entryFrom }: OpenImage): string {
   return `device tree ${hex(entry.fdtAddr)}, scratch array ${hex(entry.scratchAddr)}: ${from}`;
 }
 
-function fileCells({ token, compatible, data, memfd }: InspectedFile): string[] {
+function fileCells({ token, compatible, data, memfd, damage }: InspectedFile): string[] {
+  if (damage !== undefined) return [`token ${token}`, printable(compatible), `damaged: ${printable(damage)}`];
   if (!memfd) return [`token ${token}`, printable(compatible), `data ${hex(data)} (unknown kind of file)`];
   const { size, position, seals, folioOrders, sha256 } = memfd;
   return [
@@ -123,6 +132,12 @@ function fileCells({ token, compatible, data, memfd }: InspectedFile): string[] 
     sealNames(seals).join('+') || 'no seals',
     `${folioText(folioOrders)}${sha256 === undefined ? '' : `  sha256 ${sha256}`}`,
   ];
+}
+
+/** Where two sessions have one name: which of them this is. */
+function ageOf(session: InspectedSession, all: readonly InspectedSession[]): string {
+  if (session.isOlder) return ', the older one: not finished';
+  return all.some(({ name, isOlder }) => isOlder && name === session.name) ? ', the newer one' : '';
 }
 
 function writeSessions(out: Writer, sessions: readonly InspectedSession[]): void {
@@ -136,7 +151,8 @@ function writeSessions(out: Writer, sessions: readonly InspectedSession[]): void
       session.files.length === 0
         ? 'no files'
         : `${plural(session.files.length, 'file')}, ${formatSize(bytes)}`;
-    out.lines.push(`  ${isLast ? '└─' : '├─'} ${out.style('cyan', printable(session.name))}  ${what}`);
+    const name = out.style('cyan', printable(session.name));
+    out.lines.push(`  ${isLast ? '└─' : '├─'} ${name}  ${what}${ageOf(session, sessions)}`);
     out.rows(isLast ? '       ' : '  │    ', session.files.map(fileCells));
   }
   out.more('  ', sessions.length - shown.length);
@@ -168,7 +184,14 @@ function writeMemory(out: Writer, { handover, preserved }: Inspection): void {
 export function inspectionText(inspection: Inspection, options: TextOptions): string {
   const out = new Writer(options);
   writeHeader(out, inspection);
-  const { luo, sessions, handover } = inspection;
+  const { luo, sessions, handover, damage } = inspection;
+  if (damage.length > 0) {
+    out.heading('damage', `${plural(damage.length, 'place')}, see liveupdate check`);
+    out.rows(
+      '  ',
+      damage.map((what) => [printable(what)]),
+    );
+  }
   if (luo) writeSessions(out, sessions);
   if (luo && luo.flbs.length > 0) {
     out.heading('FLBs', 'state that files share');

@@ -1,10 +1,11 @@
 /**
- * `liveupdate inspect`: what a handover holds, read from an image or from a RAM file, changing
- * nothing.
+ * `liveupdate inspect`: what a RAM file or an image holds, also where the owner of a RAM died or
+ * goes on. Nothing is changed.
  */
+import { KernelError } from '@liveupdate/base';
 import { inspectionJson } from './inspect-json.ts';
 import { inspectionText } from './inspect-text.ts';
-import { readInspection } from './inspection.ts';
+import { readInspection, type Inspection } from './inspection.ts';
 import { openImage, progressOnTerminal, resolveImagePath, type ImageHints } from './open-image.ts';
 import { printJson } from './output.ts';
 
@@ -24,10 +25,24 @@ function mayColour(): boolean {
   return process.stdout.isTTY && (process.env.NO_COLOR ?? '') === '';
 }
 
+/** @throws KernelError EINVAL: something is damaged */
+function checkDamage({ sessions, damage }: Inspection): void {
+  const inFiles = sessions.flatMap(({ name, files }) =>
+    files.flatMap((file) =>
+      file.damage === undefined ? [] : [`token ${file.token} of session '${name}': ${file.damage}`],
+    ),
+  );
+  const all = [...inFiles, ...damage];
+  if (all.length === 0) return;
+  const more = all.length > 1 ? ` (and ${all.length - 1} more: 'liveupdate check' has them all)` : '';
+  throw new KernelError('EINVAL', `${all[0]}${more}`);
+}
+
 /**
  * Prints what `file` holds. Returns the exit code.
  *
- * @throws KernelError as openImage and readInspection have them; nothing is printed then
+ * @throws KernelError as openImage and readInspection have them; nothing is printed then. EINVAL:
+ * something in it is damaged; all the rest is printed
  */
 export async function runInspect(file: string, options: InspectOptions): Promise<number> {
   using image = await openImage(resolveImagePath(file), options);
@@ -38,5 +53,6 @@ export async function runInspect(file: string, options: InspectOptions): Promise
   );
   if (options.json) printJson(inspectionJson(inspection));
   else process.stdout.write(inspectionText(inspection, { colour: mayColour(), all: options.all }));
+  checkDamage(inspection);
   return 0;
 }

@@ -1,20 +1,12 @@
 /**
- * What a handover holds, as data: for the text that people read and for the JSON that programs
- * read.
+ * What an image holds, as data: for the text that people read and for the JSON that programs read.
  */
-import { KernelError, PAGE_SIZE, type Pfn } from '@liveupdate/base';
-import { readHandover, type Handover } from '@liveupdate/kho';
-import { readLuo, type FileRecord, type LuoRecords } from '@liveupdate/luo-core';
-import {
-  MEMFD_V1,
-  MEMFD_V2,
-  readMemfdFolios,
-  readMemfdRecord,
-  type FolioList,
-} from '@liveupdate/memfd-handler';
-import { INCOMING_HEAD, type PageTable, type Ram } from '@liveupdate/mm';
+import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import type { FileRecord } from '@liveupdate/luo-core';
 import { hashContent } from './content-hash.ts';
+import { fromLeft, sessionsOf, type Left } from './left.ts';
 import type { OpenImage } from './open-image.ts';
+import { isMemfd, isSameFile, readPreserved, reasonOf, type PreservedMemfd } from './preserved-file.ts';
 import type { Progress } from './progress.ts';
 
 /** What is known of a memfd beside its record. */
@@ -34,135 +26,143 @@ interface MemfdContent {
 }
 
 export interface InspectedFile extends FileRecord {
-  /** undefined for a file of a kind that is not known here. */
+  /** undefined for a file of a kind that is not known here, and for one that is damaged. */
   readonly memfd: MemfdContent | undefined;
+  /** Why it cannot be read. */
+  readonly damage: string | undefined;
 }
 
 export interface InspectedSession {
   readonly name: string;
+  /** A kernel that died had not finished it: there is a newer one of its name. */
+  readonly isOlder: boolean;
   readonly files: readonly InspectedFile[];
 }
 
-export interface Inspection {
+export interface Inspection extends Pick<Left, 'handover' | 'luo' | 'live'> {
   readonly image: OpenImage;
-  readonly handover: Handover;
-  /** undefined where the previous kernel had no LUO. */
-  readonly luo: LuoRecords | undefined;
   readonly sessions: readonly InspectedSession[];
   /** Preserved folios, or runs of pages: their number and their bytes. */
   readonly preserved: { readonly count: number; readonly bytes: number };
+  /** What is damaged beside the files. */
+  readonly damage: readonly string[];
 }
 
-/** A reader of one file, with all that it needs. */
-interface FileReader {
-  readonly ram: Ram;
-  readonly handover: Handover;
-  /** undefined: no hashes. */
-  readonly progress: Progress | undefined;
+/** A file as it was found. */
+interface FoundFile extends FileRecord {
+  readonly found: PreservedMemfd | undefined;
+  readonly damage: string | undefined;
+}
+
+interface FoundSession {
+  readonly name: string;
+  readonly isOlder: boolean;
+  readonly files: readonly FoundFile[];
 }
 
 /**
- * Reads everything in a handover, and checks it on the way.
+ * Reads everything that an image holds, and checks it on the way.
  *
  * @param startHashing where hashes of all contents are wanted: makes the display of progress, given
  * the bytes of all files
  * @throws KernelError EINVAL, EFAULT, EOVERFLOW: the handover is damaged or of another version.
- * EBUSY: it was taken over meanwhile.
+ * EBUSY: it was taken over meanwhile. EAGAIN: its owner publishes changes all the time.
  */
 export async function readInspection(
   image: OpenImage,
   startHashing?: (total: number) => Promise<Progress>,
 ): Promise<Inspection> {
-  const { ram } = image;
-  const handover = readHandover(ram, image.entry);
-  const luo = readLuo(ram, handover);
-  const progress = luo && (await startHashing?.(totalSize(ram, luo)));
-  const sessions: InspectedSession[] = [];
-  try {
-    for (const session of luo?.sessions ?? []) {
-      const files: InspectedFile[] = [];
-      for (const record of session.files) {
-        const memfd = await inFile(session.name, record, () =>
-          readMemfd({ ram, handover, progress }, record),
-        );
-        files.push({ ...record, memfd });
-      }
-      sessions.push({ name: session.name, files });
-    }
-  } finally {
-    progress?.stop();
-  }
+  const { left, found } = await findAll(image);
+  const hashes = startHashing && (await hashAll(image, found, startHashing));
   image.checkUnchanged();
+  const { handover, luo, live, damage } = left;
   const preserved = { count: 0, bytes: 0 };
   for (const [order, count] of handover.preservedByOrder) {
     preserved.count += count;
     preserved.bytes += count * PAGE_SIZE * 2 ** order;
   }
-  return { image, handover, luo, sessions, preserved };
+  const sessions = found.map(({ name, isOlder, files }) => ({
+    name,
+    isOlder,
+    files: files.map(({ found: memfd, ...file }) => ({
+      ...file,
+      memfd: memfd && inspected(memfd, hashes?.get(memfd)),
+    })),
+  }));
+  return { image, handover, luo, live, sessions, preserved, damage: damage.map(reasonOf) };
 }
 
-export function isMemfd({ compatible }: FileRecord): boolean {
-  return compatible === MEMFD_V1 || compatible === MEMFD_V2;
+/** All sessions with all files, of one published state. */
+function findAll(image: OpenImage): Promise<{ readonly left: Left; readonly found: FoundSession[] }> {
+  return fromLeft(image, (left) => ({
+    left,
+    found: sessionsOf(left).map(({ name, isOlder, files }) => ({
+      name,
+      isOlder,
+      files: files.map((file) => findFile(left, file)),
+    })),
+  }));
 }
 
-/** Address of a handler's record. @throws KernelError EINVAL: no address */
-export function recordAddress({ data }: FileRecord): number {
-  if (data > BigInt(Number.MAX_SAFE_INTEGER))
-    throw new KernelError('EINVAL', `its data 0x${data.toString(16)} is no address: the record is damaged`);
-  return Number(data);
-}
-
-/** Bytes in all memfds. */
-function totalSize(ram: Ram, luo: LuoRecords): number {
-  let total = 0;
-  for (const { files } of luo.sessions) {
-    for (const file of files)
-      if (isMemfd(file)) total += readMemfdRecord(ram, recordAddress(file), file.compatible).size;
-  }
-  return total;
-}
-
-/** Says which file it was that could not be read. */
-async function inFile<T>(session: string, { token }: FileRecord, read: () => Promise<T>): Promise<T> {
+function findFile(left: Left, file: FileRecord): FoundFile {
+  const { token, compatible, data } = file;
+  const record = { token, compatible, data };
+  if (!isMemfd(file)) return { ...record, found: undefined, damage: undefined };
   try {
-    return await read();
-  } catch (cause) {
-    if (!(cause instanceof KernelError)) throw cause;
-    const message = cause.message.slice(cause.code.length + 2);
-    throw new KernelError(cause.code, `token ${token} of session '${session}': ${message}`, { cause });
+    return { ...record, found: readPreserved(left, file), damage: undefined };
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    return { ...record, found: undefined, damage: reasonOf(error) };
   }
 }
 
-async function readMemfd(reader: FileReader, file: FileRecord): Promise<MemfdContent | undefined> {
-  if (!isMemfd(file)) return undefined;
-  const { ram, handover, progress } = reader;
-  const { table } = handover;
-  const record = readMemfdRecord(ram, recordAddress(file), file.compatible);
-  const list = readMemfdFolios(ram, record, (pfn) => preservedOrder(handover, pfn));
+/**
+ * Hashes of all contents. Where the owner goes on they are of no one moment, and left out where the
+ * file was no more the same by the end.
+ */
+async function hashAll(
+  image: OpenImage,
+  found: readonly FoundSession[],
+  start: (total: number) => Promise<Progress>,
+): Promise<Map<PreservedMemfd, string>> {
+  const memfds = found.flatMap(({ files }) => files.flatMap((file) => file.found ?? []));
+  const hashes = new Map<PreservedMemfd, string>();
+  const progress = await start(memfds.reduce((sum, { content }) => sum + content.size, 0));
+  try {
+    for (const memfd of memfds) hashes.set(memfd, await hashContent(memfd.content, progress));
+  } finally {
+    progress.stop();
+  }
+  if (image.owner !== 'lives') return hashes;
+  const again = await findAll(image);
+  const there = new Map(
+    again.found.flatMap(({ files }) =>
+      files.flatMap(({ found: file }) => (file ? [[file.pa, file] as const] : [])),
+    ),
+  );
+  for (const memfd of memfds) {
+    const now = there.get(memfd.pa);
+    if (!now || !isSameFile(memfd, now)) hashes.delete(memfd);
+  }
+  return hashes;
+}
+
+function inspected({ record, content }: PreservedMemfd, sha256: string | undefined): MemfdContent {
   const { position, size, seals } = record;
+  const { folios, orders } = content;
   return {
     position,
     size,
     seals,
-    folios: list.pfns.length,
-    folioOrders: countOrders(list, table),
-    folioFlags: [...new Set(list.flags)].sort((a, b) => a - b),
-    sha256: progress && (await hashContent({ ram, size, folios: list, table }, progress)),
+    folios: folios.pfns.length,
+    folioOrders: countOrders(orders),
+    folioFlags: [...new Set(folios.flags)].sort((a, b) => a - b),
+    sha256,
   };
 }
 
-/** Order of the preserved folio at a frame. @throws KernelError EINVAL: none begins there */
-export function preservedOrder({ table }: Handover, pfn: Pfn): number {
-  if (pfn >= table.frames || table.kindOf(pfn) !== INCOMING_HEAD)
-    throw new KernelError('EINVAL', `its folio at frame ${pfn} is not preserved: the record is damaged`);
-  return table.orderOf(pfn);
-}
-
-function countOrders({ pfns }: FolioList, table: PageTable): Map<number, number> {
+function countOrders(orders: Uint8Array): Map<number, number> {
   const counts = new Map<number, number>();
-  for (const pfn of pfns) {
-    const order = table.orderOf(pfn);
-    counts.set(order, (counts.get(order) ?? 0) + 1);
-  }
+  for (const order of orders) counts.set(order, (counts.get(order) ?? 0) + 1);
   return counts;
 }

@@ -54,7 +54,7 @@ test.each([
   ],
   [
     ['export', '--help'],
-    ['<image>', '<session/token>', '<file>', '--force', '--entry', '--ram-size'],
+    ['<image>', '<session/token>', '<file>', '--force', '--unfinished', '--entry', '--ram-size'],
   ],
   [
     ['import', '--help'],

@@ -27,19 +27,38 @@ export interface OpenImage extends Disposable {
   readonly kind: 'RAM file' | 'ELF core' | 'raw image';
   readonly compressed: boolean;
   readonly ram: Ram;
-  readonly entry: EntryRecord;
+  /** Where the handover begins; undefined in a RAM that is not handed over: see its live record. */
+  readonly entry: EntryRecord | undefined;
   readonly entryFrom: 'boot page' | 'setup_data' | 'search' | 'option';
   /** Only of a RAM file. */
   readonly page: BootPage | undefined;
+  /**
+   * Who owns a RAM file: nobody, since it is handed over or its owner died; or somebody who goes
+   * on. `'unknown'`: it is a copy that was made while its owner ran, or after it died.
+   */
+  readonly owner: 'none' | 'died' | 'lives' | 'unknown';
   /** An ELF core says where memory is, not how much the machine had. */
   readonly isRamSizeGuessed: boolean;
+  /** What was read of it until now is read again when it is looked at next. */
+  refresh(): void;
+  /** Tells the published states of a RAM file from each other. */
+  published(): string;
   /**
-   * To be called when all is read. @throws KernelError EBUSY: the next generation took the RAM over
-   * meanwhile
+   * To be called when all is read. @throws KernelError EBUSY: the RAM was handed over, or the next
+   * generation took it over
    */
   checkUnchanged(): void;
 }
 
+/** Of an image that nobody writes to. */
+const UNCHANGING = {
+  refresh: (): void => undefined,
+  published: (): string => '',
+  checkUnchanged: (): void => undefined,
+};
+
+/** Of a live record: up to the numbers of the changes that are published and logged. */
+const PUBLISHED_BYTES = 24;
 /** Linux on x86-64 counts memory in sections of 128 MiB. */
 const SECTION = 128 * 2 ** 20;
 const DIRECTORY = '/dev/shm';
@@ -104,9 +123,8 @@ export function ramFiles(): RamName[] {
 /**
  * Opens an image.
  *
- * @throws KernelError EBUSY, EIO, ENODATA: a RAM that is not handed over. EINVAL: neither RAM file
- * nor core, damaged, of another version, or nothing to be found in it. ENOENT, EACCES, ENOMEM and
- * others: see openSource.
+ * @throws KernelError ENODATA: a RAM that is empty. EINVAL: neither RAM file nor core, damaged, of
+ * another version, or nothing to be found in it. ENOENT, EACCES, ENOMEM and others: see openSource.
  */
 export async function openImage(path: string, hints: ImageHints = {}): Promise<OpenImage> {
   const open = await openSource(path, (total) => progressOnTerminal('unpack', total));
@@ -127,7 +145,7 @@ export async function openImage(path: string, hints: ImageHints = {}): Promise<O
 }
 
 /** The bytes of a source from physical address 0 on. */
-function sourceRam(source: ByteSource, size: number): WindowRam {
+export function sourceRam(source: ByteSource, size: number): WindowRam {
   return new WindowRam(
     () =>
       new SparseRam(size, (block, pa) => {
@@ -140,7 +158,12 @@ function wholePages(bytes: number): number {
   return Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
 }
 
-function openRamFile(path: string, open: OpenSource): OpenImage {
+/**
+ * A RAM file as an image.
+ *
+ * @throws KernelError ENODATA: it is empty. EINVAL: its boot page is damaged, or of another version
+ */
+export function openRamFile(path: string, open: OpenSource): OpenImage {
   const { source } = open;
   const bootPage = (): BootPage => {
     const firstPage = new Uint8Array(PAGE_SIZE);
@@ -148,24 +171,40 @@ function openRamFile(path: string, open: OpenSource): OpenImage {
     return readBootPage(firstPage, source.size);
   };
   const page = bootPage();
-  const ram = sourceRam(source, page.ramSize);
-  if (page.state !== 'handed-over') throw notHandedOver(page, open);
+  if (page.state === 'empty')
+    throw new KernelError(
+      'ENODATA',
+      `this RAM is empty: generation ${page.generation} ended without handing anything over, and the next one boots cold`,
+    );
+  let ram = sourceRam(source, page.ramSize);
   return {
     path,
     kind: 'RAM file',
     compressed: source.compressed,
-    ram,
-    entry: page.entry,
+    get ram() {
+      return ram;
+    },
+    entry: page.state === 'handed-over' ? page.entry : undefined,
     entryFrom: 'boot page',
     page,
+    owner: ownerOf(page, open),
     isRamSizeGuessed: false,
+    refresh: () => {
+      ram = sourceRam(source, page.ramSize);
+    },
+    published: () => {
+      const header = new Uint8Array(PUBLISHED_BYTES);
+      source.read(header, page.live);
+      return Buffer.from(header).toString('hex');
+    },
     checkUnchanged: () => {
       const now = bootPage();
-      if (now.state !== page.state || now.generation !== page.generation)
-        throw new KernelError(
-          'EBUSY',
-          `generation ${now.generation} (pid ${now.ownerPid}) took over this RAM while it was read: there is nothing handed over any more`,
-        );
+      if (now.state === page.state && now.generation === page.generation) return;
+      const how = now.state === 'running' ? 'took over' : 'let go of';
+      throw new KernelError(
+        'EBUSY',
+        `generation ${now.generation} (pid ${now.ownerPid}) ${how} this RAM while it was read: try again`,
+      );
     },
     [Symbol.dispose]: () => {
       open[Symbol.dispose]();
@@ -173,27 +212,10 @@ function openRamFile(path: string, open: OpenSource): OpenImage {
   };
 }
 
-/** Why a RAM that is not handed over has nothing to show, and what to do. */
-function notHandedOver({ state, generation, ownerPid }: BootPage, { source, fd }: OpenSource): KernelError {
-  if (state === 'empty')
-    return new KernelError(
-      'ENODATA',
-      `this RAM is empty: generation ${generation} ended without handing anything over, and the next one boots cold`,
-    );
-  if (source.compressed)
-    return new KernelError(
-      'EBUSY',
-      `this copy was made while generation ${generation} (pid ${ownerPid}) was running: nothing in it is handed over; copy the RAM after a handover`,
-    );
-  if (isOwned(fd, ownerPid))
-    return new KernelError(
-      'EBUSY',
-      `generation ${generation} is running in this RAM (pid ${ownerPid}): its content is not handed over; inspect it after its next handover`,
-    );
-  return new KernelError(
-    'EIO',
-    `generation ${generation} (pid ${ownerPid}) died in this RAM without handing over: nothing in it can be relied on; its program starts anew in it, or 'liveupdate remove' ends it`,
-  );
+function ownerOf({ state, ownerPid }: BootPage, { source, fd }: OpenSource): OpenImage['owner'] {
+  if (state === 'handed-over') return 'none';
+  if (source.compressed) return 'unknown';
+  return isOwned(fd, ownerPid) ? 'lives' : 'died';
 }
 
 /** Whether somebody holds the owner's lock, which is asked for and not taken. */
@@ -235,8 +257,9 @@ function openRaw(path: string, open: OpenSource, hints: ImageHints, entry: Entry
     entry: completeEntry(ram, entry),
     entryFrom: 'option',
     page: undefined,
+    owner: 'none',
     isRamSizeGuessed: false,
-    checkUnchanged: () => undefined,
+    ...UNCHANGING,
     [Symbol.dispose]: () => {
       open[Symbol.dispose]();
     },
@@ -269,8 +292,9 @@ async function openCore(path: string, open: OpenSource, hints: ImageHints): Prom
     entry: found.entry,
     entryFrom: found.how,
     page: undefined,
+    owner: 'none',
     isRamSizeGuessed: hints.ramSize === undefined,
-    checkUnchanged: () => undefined,
+    ...UNCHANGING,
     [Symbol.dispose]: () => {
       open[Symbol.dispose]();
     },

@@ -24,6 +24,7 @@ interface InspectFlags extends ImageHints {
 
 interface ExportFlags extends ImageHints {
   readonly force?: boolean;
+  readonly unfinished?: boolean;
 }
 
 interface ImportFlags {
@@ -65,7 +66,8 @@ ${EXIT_CODES}`;
 
 const LIST_EXAMPLES = `
 RAMs by name, in /dev/shm: how large, how much memory each takes now, and
-whether a program owns it, has handed it over, or died in it.
+whether a program owns it, has handed it over, or died in it. What one that died
+had preserved is there: its program goes on with it when it is started again.
 
 Examples:
   $ liveupdate list
@@ -74,7 +76,8 @@ ${EXIT_CODES}`;
 
 const REMOVE_EXAMPLES = `
 <ram> is a RAM file of liveupdate, by path (with a /) or by name. One that a
-program owns just now is left alone.
+program owns just now is left alone. Of one whose owner died it is said what is
+lost with it.
 
 Examples:
   $ liveupdate remove my-service
@@ -87,6 +90,11 @@ const INSPECT_EXAMPLES = `
   write it
   a raw image of memory, from physical address 0 on, together with --entry
 It is only read: nothing is locked, nothing is changed, however large it is.
+
+Of a RAM whose owner died, all that it had preserved is shown; of one whose
+owner goes on, what it published last (contents may be torn). Of two sessions of
+one name the newer comes last; the older one was not finished. What is damaged
+is said, and the exit code is 1; all the rest is shown.
 
 Examples:
   $ liveupdate inspect my-service
@@ -101,6 +109,10 @@ file's name in it, as inspect lists them; <file> is written on disk, with holes
 where the file has nothing but zeros that take no memory. It appears under its
 name when all of it is there. With - the bytes go to standard output.
 
+From a RAM whose owner goes on the file may be torn between two of its writes:
+standard error says so. Of two sessions of one name the newer is meant, with
+--unfinished an older one, which a program that died had not finished.
+
 Examples:
   $ liveupdate export my-service service/1 state.bin
   $ liveupdate export --force vmcore.gz vm/0x10 guest-memory.bin
@@ -109,10 +121,9 @@ ${EXIT_CODES}`;
 
 const IMPORT_EXAMPLES = `
 <ram> is a RAM file of liveupdate, by path (with a /) or by name, that no
-program owns just now; with --size it is made where there is none, and one that
-is smaller is enlarged. The file becomes part of the handover that the next
-owner boots from, beside what is in it already; a file that this owner does not
-retrieve is given up at its own handover.
+program owns just now: it was handed over, or its owner died. With --size it is
+made where there is none, and one that is smaller is enlarged. The file becomes
+part of the handover that the next owner boots from, beside what is in it.
 <file> is a file on disk, or - for standard input.
 
 Examples:
@@ -200,7 +211,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
   program
     .command('inspect')
-    .description('show what a handover holds: sessions, files, preserved memory')
+    .description('show what a RAM or a handover holds: sessions, files, preserved memory')
     .argument('<image>', 'a file, or the name of a RAM', wordValue('<image>'))
     .option('--json', 'print all of it as JSON, with the SHA-256 of every file')
     .option('--hash', 'print the SHA-256 of every file')
@@ -224,6 +235,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .argument('<session/token>', 'which file')
     .argument('<file>', 'where to; - for standard output', wordValue('<file>'))
     .option('--force', 'write over a file that is there')
+    .option('--unfinished', 'look in the older sessions of that name')
     .option(
       '--entry <addresses>',
       'where the handover begins: fdtAddr,scratchAddr[,scratchSize]',
@@ -232,10 +244,10 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .option('--ram-size <size>', 'RAM of the machine that the image was taken of', ramSizeValue('--ram-size'))
     .addHelpText('after', EXPORT_EXAMPLES)
     .action(async (image: string, which: string, file: string, flags: ExportFlags) => {
-      const { force = false, ...hints } = flags;
+      const { force = false, unfinished = false, ...hints } = flags;
       exitCode = await (
         await import('./export.ts')
-      ).runExport(image, fileName(which), file, { ...hints, force });
+      ).runExport(image, fileName(which), file, { ...hints, force, unfinished });
     });
 
   program

@@ -21,13 +21,17 @@ function open(name: string): Promise<Machine> {
   return Machine.open({ name: PREFIX + name, size: 16 * MIB });
 }
 
-/** A RAM whose owner died. */
-function dead(name: string): void {
+/** A RAM whose owner died, with a file preserved in it. */
+function dead(name: string, how = "process.kill(process.pid, 'SIGKILL')"): void {
   const code = `import { Machine } from '@liveupdate/kexec';
-    await Machine.open({ name: process.argv[1], size: '16MiB' });
-    process.kill(process.pid, 'SIGKILL');`;
+    const machine = await Machine.open({ name: process.argv[1], size: '16MiB' });
+    const file = machine.kernel.shmem.memfdCreate('state');
+    file.write(new TextEncoder().encode('state'));
+    await machine.kernel.luo.createSession('service').preserve(file, 1);
+    ${how};`;
   const args = ['--conditions=@liveupdate/source', '--input-type=module', '-e', code, PREFIX + name];
-  expect(spawnSync(process.execPath, args, { cwd: import.meta.dirname }).signal).toBe('SIGKILL');
+  const { status, signal } = spawnSync(process.execPath, args, { cwd: import.meta.dirname });
+  expect(status ?? signal).not.toBe(0);
 }
 
 async function listed(): Promise<Map<string, RamFacts>> {
@@ -57,7 +61,11 @@ test('each is listed with its state, size and memory', async () => {
     const text = (await runHere('list')).stdout;
     expect(text).toMatch(/^NAME +SIZE +TAKEN +STATE$/m);
     expect(text).toMatch(/handed-over +16 MiB +1\.\d+ MiB +handed over by generation 1$/m);
-    expect(text).toMatch(/dead +16 MiB +\d+ KiB +generation 1 \(pid \d+\) died without handing over$/m);
+    expect(text).toMatch(
+      /dead +16 MiB +\d+ KiB +generation 1 \(pid \d+\) died; 1 session with 1 file preserved are there$/m,
+    );
+    expect(all.get('dead')).toMatchObject({ end: 'unknown', sessions: 1, files: 1 });
+    expect(all.get('running')).not.toHaveProperty('end');
     for (const line of text.split('\n')) expect(line).toBe(line.trimEnd());
   } finally {
     fs.rmdirSync(ramPath(`${PREFIX}directory`));
@@ -87,27 +95,50 @@ test('one that another process owns runs, and is not removed', async () => {
   machine.remove();
 });
 
-test('of one whose owner died, those that only look say how it ends', async () => {
-  dead('b');
-  const from = ramPath(`${PREFIX}b`);
-  for (const words of [
-    ['inspect', from],
-    ['export', from, 's/1', `${from}.out`],
-  ]) {
-    const { status, stdout, stderr } = await runHere(...words);
-    expect([words[0], status, stdout]).toEqual([words[0], 1, '']);
-    expect(stderr).toMatch(/^liveupdate: EIO: .* died .*'liveupdate remove' ends it\n$/);
+test('how an owner ended that could say so is said', async () => {
+  dead('exit', 'process.exit(3)');
+  dead('exception', "throw new Error('as it must')");
+  const all = await listed();
+  for (const end of ['exit', 'exception'] as const) {
+    const { at = 0, ...facts } = all.get(end)!;
+    expect(facts).toMatchObject({ state: 'dead', end, sessions: 1, files: 1 });
+    expect(Math.abs(Date.now() - at)).toBeLessThan(600_000);
   }
+  const text = (await runHere('list')).stdout;
+  expect(text).toMatch(/exit +.* exited without handing over; 1 session with 1 file preserved are there$/m);
+  expect(text).toMatch(/exception +.* died of an exception; 1 session .*$/m);
 });
 
-test('one that nobody owns is removed, by name or by path, handed over or dead', async () => {
+test('one whose record is damaged is listed all the same', async () => {
+  dead('damaged');
+  const file = ramPath(`${PREFIX}damaged`);
+  const bytes = fs.readFileSync(file);
+  bytes.fill(0xff, bytes.indexOf('LIVE-RECORD'), bytes.indexOf('LIVE-RECORD') + 40);
+  fs.writeFileSync(file, bytes);
+  expect((await runHere('list')).stdout).toMatch(
+    /damaged +.* generation 1 \(pid \d+\) died; what it left is damaged: see 'check'$/m,
+  );
+  expect((await runHere('remove', `${PREFIX}damaged`)).stdout).toMatch(
+    /had preserved: what could not be read\n$/,
+  );
+});
+
+test('one that nobody owns is removed, by name or by path; of a dead one it is said what goes', async () => {
   const machine = await open('a');
   await machine.handOver();
   dead('b');
-  for (const given of [`${PREFIX}a`, ramPath(`${PREFIX}b`)]) {
+  for (const [given, more] of [
+    [`${PREFIX}a`, ''],
+    [
+      ramPath(`${PREFIX}b`),
+      ', and with it what generation 1 \\(pid \\d+\\) had preserved: 1 session with 1 file',
+    ],
+  ]) {
     const { status, stdout, stderr } = await runHere('remove', given);
     expect([status, stderr]).toEqual([0, '']);
-    expect(stdout).toMatch(/^removed \/dev\/shm\/liveupdate\.\S+: \d.* of memory given back\n$/);
+    expect(stdout).toMatch(
+      new RegExp(`^removed /dev/shm/liveupdate\\.\\S+: \\d[^,]* of memory given back${more}\\n$`),
+    );
   }
   expect((await listed()).size).toBe(0);
 });

@@ -3,11 +3,13 @@ import * as fs from 'node:fs';
 import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { hasBootPage, readBootPage, type BootPage } from '@liveupdate/kexec';
 import { MappedRam, tryLock } from '@liveupdate/linux';
-import { isOwned, ramFiles, type RamName } from './open-image.ts';
+import { FileSource } from './image-source.ts';
+import { leftInRecord } from './left.ts';
+import { isOwned, ramFiles, sourceRam, type RamName } from './open-image.ts';
 import { printable, printJson, printLine } from './output.ts';
 import { pathOfRam } from './ram-name.ts';
 
-/** What is known of a RAM without reading what is in it. */
+/** What is known of a RAM without reading its files. */
 export interface RamFacts {
   readonly name: string;
   readonly path: string;
@@ -16,14 +18,20 @@ export interface RamFacts {
   /** Bytes of memory that it takes. */
   readonly taken: number;
   /**
-   * `'dead'`: its owner died without handing over. `'unknown'`: no RAM of liveupdate or of this
-   * version, damaged, or not ours to read.
+   * `'dead'`: its owner died without handing over, and what it had preserved is there. `'unknown'`:
+   * no RAM of liveupdate or of this version, damaged, or not ours to read.
    */
   readonly state: 'handed-over' | 'running' | 'dead' | 'empty' | 'unknown';
   /** The generation that owns it, or was the last to. */
   readonly generation?: number;
   /** Its process. */
   readonly pid?: number;
+  /** How an owner ended that died, and when, where it could say so: milliseconds since 1970. */
+  readonly end?: 'exit' | 'exception' | 'unknown';
+  readonly at?: number;
+  /** What is left of one that died; absent where that cannot be read. */
+  readonly sessions?: number;
+  readonly files?: number;
 }
 
 const MAY_FOLLOW_NOTHING = fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK;
@@ -68,7 +76,11 @@ function readFacts(file: Buffer): Partial<RamFacts> {
   try {
     const head = headOf(fd);
     const page = head && bootPageOf(head, fs.fstatSync(fd).size);
-    return page ? { state: stateOf(page, fd), generation: page.generation, pid: page.ownerPid } : {};
+    if (!page) return {};
+    const state = stateOf(page, fd);
+    const { generation, ownerPid: pid } = page;
+    if (state !== 'dead') return { state, generation, pid };
+    return { state, generation, pid, ...remainsOf(page, fd) };
   } finally {
     fs.closeSync(fd);
   }
@@ -79,14 +91,46 @@ function stateOf({ state, ownerPid }: BootPage, fd: number): RamFacts['state'] {
   return state === 'running' ? 'dead' : state;
 }
 
-function inWords({ state, generation = 0, pid = 0 }: RamFacts): string {
+/** What is left in a RAM whose owner died, as far as it can be read. */
+function remainsOf(page: BootPage, fd: number): Pick<RamFacts, 'end' | 'at' | 'sessions' | 'files'> {
+  const { ended, endedAt } = page;
+  const how = { end: ended ?? ('unknown' as const), ...(endedAt > 0 && { at: endedAt }) };
+  try {
+    const source = new FileSource(fd, fs.fstatSync(fd).size);
+    const { luo, damage } = leftInRecord(sourceRam(source, page.ramSize), page.live, undefined);
+    if (damage.length > 0 || !luo) return how;
+    const files = luo.sessions.reduce((sum, session) => sum + session.files.length, 0);
+    return { ...how, sessions: luo.sessions.length, files };
+  } catch (error) {
+    if (error instanceof KernelError) return how;
+    throw error;
+  }
+}
+
+function plural(n: number, thing: string): string {
+  return `${n} ${thing}${n === 1 ? '' : 's'}`;
+}
+
+/** `2 sessions with 3 files`; undefined where that is not known. */
+function contentsOf({ sessions, files }: Pick<RamFacts, 'sessions' | 'files'>): string | undefined {
+  if (sessions === undefined || files === undefined) return undefined;
+  return `${plural(sessions, 'session')} with ${plural(files, 'file')}`;
+}
+
+function inWords(facts: RamFacts): string {
+  const { state, generation = 0, pid = 0, end } = facts;
   switch (state) {
     case 'running':
       return `generation ${generation} runs (pid ${pid})`;
     case 'handed-over':
       return `handed over by generation ${generation}`;
-    case 'dead':
-      return `generation ${generation} (pid ${pid}) died without handing over`;
+    case 'dead': {
+      const how = { exit: 'exited without handing over', exception: 'died of an exception', unknown: 'died' };
+      const what = contentsOf(facts);
+      const rest =
+        what === undefined ? "what it left is damaged: see 'check'" : `${what} preserved are there`;
+      return `generation ${generation} (pid ${pid}) ${how[end ?? 'unknown']}; ${rest}`;
+    }
     case 'empty':
       return `empty: generation ${generation} ended`;
     case 'unknown':
@@ -118,6 +162,16 @@ export function runList({ json }: { json: boolean }): number {
     process.stdout.write(columns([['NAME', 'SIZE', 'TAKEN', 'STATE'], ...rows]));
   }
   return 0;
+}
+
+/** What goes with a RAM whose owner died. */
+function lostWith(head: Uint8Array, fd: number): string {
+  const page = bootPageOf(head, fs.fstatSync(fd).size);
+  if (page?.state !== 'running') return '';
+  const remains = remainsOf(page, fd);
+  if (remains.sessions === 0) return '';
+  const what = contentsOf(remains) ?? 'what could not be read';
+  return `, and with it what generation ${page.generation} (pid ${page.ownerPid}) had preserved: ${what}`;
 }
 
 /** What opening a file that is not there says. */
@@ -157,11 +211,15 @@ export function runRemove(given: string): number {
     if (!tryLock(fd)) {
       const pid = bootPageOf(head, size)?.ownerPid;
       const who = pid === undefined ? 'a process' : `process ${pid}`;
-      throw new KernelError('EBUSY', `${who} owns ${path}: end it first (killing it loses what is in it)`);
+      throw new KernelError(
+        'EBUSY',
+        `${who} owns ${path}: end it first (what it has preserved survives that, until the RAM is removed)`,
+      );
     }
     if (!MappedRam.isOpenOn(fd, path)) throw notOpened(path, GONE);
+    const lost = lostWith(head, fd);
     fs.rmSync(path);
-    printLine(`removed ${path}: ${formatSize(blocks * 512)} of memory given back`);
+    printLine(`removed ${path}: ${formatSize(blocks * 512)} of memory given back${lost}`);
     return 0;
   } finally {
     fs.closeSync(fd);

@@ -25,11 +25,16 @@ export { PreservedBlock } from './preserved-block.ts';
 export { RadixTree } from './radix-tree.ts';
 export { walkRadixTree, type RunVisitor } from './radix-walk.ts';
 export {
+  framesOfLive,
+  orderInLeaves,
+  readLiveLeaves,
   readLiveRecord,
   pagesOfKind,
   readDeadKernel,
+  type LiveLeaf,
   type LivePage,
   type LiveRecord,
+  type OnDamage,
 } from './read-live-record.ts';
 export {
   readEntry,

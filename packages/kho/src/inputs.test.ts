@@ -27,6 +27,15 @@ import type { Kho } from './kho.ts';
 import { RadixTree } from './radix-tree.ts';
 import { walkRadixTree } from './radix-walk.ts';
 import { readEntry, readHandover, writeEntry, type EntryRecord, type Handover } from './read-handover.ts';
+import {
+  framesOfLive,
+  orderInLeaves,
+  readDeadKernel,
+  readLiveLeaves,
+  readLiveRecord,
+  type LiveLeaf,
+  type LiveRecord,
+} from './read-live-record.ts';
 import { chooseScratch } from './scratch.ts';
 import { coldKho, snapshot } from './test-kho.ts';
 import {
@@ -205,6 +214,18 @@ const CALLS: Record<string, InputCall<Kho>> = {
     },
     NO_ENTRY,
   ],
+  'readLiveRecord RAM': [(_, given: Ram) => readLiveRecord(given, 4096), NO_OBJECT],
+  'readLiveRecord address': [(kho, given: number) => readLiveRecord(kho.ram, given), NO_WHOLE],
+  'readLiveRecord what is told of damage': [
+    (kho, given: () => void) => readLiveRecord(kho.ram, 4096, 1, given),
+    optional(NO_FUNCTION),
+  ],
+  'readLiveLeaves RAM': [(_, given: Ram) => readLiveLeaves(given, { pages: [] } as never), NO_OBJECT],
+  'readLiveLeaves record': [(kho, given: LiveRecord) => readLiveLeaves(kho.ram, given), [...NO_OBJECT, {}]],
+  'readDeadKernel RAM': [(_, given: Ram) => readDeadKernel(given, {} as LiveRecord), NO_OBJECT],
+  'readDeadKernel record': [(kho, given: LiveRecord) => readDeadKernel(kho.ram, given), [...NO_OBJECT, {}]],
+  framesOfLive: [(_, given: LiveRecord) => framesOfLive(given), [...NO_OBJECT, {}]],
+  orderInLeaves: [(_, given: LiveLeaf[]) => orderInLeaves(given), [...NO_OBJECT, {}]],
   readHandover: [(kho, given: EntryRecord) => readHandover(kho.ram, given), NO_ENTRY],
   'boot entry': [(kho, given: EntryRecord) => boot(kho.ram, given), NO_ENTRY],
   readVmallocDescriptor: [

@@ -127,6 +127,10 @@ export class Publication implements KeyWatcher {
   #lastList: Uint32Array | undefined;
   #pageCount = 1;
   readonly #leaves: (Uint32Array | undefined)[][] = [];
+  /**
+   * The same as they will be, where the predecessor logged keys and nobody has carried that out.
+   */
+  #comingLeaves: (Uint32Array | undefined)[][] | undefined;
   readonly #log: Uint32Array[] = [];
   /** Nobody writes before this kernel owns the RAM, but for what no reader believes. */
   #isSettled: boolean;
@@ -206,9 +210,14 @@ export class Publication implements KeyWatcher {
     made.#pageCount = lists.length + record.pages.length;
     for (const page of record.pages) made.#meet(page);
     for (const { pfn } of pagesOfKind(record, LOG_PAGE)) made.#log.push(wordsOf(ram, pfn));
-    forEachLiveRun(readLiveLeaves(ram, record), (pfn, count, order) => {
+    const leaves = readLiveLeaves(ram, record);
+    forEachLiveRun(leaves, (pfn, count, order) => {
       pages.keep(pfn, count * 2 ** order);
     });
+    if (record.log.length > 0) {
+      made.#comingLeaves = [];
+      for (const { order, place, words } of leaves) (made.#comingLeaves[order] ??= [])[place] = words;
+    }
     return made;
   }
 
@@ -355,7 +364,7 @@ export class Publication implements KeyWatcher {
   /** All folios of the previous kernel that nobody has finished. */
   arrivedRows(): FolioRuns {
     const rows = new FolioRuns();
-    this.#leaves.forEach((leaves, order) => {
+    (this.#comingLeaves ?? this.#leaves).forEach((leaves, order) => {
       leaves.forEach((words, place) => {
         if (words)
           forEachLiveRun([{ order, place, words }], (pfn, count) => {
@@ -461,6 +470,7 @@ export class Publication implements KeyWatcher {
   settle(): void {
     if (this.#isSettled || !this.found) return;
     this.#isSettled = true;
+    this.#comingLeaves = undefined;
     Atomics.store(this.#word, PUBLISHED, this.#published); // the handover may have said so before
     for (const { pfn, count, order, isRemoved } of this.found.log) {
       const rows = new FolioRuns();
@@ -516,7 +526,7 @@ export class Publication implements KeyWatcher {
   #hasAll(pfn: Pfn, count: number, order: number): boolean {
     let hasAll = true;
     forEachLeafPart(pfn, count, order, (place, bit, bits) => {
-      const words = this.#leavesOf(order)[place];
+      const words = (this.#comingLeaves ?? this.#leaves).at(order)?.[place];
       hasAll &&= words !== undefined && findBit(words, bit, bit + bits, false) === bit + bits;
     });
     return hasAll;

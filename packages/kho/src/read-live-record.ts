@@ -3,6 +3,11 @@
  * was published and not yet carried out counts as carried out.
  */
 import {
+  checkFunction,
+  checkList,
+  checkObject,
+  checkWhole,
+  findBit,
   KernelError,
   PAGE_SIZE,
   physToPfn,
@@ -12,7 +17,7 @@ import {
   type Pfn,
   type PhysAddr,
 } from '@liveupdate/base';
-import { memoryOf, PageTable, SCRATCH, type Ram } from '@liveupdate/mm';
+import { checkRam, memoryOf, PageTable, SCRATCH, type Ram } from '@liveupdate/mm';
 import { RADIX_LEAF_BITS, ScratchSer } from './abi.ts';
 import {
   LEAF_PAGE,
@@ -34,7 +39,7 @@ import {
   SCRATCH_AT,
   SCRATCH_PAGE,
 } from './live-layout.ts';
-import { forEachLeafPart, LEAF_SHIFT, MAX_RUN_ORDER } from './radix-key.ts';
+import { forEachLeafPart, leafOfOrder, LEAF_SHIFT, MAX_RUN_ORDER, radixBit } from './radix-key.ts';
 import { forEachBitRun } from './radix-walk.ts';
 import { claim, type Handover, type PreservedFolio } from './read-handover.ts';
 import { checkScratch, type ScratchArea } from './scratch.ts';
@@ -79,6 +84,28 @@ function damaged(what: string): KernelError {
   return new KernelError('EINVAL', `the live record of this RAM is damaged: ${what}`);
 }
 
+/**
+ * Is told of damage, and what is damaged is left out. Only tools go on then: a boot stops at the
+ * first.
+ */
+export type OnDamage = (damage: KernelError) => void;
+
+/** @throws KernelError it is given */
+function stop(damage: KernelError): never {
+  throw damage;
+}
+
+/** What `read` gives; `otherwise` where it is damaged. */
+function readOr<T>(otherwise: T, onDamage: OnDamage, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    onDamage(error);
+    return otherwise;
+  }
+}
+
 /** The words of a page of RAM. */
 export function wordsOf(ram: Ram, pfn: Pfn): Uint32Array {
   const bytes = ram.bytes(pfn * PAGE_SIZE, PAGE_SIZE);
@@ -89,11 +116,20 @@ export function wordsOf(ram: Ram, pfn: Pfn): Uint32Array {
  * @param pa where the record begins
  * @param change the last change that counts, where a handover says so; default: the last that was
  * published
+ * @param onDamage is told of damage to what is in it; default: it is thrown
  * @throws KernelError EINVAL: no live record, one of another version, or a damaged one. EFAULT: it
  * points outside RAM.
  */
-export function readLiveRecord(ram: Ram, pa: PhysAddr, change?: number): LiveRecord {
-  if (!(Number.isSafeInteger(pa) && pa > 0 && pa % PAGE_SIZE === 0 && pa + PAGE_SIZE <= ram.size))
+export function readLiveRecord(
+  ram: Ram,
+  pa: PhysAddr,
+  change?: number,
+  onDamage: OnDamage = stop,
+): LiveRecord {
+  checkRam(ram);
+  checkWhole(pa, 'the address of a live record');
+  checkFunction(onDamage, 'what is told of damage');
+  if (!(pa > 0 && pa % PAGE_SIZE === 0 && pa + PAGE_SIZE <= ram.size))
     throw damaged(`it begins at 0x${pa.toString(16)}`);
   const header = new StructView(ram.bytes(pa, LiveHeaderSer.SIZE));
   if (header.getString(LiveHeaderSer.magic) !== LIVE_MAGIC) throw damaged('it has no beginning');
@@ -105,20 +141,26 @@ export function readLiveRecord(ram: Ram, pa: PhysAddr, change?: number): LiveRec
     );
   const published = change ?? header.getU32(LiveHeaderSer.published);
   if (published === 0 || published > MOST_CHANGE) throw damaged(`it tells of change ${published}`);
-  const { pages, listPages } = readList(ram, pa, header.getNumber(LiveHeaderSer.list));
+  const { pages, listPages } = readList(ram, pa, header, onDamage);
+  const areas = header.getU32(LiveHeaderSer.scratchAreas);
   return {
     pa,
     published,
-    log: readLog(ram, pa, header, published, pages),
+    log: readOr([], onDamage, () => readLog(ram, pa, header, published, pages)),
     pages,
     listPages,
-    scratch: readScratchAreas(ram, pa, header.getU32(LiveHeaderSer.scratchAreas), pages),
+    scratch: readOr([], onDamage, () => readScratchAreas(ram, pa, areas, pages)),
     kexecCount: header.getU32(LiveHeaderSer.kexecCount),
     liveupdateNumber: header.getU64(LiveHeaderSer.liveupdateNumber),
   };
 }
 
-function readList(ram: Ram, pa: PhysAddr, second: PhysAddr): Pick<LiveRecord, 'pages' | 'listPages'> {
+function readList(
+  ram: Ram,
+  pa: PhysAddr,
+  header: StructView,
+  onDamage: OnDamage,
+): Pick<LiveRecord, 'pages' | 'listPages'> {
   const pages: LivePage[] = [];
   const listPages: Pfn[] = [];
   const first = physToPfn(pa);
@@ -136,25 +178,33 @@ function readList(ram: Ram, pa: PhysAddr, second: PhysAddr): Pick<LiveRecord, 'p
       // A page that was never noted; or one of an owner to be, which was to enlarge this RAM and
       // published nothing.
       if (frame === 0 || frame >= frames) continue;
-      claimPage(frame, 'page');
-      pages.push({ pfn: frame, kind: kind & 0xff, order: kind >>> 8, place, line: [pfn, at] });
+      readOr(undefined, onDamage, () => {
+        const page: LivePage = { pfn: frame, kind: kind & 0xff, order: kind >>> 8, place, line: [pfn, at] };
+        checkPage(ram, page);
+        claimPage(frame, 'page');
+        pages.push(page);
+      });
     }
   };
   readLines(first, LIST_AT);
-  for (let at = second; at !== 0;) {
-    if (at % PAGE_SIZE !== 0) throw damaged(`its list goes on at 0x${at.toString(16)}`);
-    const pfn = physToPfn(at);
-    claimPage(pfn, 'page of the list');
-    listPages.push(pfn);
-    readLines(pfn, LIST_HEADER);
-    at = new StructView(ram.bytes(at, LIST_HEADER)).getNumber({ at: 0, bytes: 8 });
-  }
-  for (const { kind, order, place } of pages) {
-    const isKnown = kind <= SCRATCH_PAGE || kind >= LEAST_OTHER_PAGE;
-    if (!isKnown || (kind === LEAF_PAGE && order > MAX_RUN_ORDER) || place > ram.size / PAGE_SIZE)
-      throw damaged(`a page is of kind ${kind}, order ${order}, number ${place}`);
-  }
+  readOr(undefined, onDamage, () => {
+    for (let at = header.getNumber(LiveHeaderSer.list); at !== 0;) {
+      if (at % PAGE_SIZE !== 0) throw damaged(`its list goes on at 0x${at.toString(16)}`);
+      const pfn = physToPfn(at);
+      claimPage(pfn, 'page of the list');
+      listPages.push(pfn);
+      readLines(pfn, LIST_HEADER);
+      at = new StructView(ram.bytes(at, LIST_HEADER)).getNumber({ at: 0, bytes: 8 });
+    }
+  });
   return { pages, listPages };
+}
+
+/** @throws KernelError EINVAL: no live record has such a page */
+function checkPage(ram: Ram, { kind, order, place }: LivePage): void {
+  const isKnown = kind <= SCRATCH_PAGE || kind >= LEAST_OTHER_PAGE;
+  if (!isKnown || (kind === LEAF_PAGE && order > MAX_RUN_ORDER) || place > ram.size / PAGE_SIZE)
+    throw damaged(`a page is of kind ${kind}, order ${order}, number ${place}`);
 }
 
 /** Pages of one kind, in their order. */
@@ -217,20 +267,25 @@ export interface LiveLeaf {
 /**
  * The map of published keys, as copies, with what the log has still to bring into it.
  *
+ * @param onDamage is told of damage; default: it is thrown
  * @throws KernelError EINVAL: two leaves for the same keys, or none for a key that was logged
  */
-export function readLiveLeaves(ram: Ram, record: LiveRecord): LiveLeaf[] {
+export function readLiveLeaves(ram: Ram, record: LiveRecord, onDamage: OnDamage = stop): LiveLeaf[] {
+  checkRam(ram);
+  checkObject(record, 'a live record');
+  checkList(record.pages, 'the pages of a live record');
+  checkFunction(onDamage, 'what is told of damage');
   const leaves = new Map<string, LiveLeaf>();
   for (const { pfn, order, place } of pagesOfKind(record, LEAF_PAGE)) {
     const name = `${order}/${place}`;
-    if (leaves.has(name)) throw damaged(`two pages hold the keys of order ${order} at ${place}`);
-    leaves.set(name, { order, place, words: wordsOf(ram, pfn).slice() });
+    if (leaves.has(name)) onDamage(damaged(`two pages hold the keys of order ${order} at ${place}`));
+    else leaves.set(name, { order, place, words: wordsOf(ram, pfn).slice() });
   }
   for (const { pfn, count, order, isRemoved } of record.log) {
     forEachLeafPart(pfn, count, order, (place, bit, bits) => {
       const leaf = leaves.get(`${order}/${place}`);
-      if (!leaf) throw damaged(`there is no page for keys of order ${order} at ${place}`);
-      if (isRemoved) clearBits(leaf.words, bit, bits);
+      if (!leaf) onDamage(damaged(`there is no page for keys of order ${order} at ${place}`));
+      else if (isRemoved) clearBits(leaf.words, bit, bits);
       else setBits(leaf.words, bit, bits);
     });
   }
@@ -250,37 +305,84 @@ export function forEachLiveRun(
 }
 
 /**
+ * For tools: the order of the published folio that begins at a frame, whatever else is published of
+ * it; undefined where none does.
+ */
+export function orderInLeaves(leaves: readonly LiveLeaf[]): (pfn: Pfn) => number | undefined {
+  checkList(leaves, 'a list of leaves');
+  const byOrder: (Uint32Array | undefined)[][] = [];
+  for (const { order, place, words } of leaves) (byOrder[order] ??= [])[place] = words;
+  return (pfn) => {
+    for (let order = byOrder.length - 1; order >= 0; order--) {
+      const words = pfn % 2 ** order === 0 ? byOrder.at(order)?.[leafOfOrder(pfn, order)] : undefined;
+      const bit = radixBit(pfn, order);
+      if (words && findBit(words, bit, bit + 1, true) === bit) return order;
+    }
+    return undefined;
+  };
+}
+
+/** The pages of a live record itself. */
+export function framesOfLive(record: LiveRecord): Pfn[] {
+  checkObject(record, 'a live record');
+  const { pa, listPages, pages } = record;
+  checkList(pages, 'the pages of a live record');
+  return [physToPfn(pa), ...listPages, ...pages.map(({ pfn }) => pfn)];
+}
+
+/**
  * Keeps the pages of a live record out of free memory. @throws KernelError EINVAL: one is not free
  */
-export function reserveLivePages(table: PageTable, record: LiveRecord): void {
-  for (const pfn of [physToPfn(record.pa), ...record.listPages, ...record.pages.map((page) => page.pfn)]) {
-    if (!table.isUnclaimed(pfn, 1)) throw damaged(`its page ${pfn} is ${table.kindName(pfn)} as well`);
-    table.reserve(pfn, 1);
+export function reserveLivePages(table: PageTable, record: LiveRecord, onDamage: OnDamage = stop): void {
+  for (const pfn of framesOfLive(record)) {
+    if (!table.isUnclaimed(pfn, 1)) onDamage(damaged(`its page ${pfn} is ${table.kindName(pfn)} as well`));
+    else table.reserve(pfn, 1);
   }
+}
+
+/** Claims folios side by side, or those of them that can be. Returns how many. */
+function claimAll(table: PageTable, pfn: Pfn, count: number, order: number, onDamage: OnDamage): number {
+  try {
+    claim(table, pfn, count, order);
+    return count;
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    onDamage(error);
+    if (count === 1) return 0;
+  }
+  const half = Math.floor(count / 2);
+  const untold = (): void => undefined;
+  return (
+    claimAll(table, pfn, half, order, untold) +
+    claimAll(table, pfn + half * 2 ** order, count - half, order, untold)
+  );
 }
 
 /**
  * What an owner that died left, as a handover: all published memory, and nothing of what that
  * kernel had for itself.
  *
+ * @param onDamage is told of damage; default: it is thrown
  * @throws KernelError EINVAL: the record contradicts itself. EFAULT: it points outside RAM.
  */
-export function readDeadKernel(ram: Ram, record: LiveRecord): Handover {
+export function readDeadKernel(ram: Ram, record: LiveRecord, onDamage: OnDamage = stop): Handover {
+  checkRam(ram);
+  checkObject(record, 'a live record');
+  checkList(record.scratch, 'the scratch areas of a live record');
   const table = new PageTable(ram.size, memoryOf(ram));
   table.reserve(0, 1);
   for (const area of record.scratch) table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
   const counts = new Map<number, number>();
   const leaves: PreservedFolio[] = [];
-  for (const leaf of readLiveLeaves(ram, record)) {
+  for (const leaf of readLiveLeaves(ram, record, onDamage)) {
     let isFirst = true;
     forEachLiveRun([leaf], (pfn, count, order) => {
-      claim(table, pfn, count, order);
-      counts.set(order, (counts.get(order) ?? 0) + count);
+      counts.set(order, (counts.get(order) ?? 0) + claimAll(table, pfn, count, order, onDamage));
       if (isFirst) leaves.push({ pfn, order });
       isFirst = false;
     });
   }
-  reserveLivePages(table, record);
+  reserveLivePages(table, record, onDamage);
   return {
     entry: { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 },
     scratch: record.scratch,

@@ -14,7 +14,7 @@ import {
   optional,
   type InputCall,
 } from '@liveupdate/base/test-inputs';
-import type { Handover } from '@liveupdate/kho';
+import type { Handover, LiveRecord } from '@liveupdate/kho';
 import type { Ram } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import { ProcessDescriptors } from './descriptors.ts';
@@ -23,6 +23,7 @@ import type { FileLifecycleBound } from './flb.ts';
 import type { FileHandler } from './handler.ts';
 import type { IncomingSession } from './incoming-session.ts';
 import { LiveUpdateOrchestrator, type OrchestratorInit } from './orchestrator.ts';
+import { readLiveSessions } from './read-live-sessions.ts';
 import { readLuo } from './read-luo.ts';
 import type { OutgoingSession } from './outgoing-session.ts';
 import { coldKernel, Counter, nextKernel, snapshot, type TestKernel } from './test-kernel.ts';
@@ -85,6 +86,20 @@ const CALLS: Record<string, InputCall<World>> = {
   outgoingFlb: [({ kernel }, given: FileLifecycleBound) => kernel.luo.outgoingFlb(given), [...NO_OBJECT, {}]],
   'readLuo RAM': [(_, given: Ram) => readLuo(given, {} as Handover), NO_OBJECT],
   'readLuo handover': [({ kernel }, given: Handover) => readLuo(kernel.kho.ram, given), [...NO_OBJECT, {}]],
+  'readLuo what is told of damage': [
+    ({ kernel }, given: () => void) => readLuo(kernel.kho.ram, {} as Handover, given),
+    optional(NO_FUNCTION),
+  ],
+  'readLiveSessions RAM': [(_, given: Ram) => readLiveSessions(given, {} as LiveRecord), NO_OBJECT],
+  'readLiveSessions record': [
+    ({ kernel }, given: LiveRecord) => readLiveSessions(kernel.kho.ram, given),
+    [...NO_OBJECT, {}],
+  ],
+  'readLiveSessions what is told of damage': [
+    ({ kernel }, given: () => void) =>
+      readLiveSessions(kernel.kho.ram, { pages: [] } as unknown as LiveRecord, given),
+    optional(NO_FUNCTION),
+  ],
   retrieveFlb: [({ kernel }, given: FileLifecycleBound) => kernel.luo.retrieveFlb(given), [...NO_OBJECT, {}]],
   subscribe: [({ kernel }, given: () => void) => kernel.luo.events.subscribe(given), NO_FUNCTION],
   'preserve file': [({ outgoing }, given: Counter) => outgoing.preserve(given, 9), NO_OBJECT, 'EBADF'],

@@ -2,9 +2,18 @@
  * Reads the sessions of a live record, and writes nothing: for the orchestrator of the next kernel,
  * and for tools.
  */
-import { byteLength, KernelError, PAGE_SIZE, StructView, type Field } from '@liveupdate/base';
-import { pagesOfKind, type LivePage, type LiveRecord } from '@liveupdate/kho';
-import type { Ram } from '@liveupdate/mm';
+import {
+  byteLength,
+  checkFunction,
+  checkList,
+  checkObject,
+  KernelError,
+  PAGE_SIZE,
+  StructView,
+  type Field,
+} from '@liveupdate/base';
+import { pagesOfKind, type LivePage, type LiveRecord, type OnDamage } from '@liveupdate/kho';
+import { checkRam, type Ram } from '@liveupdate/mm';
 import { LuoFlbSer, MAX_COMPATIBLE, MAX_FLBS, MAX_SESSION_NAME } from './abi.ts';
 import {
   FILE,
@@ -51,15 +60,21 @@ const COMPATIBLE: Field = { at: FILE.compatible * 4, bytes: MAX_COMPATIBLE + 1 }
 const TOKEN: Field = { at: FILE.token * 4, bytes: 8 };
 const DATA: Field = { at: FILE.data * 4, bytes: 8 };
 
+/** @throws KernelError it is given */
+function stop(damage: KernelError): never {
+  throw damage;
+}
+
 function damaged(what: string): KernelError {
   return new KernelError('EINVAL', `the live record of this RAM is damaged: ${what}`);
 }
 
-/** Calls `visit` with each slot that counts. */
+/** Calls `visit` with each slot that counts. One that is damaged is told of, and nothing more. */
 function forEachSlot(
   ram: Ram,
   record: LiveRecord,
   kind: number,
+  onDamage: OnDamage,
   visit: (slot: number, words: Uint32Array, view: StructView) => void,
 ): void {
   for (const { pfn, place } of pagesOfKind(record, kind)) {
@@ -69,7 +84,12 @@ function forEachSlot(
       if (stateOf(all[at + STATE], record.published) !== VALID) continue;
       const words = all.subarray(at, at + SLOT_WORDS);
       const view = new StructView(bytes.subarray(at * 4, (at + SLOT_WORDS) * 4));
-      visit(place * SLOTS_IN_PAGE + at / SLOT_WORDS, words, view);
+      try {
+        visit(place * SLOTS_IN_PAGE + at / SLOT_WORDS, words, view);
+      } catch (error) {
+        if (!(error instanceof KernelError)) throw error;
+        onDamage(error);
+      }
     }
   }
 }
@@ -88,18 +108,25 @@ function text(view: StructView, field: Field, what: string): string {
  * All sessions, files and FLBs of a live record, sessions and files in the order in which they were
  * made. Two sessions may have one name: the later is that of the kernel that came later.
  *
- * @throws KernelError EINVAL: it is damaged or contradicts itself
+ * @param onDamage is told of damage, and what is damaged is left out: for tools; default: it is
+ * thrown
+ * @throws KernelError EINVAL: it is damaged or contradicts itself, or these are no RAM and no live
+ * record
  */
-export function readLiveSessions(ram: Ram, record: LiveRecord): LiveRecords {
+export function readLiveSessions(ram: Ram, record: LiveRecord, onDamage: OnDamage = stop): LiveRecords {
+  checkRam(ram);
+  checkObject(record, 'a live record');
+  checkList(record.pages, 'the pages of a live record');
+  checkFunction(onDamage, 'what is told of damage');
   const sessions = new Map<
     number,
     { order: number; name: string; slot: number; files: [number, LiveFile][] }
   >();
-  forEachSlot(ram, record, SESSIONS_PAGE, (slot, words, view) => {
+  forEachSlot(ram, record, SESSIONS_PAGE, onDamage, (slot, words, view) => {
     sessions.set(slot, { order: orderOf(words), name: text(view, NAME, 'a session name'), slot, files: [] });
   });
   const counts = new Map<number, number[]>();
-  forEachSlot(ram, record, FILES_PAGE, (slot, words, view) => {
+  forEachSlot(ram, record, FILES_PAGE, onDamage, (slot, words, view) => {
     const session = sessions.get(words[FILE.session]);
     if (!session) throw damaged(`a file is in session ${words[FILE.session]}, which is not there`);
     const file: LiveFile = {
@@ -117,10 +144,10 @@ export function readLiveSessions(ram: Ram, record: LiveRecord): LiveRecords {
     liveupdateNumber: record.liveupdateNumber,
     sessions: sorted.map(({ name, slot, files }) => {
       const tokens = new Set(files.map(([, { token }]) => token));
-      if (tokens.size < files.length) throw damaged(`session '${name}' has a token twice`);
+      if (tokens.size < files.length) onDamage(damaged(`session '${name}' has a token twice`));
       return { name, slot, files: files.sort(([a], [b]) => a - b).map(([, file]) => file) };
     }),
-    flbs: readFlbs(ram, pagesOfKind(record, FLBS_PAGE), counts),
+    flbs: readFlbs(ram, pagesOfKind(record, FLBS_PAGE), counts, onDamage),
     pages: [],
   };
 }
@@ -135,16 +162,26 @@ function readFlbs(
   ram: Ram,
   pages: readonly LivePage[],
   counts: ReadonlyMap<number, readonly number[]>,
+  onDamage: OnDamage,
 ): LiveFlb[] {
   return [...counts].flatMap(([flbs, of]) => {
     const page = pages.find(({ place }) => place === flbs - 1);
-    if (!page) throw damaged(`there is no page ${flbs} of FLBs`);
+    if (!page) {
+      onDamage(damaged(`there is no page ${flbs} of FLBs`));
+      return [];
+    }
     return of.flatMap((count, i): LiveFlb[] => {
       if (count === 0) return [];
       const bytes = ram.bytes(page.pfn * PAGE_SIZE + i * LuoFlbSer.SIZE, LuoFlbSer.SIZE);
       const view = new StructView(bytes);
-      const name = text(view, LuoFlbSer.name, 'an FLB name');
-      return [{ name, data: view.getU64(LuoFlbSer.data), count: BigInt(count), flbs }];
+      try {
+        const name = text(view, LuoFlbSer.name, 'an FLB name');
+        return [{ name, data: view.getU64(LuoFlbSer.data), count: BigInt(count), flbs }];
+      } catch (error) {
+        if (!(error instanceof KernelError)) throw error;
+        onDamage(error);
+        return [];
+      }
     });
   });
 }

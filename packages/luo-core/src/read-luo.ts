@@ -11,10 +11,11 @@ import {
   StructView,
   type Field,
   type PhysAddr,
+  checkFunction,
   checkInstance,
   checkObject,
 } from '@liveupdate/base';
-import { readBlockSet, type Handover } from '@liveupdate/kho';
+import { readBlockSet, type Handover, type OnDamage } from '@liveupdate/kho';
 import { checkRam, INCOMING_HEAD, type Ram } from '@liveupdate/mm';
 import {
   LUO_COMPATIBLE,
@@ -55,10 +56,28 @@ export interface LuoRecords {
 /**
  * All sessions, files and FLBs of a handover.
  *
+ * @param onDamage for tools: is told of a session that is damaged, which is left out with all its
+ * files, and of damaged FLBs; default: it is thrown
  * @returns undefined where the previous kernel had no LUO
  * @throws KernelError EINVAL: another version, or records that are damaged or contradict themselves
  */
-export function readLuo(ram: Ram, handover: Handover): LuoRecords | undefined {
+export function readLuo(
+  ram: Ram,
+  handover: Handover,
+  onDamage: OnDamage = (damage) => {
+    throw damage;
+  },
+): LuoRecords | undefined {
+  checkFunction(onDamage, 'what is told of damage');
+  const readOr = <T>(otherwise: T, read: () => T): T => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      onDamage(error);
+      return otherwise;
+    }
+  };
   checkRam(ram);
   checkObject(handover, 'a handover');
   checkInstance(handover.subtrees, 'the subtrees of a handover', Map);
@@ -96,33 +115,35 @@ export function readLuo(ram: Ram, handover: Handover): LuoRecords | undefined {
     );
   }
   const names = new Set<string>();
-  const sessions = blockSet(ser.getNumber(LuoSer.sessions), LuoSessionSer.SIZE, 'a block of sessions').map(
-    (entry) => {
-      const name = text(entry, LuoSessionSer.name, 'a session name');
-      if (names.has(name)) throw new KernelError('EINVAL', `two sessions are named '${name}'`);
-      names.add(name);
-      const files = readFiles(
-        blockSet(
-          entry.getNumber(LuoSessionSer.files),
-          LuoFileSer.SIZE,
-          `a block of files of session '${name}'`,
-        ),
-        name,
-      );
-      const count = entry.getNumber(LuoSessionSer.count);
-      if (files.length !== count)
-        throw new KernelError('EINVAL', `session '${name}' counts ${count} files and lists ${files.length}`);
-      return { name, files };
-    },
-  );
-  const flbsPa = ser.getNumber(LuoSer.flbs);
-  if (flbsPa !== 0) claim(flbsPa, 'the FLB record');
-  return {
-    liveupdateNumber: ser.getU64(LuoSer.liveupdateNumber),
-    sessions,
-    flbs: flbsPa === 0 ? [] : readFlbs(ram, flbsPa),
-    pages: [...pages],
+  const readSession = (entry: StructView): SessionRecord => {
+    const name = text(entry, LuoSessionSer.name, 'a session name');
+    if (names.has(name)) throw new KernelError('EINVAL', `two sessions are named '${name}'`);
+    names.add(name);
+    const files = readFiles(
+      blockSet(
+        entry.getNumber(LuoSessionSer.files),
+        LuoFileSer.SIZE,
+        `a block of files of session '${name}'`,
+      ),
+      name,
+    );
+    const count = entry.getNumber(LuoSessionSer.count);
+    if (files.length !== count)
+      throw new KernelError('EINVAL', `session '${name}' counts ${count} files and lists ${files.length}`);
+    return { name, files };
   };
+  const sessions = blockSet(
+    ser.getNumber(LuoSer.sessions),
+    LuoSessionSer.SIZE,
+    'a block of sessions',
+  ).flatMap((entry) => readOr([], () => [readSession(entry)]));
+  const flbs = readOr([], () => {
+    const pa = ser.getNumber(LuoSer.flbs);
+    if (pa === 0) return [];
+    claim(pa, 'the FLB record');
+    return readFlbs(ram, pa);
+  });
+  return { liveupdateNumber: ser.getU64(LuoSer.liveupdateNumber), sessions, flbs, pages: [...pages] };
 }
 
 /** A string field that must not be empty and must end inside its field. */
