@@ -9,6 +9,8 @@ test.each([
   ['check.ts', ['--only'], "npm test: Option '--only <value>' argument missing"],
   ['check.ts', ['--only', 'bogus'], 'no check is called bogus; there are components, build, lint'],
   ['release.ts', ['--bogus'], "release: Unknown option '--bogus' (npm run release -- --help)"],
+  ['storm.ts', ['--bogus'], "storm: Unknown option '--bogus' (npm run storm -- --help)"],
+  ['storm.ts', ['--kills', 'many'], 'storm: --kills, --seed and --lanes are whole numbers'],
   ['release.ts', ['--checks', 'some'], 'release: there is no --checks some: all, quick and none'],
 ])('%s %j', (script, args, says) => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [join(root, 'scripts', script), ...args], {
