@@ -43,7 +43,7 @@ const core = [
   'handler-testkit',
 ].map((name) => `packages/${name}`);
 
-const tests = ['**/*.{test,fuzz,bench}.ts', '**/test-*.ts'];
+const tests = ['**/*.{test,fuzz,bench,stores}.ts', '**/test-*.ts'];
 
 const noUpward = (allowed) => ({
   group: ['@liveupdate/*', ...allowed.map((name) => `!@liveupdate/${name}`)],

@@ -1,14 +1,31 @@
 import { defineConfig } from 'vitest/config';
+import { makeMutant } from './scripts/stores/mutants.ts';
+import { recordStores } from './scripts/stores/plugin.ts';
 
 // The workspace's packages are tested as TypeScript sources, without a build.
 const conditions = ['@liveupdate/source', 'module', 'node', 'development|production'];
 
 export default defineConfig({
+  plugins: [makeMutant()],
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    include: ['{packages,apps}/*/src/**/*.{test,fuzz}.ts', 'scripts/**/*.test.ts'],
-    benchmark: { include: ['{packages,apps}/*/src/**/*.bench.ts'] },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'sources',
+          include: ['{packages,apps}/*/src/**/*.{test,fuzz}.ts', 'scripts/**/*.test.ts'],
+          benchmark: { include: ['{packages,apps}/*/src/**/*.bench.ts'] },
+        },
+      },
+      // Here stores to typed arrays are seen, and all code is slow.
+      {
+        extends: true,
+        plugins: [recordStores()],
+        test: { name: 'stores', include: ['packages/*/src/**/*.stores.ts'] },
+      },
+    ],
     pool: 'forks',
     // Its default leaves a core to itself: of two cores that is half.
     maxWorkers: 2,

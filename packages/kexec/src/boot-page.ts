@@ -40,6 +40,9 @@ const BootPageSer = layout('boot_page', 128, {
   checksum: { at: 124, bytes: 4 }, // CRC-32 of the bytes before it
 });
 
+/** An entry that leads nowhere. */
+export const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
+
 /** Where the copies lie in page 0. */
 const COPIES = [0, 2048] as const;
 

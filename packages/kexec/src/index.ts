@@ -7,7 +7,8 @@ export {
   type KernelParts,
   type LeftKernel,
 } from './kernel.ts';
-export { Machine, type HandOverOptions, type LastOwner } from './machine.ts';
+export type { LastOwner } from './generation.ts';
+export { Machine, type HandOverOptions } from './machine.ts';
 export type { MachineOptions } from './machine-options.ts';
 export { RAM_FD_VARIABLE } from './inherited-rams.ts';
 export { type KexecOptions } from './next-program.ts';

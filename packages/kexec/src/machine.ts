@@ -15,20 +15,20 @@ import {
   drainOutput,
   isMainThread,
   MappedRam,
-  monotonicNow,
   RamFile,
   replaceProcess,
   tryLock,
 } from '@liveupdate/linux';
-import { writeBootPage, type BootPage } from './boot-page.ts';
+import type { BootPage } from './boot-page.ts';
+import { bootGeneration, type Generation, type LastOwner } from './generation.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
 import { ExecFdStore } from './exec-fd-store.ts';
 import { adoptPassedRams, fdsOf, leaveFds, passedVariable } from './inherited-rams.ts';
-import { bootKernel, type Kernel, type LeftKernel } from './kernel.ts';
-import { checkMachineOptions, kernelOptions, type MachineOptions } from './machine-options.ts';
+import type { Kernel } from './kernel.ts';
+import { checkMachineOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
 import { claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
-import { Tenure } from './tenure.ts';
+import type { Tenure } from './tenure.ts';
 
 /** How often a RAM that others make and remove at the same time is tried. */
 const MOST_TRIES = 1000;
@@ -41,30 +41,6 @@ interface LeftRam {
   readonly ino: bigint;
   readonly firstPage: Uint8Array;
 }
-
-/** How the generation before ended, as far as that is known. */
-export interface LastOwner {
-  readonly pid: number;
-  readonly generation: number;
-  /**
-   * `'handover'`: as it should. All others died: `'exit'`, by process.exit() or because nothing was
-   * left to do; `'exception'`, one that nobody caught; `'unknown'`, killed or crashed, at any
-   * instruction.
-   */
-  readonly end: 'handover' | 'exit' | 'exception' | 'unknown';
-  /** When that was, in milliseconds since 1970; undefined where it could not say. */
-  readonly at: number | undefined;
-}
-
-function lastOwnerOf({ state, ownerPid: pid, generation, ended, endedAt, kexecFrozen }: BootPage): LastOwner {
-  if (state === 'handed-over') {
-    const ago = Number(monotonicNow() - kexecFrozen) / 1e6;
-    return { pid, generation, end: 'handover', at: Math.round(Date.now() - ago) };
-  }
-  return { pid, generation, end: ended ?? 'unknown', at: endedAt === 0 ? undefined : endedAt };
-}
-
-const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
 
 export interface HandOverOptions {
   /**
@@ -103,28 +79,19 @@ export class Machine {
   /** What the boot page says until this generation owns the RAM. */
   readonly #kept: BootPage | undefined;
 
-  private constructor(
-    ram: MappedRam,
-    { path, file, as, before }: ClaimedRam,
-    kernel: Kernel,
-    fds: ExecFdStore,
-    page: BootPage,
-    origin: Machine['origin'],
-    { kept, keepsHandover }: { readonly kept: BootPage | undefined; readonly keepsHandover: boolean },
-  ) {
-    this.#kept = kept;
-    const start = keepsHandover ? 'guest' : kept ? 'trial' : 'owner';
-    this.#fds = fds;
-    this.#tenure = new Tenure({ ram, kernel, fds, path, as, running: page, kept, start });
+  private constructor(ram: MappedRam, { path, file, fds }: ClaimedRam, booted: Generation) {
     this.ram = ram;
-    this.#file = file;
     this.path = path;
-    this.kernel = kernel;
-    this.generation = page.generation;
-    this.origin = origin;
-    this.lastOwner = before && origin !== 'cold' ? lastOwnerOf(before) : undefined;
-    this.kexecStart = page.kexecStart;
-    this.kexecFrozen = page.kexecFrozen;
+    this.#file = file;
+    this.#fds = fds;
+    this.#kept = booted.kept;
+    this.#tenure = booted.tenure;
+    this.kernel = booted.kernel;
+    this.generation = booted.page.generation;
+    this.origin = booted.origin;
+    this.lastOwner = booted.lastOwner;
+    this.kexecStart = booted.page.kexecStart;
+    this.kexecFrozen = booted.page.kexecFrozen;
   }
 
   /**
@@ -174,7 +141,7 @@ export class Machine {
       putBack(); // while the file is open
       ram.close();
     });
-    const machine = Machine.#boot(ram, claimed, options);
+    const machine = new Machine(ram, claimed, bootGeneration({ ...claimed, ram }, options));
     try {
       if (claimed.isNew) claimed.file.link();
     } catch (error) {
@@ -187,53 +154,6 @@ export class Machine {
     if (machine.origin === 'cold') machine.#fds.closeIncoming(); // nobody will ask for it
     addMachine(machine.#tenure);
     machine.#tenure.ownSoon();
-    return machine;
-  }
-
-  /**
-   * Boots, and writes the boot page: from then on the RAM can be opened by others, whatever becomes
-   * of us.
-   */
-  static #boot(ram: MappedRam, claimed: ClaimedRam, options: MachineOptions): Machine {
-    const { before } = claimed;
-    const entry = before?.state === 'handed-over' ? before.entry : undefined;
-    const isDead = before?.state === 'running' && options.onCrash !== 'cold';
-    const { fds } = claimed;
-    const freeMemory = before ? (options.freeMemory ?? 'discard') : 'zero';
-    const kernel = bootKernel(
-      ram,
-      entry || isDead ? leftBy(before, entry) : undefined,
-      { ...kernelOptions(options), freeMemory, publish: true },
-      fds,
-    );
-    const page: BootPage = {
-      state: 'running',
-      ramSize: ram.size,
-      generation: (before?.generation ?? 0) + 1,
-      entry: NO_ENTRY,
-      kexecStart: entry ? (before?.kexecStart ?? 0n) : 0n,
-      kexecFrozen: entry ? (before?.kexecFrozen ?? 0n) : 0n,
-      ownerPid: process.pid,
-      live: kernel.kho.publication?.pa ?? 0,
-      liveChange: 0,
-      ended: undefined,
-      endedAt: 0,
-    };
-    const keepsHandover = options.keepHandover ?? false;
-    const none: BootPage = { ...page, state: 'empty', generation: 0, live: 0 };
-    const kept = keepsHandover ? (before ?? none) : entry || isDead ? before : undefined;
-    const origin = entry ? 'handover' : isDead ? 'recovered' : 'cold';
-    const machine = new Machine(ram, claimed, kernel, fds, page, origin, { kept, keepsHandover });
-    if (kept) {
-      // The tree and map that led here are freed then, too.
-      kernel.pages.holdFreed(() => {
-        machine.#tenure.own();
-      }, kernel.kho.incoming?.structure.length);
-      if (!before) writeBootPage(ram, kept);
-    } else {
-      writeBootPage(ram, page);
-      kernel.commit();
-    }
     return machine;
   }
 
@@ -374,12 +294,6 @@ function checkCrash({ before }: ClaimedRam, { onCrash }: MachineOptions): void {
     'EIO',
     `the process that owned this RAM (pid ${pid}) died without handing over: open it without onCrash to find what it had preserved, or pass onCrash: 'cold' to start anew`,
   );
-}
-
-/** What a boot page leads to. */
-function leftBy(page: BootPage | undefined, entry: BootPage['entry'] | undefined): LeftKernel | undefined {
-  if (!page) return undefined;
-  return { entry, live: page.live, liveChange: page.liveChange === 0 ? undefined : page.liveChange };
 }
 
 function leftRam(file: RamFile): LeftRam {

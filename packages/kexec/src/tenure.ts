@@ -8,16 +8,18 @@
  */
 import { KernelError, suppressedBy } from '@liveupdate/base';
 import { MappedRam, prepareReplacement } from '@liveupdate/linux';
-import { writeBootPage, type BootPage } from './boot-page.ts';
+import type { Ram } from '@liveupdate/mm';
+import { NO_ENTRY, writeBootPage, type BootPage } from './boot-page.ts';
 import type { ExecFdStore } from './exec-fd-store.ts';
 import type { PassedRam } from './inherited-rams.ts';
 import type { Kernel } from './kernel.ts';
 import { MachineState, type RunningState } from './machine-state.ts';
 
-const NO_ENTRY = { fdtAddr: 0, fdtSize: 0, scratchAddr: 0, scratchSize: 0 };
+/** What is needed of a RAM. */
+export type TenureRam = Ram & Pick<MappedRam, 'fd' | 'dropPageTables'>;
 
 export interface TenureInit {
-  readonly ram: MappedRam;
+  readonly ram: TenureRam;
   readonly kernel: Kernel;
   readonly fds: ExecFdStore;
   readonly path: string | undefined;

@@ -361,6 +361,7 @@ export class FlbSet implements FlbObjects {
     for (const string of [flb.compatible, ...(flb.alsoReads ?? [])]) {
       const found =
         all.findLast((entry) => entry.record.name === string && entry.of === of) ??
+        all.findLast(({ record, retrieval }) => record.name === string && retrieval.state !== 'finished') ??
         all.findLast(({ record }) => record.name === string);
       if (found) return found;
     }

@@ -120,11 +120,17 @@ export class Reboot {
     const unfinished = this.#unfinished();
     const names = new Set(this.#init.sessions.keys());
     const inTheWay: IncomingSession[] = [];
-    for (const session of unfinished.toReversed()) {
+    // The newer first, and those without files last: they give way.
+    const newestFirst = unfinished.toReversed();
+    const hasFiles = ({ unfinishedFiles }: IncomingSession): boolean => unfinishedFiles.length > 0;
+    for (const session of [
+      ...newestFirst.filter(hasFiles),
+      ...newestFirst.filter((each) => !hasFiles(each)),
+    ]) {
       if (names.has(session.name)) inTheWay.push(session);
       names.add(session.name);
     }
-    const lost = inTheWay.filter(({ unfinishedFiles }) => unfinishedFiles.length > 0);
+    const lost = inTheWay.filter(hasFiles);
     if (lost.length > 0 && !dropUnfinished) {
       const list = lost.map(({ name }) => `'${name}'`).join(', ');
       throw new KernelError(

@@ -1,0 +1,343 @@
+/**
+ * What handlers do meanwhile, FLBs, sessions of one name, and machines that own nothing: what is
+ * found after a death. Deaths at every store are in prefixes.stores.ts.
+ */
+import { codeOf, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
+import type { Kho } from '@liveupdate/kho';
+import type { FileHandler, FileLifecycleBound } from '@liveupdate/luo-core';
+import { memfdHandler } from '@liveupdate/memfd-handler';
+import { MFD_ALLOW_SEALING, ShmemFile } from '@liveupdate/shmem';
+import { describe, expect, it } from 'vitest';
+import type { Generation } from './generation.ts';
+import type { HandlerFactory } from './kernel.ts';
+import type { MachineOptions } from './machine-options.ts';
+import { bootNext, describeIncoming, find, handOver, TestRam } from './test-generations.ts';
+
+const SIZE = 128 * PAGE_SIZE;
+
+/** A file that is a number, kept in a page of its own. */
+class Note {
+  value: number;
+  constructor(value: number) {
+    this.value = value;
+  }
+}
+
+/** Takes its time, and writes a page anew at each freeze. */
+function noteHandler(
+  kho: Kho,
+  meanwhile: () => Promise<void> | void,
+  flbs?: FileLifecycleBound[],
+): FileHandler<Note> {
+  const keep = (value: number): { data: number } => {
+    const block = kho.allocPreserve(8);
+    block.setU64({ at: 0, bytes: 8 }, value);
+    return { data: block.pa };
+  };
+  return {
+    compatible: 'note-v1',
+    ...(flbs && { flbs }),
+    canPreserve: (file): file is Note => file instanceof Note,
+    preserve: async ({ file }) => {
+      const kept = keep(file.value);
+      await meanwhile();
+      return kept;
+    },
+    freeze: ({ file, data }) => {
+      const kept = keep(file.value);
+      kho.unpreserveFree(data);
+      return kept;
+    },
+    unpreserve: async ({ data }) => {
+      kho.unpreserveFree(data);
+      await meanwhile();
+    },
+    retrieve: ({ data }) => {
+      const value = kho.at(data).getNumber({ at: 0, bytes: 8 });
+      kho.restoreFree(data);
+      return new Note(value);
+    },
+    finish: ({ data, retrieval }) => {
+      if (retrieval === 'untried') kho.restoreFree(data);
+    },
+  };
+}
+
+function notes(
+  meanwhile: () => Promise<void> | void = () => undefined,
+  flbs?: FileLifecycleBound[],
+): MachineOptions {
+  const handlers: HandlerFactory = ({ kho, shmem }) => [
+    noteHandler(kho, meanwhile, flbs),
+    memfdHandler({ kho, shmem }),
+  ];
+  return { handlers };
+}
+
+function own(ram: TestRam, options?: MachineOptions): Generation {
+  const next = bootNext(ram, options);
+  next.tenure.own();
+  return next;
+}
+
+async function valueOf(machine: Generation, name: string, token: number): Promise<number> {
+  return (await machine.kernel.luo.retrieveSession(name).retrieve(token, Note)).value;
+}
+
+describe('while a callback is waited for', () => {
+  it('what it has taken back is used by nobody else', async () => {
+    const ram = new TestRam(SIZE);
+    let died: TestRam | undefined;
+    const machine = bootNext(
+      ram,
+      notes(() => {
+        if (machine.kernel.luo.outgoingSessions[0]?.fileCount !== 1) return;
+        const { pages } = machine.kernel;
+        for (let i = 0; i < 8; i++) pages.folioWindow(pages.alloc(0)).fill(0xee);
+        died = TestRam.of(ram.memory8);
+      }),
+    );
+    const session = machine.kernel.luo.createSession('s');
+    await session.preserve(new Note(42), 1);
+    await session.unpreserve(1);
+    expect(died && (await valueOf(own(died, notes()), 's', 1))).toBe(42);
+    expect(own(ram, notes()).kernel.luo.incomingSessions[0].fileCount).toBe(0);
+  });
+
+  it('what it has preserved already is not there', async () => {
+    const ram = new TestRam(SIZE);
+    let died: TestRam | undefined;
+    const machine = bootNext(
+      ram,
+      notes(() => {
+        died = TestRam.of(ram.memory8);
+      }),
+    );
+    await machine.kernel.luo.createSession('s').preserve(new Note(42), 1);
+    const after = own(died ?? ram, notes());
+    expect(after.kernel.luo.incomingSessions[0].fileCount).toBe(0);
+    expect(after.kernel.kho.publication?.arrivedRows().length).toBe(0);
+  });
+});
+
+it('new data of a freeze takes the place of the old for all files in one, called off or not', async () => {
+  const ram = new TestRam(SIZE);
+  const machine = bootNext(ram, notes());
+  const session = machine.kernel.luo.createSession('s');
+  const files = [new Note(1), new Note(2)];
+  for (const [token, file] of files.entries()) await session.preserve(file, token);
+  for (const file of files) file.value += 10;
+  await machine.kernel.luo.reboot();
+  const frozen = TestRam.of(ram.memory8); // sealed by nobody
+  await machine.kernel.luo.cancelReboot();
+  for (const image of [frozen, ram]) {
+    const next = own(image, notes());
+    const came = next.kernel.luo.retrieveSession('s');
+    expect([(await came.retrieve(0, Note)).value, (await came.retrieve(1, Note)).value]).toEqual([11, 12]);
+    next.kernel.pages.assertConsistent();
+  }
+});
+
+describe('an FLB', () => {
+  function counted(kho: () => Kho): FileLifecycleBound<number> {
+    return {
+      compatible: 'flb-v1',
+      preserve: async ({ incoming }) => {
+        const block = kho().allocPreserve(8);
+        const before = (await incoming()) ?? 0;
+        block.setU64({ at: 0, bytes: 8 }, before + 1);
+        return { data: block.pa, object: before + 1 };
+      },
+      unpreserve: ({ data }) => {
+        kho().unpreserveFree(data);
+      },
+      retrieve: ({ data }) => kho().at(data).getNumber({ at: 0, bytes: 8 }),
+      finish: ({ data }) => {
+        kho().restoreFree(data);
+      },
+    };
+  }
+
+  it('of each kernel that died is there as long as files hold it, the right one for each file', async () => {
+    const ram = new TestRam(SIZE);
+    const boot = (): { machine: Generation; flb: FileLifecycleBound<number> } => {
+      const flb = counted(() => machine.kernel.kho);
+      const machine: Generation = own(
+        ram,
+        notes(() => undefined, [flb]),
+      );
+      return { machine, flb };
+    };
+    const one = boot();
+    const first = one.machine.kernel.luo.createSession('s');
+    await first.preserve(new Note(1), 1);
+    await first.preserve(new Note(2), 2);
+    const two = boot();
+    const before = two.machine.kernel.luo.retrieveSession('s');
+    const note = await before.retrieve(1, Note);
+    await two.machine.kernel.luo.createSession('s').preserve(note, 1);
+    const three = boot();
+    expect(three.machine.kernel.luo.incomingFlbs.map(({ compatible, files }) => [compatible, files])).toEqual(
+      [
+        ['flb-v1', 1n],
+        ['flb-v1', 1n],
+      ],
+    );
+    const { luo, pages, kho } = three.machine.kernel;
+    expect(await luo.retrieveFlb(three.flb)).toBe(2);
+    await luo.retrieveSession('s').finish();
+    expect(await luo.retrieveFlb(three.flb)).toBe(1);
+    await luo.retrieveSession('s', { unfinished: true }).finish();
+    luo.flush();
+    expect(kho.publication?.arrivedRows().length).toBe(0);
+    pages.assertConsistent();
+    expect(await find(ram)).toBe('');
+  });
+});
+
+function fileOf({ kernel }: Generation, byte: number, pages = 1): ShmemFile {
+  const file = kernel.shmem.memfdCreate('f', MFD_ALLOW_SEALING);
+  file.write(new Uint8Array(pages * PAGE_SIZE).fill(byte));
+  return file;
+}
+
+describe('two sessions of one name', () => {
+  async function both(): Promise<{ ram: TestRam; machine: Generation }> {
+    const ram = new TestRam(SIZE);
+    const machine = bootNext(ram);
+    const session = machine.kernel.luo.createSession('s');
+    await session.preserve(fileOf(machine, 1), 1);
+    await session.preserve(fileOf(machine, 2), 2);
+    const next = own(ram);
+    const file = await next.kernel.luo.retrieveSession('s').retrieve(1, ShmemFile);
+    await next.kernel.luo.createSession('s').preserve(file, 1);
+    return { ram, machine: own(ram) };
+  }
+
+  it('are the newer, and the older with what it has still', async () => {
+    const { luo } = (await both()).machine.kernel;
+    expect(luo.incomingSessions.map(({ name, fileCount }) => [name, fileCount])).toEqual([
+      ['s', 1],
+      ['s', 1],
+    ]);
+    const newer = luo.retrieveSession('s');
+    const older = luo.retrieveSession('s', { unfinished: true });
+    expect([newer, older].map(({ files }) => files.map(({ token }) => Number(token)))).toEqual([[1], [2]]);
+    expect(() => luo.retrieveSession('s')).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+    expect(() => luo.retrieveSession('s', { unfinished: true })).toThrow(
+      expect.objectContaining({ code: 'EINVAL' }),
+    );
+    expect(() => luo.retrieveSession('t', { unfinished: true })).toThrow(
+      expect.objectContaining({ code: 'ENOENT' }),
+    );
+  });
+
+  it('are in the way of a handover, which says so, or drops the older', async () => {
+    const { ram, machine } = await both();
+    const { luo, pages } = machine.kernel;
+    const code = await luo.reboot().then(() => '', codeOf);
+    expect([code, luo.state]).toEqual(['EBUSY', 'running']);
+    await luo.reboot({ dropUnfinished: true });
+    await luo.cancelReboot();
+    pages.assertConsistent();
+    expect(await find(ram)).toBe('s: 1=1x1');
+    await handOver(machine);
+    expect(await find(ram)).toBe('s: 1=1x1');
+  });
+
+  it('of which the older is finished, the newer goes on', async () => {
+    const { ram, machine } = await both();
+    await machine.kernel.luo.retrieveSession('s', { unfinished: true }).finish();
+    await handOver(machine);
+    const next = bootNext(ram);
+    expect(next.origin).toBe('handover');
+    expect(await describeIncoming(next)).toBe('s: 1=1x1');
+  });
+});
+
+describe('a machine that keeps the handover', () => {
+  async function guest(): Promise<{ ram: TestRam; machine: Generation }> {
+    const ram = new TestRam(SIZE);
+    const before = bootNext(ram);
+    await before.kernel.luo.createSession('s').preserve(fileOf(before, 1, 2), 1);
+    await handOver(before);
+    const machine = bootNext(ram, { keepHandover: true });
+    const file = await machine.kernel.luo.retrieveSession('s').retrieve(1, ShmemFile);
+    await machine.kernel.luo.createSession('t').preserve(file, 1);
+    await machine.kernel.luo.createSession('u').preserve(fileOf(machine, 3), 3);
+    await machine.kernel.luo.incomingSessions[0].finish();
+    return { ram, machine };
+  }
+
+  it('was never there, where it dies', async () => {
+    const { ram } = await guest();
+    const next = bootNext(ram);
+    expect(next.origin).toBe('handover');
+    expect(await describeIncoming(next)).toBe('s: 1=1x2');
+    next.kernel.pages.assertConsistent();
+  });
+
+  it('hands over all that it did in one', async () => {
+    const { ram, machine } = await guest();
+    await handOver(machine);
+    const next = bootNext(ram);
+    expect(await describeIncoming(next)).toBe('t: 1=1x2; u: 3=3x1');
+    next.tenure.own();
+    next.kernel.pages.assertConsistent();
+    expect(await find(ram)).toBe('t: 1=1x2; u: 3=3x1');
+  });
+
+  it('was never there either, where its handover is called off and it dies', async () => {
+    const { ram, machine } = await guest();
+    await handOver(machine);
+    await machine.tenure.callOff();
+    expect(await find(ram)).toBe('s: 1=1x2');
+  });
+});
+
+it('part of a folio that came cannot be preserved as another, before its session is finished', async () => {
+  const ram = new TestRam(SIZE);
+  const handlers: HandlerFactory = ({ kho }) => [pieceHandler(kho)];
+  const machine = bootNext(ram, { handlers });
+  const { pages } = machine.kernel;
+  const folio = pages.alloc(2);
+  await machine.kernel.luo.createSession('s').preserve(new Piece(folio), 1);
+  const next = own(ram, { handlers });
+  const { luo } = next.kernel;
+  const piece = await luo.retrieveSession('s').retrieve(1, Piece);
+  next.kernel.pages.split(piece.pfn);
+  const session = luo.createSession('t');
+  expect(await session.preserve(new Piece(piece.pfn + 1), 1).then(() => '', codeOf)).toBe('EBUSY');
+  next.kernel.pages.assertConsistent();
+  await luo.incomingSessions[0].finish();
+  luo.flush();
+  await session.preserve(new Piece(piece.pfn + 1), 1);
+});
+
+/** A folio in use. */
+class Piece {
+  readonly pfn: number;
+  constructor(pfn: number) {
+    this.pfn = pfn;
+  }
+}
+
+function pieceHandler(kho: Kho): FileHandler<Piece> {
+  return {
+    compatible: 'piece-v1',
+    canPreserve: (file): file is Piece => file instanceof Piece,
+    preserve: ({ file }) => {
+      kho.preserveFolio(file.pfn);
+      return { data: pfnToPhys(file.pfn) };
+    },
+    unpreserve: ({ file }) => {
+      kho.unpreserveFolio(file.pfn);
+    },
+    retrieve: ({ data }) => {
+      const pfn = Number(data) / PAGE_SIZE;
+      kho.restoreFolio(pfn);
+      return new Piece(pfn);
+    },
+    finish: () => undefined,
+  };
+}

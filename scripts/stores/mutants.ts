@@ -1,0 +1,167 @@
+/**
+ * Mutants: changes to the source that break a promise about what is left after a death. A plugin
+ * makes one of them as the module is loaded; scripts/check/mutants.ts expects tests to fail.
+ */
+
+/** Environment variable with the name of the mutant to load. */
+export const MUTANT = 'LIVEUPDATE_MUTANT';
+
+interface Mutant {
+  /** Path of the file, as it ends. */
+  readonly file: string;
+  /** Text that is in it once, and what stands there instead. */
+  readonly from: string;
+  readonly to: string;
+  /** Words in the paths of the tests that find it. */
+  readonly tests: readonly string[];
+}
+
+const KEXEC = ['packages/kexec/src/prefixes.stores.ts'];
+
+export const MUTANTS: Readonly<Record<string, Mutant>> = {
+  'a node of the map is linked before what is below it': {
+    file: 'packages/kho/src/radix-tree.ts',
+    from: `    for (let i = 1; i < made.length; i++) {
+      this.#table(pfnToPhys(made[i]))[tableIndex(leaf, i)] = BigInt(pfnToPhys(made[i - 1]));
+    }
+    const slot = tableIndex(leaf, level);
+    table[slot] = BigInt(pfnToPhys(made[made.length - 1]));`,
+    to: `    const slot = tableIndex(leaf, level);
+    table[slot] = BigInt(pfnToPhys(made[made.length - 1]));
+    this.#pages.folioWindow(made[0]).fill(0xff);
+    for (let i = 1; i < made.length; i++) {
+      this.#table(pfnToPhys(made[i]))[tableIndex(leaf, i)] = BigInt(pfnToPhys(made[i - 1]));
+    }
+    this.#pages.folioWindow(made[0]).fill(0);`,
+    tests: ['packages/kho/src/prefixes.stores.ts'],
+  },
+  'the LUO record leads to sessions before they are written': {
+    file: 'packages/luo-core/src/reboot.ts',
+    from: `    const sessions = [...this.#init.sessions.values()];
+    const carried = this.#carried;`,
+    to: `    const sessions = [...this.#init.sessions.values()];
+    record.setU64(LuoSer.sessions, blocks.pa);
+    const carried = this.#carried;`,
+    tests: ['packages/luo-core/src/prefixes.stores.ts'],
+  },
+  'the checksum of the boot page is not made invalid first': {
+    file: 'packages/kexec/src/boot-page.ts',
+    from: '  target.setU32(BootPageSer.checksum, 0);\n',
+    to: '',
+    tests: KEXEC,
+  },
+  'what led here is freed before the boot page says that this generation runs': {
+    file: 'packages/kexec/src/tenure.ts',
+    from: `    writeBootPage(ram, running);
+    kernel.pages.releaseHeld();
+    kernel.commit();`,
+    to: `    kernel.pages.releaseHeld();
+    kernel.commit();
+    writeBootPage(ram, running);`,
+    tests: KEXEC,
+  },
+  'a change is published before its keys are in the log': {
+    file: 'packages/kho/src/publication.ts',
+    from: `    const isLogged = this.#writeLog(added, gone, next);
+    Atomics.store(this.#word, PUBLISHED, next);`,
+    to: `    Atomics.store(this.#word, PUBLISHED, next);
+    const isLogged = this.#writeLog(added, gone, next);`,
+    tests: KEXEC,
+  },
+  'keys come into the map before the change is published': {
+    file: 'packages/kho/src/publication.ts',
+    from: `    Atomics.store(this.#word, PUBLISHED, next);
+    this.#published = next;
+    this.#apply(added, true);
+    this.#apply(gone, false);`,
+    to: `    this.#apply(added, true);
+    this.#apply(gone, false);
+    Atomics.store(this.#word, PUBLISHED, next);
+    this.#published = next;`,
+    tests: KEXEC,
+  },
+  'the log says that it counts before it is written': {
+    file: 'packages/kho/src/publication.ts',
+    from: `    this.#writeRows(0, added, 0);
+    this.#writeRows(added.length, removed, LOG_REMOVE);
+    this.#header[LOG_ROWS] = count;
+    this.#header[LOGGED] = change;`,
+    to: `    Atomics.store(this.#word, PUBLISHED, change);
+    this.#header[LOGGED] = change;
+    this.#header[LOG_ROWS] = count;
+    this.#writeRows(0, added, 0);
+    this.#writeRows(added.length, removed, LOG_REMOVE);`,
+    tests: KEXEC,
+  },
+  'a slot counts as soon as it is written': {
+    file: 'packages/luo-core/src/live-sessions.ts',
+    from: '    words[at + STATE] = coming(this.#publication.next);\n    this.#marked.push(slot);',
+    to: '    words[at + STATE] = 1;\n    this.#marked.push(slot);',
+    tests: KEXEC,
+  },
+  'a slot is free as soon as its file is taken back': {
+    file: 'packages/luo-core/src/live-sessions.ts',
+    from: '      words[at + STATE] = going(this.#publication.next);',
+    to: '      words[at + STATE] = FREE;',
+    tests: KEXEC,
+  },
+  'marks that a kernel which died left are not taken for what they mean': {
+    file: 'packages/luo-core/src/live-sessions.ts',
+    from: '    if (word !== state) words[at + STATE] = state;\n',
+    to: '',
+    tests: ['packages/kexec/src/prefixes'],
+  },
+  'what is taken back is used again before that is published': {
+    file: 'packages/kho/src/publication.ts',
+    from: '    this.#resume ??= this.#pages.pauseFreeing();\n',
+    to: '',
+    tests: ['packages/kexec/src/publication.test.ts'],
+  },
+  'memory of a file that came is used again before it is finished': {
+    file: 'packages/kho/src/publication.ts',
+    from: '      pages.keep(pfn, count * 2 ** order);\n',
+    to: '',
+    tests: KEXEC,
+  },
+  'keys of a file that came and was preserved again go with its old record': {
+    file: 'packages/kho/src/publication.ts',
+    from: '      if (again > 0) {',
+    to: '      if (again < 0) {',
+    tests: KEXEC,
+  },
+  'a file that came and was preserved again is found twice': {
+    file: 'packages/luo-core/src/outgoing-session.ts',
+    from: '    live.drop(arrival.leave());\n',
+    to: '',
+    tests: KEXEC,
+  },
+  'what was logged and not carried out is forgotten': {
+    file: 'packages/kho/src/read-live-record.ts',
+    from: 'if (header.getU32(LiveHeaderSer.logged) !== published) return [];',
+    to: 'if (published > 0) return [];',
+    tests: KEXEC,
+  },
+  'descriptors stay open for the next program after an exec that failed': {
+    file: 'packages/linux/src/process.ts',
+    from: '    for (const fd of changed) setClosesOnExec(fd, true);\n',
+    to: '',
+    tests: ['packages/linux/src/process.test.ts'],
+  },
+};
+
+/** The plugin, as Vite wants it: nothing where no mutant is named. */
+export function makeMutant(name = process.env[MUTANT]) {
+  const mutant = name === undefined ? undefined : MUTANTS[name];
+  return {
+    name: 'mutant',
+    enforce: 'pre' as const,
+    transform(code: string, id: string): { code: string; map: null } | undefined {
+      if (!mutant || !id.endsWith(mutant.file)) return undefined;
+      if (code.split(mutant.from).length !== 2) {
+        console.error(`MUTANT NOT APPLIED: ${mutant.file} has not this once: ${mutant.from}`);
+        throw new Error('the mutant does not fit its source any more');
+      }
+      return { code: code.replace(mutant.from, () => mutant.to), map: null };
+    },
+  };
+}
