@@ -11,6 +11,7 @@ import { command } from './check/command.ts';
 import { components } from './check/components.ts';
 import { install, installSome } from './check/install.ts';
 import { mixedVersions } from './check/mixed-versions.ts';
+import { mutants } from './check/mutants.ts';
 import { oneConstant } from './check/one-constant.ts';
 import { packageManagers } from './check/package-managers.ts';
 import { attw, publint } from './check/packages.ts';
@@ -89,6 +90,12 @@ const checks: Record<string, Check> = {
     after: ['components'],
     run: () => unit(positionals),
     quick: () => quickUnit(positionals),
+  },
+  mutants: {
+    title: 'changes that break a promise about a death, one by one: tests must fail',
+    after: ['unit'],
+    run: mutants,
+    quick: 'it runs tests again for each of sixteen changes',
   },
   examples: { title: 'the code blocks of the READMEs and guides', run: readmeExamples },
   install: {

@@ -70,6 +70,9 @@ export interface RecordPage {
   readonly words: Uint32Array;
 }
 
+/** Most changes remove nothing: then nothing is made for it. */
+const NONE = new FolioRuns();
+
 /** A line of the list of pages. */
 interface Line {
   readonly words: Uint32Array;
@@ -400,9 +403,10 @@ export class Publication implements KeyWatcher {
     for (let i = 0; i < added.length; i++) {
       const [pfn, count, order] = [added.pfns[i], added.counts[i], added.orders[i]];
       this.#checkNotInside(pfn, count, order);
-      forEachLeafPart(pfn, count, order, (place) => {
-        this.#leavesOf(order)[place] ??= this.addPage(LEAF_PAGE, place, order).words;
-      });
+      const leaves = this.#leavesOf(order);
+      const last = leafOfOrder(pfn + (count - 1) * 2 ** order, order);
+      for (let place = leafOfOrder(pfn, order); place <= last; place++)
+        leaves[place] ??= this.addPage(LEAF_PAGE, place, order).words;
     }
     this.#makeLog(added.length + removed.length);
   }
@@ -545,6 +549,7 @@ export class Publication implements KeyWatcher {
 
   /** Of keys that were removed, those that nobody else names: the previous kernel's stay. */
   #removable(removed: FolioRuns, arrived: readonly FolioRuns[]): FolioRuns {
+    if (removed.length === 0 && arrived.length === 0) return NONE;
     const gone = new FolioRuns();
     for (let i = 0; i < removed.length; i++) {
       const [pfn, count, order] = [removed.pfns[i], removed.counts[i], removed.orders[i]];

@@ -1,8 +1,11 @@
 import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { closesOnExec } from './libc.ts';
 import { tryLock } from './locks.ts';
 import { MappedRam } from './mapped-ram.ts';
-import { inheritedFd, monotonicNow } from './process.ts';
+import { inheritedFd, monotonicNow, replaceProcess } from './process.ts';
 import { Child, runChild } from './test-child.ts';
 import { codeOfThrown } from './test-thrown.ts';
 
@@ -299,4 +302,23 @@ test('an inherited descriptor is checked', () => {
 test('time goes on', () => {
   const then = monotonicNow();
   expect(monotonicNow()).toBeGreaterThanOrEqual(then);
+});
+
+test('after an exec that the kernel refuses, descriptors close on exec again, in this process too', () => {
+  const directory = fs.mkdtempSync(join(tmpdir(), 'liveupdate-'));
+  const file = join(directory, 'busy');
+  fs.copyFileSync('/bin/true', file);
+  const writer = fs.openSync(file, 'r+'); // only the kernel knows that
+  const fd = fs.openSync(import.meta.filename, 'r');
+  try {
+    expect(closesOnExec(fd)).toBe(true);
+    expect(
+      codeOfThrown(() => replaceProcess({ file, args: [file], keepFds: [fd], discardOutput: true })),
+    ).toBe('ETXTBSY');
+    expect(closesOnExec(fd)).toBe(true);
+  } finally {
+    fs.closeSync(fd);
+    fs.closeSync(writer);
+    fs.rmSync(directory, { recursive: true });
+  }
 });

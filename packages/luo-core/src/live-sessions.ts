@@ -30,6 +30,7 @@ class SlotTable {
   readonly #publication: Publication;
   readonly #kind: number;
   readonly #pages: Uint32Array[] = [];
+  readonly #numbers: BigUint64Array[] = [];
   /** Numbers of free slots; the lowest is last. */
   readonly #free: number[] = [];
   /** Slots that the change under way marks. */
@@ -42,7 +43,7 @@ class SlotTable {
     const { published } = publication;
     const pages = publication.pagesOf(kind).sort((x, y) => y.place - x.place);
     for (const { place, words } of pages) {
-      this.#pages[place] = words;
+      this.#show(place, words);
       for (let i = SLOTS_IN_PAGE - 1; i >= 0; i--)
         this.#meet(words, i * SLOT_WORDS, place * SLOTS_IN_PAGE + i, published);
     }
@@ -60,9 +61,19 @@ class SlotTable {
     else this.#order = Math.max(this.#order, words[at + ORDER] + words[at + ORDER + 1] * 2 ** 32 + 1);
   }
 
+  #show(place: number, words: Uint32Array): void {
+    this.#pages[place] = words;
+    this.#numbers[place] = new BigUint64Array(words.buffer, words.byteOffset, words.length / 2);
+  }
+
   /** Where the words of a slot are. */
   at(slot: number): readonly [words: Uint32Array, at: number] {
     return [this.#pages[Math.floor(slot / SLOTS_IN_PAGE)], (slot % SLOTS_IN_PAGE) * SLOT_WORDS];
+  }
+
+  /** The same words, two by two. */
+  numbersAt(slot: number): BigUint64Array {
+    return this.#numbers[Math.floor(slot / SLOTS_IN_PAGE)];
   }
 
   /**
@@ -73,7 +84,7 @@ class SlotTable {
   take(): number {
     if (this.#free.length === 0) {
       const place = this.#pages.length;
-      this.#pages.push(this.#publication.addPage(this.#kind, place).words);
+      this.#show(place, this.#publication.addPage(this.#kind, place).words);
       for (let i = SLOTS_IN_PAGE - 1; i >= 0; i--) this.#free.push(place * SLOTS_IN_PAGE + i);
     }
     return this.#free.pop() ?? 0;
@@ -191,8 +202,9 @@ export class LiveSessions {
   writeFile(slot: number, session: number, { handler, token, data, flbs }: WrittenFile): void {
     const [words, at] = this.#files.at(slot);
     words[at + FILE.session] = session;
-    putU64(words, at + FILE.token, token);
-    putU64(words, at + FILE.data, data);
+    const numbers = this.#files.numbersAt(slot);
+    numbers[(at + FILE.token) / 2] = token;
+    numbers[(at + FILE.data) / 2] = data;
     words[at + FILE.flbs] = flbs.length === 0 ? 0 : this.flbs.page;
     words[at + FILE.mask] = 0;
     words[at + FILE.mask + 1] = 0;
@@ -218,7 +230,7 @@ export class LiveSessions {
    * What was written since the last change counts from now on, and what was finished does no more.
    */
   publish(): void {
-    for (const dropped of this.#finished.splice(0)) this.drop(dropped);
+    if (this.#finished.length > 0) for (const dropped of this.#finished.splice(0)) this.drop(dropped);
     this.publication.whenPublished(this.#carryOut);
     this.publication.publish();
   }
@@ -259,9 +271,4 @@ function writeText(words: Uint32Array, at: number, text: string, bytes: number):
   const view = new Uint8Array(words.buffer, words.byteOffset + at * 4, bytes);
   view.fill(0);
   encoder.encodeInto(text, view);
-}
-
-function putU64(words: Uint32Array, at: number, value: bigint): void {
-  words[at] = Number(value & 0xffff_ffffn);
-  words[at + 1] = Number(value >> 32n);
 }
