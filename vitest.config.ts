@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config';
-import { makeMutant } from './scripts/stores/mutants.ts';
+import { makeMutant, MUTANT } from './scripts/stores/mutants.ts';
 import { recordStores } from './scripts/stores/plugin.ts';
 
 // The workspace's packages are tested as TypeScript sources, without a build.
@@ -26,6 +26,8 @@ export default defineConfig({
         test: { name: 'stores', include: ['packages/*/src/**/*.stores.ts'] },
       },
     ],
+    // A mutant is in no file, so a cache would not know it from what it was made of.
+    fsModuleCache: process.env[MUTANT] === undefined,
     pool: 'forks',
     // Its default leaves a core to itself: of two cores that is half.
     maxWorkers: 2,

@@ -2,8 +2,6 @@
  * Changes of order and of care that no test must let pass: each is made to the source as it is
  * loaded, and the tests named beside it must fail.
  */
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { command } from './command.ts';
 import type { Report } from './report.ts';
 import { MUTANT, MUTANTS } from '../stores/mutants.ts';
@@ -12,9 +10,8 @@ import { MUTANT, MUTANTS } from '../stores/mutants.ts';
 export async function mutants(): Promise<Report> {
   const report: Report = { passed: 0, failed: [], skipped: [] };
   for (const [name, { tests }] of Object.entries(MUTANTS)) {
-    const cache = join(tmpdir(), `liveupdate-mutant-${process.pid}`);
     const { ok, output } = await command('vitest', ['run', '--bail=1', '--reporter=dot', ...tests], {
-      env: { [MUTANT]: name, LIVEUPDATE_QUICK: '1', LIVEUPDATE_SEED: '1', VITEST_CACHE: cache },
+      env: { [MUTANT]: name, LIVEUPDATE_QUICK: '1', LIVEUPDATE_SEED: '1' },
     });
     const isLoaded = !output.includes('No test files found') && !output.includes('MUTANT NOT APPLIED');
     if (!ok && isLoaded) report.passed += 1;
