@@ -225,6 +225,20 @@ export class Machine {
   }
 
   /**
+   * Brings what is recorded of all preserved files up to date, for whoever comes after a process
+   * that dies: positions and seals of memfds, and what other handlers keep. Contents need none:
+   * they are in place. Where the service does it, once a second say, is its own choice.
+   *
+   * @throws KernelError EBADF: closed. EBUSY: a handover is on its way. ENOMEM, ENOSPC: no room;
+   * all is recorded as before. What a handler's checkpoint threw: that file is recorded as before,
+   * all others are up to date.
+   */
+  async checkpoint(): Promise<void> {
+    if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');
+    await this.kernel.luo.checkpoint();
+  }
+
+  /**
    * Gives up all that the machine holds, without a handover: whoever opens the RAM next finds it
    * empty. A second call does nothing.
    */

@@ -4,9 +4,9 @@
  */
 import { codeOf, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
-import type { FileHandler, FileLifecycleBound } from '@liveupdate/luo-core';
+import type { FileHandler, FileLifecycleBound, OutgoingContext } from '@liveupdate/luo-core';
 import { memfdHandler } from '@liveupdate/memfd-handler';
-import { MFD_ALLOW_SEALING, ShmemFile } from '@liveupdate/shmem';
+import { MFD_ALLOW_SEALING, SEAL_SHRINK, ShmemFile } from '@liveupdate/shmem';
 import { describe, expect, it } from 'vitest';
 import type { Generation } from './generation.ts';
 import type { HandlerFactory } from './kernel.ts';
@@ -34,6 +34,12 @@ function noteHandler(
     block.setU64({ at: 0, bytes: 8 }, value);
     return { data: block.pa };
   };
+  const anew = ({ file, data }: OutgoingContext<Note>): { data: number } => {
+    if (file.value < 0) throw new Error('no such value');
+    const kept = keep(file.value);
+    kho.unpreserveFree(data);
+    return kept;
+  };
   return {
     compatible: 'note-v1',
     ...(flbs && { flbs }),
@@ -43,11 +49,8 @@ function noteHandler(
       await meanwhile();
       return kept;
     },
-    freeze: ({ file, data }) => {
-      const kept = keep(file.value);
-      kho.unpreserveFree(data);
-      return kept;
-    },
+    freeze: anew,
+    checkpoint: anew,
     unpreserve: async ({ data }) => {
       kho.unpreserveFree(data);
       await meanwhile();
@@ -136,6 +139,42 @@ it('new data of a freeze takes the place of the old for all files in one, called
     expect([(await came.retrieve(0, Note)).value, (await came.retrieve(1, Note)).value]).toEqual([11, 12]);
     next.kernel.pages.assertConsistent();
   }
+});
+
+describe('a checkpoint', () => {
+  it('brings positions and seals of memfds up to date', async () => {
+    const ram = new TestRam(SIZE);
+    const machine = bootNext(ram);
+    const file = fileOf(machine, 7, 2);
+    await machine.kernel.luo.createSession('s').preserve(file, 1);
+    file.seek(100);
+    file.addSeals(SEAL_SHRINK);
+    const before = TestRam.of(ram.memory8);
+    await machine.kernel.luo.checkpoint();
+    const states = [];
+    for (const image of [before, ram]) {
+      const found = await own(image).kernel.luo.retrieveSession('s').retrieve(1, ShmemFile);
+      states.push([found.position, found.inode.seals]);
+    }
+    expect(states).toEqual([
+      [2 * PAGE_SIZE, 0],
+      [100, SEAL_SHRINK],
+    ]);
+  });
+
+  it('publishes the new data of all files in one, but of those whose handler throws', async () => {
+    const ram = new TestRam(SIZE);
+    const machine = bootNext(ram, notes());
+    const session = machine.kernel.luo.createSession('s');
+    const files = [new Note(1), new Note(2), new Note(3)];
+    for (const [token, file] of files.entries()) await session.preserve(file, token);
+    for (const file of files) file.value += 10;
+    files[1].value = -1;
+    await expect(machine.kernel.luo.checkpoint()).rejects.toThrow('no such value');
+    const came = own(ram, notes()).kernel.luo.retrieveSession('s');
+    const found = await Promise.all([0, 1, 2].map((token) => came.retrieve(token, Note)));
+    expect(found.map(({ value }) => value)).toEqual([11, 2, 13]);
+  });
 });
 
 describe('an FLB', () => {

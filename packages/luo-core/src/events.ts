@@ -26,7 +26,7 @@ export interface SessionEvent {
  * A file, after its handler's callback. A file without freeze or unfreeze tells nothing of them.
  */
 export interface FileEvent extends OfFile {
-  readonly type: 'preserved' | 'unpreserved' | 'frozen' | 'unfrozen' | 'retrieved';
+  readonly type: 'preserved' | 'unpreserved' | 'checkpointed' | 'frozen' | 'unfrozen' | 'retrieved';
 }
 
 export interface FileFinishedEvent extends OfFile {
@@ -58,7 +58,8 @@ export interface CancelledEvent extends Timed {
 export interface FailedEvent extends Timed {
   readonly type: 'failed';
   /** What was to be done. */
-  readonly operation: 'preserve' | 'unpreserve' | 'freeze' | 'unfreeze' | 'retrieve' | 'canFinish' | 'finish';
+  readonly operation:
+    'preserve' | 'unpreserve' | 'checkpoint' | 'freeze' | 'unfreeze' | 'retrieve' | 'canFinish' | 'finish';
   readonly error: unknown;
   /** The file; absent where it is an FLB. */
   readonly session?: string;

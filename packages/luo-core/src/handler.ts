@@ -190,6 +190,17 @@ export interface FileHandler<F extends PreservableFile = PreservableFile> {
   freeze?(context: OutgoingContext<F>): MaybePromise<{ data: HandlerData } | undefined>;
 
   /**
+   * Brings what is recorded of a preserved file up to date, for whoever comes after a kernel that
+   * dies: what changes beside memory, such as a position. As freeze, but that work goes on
+   * afterwards; called where somebody asks for a checkpoint, any number of times. May give new
+   * data: the old stays valid until the new is published, with that of all other files in one step.
+   * What it writes into memory that preserve took, in place, is one aligned word of 8 bytes at
+   * most, or words that are right each by itself. A throw leaves the file as it was recorded
+   * before.
+   */
+  checkpoint?(context: OutgoingContext<F>): MaybePromise<{ data: HandlerData } | undefined>;
+
+  /**
    * The inverse of freeze, where the handover was called off: the file can be worked on, and frozen
    * again, as before. What users changed stays changed. Needed where freeze does more than write
    * into what preserve took: where it locks, or takes what the next freeze takes anew. Runs for

@@ -439,6 +439,20 @@ export class LiveUpdateOrchestrator {
   }
 
   /**
+   * Brings what is recorded of all preserved files up to date, in one step, for whoever comes after
+   * a kernel that dies: what their handlers keep beside memory, such as positions and seals of
+   * memfds. Contents need none: they are in place.
+   *
+   * @throws KernelError EBUSY: a handover is on its way. ENOMEM, ENOSPC: no room to publish it; all
+   * is recorded as before. What a handler's checkpoint threw first: that file is recorded as
+   * before, all others are up to date; what others threw is attached (`suppressedBy` of base tells
+   * it).
+   */
+  checkpoint(): Promise<void> {
+    return this.#mutex.run(() => this.#reboot.checkpoint());
+  }
+
+  /**
    * Calls off a handover that reboot() made ready: unfreezes all files, and work goes on.
    *
    * Sessions whose last descriptor was closed meanwhile are closed.

@@ -246,6 +246,30 @@ export class OutgoingSession {
   }
 
   /**
+   * @internal Brings the records of files up to date whose handler can. What a handler throws keeps
+   * no other file waiting: it is added to `errors`.
+   */
+  async checkpoint(errors: unknown[]): Promise<void> {
+    const { flbs, waiter, events, live } = this.#shared;
+    for (const entry of [...this.#files.values()].slice(0, this.fileCount)) {
+      const { file, handler, token, data } = entry;
+      if (!handler.handler.checkpoint) continue;
+      const start = events.start();
+      try {
+        const given = noted(live, () => handler.handler.checkpoint?.({ file, data, flbs }));
+        const result = isPromise(given)
+          ? await notedUntil(live, waiter.settle(handler, 'checkpoint', given))
+          : given;
+        if (result !== undefined) this.#renew(entry, dataOf(handler, 'checkpoint', result));
+        this.#tell('checkpointed', entry, start);
+      } catch (error) {
+        this.#tellFailure('checkpoint', token, handler, start, error);
+        errors.push(error);
+      }
+    }
+  }
+
+  /**
    * @internal The inverse of freeze, last first. What a handler throws keeps no other file from
    * being unfrozen: it is added to `errors`.
    */

@@ -186,6 +186,16 @@ export class Reboot {
     }
   }
 
+  /** Brings all records up to date. For its errors see checkpoint() of the orchestrator. */
+  async checkpoint(): Promise<void> {
+    this.checkRunning();
+    const errors: unknown[] = [];
+    for (const session of this.#init.sessions.values()) await session.checkpoint(errors);
+    this.checkLive(); // it may have ended while callbacks were waited for
+    this.#publishRenewed();
+    if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
+  }
+
   /** What freeze gave in place of what preserve gave, for all files in one step. */
   #publishRenewed(): void {
     const { live, sessions } = this.#init;

@@ -6,7 +6,7 @@ import type { FileHandler, PreservableFile } from './handler.ts';
 import type { Flb } from './registered-flb.ts';
 
 const REQUIRED = ['canPreserve', 'preserve', 'unpreserve', 'retrieve', 'finish'] as const;
-const OPTIONAL = ['getId', 'preserveAll', 'freeze', 'unfreeze', 'canFinish'] as const;
+const OPTIONAL = ['getId', 'preserveAll', 'freeze', 'checkpoint', 'unfreeze', 'canFinish'] as const;
 
 const NONE: readonly never[] = [];
 

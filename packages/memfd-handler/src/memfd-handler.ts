@@ -7,7 +7,7 @@
  */
 import { checkInstance, isInstance, KernelError, physToPfn } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
-import type { FileHandler } from '@liveupdate/luo-core';
+import type { FileHandler, OutgoingContext } from '@liveupdate/luo-core';
 import { FolioRuns } from '@liveupdate/mm';
 import { MFD_ALLOW_SEALING, ShmemFile, type Shmem } from '@liveupdate/shmem';
 import { MEMFD_V1, MEMFD_V2, MemfdV2Ser } from './abi.ts';
@@ -34,6 +34,16 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
   /** Used for one file after the other. */
   const found = new FolioRuns();
 
+  /**
+   * Position and seals as they are now, each a word of its own: Linux 7.3 looks at the position
+   * alone. Contents are in place, size and pages are frozen.
+   */
+  const noteState = ({ file, data }: OutgoingContext<ShmemFile>): undefined => {
+    const record = kho.recordAt(data);
+    record.setU64(MemfdV2Ser.position, BigInt(file.position)); // in one store
+    record.setU32(MemfdV2Ser.seals, file.inode.seals);
+  };
+
   return {
     compatible: MEMFD_V2,
     alsoReads: [MEMFD_V1],
@@ -47,13 +57,9 @@ export function memfdHandler(init: MemfdHandlerInit): FileHandler<ShmemFile> {
 
     preserveAll: ({ files }) => preserveMany(kho, files, found),
 
-    freeze({ file, data }) {
-      const record = kho.recordAt(data);
-      // Both may have changed since; Linux 7.3 looks at the position alone. Contents are in place,
-      // size and pages are frozen.
-      record.setU64(MemfdV2Ser.position, file.position);
-      record.setU32(MemfdV2Ser.seals, file.inode.seals);
-    },
+    freeze: noteState,
+
+    checkpoint: noteState,
 
     unpreserve({ file, data }) {
       const { inode } = file;
