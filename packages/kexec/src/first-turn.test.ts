@@ -130,6 +130,23 @@ describe('a generation that ends before its event loop turns', () => {
   });
 });
 
+describe('a generation that preserves what it finished, one file after the other', () => {
+  it('is killed in between, in the same turn: the rest is in its old session still', async () => {
+    await handOver(3);
+    using program = new Program(`${AT_WORK} ${PRESERVES} process.kill(process.pid, 'SIGKILL');`);
+    expect(program.run(name).signal).toBe('SIGKILL');
+    const { kernel, origin } = await open();
+    expect(origin).toBe('recovered');
+    const { luo } = kernel;
+    expect(luo.incomingSessions.map(({ files }) => files.map(({ token }) => token))).toEqual([[0n], [1n]]);
+    const older = await luo.retrieveSession('s', { unfinished: true }).retrieve(0, ShmemFile);
+    expect(older.map().bytes).toEqual(new Uint8Array(3 * PAGE_SIZE).fill(1));
+    const newer = await luo.retrieveSession('s').retrieve(1, ShmemFile);
+    expect(newer.map().bytes).toEqual(new Uint8Array(PAGE_SIZE).fill(2));
+    kernel.pages.assertConsistent();
+  });
+});
+
 describe('a generation in its first turn', () => {
   it('uses the memory of what it was handed where there is no other', async () => {
     await handOver(1200);

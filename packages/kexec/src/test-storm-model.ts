@@ -57,6 +57,7 @@ export type Line =
   | readonly ['found', sessions: readonly FoundSession[]]
   | readonly ['work']
   | readonly ['intent', n: number, operation: Operation]
+  | readonly ['turn', n: number]
   | readonly ['ack', n: number]
   | readonly ['refused', n: number, code: string]
   | readonly ['wrong', what: string]
@@ -174,7 +175,8 @@ type World = readonly Session[];
 interface Change {
   readonly n: number;
   readonly apply: (world: World) => World;
-  isDone: boolean;
+  /** `'held'`: it must not be seen yet. */
+  state: 'held' | 'begun' | 'done';
 }
 
 export interface Findings {
@@ -225,16 +227,25 @@ export class Model {
   intent(n: number, operation: Operation): void {
     this.#intents.set(n, operation);
     const apply = this.#changeOf(operation);
-    if (apply) this.#changes.push({ n, apply, isDone: false });
+    // What is finished is there until the event loop turns.
+    const state = operation[0] === 'finish' ? 'held' : 'begun';
+    if (apply) this.#changes.push({ n, apply, state });
+    if (operation[0] === 'seal') for (const change of this.#changes) this.turn(change.n);
     this.#begin(operation);
+  }
+
+  /** The event loop turns: what was finished before may be gone. */
+  turn(n: number): void {
+    for (const change of this.#changes) if (change.n === n && change.state === 'held') change.state = 'begun';
   }
 
   ack(n: number): void {
     const operation = this.#intents.get(n);
     if (!operation) throw new Error(`an operation ${n} that was never begun`);
     this.#intents.delete(n);
-    for (const change of this.#changes) if (change.n === n) change.isDone = true;
-    while (this.#changes.at(0)?.isDone) this.#world = this.#changes.shift()?.apply(this.#world) ?? [];
+    for (const change of this.#changes) if (change.n === n) change.state = 'done';
+    while (this.#changes.at(0)?.state === 'done')
+      this.#world = this.#changes.shift()?.apply(this.#world) ?? [];
     this.#done(operation);
   }
 
@@ -364,9 +375,10 @@ export class Model {
   /** All that a dead owner may have left: each operation that was not over has happened or not. */
   #worlds(): World[] {
     let worlds = [this.#world];
-    for (const { apply, isDone } of this.#changes) {
+    for (const { apply, state } of this.#changes) {
+      if (state === 'held') continue;
       const after = worlds.map(apply);
-      worlds = isDone ? after : [...worlds, ...after];
+      worlds = state === 'done' ? after : [...worlds, ...after];
     }
     return worlds;
   }

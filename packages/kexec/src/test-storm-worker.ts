@@ -161,6 +161,7 @@ async function tell(operation: Operation, work: () => unknown): Promise<boolean>
 /** Finishes that are over when the event loop has turned. */
 const finished: number[] = [];
 async function settle(): Promise<void> {
+  for (const n of finished) say(['turn', n]);
   await turn();
   for (const n of finished.splice(0)) say(['ack', n]);
 }
@@ -389,6 +390,7 @@ async function audit(): Promise<void> {
 }
 
 async function end(): Promise<void> {
+  for (const n of finished) say(['turn', n]);
   switch (orders.end) {
     case 'never':
       return;

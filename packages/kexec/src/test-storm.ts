@@ -309,6 +309,9 @@ class Lane {
         model.intent(line[1], line[2]);
         if (line[2][0] === 'seal') this.#origins = [...this.#origins, 'handover'];
         return;
+      case 'turn':
+        model.turn(line[1]);
+        return;
       case 'ack': {
         const operation = this.#intents.get(line[1]);
         if (!operation) this.fail('an answer to nothing');

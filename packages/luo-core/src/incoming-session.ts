@@ -84,6 +84,8 @@ export class IncomingSession {
   readonly #shared: IncomingShared;
   readonly #files = new Map<bigint, IncomingFile>();
   #state: 'open' | 'finished' = 'open';
+  /** How many of its files are in the live record. */
+  #there = 0;
   /** Its slot in the live record, as long as it is there. */
   #slot: number | undefined;
 
@@ -92,6 +94,7 @@ export class IncomingSession {
     this.name = record.name;
     this.#slot = record.slot;
     this.#shared = shared;
+    if (shared.live) this.#there = record.files.length;
     for (const file of record.files) {
       const handler = shared.handlerFor(file);
       handler.files += 1;
@@ -270,8 +273,7 @@ export class IncomingSession {
     entry.id = entry.handler.handler.getId?.(file) ?? file;
     arrivals.set(entry.id, {
       leave: () => {
-        const isLast = [...this.#files.values()].filter(({ isThere }) => isThere).length === 1;
-        return this.#leave([entry], isLast);
+        return this.#leave([entry], this.#there === 1);
       },
     });
   }
@@ -281,6 +283,7 @@ export class IncomingSession {
     const there = entries.filter(({ isThere }) => isThere);
     const session = isAll ? this.#slot : undefined;
     if (isAll) this.#slot = undefined;
+    this.#there -= there.length;
     for (const entry of there) {
       entry.isThere = false;
       if (entry.id !== undefined) this.#shared.arrivals.delete(entry.id);
@@ -289,7 +292,7 @@ export class IncomingSession {
       files: there.map(({ record }) => (record as LiveFile).slot),
       session,
       isLast: false,
-      rows: [...there.map(({ rows }) => rows), ...this.#shared.flbs.finished.splice(0)],
+      rows: there.map(({ rows }) => rows),
     };
   }
 
@@ -311,7 +314,10 @@ export class IncomingSession {
     this.#shared.checkLive();
     this.#state = 'finished';
     const isLast = this.#shared.forget(this);
-    this.#shared.live?.finish({ ...this.#leave(entries, true), isLast });
+    this.#shared.live?.finish(() => {
+      const { rows, ...dropped } = this.#leave(entries, true);
+      return { ...dropped, rows: [...rows, ...flbs.finished.splice(0)], isLast };
+    });
     if (events.isHeard) events.emit({ type: 'session-finished', session: this.name });
     if (errors.length > 0) throw errors[0];
   }

@@ -3,8 +3,8 @@
  * change there, each in one step, so that whoever comes after a kernel that died finds them as they
  * were told to be.
  *
- * What finish lets go stays in the record until the event loop has turned once, or until something
- * else is published: a file that is preserved again by then is found without a gap.
+ * What finish lets go stays in the record until the event loop has turned once: a file that is
+ * preserved again by then is found without a gap, whatever else is published in between.
  */
 import type { Publication } from '@liveupdate/kho';
 import type { FolioRuns } from '@liveupdate/mm';
@@ -157,8 +157,8 @@ export class LiveSessions {
   readonly #files: SlotTable;
   /** Compatible strings as words. */
   readonly #strings = new Map<string, Uint32Array>();
-  /** Of sessions that are finished, and in the record still. */
-  readonly #finished: Dropped[] = [];
+  /** Of sessions that are finished, and in the record still: what goes with them. */
+  readonly #finished: (() => Dropped)[] = [];
   readonly #carryOut = (): void => {
     this.#files.carryOut();
     this.#sessions.carryOut();
@@ -226,18 +226,19 @@ export class LiveSessions {
 
   // ---- Changes ----------------------------------------------------------------------------------
 
-  /**
-   * What was written since the last change counts from now on, and what was finished does no more.
-   */
+  /** What was written since the last change counts from now on. */
   publish(): void {
-    if (this.#finished.length > 0) for (const dropped of this.#finished.splice(0)) this.drop(dropped);
     this.publication.whenPublished(this.#carryOut);
     this.publication.publish();
   }
 
-  /** A session of the previous kernel is finished: it is dropped when the event loop has turned. */
-  finish(dropped: Dropped): void {
-    this.#finished.push(dropped);
+  /**
+   * A session of the previous kernel is finished: it is dropped when the event loop has turned.
+   *
+   * @param leave tells then what goes: all that was not preserved again
+   */
+  finish(leave: () => Dropped): void {
+    this.#finished.push(leave);
     this.publication.soon(() => {
       this.flush();
     });
@@ -245,7 +246,9 @@ export class LiveSessions {
 
   /** What was finished is not in the record any more. */
   flush(): void {
-    if (this.#finished.length > 0) this.publish();
+    if (this.#finished.length === 0) return;
+    for (const leave of this.#finished.splice(0)) this.drop(leave());
+    this.publish();
   }
 
   /** A file of the previous kernel, or a session, goes with the next change. */
