@@ -408,9 +408,7 @@ export class Model {
         return (world) => world.filter(({ id }) => id !== session);
       }
       case 'seal':
-        // Older sessions whose name is taken are in the way: they are given up.
-        if (operation[1] === 'refused') return withoutEmptyOlder;
-        return (world) => world.filter((session, i) => isNewest(world, session, i));
+        return oneOfEachName; // where it is not refused: others are in the way
       default:
         return undefined;
     }
@@ -524,13 +522,16 @@ function eachPart(
   }
 }
 
-function isNewest(world: World, { name }: Session, i: number): boolean {
-  return world.findLastIndex((each) => each.name === name) === i;
-}
-
-/** A session without files is in nobody's way. */
-function withoutEmptyOlder(world: World): World {
-  return world.filter((session, i) => session.files.size > 0 || isNewest(world, session, i));
+/**
+ * Of sessions with one name, one goes on: this owner's, else the newest with files, else the
+ * newest.
+ */
+function oneOfEachName(world: World): World {
+  return world.filter((session) => {
+    const all = world.filter(({ name }) => name === session.name);
+    const own = all.findLast(({ isOld }) => !isOld);
+    return session === (own ?? all.findLast(({ files }) => files.size > 0) ?? all.at(-1));
+  });
 }
 
 /** A file that an older session had is found in its new one alone. */
