@@ -33,6 +33,7 @@ testFileHandler({
     writeSync(fd, ' changed', fstatSync(fd).size);
   },
   same: (actual, expected) => contentOf(actual) === contentOf(expected),
+  survivesDeath: false, // the system closes descriptors
   // A descriptor has one owner; who retrieves it twice gets the same one twice.
   release: (file) => {
     if (!closed.has(file)) closeSync(file.fd);

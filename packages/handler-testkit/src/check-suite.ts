@@ -28,6 +28,7 @@ const OPTIONS: Readonly<Record<keyof FileHandlerSuite<PreservableFile>, 'needed'
   older: 'optional',
   damage: 'optional',
   processes: 'optional',
+  survivesDeath: 'optional',
   title: 'optional',
   ramSize: 'optional',
   timeLimit: 'optional',
@@ -39,7 +40,7 @@ const MOST_MS = 2 ** 31 - 1;
 /** @throws KernelError EINVAL: an option is missing, of a wrong kind, or does not exist */
 export function checkSuite<F extends PreservableFile>(suite: FileHandlerSuite<F>): void {
   checkOptions(suite, 'a suite', Object.keys(OPTIONS));
-  const { test, flbs, older, damage, processes, title, ramSize, timeLimit } = suite;
+  const { test, flbs, older, damage, processes, survivesDeath, title, ramSize, timeLimit } = suite;
   checkObject(test, 'a test runner');
   checkFunction(test.describe, 'describe of the test runner');
   checkFunction(test.it, 'it of the test runner');
@@ -70,6 +71,7 @@ export function checkSuite<F extends PreservableFile>(suite: FileHandlerSuite<F>
     for (const name of ['play', 'scenarios'] as const)
       checkFunction<unknown>(Reflect.get(processes, name), `${name} of processes`);
   }
+  if (survivesDeath !== undefined) checkFlag(survivesDeath, 'survivesDeath of the suite');
   if (title !== undefined && checkText(title, 'a title') === '')
     throw new KernelError('EINVAL', 'the title of a suite is not empty');
   if (ramSize !== undefined) checkRamSize(ramSize);

@@ -12,6 +12,7 @@ export type CallbackName =
   | 'preserveAll'
   | 'unpreserve'
   | 'freeze'
+  | 'checkpoint'
   | 'unfreeze'
   | 'retrieve'
   | 'canFinish'
@@ -24,6 +25,7 @@ export const CALLBACKS: readonly CallbackName[] = [
   'preserveAll',
   'unpreserve',
   'freeze',
+  'checkpoint',
   'unfreeze',
   'retrieve',
   'canFinish',

@@ -3,7 +3,7 @@
  * poisoned at every boot.
  */
 import type { Pfn } from '@liveupdate/base';
-import { boot, bootCold, type EntryRecord, type Kho } from '@liveupdate/kho';
+import { boot, bootCold, bootDead, readLiveRecord, type EntryRecord, type Kho } from '@liveupdate/kho';
 import { LiveUpdateOrchestrator, type FileHandler, type PreservableFile } from '@liveupdate/luo-core';
 import { HeapRam, overlayRam, type Ram } from '@liveupdate/mm';
 import { Shmem } from '@liveupdate/shmem';
@@ -236,6 +236,31 @@ export function firstKernel<F extends PreservableFile>(
   options?: KernelOptions<F>,
 ): TestKernel<F> {
   return start(suite, bootCold(new HeapRam(suite.ramSize ?? DEFAULT_RAM), { freeMemory: 'poison' }), options);
+}
+
+/** What a kernel that died leaves: memory, and where its live record begins. */
+export interface Dead {
+  readonly ram: HeapRam;
+  readonly live: number;
+}
+
+/** A first kernel that publishes what it preserves, for whoever comes after it should it die. */
+export function publishingKernel<F extends PreservableFile>(suite: FileHandlerSuite<F>): TestKernel<F> {
+  const ram = new HeapRam(suite.ramSize ?? DEFAULT_RAM);
+  return start(suite, bootCold(ram, { freeMemory: 'poison', publish: true }));
+}
+
+/** The kernel after one that died, on a copy of the RAM. */
+export function deadKernel<F extends PreservableFile>(
+  suite: FileHandlerSuite<F>,
+  { ram, live }: Dead,
+): TestKernel<F> {
+  const copy = new HeapRam(ram.size);
+  copy.bytes(0, ram.size).set(ram.bytes(0, ram.size));
+  const kho = bootDead(copy, readLiveRecord(copy, live), { freeMemory: 'poison' });
+  const kernel = start(suite, kho);
+  kho.commit();
+  return kernel;
 }
 
 /**

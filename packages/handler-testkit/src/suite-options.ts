@@ -97,6 +97,11 @@ export interface FileHandlerSuite<F extends PreservableFile> {
   readonly damage?: Readonly<Record<string, (record: PreservedBlock) => void>>;
   /** The handover from process to process too: `processes(import.meta.url)`. */
   readonly processes?: ProcessRunner;
+  /**
+   * Whether its files outlive a process that dies: not where the system ends them then, as it
+   * closes descriptors. Default true.
+   */
+  readonly survivesDeath?: boolean;
   /** Title of the suite, unique in its file; default the handler's compatible string. */
   readonly title?: string;
   /** Bytes of RAM; default 2 MiB. */

@@ -20,6 +20,7 @@ import { Shmem } from '@liveupdate/shmem';
 import { checkSuite } from './check-suite.ts';
 import { changeTests } from './changes.ts';
 import { damageTests } from './damage.ts';
+import { deathTests } from './deaths.ts';
 import { failureTests } from './failures.ts';
 import { flbTests } from './flb-tests.ts';
 import { Judge, type SuiteTest } from './judge.ts';
@@ -65,6 +66,7 @@ export function testFileHandler<F extends PreservableFile>(given: FileHandlerSui
     ['more generations', generationTests(suite)],
     ['state that files share', flbs.length > 0 ? flbTests(suite) : []],
     ['failures', failureTests(suite)],
+    ['deaths', suite.survivesDeath === false ? [] : deathTests(suite)],
     ['damaged handovers', damageTests(suite)],
     ['older formats', olderTests(suite)],
     ['real handovers', processes?.scenarios(title) ?? []],

@@ -390,11 +390,48 @@ const flbs: Fault[] = [
   },
 ];
 
+/** What only a kernel that dies brings to light. */
+const deaths: Fault[] = [
+  {
+    fault: 'retrieve wipes the record, once the handover is consumed',
+    test: 'a kernel that dies with files that came leaves them, or nothing',
+    message:
+      "handler 'counter-v1': retrieve() leaves a file that is not as it was, where the kernel dies while it retrieves: same() says no",
+    define: counters(({ kho }) => ({
+      retrieve({ data }) {
+        const record = kho.at(data);
+        const value = record.getNumber(CounterSer.value);
+        kho.whenCommitted(() => {
+          record.setU64(CounterSer.value, 0);
+        });
+        kho.restoreFree(data);
+        return new Counter(value);
+      },
+    })),
+  },
+  {
+    fault: 'checkpoint leaves the record wrong while it waits',
+    test: 'a kernel that dies while it hands over leaves its files',
+    message:
+      "handler 'counter-v1': checkpoint() leaves a file that is not as it was, where the kernel dies in a checkpoint: same() says no",
+    define: counters(({ kho }) => ({
+      async checkpoint({ file, data }) {
+        const record = kho.at(data);
+        record.setU64(CounterSer.value, 0);
+        await Promise.resolve();
+        record.setU64(CounterSer.value, file.value);
+        return undefined;
+      },
+    })),
+  },
+];
+
 export const faults: readonly Fault[] = [
   ...leaks,
   ...changes,
   ...memoryFaults,
   ...rules,
   ...flbs,
+  ...deaths,
   ...preserveAllFaults,
 ];

@@ -262,6 +262,20 @@ describe('a recovery that dies itself', () => {
   );
 });
 
+it('what a kernel had not published when it died is not published with the next change either', async () => {
+  for (const name of ['one preserve among others', 'close of a session']) {
+    const { ram, operation } = await OPERATIONS[name]();
+    const image = ram.memory8.slice();
+    const stores = await storesOf(ram.memory8.buffer, operation);
+    await forEachPrefix(image, stores, async (now) => {
+      const expected = await find(TestRam.of(now));
+      const after = TestRam.of(now);
+      next(after).kernel.luo.createSession('x');
+      expect(await find(after)).toBe([...expected.split('; '), 'x: '].filter((text) => text).join('; '));
+    });
+  }
+});
+
 it('a crash loop pins nothing', async () => {
   const { ram, machine } = first();
   await machine.kernel.luo.createSession('s').preserve(fileOf(machine, 1, 3), 1);
