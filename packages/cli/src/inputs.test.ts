@@ -103,6 +103,8 @@ const LINES: Record<string, InputCall<undefined>> = {
   'inspect --ram-size': [words('inspect', '--ram-size=GIVEN', 'RAM'), [...NO_SIZE, '5000']],
   'inspect, a flag': [words('inspect', 'GIVEN', 'RAM'), [...NO_FLAG_VALUE, '--hash=1', '--all=1', 'extra']],
   'inspect image': [words('inspect', 'GIVEN'), ['']],
+  'check RAM': [words('check', 'GIVEN'), ['']],
+  'check, a flag': [words('check', 'GIVEN', 'RAM'), [...NO_FLAG_VALUE, 'extra']],
   'export image': [words('export', 'GIVEN', 's/1', 'DIR/out'), ['']],
   'export file': [words('export', 'RAM', 'GIVEN', 'DIR/out'), NO_FILE],
   'export to': [words('export', 'RAM', 's/1', 'GIVEN'), ['']],

@@ -97,39 +97,50 @@ function readLeft({ ram, entry, page }: OpenImage): Left {
   }
 }
 
+/** What was read, and whether nothing of it is damaged. */
+interface Reading<T> {
+  readonly value: T;
+  readonly isWhole: boolean;
+}
+
 /**
- * What `read` makes of what an image leaves. Of a RAM whose owner lives that is what was published
- * last: where more is published meanwhile, it is read again.
+ * What `read` makes of an image. Of a RAM whose owner lives that is what was published last: where
+ * more is published meanwhile, it is read again.
  *
- * @throws KernelError EAGAIN: each time. EBUSY: the RAM was handed over, or taken over. What cannot
- * be read, as readLeft has it
+ * @throws KernelError EAGAIN: each time. EBUSY: the RAM was handed over, or taken over. What `read`
+ * throws.
  */
-export async function fromLeft<T>(image: OpenImage, read: (left: Left) => T): Promise<T> {
-  if (image.owner !== 'lives') return read(readLeft(image));
+export async function publishedState<T>(image: OpenImage, read: () => Reading<T>): Promise<T> {
+  if (image.owner !== 'lives') return read().value;
   for (let tries = 0; tries <= MORE_TRIES; tries++) {
     if (tries > 0) await delay(2 ** tries);
     image.refresh();
     const before = image.published();
-    let isWhole = true;
     let failure: unknown;
-    let result: T | undefined;
+    let reading: Reading<T> | undefined;
     try {
-      const left = readLeft(image);
-      // What an owner was just about to change may look like damage.
-      isWhole = left.damage.length === 0 || tries === MORE_TRIES;
-      result = read(left);
+      reading = read();
     } catch (error) {
       failure = error;
     }
     image.checkUnchanged();
-    if (image.published() !== before || !isWhole) continue;
-    if (failure !== undefined) throw failure as Error;
-    return result as T;
+    if (image.published() !== before) continue;
+    if (!reading) throw failure as Error;
+    // What an owner was just about to change may look like damage.
+    if (reading.isWhole || tries === MORE_TRIES) return reading.value;
   }
   throw new KernelError(
     'EAGAIN',
     'the owner of this RAM published changes each time that it was read: try again when it is less busy',
   );
+}
+
+/** What `read` makes of what an image leaves. For the errors see publishedState and readLeft. */
+export function fromLeft<T>(image: OpenImage, read: (left: Left) => T): Promise<T> {
+  return publishedState(image, () => {
+    const left = readLeft(image);
+    return { value: read(left), isWhole: left.damage.length === 0 };
+  });
 }
 
 /** A session, and whether a kernel that died left it unfinished beside a newer one of its name. */

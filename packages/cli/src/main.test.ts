@@ -60,6 +60,10 @@ test.each([
     ['import', '--help'],
     ['<ram>', '<session/token>', '<file>', '--size', '--huge'],
   ],
+  [
+    ['check', '--help'],
+    ['<ram>', '--json'],
+  ],
   [['doctor', '--help'], ['--json']],
 ])('help: %j', async (args, words) => {
   const { status, stdout, stderr } = await runHere(...args);

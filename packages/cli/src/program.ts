@@ -32,7 +32,7 @@ interface ImportFlags {
   readonly huge?: boolean;
 }
 
-const COMMANDS = ['demo', 'list', 'inspect', 'export', 'import', 'remove', 'doctor'];
+const COMMANDS = ['demo', 'list', 'inspect', 'check', 'export', 'import', 'remove', 'doctor'];
 
 const ABOUT = 'Memory and open files that survive the replacement of the program that owns them.';
 
@@ -48,6 +48,7 @@ Examples:
   $ liveupdate list                       the RAMs of this host
   $ liveupdate inspect my-service         what the RAM of that name holds
   $ liveupdate inspect vmcore.gz          the same for the memory of a Linux
+  $ liveupdate check my-service           whether all of that is whole
   $ liveupdate export my-service service/1 state.bin  a file of it, to disk
   $ liveupdate import my-service service/2 more.bin   and one from disk to it
   $ liveupdate remove my-service          the RAM and all that is in it goes
@@ -102,6 +103,19 @@ Examples:
   $ liveupdate inspect --entry 0x4d8000,0xf3f0000 memory.raw
   $ liveupdate inspect --json vmcore | jq '.sessions[].name'
 ${EXIT_CODES}`;
+
+const CHECK_EXAMPLES = `
+<ram> is a RAM file of liveupdate, by path or by name, as it is or compressed
+with gzip: handed over, of an owner that died, empty, or (as last published) of
+one that goes on. The boot page, the live record, the handover, sessions and
+files are each looked at, and that no page is in two files. Nothing is changed.
+Where something is damaged, the files that can still be exported are listed.
+
+Examples:
+  $ liveupdate check my-service
+  $ liveupdate check --json my-service | jq -r '.damage[].what'
+
+Exit codes: 0 whole, 1 damaged or not to be read, 2 wrong use.`;
 
 const EXPORT_EXAMPLES = `
 <image> is what inspect reads, and it is only read. <session>/<token> is the
@@ -226,6 +240,16 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .action(async (image: string, flags: InspectFlags) => {
       const { json = false, hash = false, all = false, ...hints } = flags;
       exitCode = await (await import('./inspect.ts')).runInspect(image, { ...hints, json, hash, all });
+    });
+
+  program
+    .command('check')
+    .description('verify a RAM: what is damaged, and what can still be exported')
+    .argument('<ram>', 'a RAM file, or the name of a RAM', wordValue('<ram>'))
+    .option('--json', 'print all of it as JSON')
+    .addHelpText('after', CHECK_EXAMPLES)
+    .action(async (ram: string, { json = false }: { json?: boolean }) => {
+      exitCode = await (await import('./check.ts')).runCheck(ram, { json });
     });
 
   program

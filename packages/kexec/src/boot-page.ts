@@ -232,6 +232,20 @@ export function hasBootPage(firstPage: Bytes): boolean {
   return copies(pageOf(firstPage)).some(({ copy }) => isMagic(copy));
 }
 
+/**
+ * What each of the two copies of a boot page is: never written; whole; one that was being written
+ * when its writer died, which is as good as not written; or damaged.
+ *
+ * @throws KernelError EINVAL: fewer than 4096 bytes, or nothing that has bytes
+ */
+export function bootPageCopies(firstPage: Bytes): readonly ('blank' | 'whole' | 'unfinished' | 'damaged')[] {
+  return copies(pageOf(firstPage)).map(({ copy }) => {
+    if (isIntact(copy)) return 'whole';
+    if (copy.bytes.every((byte) => byte === 0)) return 'blank';
+    return copy.getU32(BootPageSer.checksum) === 0 ? 'unfinished' : 'damaged';
+  });
+}
+
 /** Writes the copy that is not the latest, its checksum last. */
 export function writeBootPage(ram: Ram, page: BootPage): void {
   const before = latest(ram.bytes(0, PAGE_SIZE));

@@ -1,4 +1,4 @@
-export { BOOT_PAGE_VERSION, hasBootPage, readBootPage, type BootPage } from './boot-page.ts';
+export { BOOT_PAGE_VERSION, bootPageCopies, hasBootPage, readBootPage, type BootPage } from './boot-page.ts';
 export {
   bootKernel,
   type HandlerFactory,

@@ -22,7 +22,7 @@ import type { EntryRecord } from '@liveupdate/kho';
 import { HeapRam, type Ram } from '@liveupdate/mm';
 import { ShmemFile } from '@liveupdate/shmem';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { hasBootPage, readBootPage } from './boot-page.ts';
+import { bootPageCopies, hasBootPage, readBootPage } from './boot-page.ts';
 import { bootKernel, type KernelOptions, type KernelParts } from './kernel.ts';
 import type { MachineOptions } from './machine-options.ts';
 import { Machine } from './machine.ts';
@@ -187,6 +187,7 @@ const boot = (ram: Ram, more: object): unknown => bootKernel(ram, undefined, { f
 const CALLS: Record<string, InputCall<Ram>> = {
   ramPath: [(_, given: string) => ramPath(given), [undefined, ...NO_NAME]],
   hasBootPage: [(_, given: Uint8Array) => hasBootPage(given), NO_BYTES],
+  bootPageCopies: [(_, given: Uint8Array) => bootPageCopies(given), NO_BYTES],
   readBootPage: [(_, given: Uint8Array) => readBootPage(given, SIZE), NO_BYTES],
   'readBootPage size': [(_, given: number) => readBootPage(firstPage(), given), NO_WHOLE],
   'readBootPage of less than a page': [
