@@ -36,6 +36,6 @@ test('so is that of export and import', async () => {
 });
 
 test('the README names every command', () => {
-  for (const command of ['demo', 'inspect', 'export', 'import', 'doctor'])
+  for (const command of ['demo', 'list', 'inspect', 'check', 'export', 'import', 'remove', 'doctor'])
     expect(README).toContain(`liveupdate/cli ${command}`);
 });

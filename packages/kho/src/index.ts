@@ -20,9 +20,9 @@ export { fdtString, type FdtNode } from './fdt.ts';
 export { readFdt } from './fdt-reader.ts';
 export { writeFdt } from './fdt-writer.ts';
 export { Kho, type KhoInit } from './kho.ts';
-export { Publication, type RecordPage } from './publication.ts';
+export { Publication, type PublicationInit, type RecordPage } from './publication.ts';
 export { PreservedBlock } from './preserved-block.ts';
-export { RadixTree } from './radix-tree.ts';
+export { RadixTree, type KeyWatcher } from './radix-tree.ts';
 export { walkRadixTree, type RunVisitor } from './radix-walk.ts';
 export {
   framesOfLive,
@@ -34,6 +34,7 @@ export {
   type LiveLeaf,
   type LivePage,
   type LiveRecord,
+  type LoggedRow,
   type OnDamage,
 } from './read-live-record.ts';
 export {

@@ -59,7 +59,7 @@ export interface LivePage {
 }
 
 /** A row of keys that a change adds or removes. */
-interface LoggedRow {
+export interface LoggedRow {
   readonly pfn: Pfn;
   readonly count: number;
   readonly order: number;

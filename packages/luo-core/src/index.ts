@@ -45,6 +45,13 @@ export {
   type RetrieveSessionOptions,
 } from './orchestrator.ts';
 export { OutgoingSession, type OutgoingFileInfo } from './outgoing-session.ts';
-export { readLiveSessions, type LiveFile, type LiveFlb, type LiveRecords } from './read-live-sessions.ts';
+export {
+  readLiveSessions,
+  type LiveFile,
+  type LiveFlb,
+  type LivePlace,
+  type LiveRecords,
+  type LiveSession,
+} from './read-live-sessions.ts';
 export { readLuo, type FileRecord, type FlbRecord, type LuoRecords, type SessionRecord } from './read-luo.ts';
 export { FileArgument, FinishArgument, GetNameArgument, LIVEUPDATE_IOCTL, SessionArgument } from './uapi.ts';

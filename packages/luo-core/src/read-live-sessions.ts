@@ -41,7 +41,7 @@ export interface LiveFile extends FileRecord, LivePlace {
   readonly flbs: number;
 }
 
-interface LiveSession extends SessionRecord, LivePlace {
+export interface LiveSession extends SessionRecord, LivePlace {
   readonly files: readonly LiveFile[];
 }
 
