@@ -51,7 +51,14 @@ function tell(done: number): void {
   process.stderr.write(`\r${done} of ${kills} kills, ${minutes} minutes to go   `);
 }
 
-const result = await storm({ kills, seed, lanes, whenKilled: tell });
+/** One that is stopped tells what it has found so far. */
+const stop = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    stop.abort();
+  });
+
+const result = await storm({ kills, seed, lanes, whenKilled: tell, signal: stop.signal });
 process.stderr.write('\n');
 const text = `${JSON.stringify(result, null, 2)}\n`;
 const folder = join(import.meta.dirname, '../results');

@@ -36,6 +36,8 @@ export interface StormOptions {
   /** Services at once, each on a RAM of its own. Default 2. */
   readonly lanes?: number;
   readonly whenKilled?: (kills: number) => void;
+  /** Ends it early. */
+  readonly signal?: AbortSignal;
 }
 
 export interface StormResult extends Findings {
@@ -107,11 +109,17 @@ function bundle(): string {
 
 let storms = 0;
 
-export async function storm({ kills, seed, lanes = 2, whenKilled }: StormOptions): Promise<StormResult> {
+export async function storm({
+  kills,
+  seed,
+  lanes = 2,
+  whenKilled,
+  signal,
+}: StormOptions): Promise<StormResult> {
   storms += 1;
   const start = performance.now();
   const program = bundle();
-  const tally = new Tally(kills, whenKilled);
+  const tally = new Tally(kills, whenKilled, signal);
   const all = Array.from(
     { length: lanes },
     (_, i) => new Lane(`storm-${process.pid}-${storms}-${i}`, seed, i, program, tally),
@@ -177,12 +185,22 @@ class Tally {
   readonly pages = { rest: 0, record: 0, map: 0 };
   /** How long a process takes until it works, roughly, in milliseconds. */
   boot = 120;
-  readonly wanted: number;
+  readonly #wanted: number;
+  readonly #signal: AbortSignal | undefined;
   readonly #whenKilled: ((kills: number) => void) | undefined;
 
-  constructor(wanted: number, whenKilled: ((kills: number) => void) | undefined) {
-    this.wanted = wanted;
+  constructor(
+    wanted: number,
+    whenKilled: ((kills: number) => void) | undefined,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#wanted = wanted;
+    this.#signal = signal;
     this.#whenKilled = whenKilled;
+  }
+
+  get isOver(): boolean {
+    return this.kills >= this.#wanted || this.#signal?.aborted === true;
   }
 
   killed(phase: string): void {
@@ -222,7 +240,7 @@ class Lane {
 
   async run(): Promise<void> {
     await this.#live('audit', { at: 'never' });
-    while (this.#tally.kills < this.#tally.wanted) {
+    while (!this.#tally.isOver) {
       this.#life += 1;
       if (this.#life % AUDIT_EVERY === 0) await this.#live('audit', { at: 'never' });
       else if (this.#draw(25) === 0) await this.#lookMyself();
