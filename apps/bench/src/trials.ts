@@ -3,6 +3,7 @@ import { alternatives } from './alternatives.ts';
 import type { Figure } from './figure.ts';
 import { generations } from './generations.ts';
 import { KHO_FIGURES, KHO_TRIALS } from './kho-trials.ts';
+import { DEATH_FIGURES, DEATH_TRIALS } from './death-trials.ts';
 import { LUO_FIGURES, LUO_TRIALS } from './luo-trials.ts';
 import { MAP_FIGURES, MAP_TRIALS } from './map-trials.ts';
 import { firstUse, growth, memory, replacement, touchedAgain } from './processes.ts';
@@ -115,6 +116,7 @@ export const TRIALS: readonly Trial[] = [
   },
   ...KHO_TRIALS,
   ...LUO_TRIALS,
+  ...DEATH_TRIALS,
   ...SHMEM_TRIALS,
   ...MAP_TRIALS,
 ];
@@ -378,6 +380,7 @@ export const FIGURES: readonly Figure[] = [
   },
   ...KHO_FIGURES,
   ...LUO_FIGURES,
+  ...DEATH_FIGURES,
   ...SHMEM_FIGURES,
   ...MAP_FIGURES,
 ];

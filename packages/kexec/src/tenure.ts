@@ -82,6 +82,7 @@ export class Tenure {
     if (!this.state.can('own')) return;
     const { ram, running, kernel } = this.#init;
     this.state.take('own');
+    if (kernel.kho.publication) kernel.kho.publication.beforeFirst = undefined;
     writeBootPage(ram, running);
     kernel.pages.releaseHeld();
     kernel.commit();

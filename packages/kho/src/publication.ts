@@ -70,9 +70,6 @@ export interface RecordPage {
   readonly words: Uint32Array;
 }
 
-/** Most changes remove nothing: then nothing is made for it. */
-const NONE = new FolioRuns();
-
 /** A line of the list of pages. */
 interface Line {
   readonly words: Uint32Array;
@@ -549,7 +546,7 @@ export class Publication implements KeyWatcher {
 
   /** Of keys that were removed, those that nobody else names: the previous kernel's stay. */
   #removable(removed: FolioRuns, arrived: readonly FolioRuns[]): FolioRuns {
-    if (removed.length === 0 && arrived.length === 0) return NONE;
+    if (arrived.length === 0 && !this.#pages.keepsAny) return removed;
     const gone = new FolioRuns();
     for (let i = 0; i < removed.length; i++) {
       const [pfn, count, order] = [removed.pfns[i], removed.counts[i], removed.orders[i]];

@@ -66,9 +66,9 @@ class SlotTable {
     this.#numbers[place] = new BigUint64Array(words.buffer, words.byteOffset, words.length / 2);
   }
 
-  /** Where the words of a slot are. */
-  at(slot: number): readonly [words: Uint32Array, at: number] {
-    return [this.#pages[Math.floor(slot / SLOTS_IN_PAGE)], (slot % SLOTS_IN_PAGE) * SLOT_WORDS];
+  /** The words of the page that a slot lies in, which begins at `placeOf(slot)`. */
+  wordsOf(slot: number): Uint32Array {
+    return this.#pages[Math.floor(slot / SLOTS_IN_PAGE)];
   }
 
   /** The same words, two by two. */
@@ -96,7 +96,8 @@ class SlotTable {
 
   /** From the next change on, a slot whose words are written counts. */
   mark(slot: number): void {
-    const [words, at] = this.at(slot);
+    const words = this.wordsOf(slot);
+    const at = placeOf(slot);
     words[at + ORDER] = this.#order;
     words[at + ORDER + 1] = this.#order / 2 ** 32;
     this.#order += 1;
@@ -106,7 +107,8 @@ class SlotTable {
 
   /** From the next change on, a slot counts no more. One that does not yet is free at once. */
   unmark(slot: number): void {
-    const [words, at] = this.at(slot);
+    const words = this.wordsOf(slot);
+    const at = placeOf(slot);
     if (words[at + STATE] === coming(this.#publication.next)) {
       words[at + STATE] = FREE;
     } else {
@@ -119,13 +121,18 @@ class SlotTable {
   carryOut(): void {
     const change = this.#publication.published;
     for (const slot of this.#marked) {
-      const [words, at] = this.at(slot);
+      const words = this.wordsOf(slot);
+      const at = placeOf(slot);
       const state = stateOf(words[at + STATE], change);
       if (words[at + STATE] === FREE || state === FREE) this.give(slot);
       words[at + STATE] = state;
     }
     this.#marked.length = 0;
   }
+}
+
+function placeOf(slot: number): number {
+  return (slot % SLOTS_IN_PAGE) * SLOT_WORDS;
 }
 
 /** What a session of the previous kernel leaves when it is finished, or a file of it. */
@@ -181,7 +188,8 @@ export class LiveSessions {
    */
   addSession(name: string): number {
     const slot = this.#sessions.take();
-    const [words, at] = this.#sessions.at(slot);
+    const words = this.#sessions.wordsOf(slot);
+    const at = placeOf(slot);
     writeText(words, at + SESSION.name, name, MAX_SESSION_NAME + 1);
     this.#sessions.mark(slot);
     this.publish();
@@ -200,7 +208,8 @@ export class LiveSessions {
 
   /** Writes what a file is; it counts from the next change on. */
   writeFile(slot: number, session: number, { handler, token, data, flbs }: WrittenFile): void {
-    const [words, at] = this.#files.at(slot);
+    const words = this.#files.wordsOf(slot);
+    const at = placeOf(slot);
     words[at + FILE.session] = session;
     const numbers = this.#files.numbersAt(slot);
     numbers[(at + FILE.token) / 2] = token;

@@ -283,6 +283,11 @@ export class PageAllocator extends FolioCounts {
     return kind === HEAD || kind === INCOMING_HEAD ? 1 << this.table.orderOf(pfn) : 1;
   }
 
+  /** Whether frames are kept. */
+  get keepsAny(): boolean {
+    return !this.#kept.isEmpty;
+  }
+
   /** Whether one of these frames is kept. */
   isKept(pfn: Pfn, count: number): boolean {
     return !this.#kept.isEmpty && this.#kept.find(true, pfn, pfn + count) < pfn + count;
