@@ -141,6 +141,31 @@ it('new data of a freeze takes the place of the old for all files in one, called
   }
 });
 
+it('new data of a freeze counts where another file calls the handover off, whatever comes next', async () => {
+  const died: TestRam[] = [];
+  for (const isNextRefused of [false, true]) {
+    const ram = new TestRam(SIZE);
+    const machine = bootNext(ram, notes());
+    const session = machine.kernel.luo.createSession('s');
+    const files = [new Note(1), new Note(2)];
+    for (const [token, file] of files.entries()) await session.preserve(file, token);
+    for (const file of files) file.value += 10;
+    files[1].value = -1;
+    await expect(machine.kernel.luo.reboot()).rejects.toThrow('no such value');
+    died.push(TestRam.of(ram.memory8));
+    if (isNextRefused) await expect(session.preserve(files[0], 5)).rejects.toThrow('EBUSY');
+    await session.preserve(new Note(3), 3);
+    died.push(ram);
+  }
+  for (const [i, image] of died.entries()) {
+    const next = own(image, notes());
+    const came = next.kernel.luo.retrieveSession('s');
+    const found = await Promise.all([0, 1].map((token) => came.retrieve(token, Note)));
+    expect([i, ...found.map(({ value }) => value)]).toEqual([i, 11, 2]);
+    next.kernel.pages.assertConsistent();
+  }
+});
+
 describe('a checkpoint', () => {
   it('brings positions and seals of memfds up to date', async () => {
     const ram = new TestRam(SIZE);

@@ -248,7 +248,14 @@ export class Reboot {
   async #unfreeze(): Promise<unknown[]> {
     const errors: unknown[] = [];
     for (const session of [...this.#init.sessions.values()].reverse()) await session.unfreeze(errors);
-    if (this.#state !== 'ended') this.#state = 'running';
+    if (this.#state !== 'ended') {
+      this.#state = 'running';
+      try {
+        this.#publishRenewed(); // what freeze gave is what the files have now
+      } catch (error) {
+        errors.push(error);
+      }
+    }
     for (const work of this.#whenCalledOff.splice(0)) {
       try {
         await work();
