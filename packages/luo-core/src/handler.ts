@@ -9,6 +9,10 @@
  *                                                                └── (the next kernel takes over)
  *     next kernel    retrieve (where somebody asks) ── canFinish ── finish
  *
+ * Any kernel may die at any instruction. What was published by then is what the next one finds: of
+ * a file that is preserved, its `data`, and what its record names as it is in memory in that
+ * moment.
+ *
  * After unpreserve the file is as if it had never been preserved. unfreeze means that the handover
  * was called off: it is preserved as before.
  *
@@ -22,8 +26,12 @@
  * - `data` is a u64 and what preserve, or a later freeze, gave; in the next kernel it is read from
  *   the record, and may be any u64 if that record comes from elsewhere: a handler that takes it for
  *   an address lets `kho.at` and the like check it.
- * - retrieve runs at most once for a record, finish exactly once and last; after finish the record
- *   is forgotten.
+ * - In one kernel retrieve runs at most once for a record, and finish at most once and last. Both
+ *   may run again in the next one, where this one dies before finish is published: it finds the
+ *   record as this one did, whatever was retrieved, and whatever finish freed.
+ * - What a callback frees of published memory stays as it is, used by nobody, until the change that
+ *   it is part of is published: for preserve, unpreserve, freeze and checkpoint that is when they
+ *   have ended, for retrieve and finish when the session is finished.
  *
  * What a handler must keep to:
  * - canPreserve and getId answer at once. Every other callback may return a promise, which must
@@ -45,13 +53,18 @@
  * - In the next kernel a marked page has no owner. It may be read (`kho.at`), and nothing more,
  *   until somebody restores it: once, and from then on it is that one's to free. One that nobody
  *   restores stays out of use.
- * - Until the handover is consumed, what was handed over stays as it is, byte by byte, restored or
- *   freed as it may be: should this process die, another one boots from it. So no callback writes
- *   into it, a preserve of the retrieved file no more than its retrieve. `kho.isCommitted` tells
- *   whether it is consumed, and `kho.whenCommitted(work)` runs what has to wait for that. (A
- *   `Machine` consumes it when its event loop first turns, and never where it keeps the handover;
- *   memory that is freed before is not used again until then. What users write into a retrieved
- *   file is not the handler's matter.)
+ * - What a record names stays as it is until it is finished, byte by byte, restored or freed as it
+ *   may be: should this process die, another one goes on from it. So no callback writes into what
+ *   another kernel recorded: neither retrieve, nor finish, nor a preserve of the retrieved file.
+ *   `kho.isCommitted` tells whether the handover is consumed, and `kho.whenCommitted(work)` runs
+ *   what has to wait for that. (A `Machine` consumes it when its event loop first turns, and never
+ *   where it keeps the handover; memory that is freed before is not used again until then. What
+ *   users write into a retrieved file is not the handler's matter.)
+ * - What this kernel recorded may be changed in place by one aligned word of 8 bytes, or by words
+ *   that are right each by itself. For everything else freeze and checkpoint leave the old record
+ *   valid and give new `data`; the old one may be freed (see above).
+ * - Folios that are taken over in a callback of a file belong to that file, and go with its
+ *   session. Memory that several files share belongs into an FLB.
  * - Memory that was freed is used by nobody: not by a file that was retrieved from it either.
  * - Pages come in no order, and do not lie side by side: a record lists them as they are to be
  *   taken.
@@ -156,9 +169,10 @@ export interface FileHandler<F extends PreservableFile = PreservableFile> {
 
   /**
    * Saves the file while work on it goes on; returns the number that the next kernel finds in the
-   * record. Runs when the token, the room for the record, the id and the FLBs are all assured:
-   * nothing that LUO does after it can fail. A throw must leave nothing behind. Pairs with
-   * unpreserve here, and with finish in the next kernel.
+   * record. What it saves is whole: freeze never comes where this kernel dies. Runs when the token,
+   * the room for the record, the id and the FLBs are all assured: nothing that LUO does after it
+   * can fail. A throw must leave nothing behind. Pairs with unpreserve here, and with finish in the
+   * next kernel.
    */
   preserve(context: PreserveContext<F>): MaybePromise<{ data: HandlerData }>;
 
@@ -182,10 +196,11 @@ export interface FileHandler<F extends PreservableFile = PreservableFile> {
    * The last moment before the handover: nothing of LUO changes any more, and after the last freeze
    * the next thing that happens may be the next kernel. May give new data. The file may have
    * changed since preserve, and since a freeze whose handover was called off: it is recorded as it
-   * is now. Runs per session in
-   * order of creation, per file in order of preservation. A throw calls the handover off: this file
-   * counts as not frozen, those before it are unfrozen in reverse, the old kernel runs on, and the
-   * next attempt freezes anew.
+   * is now. What it writes in place is one aligned word of 8 bytes at most, or words that are right
+   * each by itself; else it gives new data, and the old stays valid until LUO publishes the new.
+   * Runs per session in order of creation, per file in order of preservation. A throw calls the
+   * handover off: this file counts as not frozen, those before it are unfrozen in reverse, the old
+   * kernel runs on, and the next attempt freezes anew.
    */
   freeze?(context: OutgoingContext<F>): MaybePromise<{ data: HandlerData } | undefined>;
 
@@ -210,7 +225,8 @@ export interface FileHandler<F extends PreservableFile = PreservableFile> {
   unfreeze?(context: OutgoingContext<F>): MaybePromise<void>;
 
   /**
-   * In the next kernel: makes the file again, when somebody asks for its token. Runs at most once.
+   * In the next kernel: makes the file again, when somebody asks for its token. Runs at most once
+   * there, and again in the one after that where this one dies before the session is finished.
    * The file comes with one reference, which LUO keeps until finish, and drops itself. A throw is
    * remembered, and must leave nothing of the file behind: finish comes with `'failed'` then, and
    * has nothing to free.
@@ -225,9 +241,10 @@ export interface FileHandler<F extends PreservableFile = PreservableFile> {
   canFinish?(context: FinishContext<F>): MaybePromise<boolean>;
 
   /**
-   * Lets go of what the previous kernel left. Runs once, last preserved first, whether the file was
-   * retrieved or not. Where retrieval is `'untried'`, the file is discarded and its memory freed. A
-   * throw is passed on once all files of the session are finished; it is not tried again.
+   * Lets go of what the previous kernel left. Runs once in a kernel, last preserved first, whether
+   * the file was retrieved or not. Where retrieval is `'untried'`, the file is discarded and its
+   * memory freed. A throw is passed on once all files of the session are finished; it is not tried
+   * again.
    */
   finish(context: FinishContext<F>): MaybePromise<void>;
 }
