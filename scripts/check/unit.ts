@@ -8,22 +8,34 @@ import { single, skipped, sum, type Report } from './report.ts';
 import { UNIT_REPORT } from './unit-reporter.ts';
 
 const LARGE = 'it reads large images, again and again';
+const PROGRAMS = 'it starts dozens of programs';
 
 /** What --quick leaves out, and why. */
 const LONG: Record<string, string> = {
   'apps/bench/src/child-process.test.ts': 'it waits for programs that say nothing',
   'apps/bench/src/main.test.ts': 'it measures everything once',
   'apps/bench/src/html-report.test.ts': 'it opens pages in a browser',
-  'packages/cli/src/demo.test.ts': 'it starts a dozen programs, each for generations',
-  'packages/cli/src/export-import.test.ts': 'it starts a dozen programs',
+  'packages/cli/src/demo.test.ts': PROGRAMS,
+  'packages/cli/src/export-import.test.ts': PROGRAMS,
   'packages/cli/src/find-entry.test.ts': LARGE,
   'packages/cli/src/inspect.test.ts': LARGE,
   'packages/cli/src/inspect-damage.test.ts': LARGE,
-  'packages/code-cache/src/code-cache.test.ts': 'it starts some fifty programs',
+  'packages/code-cache/src/code-cache.test.ts': PROGRAMS,
+  'packages/fd-handler/src/descriptors.test.ts': PROGRAMS,
   'packages/handler-testkit/src/broken-handlers.test.ts':
     'it runs the whole suite for each of dozens of faults',
+  'packages/kexec/src/ends.test.ts': PROGRAMS,
+  'packages/kexec/src/failing-versions.test.ts': PROGRAMS,
+  'packages/kexec/src/files.test.ts': PROGRAMS,
+  'packages/kexec/src/first-open.test.ts': PROGRAMS,
   'packages/kexec/src/full.fuzz.ts': 'it makes twenty thousand operations on a full file system',
+  'packages/kexec/src/growth.test.ts': PROGRAMS,
+  'packages/kexec/src/inherited-rams.test.ts': PROGRAMS,
+  'packages/kexec/src/next-program.test.ts': PROGRAMS,
   'packages/kexec/src/readme-service.test.ts': 'it starts a service again and again',
+  'packages/kexec/src/shared-views.test.ts': PROGRAMS,
+  'packages/linux/src/process.test.ts': PROGRAMS,
+  'packages/memfd-handler/src/hostile.fuzz.ts': 'it reads thousands of damaged handovers',
 };
 
 /** Runs the tests whose path contains one of `filters`, or all. */

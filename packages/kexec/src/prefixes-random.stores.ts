@@ -13,7 +13,7 @@ import type { Generation } from './generation.ts';
 import { bootNext, contentOf, find, handOver, TestRam } from './test-generations.ts';
 import { everyPrefix } from './test-prefixes.ts';
 
-const PREFIXES = isQuick ? 3000 : process.env.LIVEUPDATE_LONG === undefined ? 20_000 : 200_000;
+const PREFIXES = isQuick ? 1000 : process.env.LIVEUPDATE_LONG === undefined ? 20_000 : 200_000;
 const SIZE = 128 * PAGE_SIZE;
 const NAMES = ['s', 't', 'u'];
 const MOST_FILES = 14;
