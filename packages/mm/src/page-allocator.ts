@@ -261,7 +261,8 @@ export class PageAllocator extends FolioCounts {
   }
 
   /**
-   * Frames that are kept no longer; those of them that were freed meanwhile are free memory now.
+   * Frames that are kept no longer; those of them that were freed meanwhile, or that nobody took
+   * over, are free memory now.
    */
   letGo(pfn: Pfn, count: number): void {
     const { table } = this;
@@ -272,7 +273,11 @@ export class PageAllocator extends FolioCounts {
         const to = table.flagsEnd(KIND, RESERVED, at, end);
         if (to > at) this.release(at, to - at);
         this.#keptFree -= to - at;
-        for (at = to; at < end && table.kindOf(at) !== RESERVED;) at += this.#lengthAt(at);
+        for (at = to; at < end && table.kindOf(at) !== RESERVED;) {
+          const pages = this.#lengthAt(at);
+          if (table.kindOf(at) === INCOMING_HEAD) this.release(at, pages);
+          at += pages;
+        }
       }
     });
   }
