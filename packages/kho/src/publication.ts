@@ -377,6 +377,13 @@ export class Publication implements KeyWatcher {
     return rows;
   }
 
+  /** Whether no change is being made: what is published now is nobody's half. */
+  get isClean(): boolean {
+    const { keys, arrived, whenPublished } = this.#change;
+    const { added, removed } = keys.rows();
+    return added.length + removed.length + arrived.length + whenPublished.length === 0;
+  }
+
   /** Calls `work` when the change was published. */
   whenPublished(work: () => void): void {
     this.#change.whenPublished.push(work);
@@ -429,6 +436,20 @@ export class Publication implements KeyWatcher {
     }
     this.beforeFirst?.();
     this.#publish();
+  }
+
+  /** Publishes what `work` changes, and nothing of the change that is being made. */
+  apart(work: () => void): void {
+    const [change, resume] = [this.#change, this.#resume];
+    this.#change = new Change();
+    this.#resume = undefined;
+    try {
+      work();
+      this.publish();
+    } finally {
+      this.#change = change;
+      this.#resume = resume;
+    }
   }
 
   #publish(): void {

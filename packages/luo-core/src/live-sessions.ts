@@ -117,6 +117,34 @@ class SlotTable {
     }
   }
 
+  /** Whether no slot is marked. */
+  get isClean(): boolean {
+    return this.#marked.length === 0;
+  }
+
+  /**
+   * Takes the marks of the change that is being made away, so that another can be published.
+   *
+   * @returns puts them back, for the change that is then the next
+   */
+  setAside(): () => void {
+    const { next, published } = this.#publication;
+    const marks = this.#marked.splice(0).map((slot) => {
+      const words = this.wordsOf(slot);
+      const word = words[placeOf(slot) + STATE];
+      words[placeOf(slot) + STATE] = stateOf(word, published);
+      return { slot, isComing: word === coming(next), isGoing: word === going(next) };
+    });
+    return () => {
+      for (const { slot, isComing, isGoing } of marks) {
+        const at = placeOf(slot) + STATE;
+        if (isComing) this.wordsOf(slot)[at] = coming(this.#publication.next);
+        if (isGoing) this.wordsOf(slot)[at] = going(this.#publication.next);
+        this.#marked.push(slot);
+      }
+    };
+  }
+
   /** The change was published: marks are carried out. */
   carryOut(): void {
     const change = this.#publication.published;
@@ -160,6 +188,10 @@ const encoder = new TextEncoder();
 export class LiveSessions {
   readonly publication: Publication;
   readonly flbs: FlbsPages;
+  /** Runs work when no change is being made. */
+  whenIdle: (work: () => void) => void = (work) => {
+    work();
+  };
   readonly #sessions: SlotTable;
   readonly #files: SlotTable;
   /** Compatible strings as words. */
@@ -181,7 +213,8 @@ export class LiveSessions {
   // ---- Slots ------------------------------------------------------------------------------------
 
   /**
-   * Publishes a session, with no file in it.
+   * Publishes a session, with no file in it, and nothing of a change that is being made: callbacks
+   * may be waited for.
    *
    * @returns its slot
    * @throws KernelError ENOMEM, ENOSPC: no page for it
@@ -191,8 +224,17 @@ export class LiveSessions {
     const words = this.#sessions.wordsOf(slot);
     const at = placeOf(slot);
     writeText(words, at + SESSION.name, name, MAX_SESSION_NAME + 1);
-    this.#sessions.mark(slot);
-    this.publish();
+    if (this.#isClean) {
+      this.#sessions.mark(slot);
+      this.publish();
+      return slot;
+    }
+    const putBack = [this.#files.setAside(), this.#sessions.setAside()];
+    this.publication.apart(() => {
+      this.#sessions.mark(slot);
+      this.publication.whenPublished(this.#carryOut);
+    });
+    for (const each of putBack) each();
     return slot;
   }
 
@@ -249,8 +291,22 @@ export class LiveSessions {
   finish(leave: () => Dropped): void {
     this.#finished.push(leave);
     this.publication.soon(() => {
-      this.flush();
+      if (!this.tryFlush())
+        this.whenIdle(() => {
+          this.flush();
+        });
     });
+  }
+
+  /**
+   * The same as flush.
+   *
+   * @returns false where a change is being made, which would be published in half: nothing is done
+   */
+  tryFlush(): boolean {
+    const isClean = this.#isClean;
+    if (isClean) this.flush();
+    return isClean;
   }
 
   /** What was finished is not in the record any more. */
@@ -266,6 +322,11 @@ export class LiveSessions {
     if (session !== undefined) this.#sessions.unmark(session);
     for (const each of rows) this.publication.dropArrived(each);
     if (isLast) this.publication.dropAllArrived();
+  }
+
+  /** Whether no change is being made. */
+  get #isClean(): boolean {
+    return this.publication.isClean && this.#files.isClean && this.#sessions.isClean;
   }
 
   #wordsOf(compatible: string): Uint32Array {

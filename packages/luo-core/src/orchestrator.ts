@@ -128,10 +128,12 @@ export class LiveUpdateOrchestrator {
     const waiter = new CallbackWaiter(callbackTimeLimit);
     const live = enabled && kho.publication ? new LiveSessions(kho.publication) : undefined;
     this.#live = live;
-    if (live)
+    if (live) {
+      live.whenIdle = (work) => void this.#mutex.run(work);
       kho.pages.whenShort = () => {
-        live.flush();
+        live.tryFlush();
       };
+    }
     this.#flbs = new FlbSet({
       kho,
       waiter,
@@ -341,7 +343,7 @@ export class LiveUpdateOrchestrator {
    * event loop has turned. Called by Machine.
    */
   flush(): void {
-    this.#live?.flush();
+    this.#live?.tryFlush();
   }
 
   /**
