@@ -155,7 +155,6 @@ export const DEATH_TRIALS: readonly Trial[] = [
     title: 'a recovery after a death, against a planned handover',
     sizes: 16 * GiB,
     memory: (size) => size * BESIDE,
-    rounds: 7,
     prepare: recovery,
   },
 ];
@@ -190,6 +189,5 @@ export const DEATH_FIGURES: readonly Figure[] = [
     against: 'handover',
     kind: 'longer',
     goal: 1.1,
-    headline: true,
   },
 ];

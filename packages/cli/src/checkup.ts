@@ -15,7 +15,7 @@ import { isMemfd, readPreserved, reasonOf, type PreservedMemfd } from './preserv
 /** What of a RAM is damaged. */
 type Part = 'boot page' | 'live record' | 'handover' | 'file';
 
-export interface Damage {
+interface Damage {
   readonly part: Part;
   readonly what: string;
 }

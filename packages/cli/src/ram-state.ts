@@ -6,7 +6,7 @@ import type { OpenImage } from './open-image.ts';
 export const STATE_OF = { none: 'handed-over', died: 'dead', lives: 'running', unknown: 'copy' } as const;
 
 /** How an owner ended that did not hand over. */
-export function deathOf({ generation, ownerPid, ended, endedAt }: BootPage): string {
+function deathOf({ generation, ownerPid, ended, endedAt }: BootPage): string {
   const who = `generation ${generation} (pid ${ownerPid})`;
   const at = endedAt > 0 ? ` at ${new Date(endedAt).toISOString()}` : '';
   if (ended === 'exit') return `${who} exited without handing over${at}`;

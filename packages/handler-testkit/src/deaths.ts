@@ -92,7 +92,9 @@ async function atEachInstant<F extends PreservableFile>(
   });
   running.catch(() => undefined); // told below
   for (let turn = 1; !state.isDone; turn++) {
-    await (turn % MOST_TURNS === 0 ? new Promise((resolve) => setTimeout(resolve)) : Promise.resolve());
+    await (turn % MOST_TURNS === 0
+      ? new Promise<void>((resolve) => setTimeout(resolve, 0))
+      : Promise.resolve());
     const now = death(kernel);
     const last = instants[instants.length - 1];
     if (!areAlike(last.ram, now.ram)) instants.push(now);
