@@ -95,7 +95,7 @@ const checks: Record<string, Check> = {
     title: 'changes that break a promise about a death, one by one: tests must fail',
     after: ['unit'],
     run: mutants,
-    quick: 'it runs tests again for each of sixteen changes',
+    quick: 'it runs tests again for each of seventeen changes',
   },
   examples: { title: 'the code blocks of the READMEs and guides', run: readmeExamples },
   install: {

@@ -60,6 +60,12 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     writeBootPage(ram, running);`,
     tests: KEXEC,
   },
+  'what a handover says counts is not in the record before its page is written over': {
+    file: 'packages/kexec/src/tenure.ts',
+    from: '    kernel.kho.publication?.settle(); // while the page of the handover says which change counts\n',
+    to: '',
+    tests: KEXEC,
+  },
   'a change is published before its keys are in the log': {
     file: 'packages/kho/src/publication.ts',
     from: `    const isLogged = this.#writeLog(added, gone, next);

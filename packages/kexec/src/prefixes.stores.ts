@@ -50,6 +50,19 @@ async function second(
   };
 }
 
+/** A machine that keeps what it was handed, and has finished it and preserved it again. */
+async function guest(): Promise<{ ram: TestRam; machine: Generation }> {
+  const { ram, machine: before } = first();
+  await before.kernel.luo.createSession('s').preserve(fileOf(before, 1, 2), 1);
+  await handOver(before);
+  const machine = bootNext(ram, { keepHandover: true });
+  const came = machine.kernel.luo.retrieveSession('s');
+  await machine.kernel.luo.createSession('t').preserve(await came.retrieve(1, ShmemFile), 1);
+  await machine.kernel.luo.createSession('u').preserve(fileOf(machine, 3), 3);
+  await came.finish();
+  return { ram, machine };
+}
+
 it('sees stores to elements of typed arrays', async () => {
   expect(isRecording()).toBe(true);
   const ram = new TestRam(SIZE);
@@ -143,6 +156,15 @@ const OPERATIONS: Record<string, () => Scene | Promise<Scene>> = {
   'a boot after a death, and the first turn': async () => {
     const { ram, machine } = first();
     await machine.kernel.luo.createSession('s').preserve(fileOf(machine, 1, 3), 1);
+    return { ram, operation: () => void next(ram) };
+  },
+  'the handover of a machine that keeps what it was handed': async () => {
+    const { ram, machine } = await guest();
+    return { ram, operation: () => handOver(machine) };
+  },
+  'a boot from that handover, and the first turn': async () => {
+    const { ram, machine } = await guest();
+    await handOver(machine);
     return { ram, operation: () => void next(ram) };
   },
   close: async () => {

@@ -83,6 +83,7 @@ export class Tenure {
     const { ram, running, kernel } = this.#init;
     this.state.take('own');
     if (kernel.kho.publication) kernel.kho.publication.beforeFirst = undefined;
+    kernel.kho.publication?.settle(); // while the page of the handover says which change counts
     writeBootPage(ram, running);
     kernel.pages.releaseHeld();
     kernel.commit();

@@ -279,7 +279,7 @@ export class Kho extends OutgoingMemory {
   commit(): void {
     if (!this.incoming || this.#isCommitted) return;
     this.#isCommitted = true;
-    this.publication?.settle();
+    this.publication?.takeOver();
     for (const pfn of [...this.incoming.structure, ...this.#residencyFrames]) {
       this.pages.releaseReserved(pfn);
       this.pages.residency.giveBack(pfn, 1);

@@ -132,8 +132,9 @@ export class Publication implements KeyWatcher {
    */
   #comingLeaves: (Uint32Array | undefined)[][] | undefined;
   readonly #log: Uint32Array[] = [];
-  /** Nobody writes before this kernel owns the RAM, but for what no reader believes. */
+  /** Whether what the predecessor logged is carried out. */
   #isSettled: boolean;
+  #isOwner: boolean;
   #hasEnded = false;
   readonly #notedNumbers: ((header: StructView) => void)[] = [];
 
@@ -158,6 +159,7 @@ export class Publication implements KeyWatcher {
     this.found = found;
     this.#published = published;
     this.#isSettled = found === undefined;
+    this.#isOwner = found === undefined;
     this.#header = wordsOf(pages.ram, physToPfn(pa));
     this.#word = new Int32Array(this.#header.buffer, this.#header.byteOffset, this.#header.length);
     this.#watch = watch;
@@ -238,19 +240,19 @@ export class Publication implements KeyWatcher {
 
   /** Numbers that who recovers goes on with: written when this kernel owns the RAM. */
   noteKexec(kexecCount: number): void {
-    this.#whenSettled((header) => {
+    this.#whenOwner((header) => {
       header.setU32(LiveHeaderSer.kexecCount, kexecCount);
     });
   }
 
   noteUpdate(liveupdateNumber: bigint): void {
-    this.#whenSettled((header) => {
+    this.#whenOwner((header) => {
       header.setU64(LiveHeaderSer.liveupdateNumber, liveupdateNumber);
     });
   }
 
-  #whenSettled(write: (header: StructView) => void): void {
-    if (this.#isSettled) write(new StructView(bytesOfWords(this.#header)));
+  #whenOwner(write: (header: StructView) => void): void {
+    if (this.#isOwner) write(new StructView(bytesOfWords(this.#header)));
     else this.#notedNumbers.push(write);
   }
 
@@ -486,21 +488,28 @@ export class Publication implements KeyWatcher {
   }
 
   /**
-   * This kernel owns the RAM: what its predecessor published and did not carry out is carried out.
-   * A second call does nothing.
+   * What the predecessor published and did not carry out is carried out, and the word says what a
+   * handover may have said in its place: before the page of that is written over. Whoever reads the
+   * record finds the same before and after it. A second call does nothing.
    */
   settle(): void {
     if (this.#isSettled || !this.found) return;
     this.#isSettled = true;
     this.#comingLeaves = undefined;
-    Atomics.store(this.#word, PUBLISHED, this.#published); // the handover may have said so before
+    Atomics.store(this.#word, PUBLISHED, this.#published);
     for (const { pfn, count, order, isRemoved } of this.found.log) {
       const rows = new FolioRuns();
       rows.pushRow(pfn, count, order);
       this.#apply(rows, !isRemoved);
     }
     this.#header[LOGGED] = 0;
-    for (const write of this.#notedNumbers.splice(0)) this.#whenSettled(write);
+  }
+
+  /** This kernel owns the RAM: numbers that it noted are those to go on with. */
+  takeOver(): void {
+    this.settle();
+    this.#isOwner = true;
+    for (const write of this.#notedNumbers.splice(0)) this.#whenOwner(write);
   }
 
   /**
