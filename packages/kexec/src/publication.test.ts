@@ -2,7 +2,7 @@
  * What handlers do meanwhile, FLBs, sessions of one name, and machines that own nothing: what is
  * found after a death. Deaths at every store are in prefixes.stores.ts.
  */
-import { codeOf, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
+import { codeOf, KernelError, PAGE_SIZE, pfnToPhys } from '@liveupdate/base';
 import type { Kho } from '@liveupdate/kho';
 import type { FileHandler, FileLifecycleBound, OutgoingContext } from '@liveupdate/luo-core';
 import { memfdHandler } from '@liveupdate/memfd-handler';
@@ -405,3 +405,74 @@ function pieceHandler(kho: Kho): FileHandler<Piece> {
     finish: () => undefined,
   };
 }
+
+/**
+ * Files whose pages lie in turn, so that each page is a row of its own: the log needs pages for
+ * them.
+ */
+function scattered({ kernel }: Generation, pages: number): ShmemFile[] {
+  const files = [1, 2].map(() => kernel.shmem.memfdCreate('f', MFD_ALLOW_SEALING));
+  for (let page = 0; page < pages; page++)
+    for (const [i, file] of files.entries()) file.write(new Uint8Array(PAGE_SIZE).fill(i + 1));
+  return files;
+}
+
+describe('each allocation fails once:', () => {
+  type Prepare = (machine: Generation) => (() => unknown) | Promise<() => unknown>;
+  const OPERATIONS: Record<string, Prepare> = {
+    createSession: (machine) => () => machine.kernel.luo.createSession('another'),
+    preserve: (machine) => {
+      const [file] = scattered(machine, 40);
+      const session = machine.kernel.luo.createSession('s');
+      return () => session.preserve(file, 1);
+    },
+    preserveAll: (machine) => {
+      const files = scattered(machine, 40);
+      const session = machine.kernel.luo.createSession('s');
+      return () => session.preserveAll(files.entries());
+    },
+    unpreserve: async (machine) => {
+      const files = scattered(machine, 40);
+      const session = machine.kernel.luo.createSession('s');
+      await session.preserveAll(files.entries());
+      return () => session.unpreserve(1);
+    },
+    'finish, and the end of the turn': (machine) => {
+      const [session] = machine.kernel.luo.incomingSessions;
+      return async () => {
+        await session.finish();
+        machine.kernel.luo.flush();
+      };
+    },
+    'a reboot with a session that is not finished': (machine) => () => machine.kernel.luo.reboot(),
+  };
+
+  it.each(Object.entries(OPERATIONS))('%s', async (_, prepare) => {
+    for (let n = 0, isHit = true; isHit; n++) {
+      const ram = new TestRam(2 * SIZE);
+      const before = bootNext(ram);
+      await before.kernel.luo.createSession('came').preserve(fileOf(before, 9, 2), 9);
+      const machine = own(ram);
+      const operation = await prepare(machine);
+      const { pages } = machine.kernel;
+      const was = await find(TestRam.of(ram.memory8));
+      let left = n;
+      pages.beforeAllocation = () => {
+        if (left-- === 0) throw new KernelError('ENOMEM', 'injected');
+      };
+      const code = await Promise.resolve()
+        .then(operation)
+        .then(() => undefined, codeOf);
+      pages.beforeAllocation = undefined;
+      isHit = left < 0;
+      pages.assertConsistent();
+      const now = await find(TestRam.of(ram.memory8));
+      if (code !== undefined) {
+        expect([code, now]).toEqual(['ENOMEM', was]);
+        await operation(); // what failed for want of memory works when there is some
+        pages.assertConsistent();
+      }
+      expect(await find(TestRam.of(ram.memory8))).not.toContain('!');
+    }
+  });
+});

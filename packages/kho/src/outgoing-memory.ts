@@ -37,6 +37,7 @@ import { forEachPageRun } from './page-run.ts';
 import type { PreservedBlock } from './preserved-block.ts';
 import { RadixTree, type KeyWatcher } from './radix-tree.ts';
 import type { PreservedFolio } from './read-handover.ts';
+import { forEachUnpreserved } from './unpreserved.ts';
 
 /** All bits of a frame's flags. */
 const ALL = 0xff;
@@ -87,11 +88,10 @@ export class OutgoingMemory extends IncomingMemory {
     try {
       for (let i = 0; i < rows.length; i++) {
         const order = rows.orders[i];
-        for (let f = 0, at = rows.pfns[i]; f < rows.counts[i]; f++, at += 2 ** order) {
-          if (table.foliosAlike(KIND | PRESERVED, HEAD | PRESERVED, order, at, 1) === 1) continue;
-          this.#map.addRun(at, 1, order);
-          done.pushRow(at, 1, order);
-        }
+        forEachUnpreserved(table, rows.pfns[i], rows.counts[i], order, (pfn, count) => {
+          this.#map.addRun(pfn, count, order);
+          done.pushRow(pfn, count, order);
+        });
       }
       return takeBack;
     } catch (error) {

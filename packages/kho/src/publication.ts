@@ -23,13 +23,10 @@ import {
   type Pfn,
   type PhysAddr,
 } from '@liveupdate/base';
-import { FolioRuns, HEAD, KIND, PRESERVED, type PageAllocator } from '@liveupdate/mm';
+import { FolioRuns, type PageAllocator } from '@liveupdate/mm';
 import { RADIX_LEAF_BITS, ScratchSer } from './abi.ts';
 import {
   LEAF_PAGE,
-  LIST_AT,
-  LIST_HEADER,
-  LIST_WORDS,
   LIVE_MAGIC,
   LIVE_VERSION,
   LiveHeaderSer,
@@ -43,38 +40,18 @@ import {
   nextChange,
   SCRATCH_AT,
   SCRATCH_PAGE,
-  UNUSED_PAGE,
 } from './live-layout.ts';
+import { LivePages, type RecordPage } from './live-pages.ts';
 import { NetKeys } from './net-keys.ts';
 import { forEachLeafPart, leafOfOrder } from './radix-key.ts';
-import {
-  forEachLiveRun,
-  pagesOfKind,
-  readLiveLeaves,
-  wordsOf,
-  type LivePage,
-  type LiveRecord,
-} from './read-live-record.ts';
+import { forEachLiveRun, pagesOfKind, readLiveLeaves, wordsOf, type LiveRecord } from './read-live-record.ts';
 import type { KeyWatcher } from './radix-tree.ts';
 import type { ScratchArea } from './scratch.ts';
+import { forEachUnpreserved } from './unpreserved.ts';
 
 const PUBLISHED = LiveHeaderSer.published.at / 4;
 const LOGGED = LiveHeaderSer.logged.at / 4;
 const LOG_ROWS = LiveHeaderSer.logRows.at / 4;
-
-/** A page of the record, for whoever keeps something in it. */
-export interface RecordPage {
-  readonly pfn: Pfn;
-  /** Which of its kind. */
-  readonly place: number;
-  readonly words: Uint32Array;
-}
-
-/** A line of the list of pages. */
-interface Line {
-  readonly words: Uint32Array;
-  readonly at: number;
-}
 
 export interface PublicationInit {
   readonly scratch: readonly ScratchArea[];
@@ -120,12 +97,8 @@ export class Publication implements KeyWatcher {
   readonly #header: Uint32Array;
   readonly #word: Int32Array;
   #published: number;
-  /** Lines of the list that name no page, and pages in it that are for nothing at present. */
-  readonly #freeLines: Line[] = [];
-  readonly #unused: { readonly pfn: Pfn; readonly line: Line }[] = [];
-  readonly #lines = new Map<Pfn, Line>();
-  #lastList: Uint32Array | undefined;
-  #pageCount = 1;
+  /** The pages of the record itself. */
+  readonly #own: LivePages;
   readonly #leaves: (Uint32Array | undefined)[][] = [];
   /**
    * The same as they will be, where the predecessor logged keys and nobody has carried that out.
@@ -160,6 +133,7 @@ export class Publication implements KeyWatcher {
     this.#published = published;
     this.#isSettled = found === undefined;
     this.#isOwner = found === undefined;
+    this.#own = new LivePages(pages, pa, found);
     this.#header = wordsOf(pages.ram, physToPfn(pa));
     this.#word = new Int32Array(this.#header.buffer, this.#header.byteOffset, this.#header.length);
     this.#watch = watch;
@@ -178,9 +152,8 @@ export class Publication implements KeyWatcher {
     const pa = pfnToPhys(pages.alloc(0, { zero: true }));
     const header = new StructView(pages.ram.bytes(pa, LiveHeaderSer.SIZE));
     const made = new Publication(pages, pa, 1, undefined, watch);
-    made.#addLines(made.#header, LIST_AT / 4);
     const areas =
-      scratch.length > MOST_SCRATCH_INSIDE ? pfnToPhys(made.addPage(SCRATCH_PAGE, 0).pfn) : pa + SCRATCH_AT;
+      scratch.length > MOST_SCRATCH_INSIDE ? pfnToPhys(made.#own.add(SCRATCH_PAGE, 0).pfn) : pa + SCRATCH_AT;
     for (const [i, { addr, size }] of scratch.entries()) {
       const ser = new StructView(pages.ram.bytes(areas + i * ScratchSer.SIZE, ScratchSer.SIZE));
       ser.setU64(ScratchSer.addr, addr);
@@ -205,12 +178,8 @@ export class Publication implements KeyWatcher {
   ): Publication {
     const made = new Publication(pages, record.pa, record.published, record, watch);
     const { ram } = pages;
-    const lists: readonly Pfn[] = [physToPfn(record.pa), ...record.listPages];
-    for (const [i, pfn] of lists.entries())
-      made.#addLines(wordsOf(ram, pfn), (i === 0 ? LIST_AT : LIST_HEADER) / 4, record.pages);
-    made.#lastList = record.listPages.length > 0 ? wordsOf(ram, record.listPages.at(-1) ?? 0) : undefined;
-    made.#pageCount = lists.length + record.pages.length;
-    for (const page of record.pages) made.#meet(page);
+    for (const { pfn, order, place } of pagesOfKind(record, LEAF_PAGE))
+      made.#leavesOf(order)[place] = wordsOf(ram, pfn);
     for (const { pfn } of pagesOfKind(record, LOG_PAGE)) made.#log.push(wordsOf(ram, pfn));
     const leaves = readLiveLeaves(ram, record);
     forEachLiveRun(leaves, (pfn, count, order) => {
@@ -225,7 +194,7 @@ export class Publication implements KeyWatcher {
 
   /** Pages of RAM that the record takes. */
   get pageCount(): number {
-    return this.#pageCount;
+    return this.#own.count;
   }
 
   /** Number of the change that is made ready: marks with it count when it is published. */
@@ -265,64 +234,18 @@ export class Publication implements KeyWatcher {
    * @param place which of its kind
    * @throws KernelError ENOMEM, ENOSPC: no page; nothing is changed
    */
-  addPage(kind: number, place: number, order = 0): RecordPage {
-    const reused = this.#unused.pop();
-    if (reused) {
-      const words = wordsOf(this.#pages.ram, reused.pfn);
-      words.fill(0);
-      this.#lines.set(reused.pfn, reused.line);
-      writeKind(reused.line, kind, place, order);
-      return { pfn: reused.pfn, place, words };
-    }
-    if (this.#freeLines.length === 0) this.#addListPage();
-    const pfn = this.#pages.alloc(0, { zero: true });
-    const line = this.#freeLines.pop();
-    if (!line) throw new KernelError('ENOMEM', 'no line for a page of the live record');
-    this.#pageCount += 1;
-    this.#lines.set(pfn, line);
-    writeKind(line, kind, place, order);
-    line.words[line.at] = pfn; // it is in the list with this word
-    return { pfn, place, words: wordsOf(this.#pages.ram, pfn) };
+  addPage(kind: number, place: number): RecordPage {
+    return this.#own.add(kind, place);
   }
 
   /** The pages of one kind. */
   pagesOf(kind: number): RecordPage[] {
-    return [...this.#lines]
-      .filter(([, { words, at }]) => (words[at + 1] & 0xff) === kind)
-      .map(([pfn, { words, at }]) => ({ pfn, place: words[at + 2], words: wordsOf(this.#pages.ram, pfn) }));
+    return this.#own.ofKind(kind);
   }
 
   /** A page is for nothing any more, and is used for whatever is needed next. */
   dropPage(pfn: Pfn): void {
-    const line = this.#lines.get(pfn);
-    if (!line) return;
-    this.#lines.delete(pfn);
-    line.words[line.at + 1] = UNUSED_PAGE;
-    this.#unused.push({ pfn, line });
-  }
-
-  #meet({ pfn, kind, order, place, line: [list, at] }: LivePage): void {
-    const line = { words: wordsOf(this.#pages.ram, list), at };
-    if (kind === UNUSED_PAGE) this.#unused.push({ pfn, line });
-    else this.#lines.set(pfn, line);
-    if (kind === LEAF_PAGE) this.#leavesOf(order)[place] = wordsOf(this.#pages.ram, pfn);
-  }
-
-  #addListPage(): void {
-    const pfn = this.#pages.alloc(0, { zero: true });
-    const words = wordsOf(this.#pages.ram, pfn);
-    this.#addLines(words, LIST_HEADER / 4);
-    this.#pageCount += 1;
-    const pa = pfnToPhys(pfn);
-    if (this.#lastList) new StructView(bytesOfWords(this.#lastList)).setU64({ at: 0, bytes: 8 }, pa);
-    else new StructView(bytesOfWords(this.#header)).setU64(LiveHeaderSer.list, pa);
-    this.#lastList = words;
-  }
-
-  /** Notes the lines of a page of the list that name no page, so that the first is used first. */
-  #addLines(words: Uint32Array, from: number, known?: readonly LivePage[]): void {
-    for (let at = words.length - LIST_WORDS; at >= from; at -= LIST_WORDS)
-      if (!known || words[at] === 0) this.#freeLines.push({ words, at });
+    this.#own.drop(pfn);
   }
 
   // ---- A change ---------------------------------------------------------------------------------
@@ -412,7 +335,7 @@ export class Publication implements KeyWatcher {
       const leaves = this.#leavesOf(order);
       const last = leafOfOrder(pfn + (count - 1) * 2 ** order, order);
       for (let place = leafOfOrder(pfn, order); place <= last; place++)
-        leaves[place] ??= this.addPage(LEAF_PAGE, place, order).words;
+        leaves[place] ??= this.#own.add(LEAF_PAGE, place, order).words;
     }
     this.#makeLog(added.length + removed.length);
   }
@@ -585,9 +508,15 @@ export class Publication implements KeyWatcher {
     }
     for (const rows of arrived) {
       for (let i = 0; i < rows.length; i++)
-        this.#eachDropped(rows.pfns[i], rows.counts[i], rows.orders[i], (first, count, order) => {
-          gone.pushRow(first, count, order);
-        });
+        forEachUnpreserved(
+          this.#pages.table,
+          rows.pfns[i],
+          rows.counts[i],
+          rows.orders[i],
+          (first, count) => {
+            gone.pushRow(first, count, rows.orders[i]);
+          },
+        );
     }
     return gone;
   }
@@ -601,39 +530,12 @@ export class Publication implements KeyWatcher {
     others?: (pfn: Pfn, count: number) => void,
   ): void {
     const step = 2 ** order;
+    const end = pfn + count * step;
     for (let i = 0; i < count;) {
       const at = pfn + i * step;
       const isKept = this.#pages.isKept(at, step);
-      let n = 1;
-      while (i + n < count && this.#pages.isKept(at + n * step, step) === isKept) n += 1;
+      const n = Math.max(1, Math.floor((this.#pages.keptEnd(at, end) - at) / step));
       (isKept ? kept : others)?.(at, n);
-      i += n;
-    }
-  }
-
-  /** Calls `visit` with the rows of these arrived folios that are not preserved again. */
-  #eachDropped(
-    pfn: Pfn,
-    count: number,
-    order: number,
-    visit: (pfn: Pfn, count: number, order: number) => void,
-  ): void {
-    const { table } = this.#pages;
-    const step = 2 ** order;
-    for (let i = 0; i < count;) {
-      const at = pfn + i * step;
-      const again = table.foliosAlike(KIND | PRESERVED, HEAD | PRESERVED, order, at, count - i);
-      if (again > 0) {
-        i += again;
-        continue;
-      }
-      let n = 1;
-      while (
-        i + n < count &&
-        table.foliosAlike(KIND | PRESERVED, HEAD | PRESERVED, order, at + n * step, 1) === 0
-      )
-        n += 1;
-      visit(at, n, order);
       i += n;
     }
   }
@@ -666,7 +568,7 @@ export class Publication implements KeyWatcher {
 
   #makeLog(rows: number): void {
     while (LOG_ROWS_INSIDE + this.#log.length * LOG_ROWS_PER_PAGE < rows)
-      this.#log.push(this.addPage(LOG_PAGE, this.#log.length).words);
+      this.#log.push(this.#own.add(LOG_PAGE, this.#log.length).words);
   }
 
   /** Writes the keys of a change. False where there are none, or no room to write them. */
@@ -703,10 +605,4 @@ export class Publication implements KeyWatcher {
 
 function bytesOfWords(words: Uint32Array): Uint8Array {
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
-}
-
-/** The kind last: it is what makes a line that names a page mean something. */
-function writeKind({ words, at }: Line, kind: number, place: number, order: number): void {
-  words[at + 2] = place;
-  words[at + 1] = kind | (order << 8);
 }

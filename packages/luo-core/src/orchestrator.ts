@@ -62,7 +62,7 @@ export interface RetrieveSessionOptions {
 export interface RebootOptions {
   /**
    * Whether sessions of the previous kernel that are not finished and whose name is taken by one of
-   * this are dropped. Default false: EBUSY.
+   * this are dropped: at once, also where the handover is called off later. Default false: EBUSY.
    */
   readonly dropUnfinished?: boolean;
 }

@@ -344,9 +344,10 @@ export class OutgoingSession {
         try {
           live.publication.prepare();
         } catch (error) {
-          await this.#takeBack([entry], 1);
-          entry = undefined;
-          throw error;
+          const errors = await this.#takeBack([entry], 1);
+          this.#tellFailure('preserve', token, entry.handler, start, error);
+          entry = undefined; // it is dismissed
+          throw withSuppressed(error, errors);
         }
         this.#write(live, entry);
         live.publish();

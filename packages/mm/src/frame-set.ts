@@ -67,19 +67,6 @@ export class FrameSet {
       at = this.find(true, to, end);
     }
   }
-
-  /** Members. */
-  get size(): number {
-    let size = 0;
-    for (const bits of this.#chunks.values()) {
-      for (let at = findBit(bits, 0, CHUNK, true); at < CHUNK;) {
-        const to = findBit(bits, at, CHUNK, false);
-        size += to - at;
-        at = findBit(bits, to, CHUNK, true);
-      }
-    }
-    return size;
-  }
 }
 
 /** Calls `visit` with the part of [pfn, end) in each chunk: its number, and places in it. */

@@ -1,6 +1,5 @@
 export { ElfCoreRam, isElf, rawImageRam } from './elf-core-ram.ts';
 export { FolioRuns, inARow, rowOf, type FolioRows } from './folio-runs.ts';
-export { FrameSet } from './frame-set.ts';
 export { HeapRam } from './heap-ram.ts';
 export { memoryOf, usableMemory, withMemoryMap, type MemoryMapEntry } from './memory-map.ts';
 export { PageAllocator, type AllocOptions } from './page-allocator.ts';

@@ -265,27 +265,32 @@ export class PageAllocator extends FolioCounts {
    * over, are free memory now.
    */
   letGo(pfn: Pfn, count: number): void {
-    const { table } = this;
     this.#kept.forEachRun(pfn, pfn + count, (first, length) => {
       this.#kept.delete(first, length);
       const end = first + length;
-      for (let at = first; at < end;) {
-        const to = table.flagsEnd(KIND, RESERVED, at, end);
-        if (to > at) this.release(at, to - at);
-        this.#keptFree -= to - at;
-        for (at = to; at < end && table.kindOf(at) !== RESERVED;) {
-          const pages = this.#lengthAt(at);
-          if (table.kindOf(at) === INCOMING_HEAD) this.release(at, pages);
-          at += pages;
-        }
-      }
+      for (let at = first; at < end;) at = this.#releaseAlike(at, end);
     });
   }
 
-  /** Frames of the folio, or the single frame, that begins here. */
-  #lengthAt(pfn: Pfn): number {
-    const kind = this.table.kindOf(pfn);
-    return kind === HEAD || kind === INCOMING_HEAD ? 1 << this.table.orderOf(pfn) : 1;
+  /**
+   * Frees frames that were kept, from `pfn` on as far as they are alike, where nobody has them.
+   *
+   * @returns the frame behind those that were looked at
+   */
+  #releaseAlike(pfn: Pfn, end: Pfn): Pfn {
+    const { table } = this;
+    const kind = table.kindOf(pfn);
+    if (kind === RESERVED) {
+      const to = table.flagsEnd(KIND, RESERVED, pfn, end);
+      this.release(pfn, to - pfn);
+      this.#keptFree -= to - pfn;
+      return to;
+    }
+    const order = kind === HEAD || kind === INCOMING_HEAD ? table.orderOf(pfn) : 0;
+    const step = 2 ** order;
+    const alike = Math.max(1, table.foliosAlike(KIND, kind, order, pfn, Math.ceil((end - pfn) / step)));
+    if (kind === INCOMING_HEAD) this.release(pfn, alike * step);
+    return pfn + alike * step;
   }
 
   /** Whether frames are kept. */
@@ -298,9 +303,9 @@ export class PageAllocator extends FolioCounts {
     return !this.#kept.isEmpty && this.#kept.find(true, pfn, pfn + count) < pfn + count;
   }
 
-  /** Calls `visit` for each run of frames that are kept, ascending. */
-  forEachKept(visit: (pfn: Pfn, count: number) => void): void {
-    this.#kept.forEachRun(0, this.table.frames, visit);
+  /** The first frame of [pfn, end) that is kept and the first is not, or the reverse; or `end`. */
+  keptEnd(pfn: Pfn, end: Pfn): Pfn {
+    return this.#kept.find(!this.#kept.has(pfn), pfn, end);
   }
 
   /**
