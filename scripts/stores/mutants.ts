@@ -68,10 +68,10 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'a change is published before its keys are in the log': {
     file: 'packages/kho/src/publication.ts',
-    from: `    const isLogged = this.#writeLog(added, gone, next);
+    from: `    const isLogged = this.#logOrApply(added, gone, next);
     Atomics.store(this.#word, PUBLISHED, next);`,
     to: `    Atomics.store(this.#word, PUBLISHED, next);
-    const isLogged = this.#writeLog(added, gone, next);`,
+    const isLogged = this.#logOrApply(added, gone, next);`,
     tests: KEXEC,
   },
   'keys come into the map before the change is published': {

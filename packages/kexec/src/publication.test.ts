@@ -475,4 +475,61 @@ describe('each allocation fails once:', () => {
       expect(await find(TestRam.of(ram.memory8))).not.toContain('!');
     }
   });
+
+  /** Notes that lie apart, so that each is a row of its own. */
+  async function scatteredNotes(machine: Generation): Promise<Note[]> {
+    const { pages, luo } = machine.kernel;
+    const session = luo.createSession('s');
+    const all = Array.from({ length: 40 }, (_, i) => new Note(i));
+    for (const [token, note] of all.entries()) {
+      await session.preserve(note, token);
+      pages.alloc(0);
+    }
+    return all;
+  }
+
+  /** The values of the notes that are found, all of whose memory is found too, and no other. */
+  async function foundNotes(image: Uint8Array): Promise<number[]> {
+    const { kernel } = own(TestRam.of(image), notes());
+    const arrived = kernel.kho.publication?.arrivedRows();
+    expect(arrived?.counts.subarray(0, arrived.length).reduce((sum, count) => sum + count, 0)).toBe(40);
+    const session = kernel.luo.retrieveSession('s');
+    const values: number[] = [];
+    for (const { token } of session.files) values.push((await session.retrieve(token, Note)).value);
+    await session.finish();
+    kernel.luo.flush();
+    kernel.pages.assertConsistent();
+    return values;
+  }
+
+  const RENEWING: Record<string, (machine: Generation) => Promise<void>> = {
+    'a checkpoint': ({ kernel }) => kernel.luo.checkpoint(),
+    'a freeze that is called off': async ({ kernel }) => {
+      await kernel.luo.reboot();
+      await kernel.luo.cancelReboot();
+    },
+  };
+
+  it.each(Object.entries(RENEWING))('%s', async (_, operation) => {
+    for (let n = 0, isHit = true; isHit; n++) {
+      const ram = new TestRam(2 * SIZE);
+      const machine = own(ram, notes());
+      const all = await scatteredNotes(machine);
+      for (const note of all) note.value += 100;
+      const { pages } = machine.kernel;
+      let left = n;
+      pages.beforeAllocation = () => {
+        if (left-- === 0) throw new KernelError('ENOMEM', 'injected');
+      };
+      const code = await operation(machine).then(() => undefined, codeOf);
+      pages.beforeAllocation = undefined;
+      isHit = left < 0;
+      expect(code).toBe(isHit ? 'ENOMEM' : undefined);
+      const found = await foundNotes(ram.memory8);
+      expect(found.map((value) => value % 100)).toEqual([...all.keys()]);
+      await operation(machine);
+      expect(await foundNotes(ram.memory8)).toEqual(all.map(({ value }) => value));
+      pages.assertConsistent();
+    }
+  });
 });

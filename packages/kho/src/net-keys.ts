@@ -23,6 +23,13 @@ export class NetKeys {
   readonly #removed = new FolioRuns();
   /** There where keys were added and removed. */
   #leaves: Map<string, NetLeaf> | undefined;
+  /** While they are worked out in bits: see mostRows. */
+  #most = 0;
+
+  /** So many rows there are at most. */
+  get mostRows(): number {
+    return this.#leaves ? this.#most : this.#added.length + this.#removed.length;
+  }
 
   add(pfn: Pfn, count: number, order: number): void {
     if (this.#removed.length > 0) this.#mix();
@@ -57,6 +64,7 @@ export class NetKeys {
     this.#added.clear();
     this.#removed.clear();
     this.#leaves = undefined;
+    this.#most = 0;
   }
 
   /** Goes over to bits. */
@@ -80,6 +88,7 @@ export class NetKeys {
     outOf: 'added' | 'removed',
   ): void {
     forEachLeafPart(pfn, count, order, (place, bit, bits) => {
+      this.#most += 1; // what is split, or left, is one row more
       const leaf = this.#leafAt(order, place);
       const end = bit + bits;
       for (let at = bit; at < end;) {

@@ -53,6 +53,8 @@ const PUBLISHED = LiveHeaderSer.published.at / 4;
 const LOGGED = LiveHeaderSer.logged.at / 4;
 const LOG_ROWS = LiveHeaderSer.logRows.at / 4;
 
+const NOTHING = new FolioRuns();
+
 export interface PublicationInit {
   readonly scratch: readonly ScratchArea[];
   readonly kexecCount: number;
@@ -262,6 +264,23 @@ export class Publication implements KeyWatcher {
     if (this.#notes === 0) this.#watch(undefined);
   }
 
+  /**
+   * @internal Makes sure that the change can be published with these keys: nothing of it can fail
+   * then.
+   *
+   * @throws KernelError ENOMEM, ENOSPC: no page for the map or the log. EBUSY: memory of it is part
+   * of a folio that a session of the previous kernel still names.
+   */
+  adding(pfn: Pfn, count: number, order: number): void {
+    this.#checkNotInside(pfn, count, order);
+    const leaves = this.#leavesOf(order);
+    const first = leafOfOrder(pfn, order);
+    const last = leafOfOrder(pfn + (count - 1) * 2 ** order, order);
+    for (let place = first; place <= last; place++)
+      leaves[place] ??= this.#own.add(LEAF_PAGE, place, order).words;
+    this.#makeLog(this.#mostRows + 1 + last - first);
+  }
+
   /** @internal */
   added(pfn: Pfn, count: number, order: number): void {
     this.#change.keys.add(pfn, count, order);
@@ -320,26 +339,6 @@ export class Publication implements KeyWatcher {
     else work();
   }
 
-  /**
-   * Makes sure that the change can be published: after this nothing of it can fail.
-   *
-   * @throws KernelError ENOMEM, ENOSPC: no page for the map or the log. EBUSY: memory of it is part
-   * of a folio that a session of the previous kernel still names.
-   */
-  prepare(): void {
-    const { added, removed } = this.#change.keys.rows();
-    if (added.length === 0) return; // what is removed has its place in the map
-    for (let i = 0; i < added.length; i++) {
-      const [pfn, count, order] = [added.pfns[i], added.counts[i], added.orders[i]];
-      this.#checkNotInside(pfn, count, order);
-      const leaves = this.#leavesOf(order);
-      const last = leafOfOrder(pfn + (count - 1) * 2 ** order, order);
-      for (let place = leafOfOrder(pfn, order); place <= last; place++)
-        leaves[place] ??= this.#own.add(LEAF_PAGE, place, order).words;
-    }
-    this.#makeLog(added.length + removed.length);
-  }
-
   /** The change is not made: what it noted is forgotten, and was undone by whoever made it. */
   abandon(): void {
     const { removed } = this.#change.keys.rows();
@@ -382,7 +381,7 @@ export class Publication implements KeyWatcher {
     const { added, removed } = keys.rows();
     const gone = this.#removable(removed, arrived);
     const next = this.next;
-    const isLogged = this.#writeLog(added, gone, next);
+    const isLogged = this.#logOrApply(added, gone, next);
     Atomics.store(this.#word, PUBLISHED, next);
     this.#published = next;
     this.#apply(added, true);
@@ -440,24 +439,17 @@ export class Publication implements KeyWatcher {
    * published together with the handover, and only if that comes about.
    *
    * @returns its number
-   * @throws KernelError ENOMEM, ENOSPC, EBUSY: as prepare; nothing is changed
+   * @throws KernelError ENOMEM, ENOSPC: no page for the log; nothing is changed
    */
   seal(): number {
     const deferred = this.#deferred;
     if (!deferred) return this.#published;
     this.settle();
-    const current = this.#change;
-    this.#change = deferred;
-    try {
-      this.prepare();
-      const { added, removed } = deferred.keys.rows();
-      const gone = this.#removable(removed, deferred.arrived);
-      this.#makeLog(added.length + gone.length);
-      this.#writeLog(added, gone, this.next);
-      return this.next;
-    } finally {
-      this.#change = current;
-    }
+    const { added, removed } = deferred.keys.rows();
+    const gone = this.#removable(removed, deferred.arrived);
+    this.#makeLog(added.length + gone.length);
+    if (added.length + gone.length > 0) this.#writeLog(added, gone, this.next);
+    return this.next;
   }
 
   /** The handover does not come about. */
@@ -566,28 +558,49 @@ export class Publication implements KeyWatcher {
 
   // ---- Log --------------------------------------------------------------------------------------
 
+  /** Rows of the log that the change may take, with all that is deferred. */
+  get #mostRows(): number {
+    return this.#change.keys.mostRows + (this.#deferred?.keys.mostRows ?? 0);
+  }
+
+  /** @throws KernelError ENOMEM, ENOSPC: no page for so many rows */
   #makeLog(rows: number): void {
     while (LOG_ROWS_INSIDE + this.#log.length * LOG_ROWS_PER_PAGE < rows)
       this.#log.push(this.#own.add(LOG_PAGE, this.#log.length).words);
   }
 
-  /** Writes the keys of a change. False where there are none, or no room to write them. */
-  #writeLog(added: FolioRuns, removed: FolioRuns, change: number): boolean {
-    const count = added.length + removed.length;
-    if (count === 0) return false;
+  /** The same where it is no error that there is none. */
+  #hasLog(rows: number): boolean {
     try {
-      this.#makeLog(count);
+      this.#makeLog(rows);
+      return true;
     } catch (error) {
-      // Only keys that go, of memory that is short: where this kernel dies in between, they stay
-      // until the last session of the previous kernel is finished.
       if (error instanceof KernelError) return false;
       throw error;
     }
+  }
+
+  /**
+   * Writes the keys of a change into the log. Where memory is so short that they have no room
+   * there, those that come are in the map at once, and those that go are last: a kernel that dies
+   * in between leaves keys of nobody, which go when all that it left is finished.
+   *
+   * @returns whether anything is in the log
+   */
+  #logOrApply(added: FolioRuns, gone: FolioRuns, change: number): boolean {
+    const count = added.length + gone.length;
+    if (count === 0) return false;
+    if (this.#hasLog(count)) this.#writeLog(added, gone, change);
+    else if (this.#hasLog(added.length)) this.#writeLog(added, NOTHING, change);
+    else this.#apply(added, true);
+    return this.#header[LOGGED] === change;
+  }
+
+  #writeLog(added: FolioRuns, gone: FolioRuns, change: number): void {
     this.#writeRows(0, added, 0);
-    this.#writeRows(added.length, removed, LOG_REMOVE);
-    this.#header[LOG_ROWS] = count;
+    this.#writeRows(added.length, gone, LOG_REMOVE);
+    this.#header[LOG_ROWS] = added.length + gone.length;
     this.#header[LOGGED] = change;
-    return true;
   }
 
   #writeRows(from: number, { length, pfns, counts, orders }: FolioRuns, what: number): void {

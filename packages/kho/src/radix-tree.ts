@@ -30,6 +30,12 @@ function tableIndex(leaf: number, level: number): number {
 
 /** Is told of keys as they come into a map and go. */
 export interface KeyWatcher {
+  /**
+   * Before they come.
+   *
+   * @throws KernelError why they cannot: then they do not
+   */
+  adding(pfn: Pfn, count: number, order: number): void;
   added(pfn: Pfn, count: number, order: number): void;
   deleted(pfn: Pfn, count: number, order: number): void;
 }
@@ -64,9 +70,10 @@ export class RadixTree {
    * Adds `count` folios of one order that lie side by side and are not in the map.
    *
    * @throws KernelError ENOMEM: no page for a node; the map is as before. ERANGE: an address beyond
-   * the keys.
+   * the keys. Whatever the watcher throws.
    */
   addRun(pfn: Pfn, count: number, order: number): void {
+    this.watcher?.adding(pfn, count, order);
     // Most calls stay within one leaf that is there already: nothing is made for them.
     const bit = radixBit(pfn, order);
     const words = bit + count <= RADIX_LEAF_BITS ? this.#find(leafOfOrder(pfn, order), order) : undefined;
@@ -138,16 +145,23 @@ export class RadixTree {
     const leaves = this.#leaves[0];
     const end = from + count;
     let at = from;
+    let set = from;
     try {
       while (at < end) {
-        const first = at;
-        at = setSingles(leaves, pfns, at, end);
-        if (this.watcher) tellSingles(pfns, first, at, (pfn, row) => this.watcher?.added(pfn, row, 0));
+        set = setSingles(leaves, pfns, at, end);
+        for (const { watcher } = this; watcher && at < set;) {
+          const row = inARow(pfns, at, set, 1);
+          watcher.adding(pfns[at], row, 0);
+          watcher.added(pfns[at], row, 0);
+          at += row;
+        }
+        at = set;
         if (at === end) return;
         this.addRun(pfns[at], 1, 0); // into a leaf that is not there yet
-        at += 1;
+        set = ++at;
       }
     } catch (error) {
+      clearSingles(leaves, pfns, at, set); // of these nobody was told
       this.deleteSingles(pfns, from, at - from);
       throw error;
     }
@@ -161,7 +175,10 @@ export class RadixTree {
     const leaves = this.#leaves[0];
     const cleared = clearSingles(leaves, pfns, from, from + count);
     if (cleared === from + count) {
-      if (this.watcher) tellSingles(pfns, from, cleared, (pfn, row) => this.watcher?.deleted(pfn, row, 0));
+      for (let at = from, row = 0; this.watcher && at < cleared; at += row) {
+        row = inARow(pfns, at, cleared, 1);
+        this.watcher.deleted(pfns[at], row, 0);
+      }
       return;
     }
     setSingles(leaves, pfns, from, cleared);
@@ -260,20 +277,6 @@ function clearSingles(
     words[word] &= ~bit;
   }
   return end;
-}
-
-/** Calls `tell` with each row of pages side by side in a part of a list. */
-function tellSingles(
-  pfns: Uint32Array,
-  from: number,
-  end: number,
-  tell: (pfn: Pfn, count: number) => void,
-): void {
-  for (let at = from; at < end;) {
-    const row = inARow(pfns, at, end, 1);
-    tell(pfns[at], row);
-    at += row;
-  }
 }
 
 /** First frame of the keys of a leaf. */

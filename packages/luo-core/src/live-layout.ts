@@ -32,13 +32,16 @@ export const FILE = {
   /** A bit for each of them: two words. */
   mask: 9,
   compatible: 12,
+  /** Its data from the change on that the first word names: see renewing. */
+  newData: 24,
 } as const;
 
 /** Words of a session's slot. */
 export const SESSION = { name: 16 } as const;
 
 /**
- * What the first word of a slot says. The others hold the number of a change above their two bits.
+ * What the first word of a slot says in its lowest two bits. Above them is the number of a change,
+ * or 0.
  */
 export const FREE = 0;
 export const VALID = 1;
@@ -55,9 +58,20 @@ export function going(change: number): number {
   return ((change << 2) | GOING) >>> 0;
 }
 
+/** The word of a file's slot that counts, with other data from this change on. */
+export function renewing(change: number): number {
+  return ((change << 2) | VALID) >>> 0;
+}
+
+/** Whether a slot that counts has its new data where this is the last change that was published. */
+export function isRenewed(word: number, published: number): boolean {
+  return word === renewing(published);
+}
+
 /** What the word of a slot means where this is the last change that was published. */
 export function stateOf(word: number, published: number): typeof FREE | typeof VALID {
-  if (word === FREE || word === VALID) return word;
+  if (word === FREE) return FREE;
+  if ((word & 3) === VALID) return VALID;
   const isDone = word >>> 2 === published;
   return ((word & 3) === COMING) === isDone ? VALID : FREE;
 }

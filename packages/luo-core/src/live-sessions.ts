@@ -15,7 +15,9 @@ import {
   FILES_PAGE,
   FREE,
   going,
+  isRenewed,
   ORDER,
+  renewing,
   SESSION,
   SESSIONS_PAGE,
   SLOT_WORDS,
@@ -56,7 +58,7 @@ class SlotTable {
   #meet(words: Uint32Array, at: number, slot: number, published: number): void {
     const word = words[at + STATE];
     const state = stateOf(word, published);
-    if (word !== state) words[at + STATE] = state;
+    if (word !== state) this.#settle(slot, published);
     if (state === FREE) this.#free.push(slot);
     else this.#order = Math.max(this.#order, words[at + ORDER] + words[at + ORDER + 1] * 2 ** 32 + 1);
   }
@@ -117,6 +119,25 @@ class SlotTable {
     }
   }
 
+  /** From the next change on, a slot of a file that counts already has other data. */
+  renew(slot: number, data: bigint): void {
+    const at = placeOf(slot);
+    this.numbersAt(slot)[(at + FILE.newData) / 2] = data;
+    this.wordsOf(slot)[at + STATE] = renewing(this.#publication.next);
+    this.#marked.push(slot);
+  }
+
+  /** Takes the mark of a slot for what it means where this is the last change. */
+  #settle(slot: number, published: number): number {
+    const words = this.wordsOf(slot);
+    const at = placeOf(slot);
+    if (isRenewed(words[at + STATE], published)) {
+      const numbers = this.numbersAt(slot);
+      numbers[(at + FILE.data) / 2] = numbers[(at + FILE.newData) / 2];
+    }
+    return (words[at + STATE] = stateOf(words[at + STATE], published));
+  }
+
   /** Whether no slot is marked. */
   get isClean(): boolean {
     return this.#marked.length === 0;
@@ -149,11 +170,7 @@ class SlotTable {
   carryOut(): void {
     const change = this.#publication.published;
     for (const slot of this.#marked) {
-      const words = this.wordsOf(slot);
-      const at = placeOf(slot);
-      const state = stateOf(words[at + STATE], change);
-      if (words[at + STATE] === FREE || state === FREE) this.give(slot);
-      words[at + STATE] = state;
+      if (this.#settle(slot, change) === FREE) this.give(slot);
     }
     this.#marked.length = 0;
   }
@@ -263,6 +280,11 @@ export class LiveSessions {
     const text = this.#wordsOf(handler.compatible);
     for (let i = 0; i < text.length; i++) words[at + FILE.compatible + i] = text[i];
     this.#files.mark(slot);
+  }
+
+  /** From the next change on, this file has other data. Takes no memory. */
+  renewFile(slot: number, data: bigint): void {
+    this.#files.renew(slot, data);
   }
 
   /** From the next change on, this file is not there. */

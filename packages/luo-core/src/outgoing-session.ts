@@ -295,14 +295,9 @@ export class OutgoingSession {
     this.#renewed.push(entry);
   }
 
-  /** @internal Writes files whose data is new into the live record, in place of the old. */
+  /** @internal Writes the new data of files into the live record, for the next change. */
   writeRenewed(live: LiveSessions): void {
-    for (const entry of this.#renewed) {
-      const slot = live.takeFile();
-      live.dropFile(entry.slot);
-      entry.slot = slot;
-      live.writeFile(slot, this.#slot, entry);
-    }
+    for (const { slot, data } of this.#renewed) live.renewFile(slot, data);
     this.#renewed.length = 0;
   }
 
@@ -341,14 +336,6 @@ export class OutgoingSession {
       }
       const { live } = this.#shared;
       if (live) {
-        try {
-          live.publication.prepare();
-        } catch (error) {
-          const errors = await this.#takeBack([entry], 1);
-          this.#tellFailure('preserve', token, entry.handler, start, error);
-          entry = undefined; // it is dismissed
-          throw withSuppressed(error, errors);
-        }
         this.#write(live, entry);
         live.publish();
       }
@@ -384,7 +371,6 @@ export class OutgoingSession {
         saved = await saveRow(this.#shared, entries, saved);
         this.#shared.checkLive();
       }
-      live?.publication.prepare();
     } catch (error) {
       const errors = await this.#takeBack(entries, saved);
       this.#shared.kho.pages.residency.relieve();
@@ -425,22 +411,12 @@ export class OutgoingSession {
     }
     this.#arriving = 0;
     for (const entry of stay) entry.handler.files += 1;
-    this.#publishRest(stay, errors);
-    return errors;
-  }
-
-  /** Publishes files that stay preserved after all, and nothing else of the change. */
-  #publishRest(stay: readonly OutgoingFile[], errors: unknown[]): void {
     const { live } = this.#shared;
-    if (!live) return;
-    try {
-      if (stay.length > 0) live.publication.prepare();
-      for (const entry of stay) this.#write(live, entry);
-      if (stay.length > 0) live.publish();
-    } catch (error) {
-      errors.push(error);
-    }
-    live.publication.abandon();
+    if (!live) return errors;
+    for (const entry of stay) this.#write(live, entry); // they stay preserved after all
+    if (stay.length > 0) live.publish();
+    else live.publication.abandon();
+    return errors;
   }
 
   /**

@@ -19,6 +19,7 @@ import {
   FILE,
   FILES_PAGE,
   FLBS_PAGE,
+  isRenewed,
   ORDER,
   SESSION,
   SESSIONS_PAGE,
@@ -59,6 +60,7 @@ const NAME: Field = { at: SESSION.name * 4, bytes: MAX_SESSION_NAME + 1 };
 const COMPATIBLE: Field = { at: FILE.compatible * 4, bytes: MAX_COMPATIBLE + 1 };
 const TOKEN: Field = { at: FILE.token * 4, bytes: 8 };
 const DATA: Field = { at: FILE.data * 4, bytes: 8 };
+const NEW_DATA: Field = { at: FILE.newData * 4, bytes: 8 };
 
 /** @throws KernelError it is given */
 function stop(damage: KernelError): never {
@@ -132,7 +134,7 @@ export function readLiveSessions(ram: Ram, record: LiveRecord, onDamage: OnDamag
     const file: LiveFile = {
       slot,
       compatible: text(view, COMPATIBLE, 'a compatible string'),
-      data: view.getU64(DATA),
+      data: view.getU64(isRenewed(words[STATE], record.published) ? NEW_DATA : DATA),
       token: view.getU64(TOKEN),
       flbs: words[FILE.flbs],
     };

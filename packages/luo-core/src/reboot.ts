@@ -200,7 +200,6 @@ export class Reboot {
   #publishRenewed(): void {
     const { live, sessions } = this.#init;
     if (!live) return;
-    live.publication.prepare();
     for (const session of sessions.values()) session.writeRenewed(live);
     live.publish();
   }
@@ -250,11 +249,7 @@ export class Reboot {
     for (const session of [...this.#init.sessions.values()].reverse()) await session.unfreeze(errors);
     if (this.#state !== 'ended') {
       this.#state = 'running';
-      try {
-        this.#publishRenewed(); // what freeze gave is what the files have now
-      } catch (error) {
-        errors.push(error);
-      }
+      this.#publishRenewed(); // what freeze gave is what the files have now
     }
     for (const work of this.#whenCalledOff.splice(0)) {
       try {
