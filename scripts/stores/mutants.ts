@@ -66,6 +66,22 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     to: '',
     tests: KEXEC,
   },
+  'memory is given back while nobody would doubt that it is there': {
+    file: 'packages/mm/src/residency.ts',
+    from: `    this.#doubt(pfn, count);
+    this.#unmark(pfn, count);`,
+    to: '    this.#unmark(pfn, count);',
+    tests: ['packages/kexec/src/residency.stores.ts'],
+  },
+  'the next kernel trusts what it finds of residency while it changes it': {
+    file: 'packages/kho/src/boot.ts',
+    from: `  if (typeof live === 'object') beginResidency(pages, live.pa);
+`,
+    to: `  if (typeof live === 'object') beginResidency(pages, live.pa);
+  if (typeof live === 'object') residency.trust();
+`,
+    tests: ['packages/kexec/src/residency.stores.ts'],
+  },
   'a change is published before its keys are in the log': {
     file: 'packages/kho/src/publication.ts',
     from: `    const isLogged = this.#logOrApply(added, gone, next);

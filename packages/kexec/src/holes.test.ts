@@ -6,6 +6,7 @@ import { MappedMemory, MappedRam } from '@liveupdate/linux';
 import { ShmemFile } from '@liveupdate/shmem';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { Machine } from './machine.ts';
+import { Program } from './test-process.ts';
 
 const MIB = 2 ** 20;
 const HOLE = 256 * MIB;
@@ -118,9 +119,22 @@ test('what a sparse view stored is read, zeroed and freed like anything else', a
 });
 
 describe('what is there goes over', () => {
-  test('in a record: the next generation does not ask the system', async () => {
+  test('in the live record: the next generation does not ask the system', async () => {
     const path = newPath();
     const { machine } = await withHole(path);
+    await machine.handOver();
+    const asked = vi.spyOn(MappedMemory.prototype, 'dataPieces');
+    const after = await Machine.open({ path });
+    expect(asked).not.toHaveBeenCalled();
+    expect(after.kernel.pages.residency.pages).toBeLessThan(4096);
+    expect(after.kernel.kho.incoming?.subtrees.has('liveupdate-residency')).toBe(false);
+    after.remove();
+  });
+
+  test('in a record of its own, where a view of holes is up to the end', async () => {
+    const path = newPath();
+    const { machine, file } = await withHole(path);
+    file.map({ sparse: true });
     await machine.handOver();
     const asked = vi.spyOn(MappedMemory.prototype, 'dataPieces');
     const after = await Machine.open({ path });
@@ -132,9 +146,10 @@ describe('what is there goes over', () => {
 
   test('so does what is there whole, in a word for each 128 MiB', async () => {
     const path = newPath();
-    const { machine } = await withHole(path);
+    const { machine, file } = await withHole(path);
     const full = machine.kernel.shmem.memfdCreate('full');
     full.allocate(0, HOLE + 128 * MIB);
+    file.map({ sparse: true });
     const before = machine.kernel.pages.residency.pages;
     await machine.handOver();
     const asked = vi.spyOn(MappedMemory.prototype, 'dataPieces');
@@ -144,16 +159,43 @@ describe('what is there goes over', () => {
     after.remove();
   });
 
+  test.each([false, true])(
+    'also from an owner that was killed; a view of holes was up: %s',
+    async (isShown) => {
+      const path = newPath();
+      using program = new Program(`
+const machine = await Machine.open({ path: '${path}', size: '1GiB' });
+const file = machine.kernel.shmem.memfdCreate('hole');
+file.truncate(${HOLE});
+await machine.kernel.luo.createSession('s').preserve(file, 1);
+if (${isShown}) file.map({ sparse: true }).bytes[5] = 55;
+process.kill(process.pid, 'SIGKILL');
+`);
+      expect(program.run('').signal).toBe('SIGKILL');
+      const asked = vi.spyOn(MappedMemory.prototype, 'dataPieces');
+      const after = await Machine.open({ path });
+      expect(after.origin).toBe('recovered');
+      expect(asked.mock.calls.length > 0).toBe(isShown);
+      const file = await after.kernel.luo.retrieveSession('s').retrieve(1, ShmemFile);
+      const bytes = new Uint8Array(6);
+      file.pread(bytes, 0);
+      expect(bytes).toEqual(Uint8Array.of(0, 0, 0, 0, 0, isShown ? 55 : 0));
+      expect(after.kernel.pages.residency.pages).toBeLessThan(4096);
+      after.remove();
+    },
+  );
+
   test('and where the record is none that we know, the system is asked', async () => {
     const path = newPath();
-    const { machine } = await withHole(path);
+    const { machine, file: before } = await withHole(path);
     const { kho } = machine.kernel;
+    before.map({ sparse: true });
     vi.spyOn(kho, 'recordResidency').mockReturnValue(() => undefined);
     const { machine: after, file } = await next(machine, path);
     expect(after.kernel.kho.incoming?.subtrees.has('liveupdate-residency')).toBe(false);
-    const before = after.ram.allocated();
+    const allocated = after.ram.allocated();
     readAll(file);
-    expect(after.ram.allocated()).toBe(before);
+    expect(after.ram.allocated()).toBe(allocated);
     after.remove();
   });
 

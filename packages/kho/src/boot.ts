@@ -26,7 +26,7 @@ import {
 } from '@liveupdate/mm';
 import { MAX_RELEASE } from './abi.ts';
 import { Kho } from './kho.ts';
-import { loadResidency } from './residency-record.ts';
+import { beginResidency, loadLiveResidency, loadResidency } from './residency-record.ts';
 import { readHandover, type EntryRecord, type Handover } from './read-handover.ts';
 import { readDeadKernel, reserveLivePages, type LiveRecord } from './read-live-record.ts';
 import { checkScratch, chooseScratch, type ScratchArea } from './scratch.ts';
@@ -158,8 +158,11 @@ function start(
   if (freeMemory === 'keep' || freeMemory === 'poison') table.markStale();
   const pages = new PageAllocator(ram, table);
   const { residency } = pages;
+  if (typeof live === 'object') beginResidency(pages, live.pa);
   const residencyFrames = incoming && loadResidency(pages, incoming);
-  const isKnown = incoming ? residencyFrames !== undefined : freeMemory !== 'keep';
+  const isKnown = incoming
+    ? residencyFrames !== undefined || (typeof live === 'object' && loadLiveResidency(pages, live))
+    : freeMemory !== 'keep';
   if (ram.system && !isKnown)
     for (const { pa, length } of memoryOf(ram)) residency.look(physToPfn(pa), physToPfn(length));
   if (freeMemory === 'discard') {

@@ -203,6 +203,7 @@ export class Kho extends OutgoingMemory {
    * @returns takes it back: the handover is called off
    */
   recordResidency(): () => void {
+    if (this.publication?.recordResidency()) return () => undefined; // it is in the live record
     return recordResidency(this, this);
   }
 

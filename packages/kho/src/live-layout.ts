@@ -11,7 +11,7 @@ import { layout, PAGE_SIZE } from '@liveupdate/base';
 export const LIVE_MAGIC = 'LIVE-RECORD';
 export const LIVE_VERSION = 1;
 
-export const LiveHeaderSer = layout('live_header', 56, {
+export const LiveHeaderSer = layout('live_header', 72, {
   magic: { at: 0, bytes: 12 },
   version: { at: 12, bytes: 4 },
   published: { at: 16, bytes: 4 }, // number of the last change: the one word that publishes
@@ -22,6 +22,10 @@ export const LiveHeaderSer = layout('live_header', 56, {
   kexecCount: { at: 40, bytes: 4 },
   reserved: { at: 44, bytes: 4 },
   liveupdateNumber: { at: 48, bytes: 8 },
+  unsure: { at: 56, bytes: 4 }, // whether not to trust the pages of residency: see mm
+  doubtPfn: { at: 60, bytes: 4 },
+  doubtCount: { at: 64, bytes: 4 },
+  reserved2: { at: 68, bytes: 4 },
 });
 
 /** Where the parts of the header's page begin. */
@@ -46,6 +50,8 @@ export const UNUSED_PAGE = 0;
 export const LOG_PAGE = 1;
 export const LEAF_PAGE = 2;
 export const SCRATCH_PAGE = 3;
+/** Which of 32,768 frames the system has given: see Residency of mm. */
+export const RESIDENCY_PAGE = 4;
 export const LEAST_OTHER_PAGE = 16;
 
 /** Changes are numbered from 1 to this, and then anew. */

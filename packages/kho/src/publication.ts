@@ -23,7 +23,7 @@ import {
   type Pfn,
   type PhysAddr,
 } from '@liveupdate/base';
-import { FolioRuns, type PageAllocator } from '@liveupdate/mm';
+import { CHUNK_FRAMES, FolioRuns, type PageAllocator } from '@liveupdate/mm';
 import { RADIX_LEAF_BITS, ScratchSer } from './abi.ts';
 import {
   LEAF_PAGE,
@@ -38,6 +38,7 @@ import {
   LOG_ROWS_PER_PAGE,
   MOST_SCRATCH_INSIDE,
   nextChange,
+  RESIDENCY_PAGE,
   SCRATCH_AT,
   SCRATCH_PAGE,
 } from './live-layout.ts';
@@ -46,6 +47,7 @@ import { NetKeys } from './net-keys.ts';
 import { forEachLeafPart, leafOfOrder } from './radix-key.ts';
 import { forEachLiveRun, pagesOfKind, readLiveLeaves, wordsOf, type LiveRecord } from './read-live-record.ts';
 import type { KeyWatcher } from './radix-tree.ts';
+import { beginResidency } from './residency-record.ts';
 import type { ScratchArea } from './scratch.ts';
 import { forEachUnpreserved } from './unpreserved.ts';
 
@@ -107,9 +109,13 @@ export class Publication implements KeyWatcher {
    */
   #comingLeaves: (Uint32Array | undefined)[][] | undefined;
   readonly #log: Uint32Array[] = [];
+  /** Pages of residency. */
+  readonly #bits: (Uint32Array | undefined)[] = [];
   /** Whether what the predecessor logged is carried out. */
   #isSettled: boolean;
   #isOwner: boolean;
+  /** Whether what is recorded of residency is this kernel's. */
+  #isTrusted = false;
   #hasEnded = false;
   readonly #notedNumbers: ((header: StructView) => void)[] = [];
 
@@ -166,6 +172,8 @@ export class Publication implements KeyWatcher {
     header.setU32(LiveHeaderSer.published, 1);
     header.setU32(LiveHeaderSer.version, LIVE_VERSION);
     header.setString(LiveHeaderSer.magic, LIVE_MAGIC);
+    beginResidency(pages, pa);
+    made.recordResidency();
     return made;
   }
 
@@ -183,6 +191,7 @@ export class Publication implements KeyWatcher {
     for (const { pfn, order, place } of pagesOfKind(record, LEAF_PAGE))
       made.#leavesOf(order)[place] = wordsOf(ram, pfn);
     for (const { pfn } of pagesOfKind(record, LOG_PAGE)) made.#log.push(wordsOf(ram, pfn));
+    for (const { pfn, place } of pagesOfKind(record, RESIDENCY_PAGE)) made.#bits[place] = wordsOf(ram, pfn);
     const leaves = readLiveLeaves(ram, record);
     forEachLiveRun(leaves, (pfn, count, order) => {
       pages.keep(pfn, count * 2 ** order);
@@ -359,6 +368,7 @@ export class Publication implements KeyWatcher {
       return;
     }
     this.beforeFirst?.();
+    if (this.#pages.residency.unrecorded !== undefined) this.recordResidency();
     this.#publish();
   }
 
@@ -432,6 +442,34 @@ export class Publication implements KeyWatcher {
     this.settle();
     this.#isOwner = true;
     for (const write of this.#notedNumbers.splice(0)) this.#whenOwner(write);
+    this.recordResidency();
+  }
+
+  /**
+   * Which memory the system has given is recorded from now on where that is not yet: whoever comes
+   * after this kernel need not ask for all of RAM. Where there is no memory for that, it asks.
+   *
+   * @returns whether all is recorded
+   */
+  recordResidency(): boolean {
+    const { residency } = this.#pages;
+    if (!this.#isOwner) return false;
+    for (let number = residency.unrecorded; number !== undefined; number = residency.unrecorded) {
+      try {
+        residency.record(number, (this.#bits[number] ??= this.#own.add(RESIDENCY_PAGE, number).words));
+      } catch (error) {
+        if (error instanceof KernelError) return false;
+        throw error;
+      }
+    }
+    if (!this.#isTrusted) {
+      this.#isTrusted = true;
+      this.#bits.forEach((words, number) => {
+        if (!residency.hasAny(number * CHUNK_FRAMES, CHUNK_FRAMES)) words?.fill(0);
+      });
+      residency.trust();
+    }
+    return residency.isSure;
   }
 
   /**
@@ -460,6 +498,7 @@ export class Publication implements KeyWatcher {
   /** The memory is another's now, or nobody's: nothing is written any more. */
   end(): void {
     this.#hasEnded = true;
+    this.#pages.residency.endRecord();
   }
 
   // ---- Keys -------------------------------------------------------------------------------------

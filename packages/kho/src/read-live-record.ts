@@ -36,6 +36,7 @@ import {
   LOG_ROWS_PER_PAGE,
   MOST_CHANGE,
   MOST_SCRATCH_INSIDE,
+  RESIDENCY_PAGE,
   SCRATCH_AT,
   SCRATCH_PAGE,
 } from './live-layout.ts';
@@ -78,6 +79,11 @@ export interface LiveRecord {
   readonly scratch: readonly ScratchArea[];
   readonly kexecCount: number;
   readonly liveupdateNumber: bigint;
+  /**
+   * Frames of which nobody knows whether the system has given them; undefined: of all. Of others
+   * the pages of residency tell it.
+   */
+  readonly doubt: { readonly pfn: Pfn; readonly count: number } | undefined;
 }
 
 function damaged(what: string): KernelError {
@@ -152,6 +158,7 @@ export function readLiveRecord(
     scratch: readOr([], onDamage, () => readScratchAreas(ram, pa, areas, pages)),
     kexecCount: header.getU32(LiveHeaderSer.kexecCount),
     liveupdateNumber: header.getU64(LiveHeaderSer.liveupdateNumber),
+    doubt: readDoubt(ram, header),
   };
 }
 
@@ -200,9 +207,16 @@ function readList(
   return { pages, listPages };
 }
 
+/** Where it makes no sense, nothing is known: whoever boots asks the system then. */
+function readDoubt(ram: Ram, header: StructView): LiveRecord['doubt'] {
+  const [pfn, count] = [header.getU32(LiveHeaderSer.doubtPfn), header.getU32(LiveHeaderSer.doubtCount)];
+  if (header.getU32(LiveHeaderSer.unsure) !== 0 || (pfn + count) * PAGE_SIZE > ram.size) return undefined;
+  return { pfn, count };
+}
+
 /** @throws KernelError EINVAL: no live record has such a page */
 function checkPage(ram: Ram, { kind, order, place }: LivePage): void {
-  const isKnown = kind <= SCRATCH_PAGE || kind >= LEAST_OTHER_PAGE;
+  const isKnown = kind <= RESIDENCY_PAGE || kind >= LEAST_OTHER_PAGE;
   if (!isKnown || (kind === LEAF_PAGE && order > MAX_RUN_ORDER) || place > ram.size / PAGE_SIZE)
     throw damaged(`a page is of kind ${kind}, order ${order}, number ${place}`);
 }

@@ -6,8 +6,20 @@
  * (then see `look`). A bit is set after the page was taken, and cleared before it is given back.
  * Where all memory is there (`Ram.system` is absent) every frame counts as resident, and nothing is
  * kept here.
+ *
+ * The bits may lie in RAM themselves, for whoever comes after a kernel that died (see recordIn):
+ * what it finds is right, or marked as unsure.
  */
-import { clearBits, findBit, KernelError, PAGE_SIZE, pfnToPhys, setBits, type Pfn } from '@liveupdate/base';
+import {
+  AssertionError,
+  clearBits,
+  findBit,
+  KernelError,
+  PAGE_SIZE,
+  pfnToPhys,
+  setBits,
+  type Pfn,
+} from '@liveupdate/base';
 import { FreeSet } from './free-set.ts';
 import { FREE, KIND, STALE, type PageTable } from './page-table.ts';
 import { checkRam, HUGE_PAGE, type Ram, type RamPiece, type SystemMemory } from './ram.ts';
@@ -32,6 +44,14 @@ const HUGE = HUGE_PAGE / PAGE_SIZE;
  */
 const STEP = (256 * 2 ** 20) / PAGE_SIZE;
 
+/**
+ * What is recorded beside the bits, in words. How many reasons there are for not trusting them: 0,
+ * they are right, but for the frames in doubt, which are written or given back at this moment.
+ */
+export const UNSURE = 0;
+export const DOUBT_PFN = 1;
+export const DOUBT_COUNT = 2;
+
 export class Residency {
   readonly #ram: Ram;
   readonly #table: PageTable;
@@ -54,6 +74,10 @@ export class Residency {
    * asks.
    */
   #together = 1;
+  /** Chunks whose bits are not where who comes after a death finds them. */
+  readonly #unrecorded: number[] = [];
+  /** See UNSURE. */
+  #record: Uint32Array = new Uint32Array(DOUBT_COUNT + 1);
 
   constructor(ram: Ram, table: PageTable) {
     checkRam(ram);
@@ -91,6 +115,67 @@ export class Residency {
       if (bits && findBit(bits, 0, CHUNK_FRAMES, true) < CHUNK_FRAMES) visit(number, bits);
     }
   }
+
+  // ---- For whoever comes after a death ----------------------------------------------------------
+
+  /** From now on UNSURE and the words behind it are here. The bits are not trusted until `trust`. */
+  recordIn(words: Uint32Array): void {
+    words[UNSURE] = this.#record[UNSURE] + 1;
+    words[DOUBT_COUNT] = 0;
+    this.#record = words;
+  }
+
+  /** What is recorded is what is known here. */
+  trust(): void {
+    this.#record[UNSURE] -= 1;
+  }
+
+  /** Nothing is recorded from now on: the memory of the record is another's, or nobody's. */
+  endRecord(): void {
+    this.#record = new Uint32Array(DOUBT_COUNT + 1);
+    const elsewhere = new Set(this.#unrecorded);
+    this.forEachChunk((number, bits) => {
+      if (!elsewhere.has(number)) this.#chunks[number] = bits.slice();
+    });
+  }
+
+  /** A chunk whose bits lie nowhere yet; undefined where there is none. */
+  get unrecorded(): number | undefined {
+    return this.#unrecorded.at(-1);
+  }
+
+  /** Whether who comes after this kernel can trust the bits. */
+  get isSure(): boolean {
+    return this.#record[UNSURE] === 0;
+  }
+
+  /** The bits of a chunk are in these words from now on. */
+  record(number: number, words: Uint32Array): void {
+    const at = this.#unrecorded.indexOf(number);
+    const bits = this.#chunks[number];
+    if (at < 0 || !bits) throw new AssertionError(`chunk ${number} is recorded, or is not there`);
+    words.set(bits);
+    this.#chunks[number] = words;
+    this.#unrecorded.splice(at, 1);
+    this.#record[UNSURE] -= 1;
+  }
+
+  /** A view shows holes, and what is stored to it has no bit: until `viewEnded`. */
+  viewBegan(): void {
+    this.#record[UNSURE] += 1;
+  }
+
+  viewEnded(): void {
+    this.#record[UNSURE] -= 1;
+  }
+
+  /** These frames are written or given back now, and their bits may say something else. */
+  #doubt(pfn: Pfn, count: number): void {
+    this.#record[DOUBT_PFN] = pfn;
+    this.#record[DOUBT_COUNT] = count;
+  }
+
+  // ---- What is known ----------------------------------------------------------------------------
 
   /** Takes over what another generation knew of these frames. */
   load(number: number, bits: Uint32Array): void {
@@ -159,7 +244,9 @@ export class Residency {
     try {
       return work();
     } catch (error) {
+      this.#record[UNSURE] += 1;
       this.#takeBack(from);
+      this.#record[UNSURE] -= 1;
       throw error;
     } finally {
       this.#attempts -= 1;
@@ -226,8 +313,10 @@ export class Residency {
 
   /** Gives the memory of frames back: they read as zeros. */
   giveBack(pfn: Pfn, count: number): void {
+    this.#doubt(pfn, count);
     this.#unmark(pfn, count);
     this.#ram.discard(pfnToPhys(pfn), count * PAGE_SIZE);
+    this.#record[DOUBT_COUNT] = 0;
   }
 
   /**
@@ -298,8 +387,10 @@ export class Residency {
     const count = Math.ceil((pa + bytes.length) / PAGE_SIZE) - first;
     this.attempt(() => {
       this.#expect(first, count);
+      this.#doubt(first, count);
       this.#ask(() => system?.write(pa, bytes));
       this.#mark(first, count);
+      this.#record[DOUBT_COUNT] = 0;
     });
   }
 
@@ -389,6 +480,8 @@ export class Residency {
       bits = new Uint32Array(CHUNK_WORDS);
       this.#chunks[number] = bits;
       this.#used.add(number);
+      this.#unrecorded.push(number);
+      this.#record[UNSURE] += 1;
     }
     return bits;
   }

@@ -65,6 +65,7 @@ export function viewPages(file: FilePages, count: number, size: number, isSparse
   const view = viewPieces(pages.ram, pieces, { size, populate: !isSparse });
   const { rows } = file.runs(count);
   pages.getRows(rows);
+  if (isSparse) pages.residency.viewBegan();
   return {
     bytes: view.bytes,
     populate: () => view.populate(),
@@ -72,7 +73,10 @@ export function viewPages(file: FilePages, count: number, size: number, isSparse
     release: () => {
       view.release();
       // What was stored to holes is known before a page of them can be used again.
-      if (isSparse) lookAt(pages, rows);
+      if (isSparse) {
+        lookAt(pages, rows);
+        pages.residency.viewEnded();
+      }
       releaseFolios(pages, rows);
     },
   };
