@@ -3,5 +3,5 @@ import { program, wholePrograms } from '../../tsup.config.base.ts';
 
 export default defineConfig([
   program(['main', 'empty', 'empty-memory', 'first-use', 'phases', 'trial']),
-  wholePrograms(['bare', 'service', 'start', 'store']),
+  wholePrograms(['bare', 'killed-service', 'killed-store', 'service', 'start', 'store']),
 ]);

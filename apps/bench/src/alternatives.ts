@@ -4,7 +4,6 @@
  * byte that the next program reads. Others move all bytes, and are measured without the start of a
  * program that all of them need too.
  */
-import * as fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { MappedRam } from '@liveupdate/linux';
@@ -15,8 +14,9 @@ import { Memcached, memcachedVersion } from './memcached.ts';
 import { addingOurs, Bare, emptyProgram, Service } from './processes.ts';
 import { NO_REDIS, Redis, redisVersion } from './redis.ts';
 import { inTurn, type Rounds, type Trial } from './runner.ts';
-import type { StoreKind } from './store.ts';
+import type { StoreKind } from './open-store.ts';
 import { KeptStore } from './kept-store.ts';
+import { TmpfsDirectory } from './tmpfs-directory.ts';
 import { fillBytes, type Workload } from './workload.ts';
 
 /** Series of `alternatives` and `kept`, for people. */
@@ -37,23 +37,6 @@ export type Alternative = keyof typeof ALTERNATIVES;
 
 /** What is measured in turns. */
 type Side = () => Promise<Record<string, number>>;
-
-/** A directory on tmpfs that goes with what is in it, at the latest with this process. */
-class Directory implements Disposable {
-  readonly path = fs.mkdtempSync('/dev/shm/liveupdate-bench-');
-  readonly #remove = (): void => {
-    fs.rmSync(this.path, { recursive: true, force: true });
-  };
-
-  constructor() {
-    process.once('exit', this.#remove);
-  }
-
-  [Symbol.dispose](): void {
-    process.off('exit', this.#remove);
-    this.#remove();
-  }
-}
 
 /** Why an alternative cannot be had here, and what would bring it; undefined where it can. */
 export function missingAlternative(name: Alternative): string | undefined {
@@ -113,7 +96,7 @@ function alternativeSides(
   service: Service,
   size: number,
 ): Record<Alternative, () => Side | Promise<Side | string>> {
-  const { path } = ends.use(new Directory());
+  const { path } = ends.use(new TmpfsDirectory());
   const file = join(path, 'file');
   let filled: Uint8Array | undefined;
   /** Bytes to move, made when somebody wants them. */

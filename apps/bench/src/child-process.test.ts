@@ -25,7 +25,8 @@ test('a program that says nothing is given up, and ended', async () => {
 test('a program that is killed, or fails, is told by its name', async () => {
   await using killed = new Child('bare', { argument, fd: ram.fd });
   await killed.line();
-  process.kill(killed.pid, 'SIGKILL');
+  await killed.kill();
+  expect(() => process.kill(killed.pid, 0)).toThrow('ESRCH');
   await expect(killed.line()).rejects.toThrow("the program 'bare' ended too early (signal SIGKILL)");
   await using failing = new Child('bare', { argument }); // it gets no memory to pass on
   await expect(failing.line()).rejects.toThrow(/the program 'bare' failed: E[A-Z]+: /);

@@ -17,7 +17,16 @@ import { PATIENCE, within } from './patience.ts';
 
 /** A program beside this file: built where this one is, a source where this is one. */
 export type ChildName =
-  'bare' | 'empty' | 'empty-memory' | 'first-use' | 'phases' | 'service' | 'store' | 'trial';
+  | 'bare'
+  | 'empty'
+  | 'empty-memory'
+  | 'first-use'
+  | 'killed-service'
+  | 'killed-store'
+  | 'phases'
+  | 'service'
+  | 'store'
+  | 'trial';
 
 /**
  * Whether what runs is built JavaScript, as a user runs it. Sources are stripped of their types at
@@ -48,18 +57,19 @@ function childArguments(name: ChildName, { argument = {}, execArgv = [] }: Child
   const words = JSON.stringify(argument);
   if (!IS_BUILT)
     return ['--conditions=@liveupdate/source', '--no-warnings', ...execArgv, path(`${name}.ts`), words];
-  if (isReplaced(name)) return [...QUICK_START, ...execArgv, path('start.cjs'), name, words];
+  if (BACK_SOON.has(name)) return [...QUICK_START, ...execArgv, path('start.cjs'), name, words];
   return [...execArgv, path(`${name}.js`), words];
 }
 
-/** Whether a program replaces itself: it is one file then, and keeps its compiled code. */
-function isReplaced(name: ChildName): boolean {
-  return name === 'service' || name === 'bare' || name === 'store';
-}
+/**
+ * Programs that replace themselves, or are killed and started again, and shall be back soon: each
+ * is one file, and keeps its compiled code.
+ */
+const BACK_SOON = new Set<ChildName>(['bare', 'killed-service', 'killed-store', 'service', 'store']);
 
 let codeCache: string | undefined;
 
-/** Where the programs that replace themselves keep compiled code. Ends with us. */
+/** Where these programs keep compiled code. Ends with us. */
 function codeCacheDirectory(): string {
   if (codeCache !== undefined) return codeCache;
   const directory = fs.mkdtempSync(join(tmpdir(), 'liveupdate-bench-'));
@@ -76,7 +86,7 @@ function childEnvironment(name: ChildName): NodeJS.ProcessEnv {
   const env = { ...process.env };
   for (const variable of ['NODE_OPTIONS', 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE', RAM_FD_VARIABLE])
     Reflect.deleteProperty(env, variable);
-  if (isReplaced(name)) env[CODE_CACHE_VARIABLE] = codeCacheDirectory();
+  if (BACK_SOON.has(name)) env[CODE_CACHE_VARIABLE] = codeCacheDirectory();
   return env;
 }
 
@@ -145,6 +155,13 @@ export class Child<Line> implements AsyncDisposable {
   /** Lets the child go on. */
   go(): void {
     this.#process.stdin!.write('\n');
+  }
+
+  /** Kills it; resolves when the system has taken it down, as a supervisor hears of it. */
+  async kill(): Promise<void> {
+    const exit = once(this.#process, 'exit');
+    this.#process.kill('SIGKILL');
+    await within(exit, PATIENCE.end, `the program '${this.#name}' does not end`);
   }
 
   /** Ends it: by the end of its input, and where that does not help, for certain. */

@@ -9,6 +9,7 @@ import type { OutgoingSession } from '@liveupdate/luo-core';
 import { ShmemFile } from '@liveupdate/shmem';
 import type { Figure } from './figure.ts';
 import type { Rounds, Trial } from './runner.ts';
+import { middleOf } from './workload.ts';
 
 /** Files that are preserved already, beside those that are measured. */
 const MANY = 100_000;
@@ -102,7 +103,7 @@ async function comeBack(ram: MappedRam, left: LeftKernel, size: number): Promise
   const { luo } = kernel;
   const before = luo.retrieveSession('s');
   const file = await before.retrieve(1, ShmemFile);
-  file.pread(page, Math.floor(size / 2 / PAGE_SIZE) * PAGE_SIZE);
+  file.pread(page, middleOf(size));
   const time = performance.now() - start;
   kernel.commit();
   await luo.createSession('s').preserve(file, 1);

@@ -1,7 +1,8 @@
 /** Memory that is kept by other means, set up for a trial. */
 import { Child } from './child-process.ts';
 import { setUp } from './ends.ts';
-import type { StoreArgument, StoreKind, StoreStart } from './store.ts';
+import type { StoreArgument, StoreKind } from './open-store.ts';
+import type { StoreStart } from './store.ts';
 
 /** A program whose bytes stay on tmpfs while it is replaced. */
 export class KeptStore implements AsyncDisposable {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { ALTERNATIVES, missingAlternative, type Alternative } from './alternatives.ts';
 import { GENERATION_PHASES } from './generations.ts';
+import { WAIT_PHASES } from './kill-trial.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
 import { missingPerf } from './perf.ts';
 import { findRun, readResults, writeResults } from './results.ts';
@@ -66,6 +67,8 @@ test('a smoke run measures everything and says so', (context) => {
     named(trial, GENERATION_PHASES);
   for (const trial of ['replace', 'replace-huge', 'replace-8g', 'kept', 'alternatives'])
     named(trial, BLACKOUT_PHASES);
+  const waited = Object.keys(WAIT_PHASES).map((phase) => [`answer ${phase}`, phase] as const);
+  named('killed', { ...Object.fromEntries(waited), answer: '', empty: '', mapped: '' });
 
   for (const { verdict } of results.figures) expect(['no goal', 'not judged']).toContain(verdict);
   const titles = FIGURES.filter(({ size }) => size === undefined).map(({ title }) => title);
@@ -77,7 +80,7 @@ test('a smoke run measures everything and says so', (context) => {
     const isThere = ['kept', 'alternatives'].some((trial) => name in findRun(results, trial)!.series);
     expect(isThere, name).toBe(reason === undefined);
     const told = missing.filter(({ against }) => against === name).map((figure) => figure.reason);
-    expect(told, name).toEqual(reason === undefined ? [] : [reason]);
+    expect([...new Set(told)], name).toEqual(reason === undefined ? [] : [reason]);
   }
 
   const [{ phases, start, noPerf }] = results.profile;

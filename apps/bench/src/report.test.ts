@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { plan } from './plan.ts';
 import { addingOurs } from './processes.ts';
-import { besideTables, circumstances, figureRows, markdownHeadlines, textReport } from './report.ts';
+import { besideTables, circumstances, figureRows, markdownHeadlines, textReport, waits } from './report.ts';
 import { fullResults, resultsOf, run } from './test-results.ts';
 import { FIGURES, TRIALS } from './trials.ts';
 
@@ -86,6 +86,48 @@ test('what could not be measured has a row that says what would bring it', () =>
     'a live update: preserve and blackout',
     'SQLite on tmpfs (better-sqlite3), opened again by the next program',
     'memcached -e restarted',
+  ]);
+});
+
+test('the wait behind a kill stands beside what it consists of; LMDB may be missing', () => {
+  const parts = (side: string, all: number): Record<string, number> => ({
+    [side]: all,
+    [`${side} gone`]: all / 10,
+    [`${side} start`]: all / 2,
+    [`${side} open`]: all / 5,
+    [`${side} read`]: all / 5,
+  });
+  const wait = (series: Record<string, number>): ReturnType<typeof resultsOf> => {
+    const measured = Object.entries(series).map(([name, value]) => [name, nine(value)]);
+    const absent = { lmdb: 'the npm package lmdb does not load here' };
+    const killed = run('killed', GiB, Object.fromEntries(measured) as Record<string, number[]>);
+    return resultsOf([{ ...killed, ...('lmdb' in series ? {} : { absent }) }]);
+  };
+  const two = { empty: 25, ...parts('answer', 50), ...parts('mapped', 100) };
+  const all = wait({ ...two, ...parts('lmdb', 200) });
+  expect(waits(all)).toEqual([
+    [
+      ['from kill -9 to the first answer at 1 GiB: of which', 'live update', 'mapped tmpfs file', 'LMDB'],
+      ['killed, until the process is gone', '5.00 ms', '10.0 ms', '20.0 ms'],
+      ['Node starts, and the program is loaded', '25.0 ms', '50.0 ms', '100 ms'],
+      ['what was kept is opened', '10.0 ms', '20.0 ms', '40.0 ms'],
+      ['a page is read, and the answer is here', '10.0 ms', '20.0 ms', '40.0 ms'],
+      ['all of the wait', '50.0 ms', '100 ms', '200 ms'],
+    ],
+  ]);
+  expect(figureRows(all).map((row) => [row[2], ...row.slice(3, 4), ...row.slice(5)])).toEqual([
+    ['against', 'result', 'goal', ''],
+    ['empty program 25.0 ms', '2.00 times as long', '', ''],
+    ['mapped tmpfs file 100 ms', '0.500 times as long', '', ''],
+    ['LMDB 200 ms', '0.250 times as long', '≤ 1', 'pass'],
+  ]);
+  expect(waits(wait(two))[0][0]).toHaveLength(3);
+  expect(figureRows(wait(two)).at(-1)!.slice(2)).toEqual([
+    'LMDB',
+    'the npm package lmdb does not load here',
+    '',
+    '',
+    'missing',
   ]);
 });
 

@@ -5,6 +5,7 @@ import type { Hot } from './cpu-profile.ts';
 import { disturbed, type Disturbance } from './disturbance.ts';
 import type { Figure } from './figure.ts';
 import { GENERATION_PHASES } from './generations.ts';
+import { WAIT_PHASES } from './kill-trial.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
 import { findRun, runsOf } from './results.ts';
 import type { FigureResult, MissingFigure, Results, RunResult } from './results-format.ts';
@@ -99,6 +100,25 @@ function blackout(results: Results): Rows[] {
     row('for comparison: an empty program, to its end', 'empty'),
   ];
   return [rows];
+}
+
+/** The parts of the wait behind a kill: ours, and what it is measured against. */
+export function waits(results: Results): Rows[] {
+  const run = findRun(results, 'killed');
+  if (!run) return [];
+  const sides = ['answer', 'mapped', 'lmdb'].filter((side) => side in run.series);
+  const row = (title: string, seriesOf: (side: string) => string): string[] => [
+    title,
+    ...sides.map((side) => time(run.series[seriesOf(side)].median)),
+  ];
+  const head = `from kill -9 to the first answer at ${formatSize(run.size)}: of which`;
+  return [
+    [
+      [head, ...sides.map((side) => (side === 'answer' ? 'live update' : AGAINST[side]))],
+      ...Object.entries(WAIT_PHASES).map(([phase, title]) => row(title, (side) => `${side} ${phase}`)),
+      row('all of the wait', (side) => side),
+    ],
+  ];
 }
 
 const REPLACED_SERIES = {
@@ -251,6 +271,7 @@ export function textReport(results: Results): string {
     figureRows(results),
     ...blackout(results),
     ...besideTables(results),
+    ...waits(results),
     ...bySize(results),
     ...rateTable(results),
     ...disturbanceTable(results),
@@ -263,7 +284,13 @@ export function textReport(results: Results): string {
 
 /** For the README of this package. */
 export function markdownReport(results: Results): string {
-  const sections = [figureRows(results), ...blackout(results), ...besideTables(results), ...bySize(results)];
+  const sections = [
+    figureRows(results),
+    ...blackout(results),
+    ...besideTables(results),
+    ...waits(results),
+    ...bySize(results),
+  ];
   const parts = [circumstances(results).join(' '), ...sections.map(markdownTable)];
   return parts.join('\n\n');
 }

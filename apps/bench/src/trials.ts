@@ -2,6 +2,7 @@
 import { alternatives } from './alternatives.ts';
 import type { Figure } from './figure.ts';
 import { generations } from './generations.ts';
+import { KILL_FIGURES, KILL_TRIALS } from './kill-trial.ts';
 import { KHO_FIGURES, KHO_TRIALS } from './kho-trials.ts';
 import { DEATH_FIGURES, DEATH_TRIALS } from './death-trials.ts';
 import { LUO_FIGURES, LUO_TRIALS } from './luo-trials.ts';
@@ -117,6 +118,7 @@ export const TRIALS: readonly Trial[] = [
   ...KHO_TRIALS,
   ...LUO_TRIALS,
   ...DEATH_TRIALS,
+  ...KILL_TRIALS,
   ...SHMEM_TRIALS,
   ...MAP_TRIALS,
 ];
@@ -381,6 +383,7 @@ export const FIGURES: readonly Figure[] = [
   ...KHO_FIGURES,
   ...LUO_FIGURES,
   ...DEATH_FIGURES,
+  ...KILL_FIGURES,
   ...SHMEM_FIGURES,
   ...MAP_FIGURES,
 ];

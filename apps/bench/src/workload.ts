@@ -100,6 +100,11 @@ export function fillBytes(target: Uint8Array): void {
     target.set(target.length - at < CONTENT.length ? CONTENT.subarray(0, target.length - at) : CONTENT, at);
 }
 
+/** Where the page in the midst of so many bytes begins. */
+export function middleOf(size: number): number {
+  return Math.floor(size / 2 / PAGE_SIZE) * PAGE_SIZE;
+}
+
 /** A sink small enough to stay in the processor's cache. */
 const SINK = new Uint8Array(2 ** 18);
 
