@@ -18,6 +18,8 @@ const FEW = 5000;
 const WHOLE_RUN = 2 ** 30;
 /** Files that are preserved, each timed by itself, in a round. */
 const SAMPLES = 4000;
+/** Each is short, and in the first ones much is compiled. */
+const PUBLICATION_ROUNDS = 21;
 /** Half a microsecond in the median, 20 at the 99.9th percentile: what may be added, in ms. */
 const MOST_MEDIAN = 0.0005;
 const MOST_TAIL = 0.02;
@@ -143,11 +145,13 @@ export const DEATH_TRIALS: readonly Trial[] = [
   {
     name: 'publication',
     title: 'preserve of a small file, published for whoever comes after a death',
+    leastRounds: PUBLICATION_ROUNDS,
     prepare: publication(() => 0),
   },
   {
     name: 'publication-many',
     title: 'the same beside 100,000 files',
+    leastRounds: PUBLICATION_ROUNDS,
     memory: () => 6 * GiB,
     prepare: publication((isWhole) => (isWhole ? MANY : FEW)),
   },

@@ -417,6 +417,14 @@ function scattered({ kernel }: Generation, pages: number): ShmemFile[] {
   return files;
 }
 
+it('what a later version has written is not taken for what this one would', async () => {
+  const ram = new TestRam(SIZE);
+  const machine = own(ram);
+  await machine.kernel.luo.createSession('s').preserve(fileOf(machine, 1, 1), 1);
+  machine.kernel.kho.publication?.addPage(19, 0);
+  expect(() => bootNext(ram)).toThrow('another version of luo-core');
+});
+
 describe('each allocation fails once:', () => {
   type Prepare = (machine: Generation) => (() => unknown) | Promise<() => unknown>;
   const OPERATIONS: Record<string, Prepare> = {

@@ -111,10 +111,9 @@ export class Kho extends OutgoingMemory {
     metadata.setU32(KexecMetadataSer.version, KEXEC_METADATA_VERSION);
     metadata.setString(KexecMetadataSer.previousRelease, release);
     const count = (incoming?.kexecMetadata?.kexecCount ?? 0) + 1;
-    const watch = this.watchKeys.bind(this);
-    if (live === 'new')
-      this.publication = Publication.create(pages, { scratch, kexecCount: count - 1 }, watch);
-    else if (live) this.publication = Publication.resume(pages, live, watch);
+    if (live === 'new') this.publication = Publication.create(pages, { scratch, kexecCount: count - 1 });
+    else if (live) this.publication = Publication.resume(pages, live);
+    this.watchKeys(this.publication);
     this.publication?.noteKexec(count >>> 0);
     metadata.setU32(KexecMetadataSer.kexecCount, count >>> 0); // after the last comes 0, as in Linux
     this.addSubtree(KEXEC_METADATA, metadata.pa, KexecMetadataSer.SIZE);

@@ -21,6 +21,7 @@ interface NetLeaf {
 export class NetKeys {
   readonly #added = new FolioRuns();
   readonly #removed = new FolioRuns();
+  readonly #rows = { added: this.#added, removed: this.#removed };
   /** There where keys were added and removed. */
   #leaves: Map<string, NetLeaf> | undefined;
   /** While they are worked out in bits: see mostRows. */
@@ -45,7 +46,7 @@ export class NetKeys {
 
   /** The keys that are new and those that are gone. Valid until the next call of anything. */
   rows(): { readonly added: FolioRuns; readonly removed: FolioRuns } {
-    if (!this.#leaves) return { added: this.#added, removed: this.#removed };
+    if (!this.#leaves) return this.#rows;
     const added = new FolioRuns();
     const removed = new FolioRuns();
     for (const { order, place, ...bits } of this.#leaves.values()) {

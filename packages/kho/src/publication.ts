@@ -44,7 +44,7 @@ import {
 } from './live-layout.ts';
 import { LivePages, type RecordPage } from './live-pages.ts';
 import { NetKeys } from './net-keys.ts';
-import { forEachLeafPart, leafOfOrder } from './radix-key.ts';
+import { forEachLeafPart, leafOfOrder, radixBit } from './radix-key.ts';
 import { forEachLiveRun, pagesOfKind, readLiveLeaves, wordsOf, type LiveRecord } from './read-live-record.ts';
 import type { KeyWatcher } from './radix-tree.ts';
 import { beginResidency } from './residency-record.ts';
@@ -66,23 +66,20 @@ export interface PublicationInit {
 class Change {
   readonly keys = new NetKeys();
   /** Folios of the previous kernel that are finished. */
-  readonly arrived: FolioRuns[] = [];
-  readonly whenPublished: (() => void)[] = [];
+  arrived: FolioRuns[] = [];
 
   clear(): void {
     this.keys.clear();
-    this.arrived.length = 0;
-    this.whenPublished.length = 0;
+    if (this.arrived.length > 0) this.arrived = []; // to set a length costs more than to look
   }
 
   /** Another change, which came later, is part of this one. */
-  add({ keys, arrived, whenPublished }: Change): void {
+  add({ keys, arrived }: Change): void {
     const { added, removed } = keys.rows();
     for (let i = 0; i < removed.length; i++)
       this.keys.remove(removed.pfns[i], removed.counts[i], removed.orders[i]);
     for (let i = 0; i < added.length; i++) this.keys.add(added.pfns[i], added.counts[i], added.orders[i]);
     this.arrived.push(...arrived);
-    this.whenPublished.push(...whenPublished);
   }
 }
 
@@ -95,6 +92,8 @@ export class Publication implements KeyWatcher {
    * Called before the first change is published: this kernel must be the owner of the RAM by then.
    */
   beforeFirst: (() => void) | undefined;
+  /** Called when a change was published: marks with its number can be carried out. */
+  whenPublished: (() => void) | undefined;
   /** Runs work when the event loop has turned; undefined: at once. */
   afterTurn: ((work: () => void) => void) | undefined;
   readonly #pages: PageAllocator;
@@ -125,16 +124,8 @@ export class Publication implements KeyWatcher {
   #resume: (() => void) | undefined;
   /** Changes that are published when this kernel is the owner. */
   #deferred: Change | undefined;
-  /** What turns noting on and off where keys come and go. */
-  readonly #watch: (watcher: KeyWatcher | undefined) => void;
 
-  private constructor(
-    pages: PageAllocator,
-    pa: PhysAddr,
-    published: number,
-    found: LiveRecord | undefined,
-    watch: (watcher: KeyWatcher | undefined) => void,
-  ) {
+  private constructor(pages: PageAllocator, pa: PhysAddr, published: number, found: LiveRecord | undefined) {
     this.#pages = pages;
     this.pa = pa;
     this.found = found;
@@ -144,7 +135,6 @@ export class Publication implements KeyWatcher {
     this.#own = new LivePages(pages, pa, found);
     this.#header = wordsOf(pages.ram, physToPfn(pa));
     this.#word = new Int32Array(this.#header.buffer, this.#header.byteOffset, this.#header.length);
-    this.#watch = watch;
   }
 
   /**
@@ -152,14 +142,10 @@ export class Publication implements KeyWatcher {
    *
    * @throws KernelError ENOMEM, ENOSPC: no page for it
    */
-  static create(
-    pages: PageAllocator,
-    { scratch, kexecCount }: PublicationInit,
-    watch: (watcher: KeyWatcher | undefined) => void,
-  ): Publication {
+  static create(pages: PageAllocator, { scratch, kexecCount }: PublicationInit): Publication {
     const pa = pfnToPhys(pages.alloc(0, { zero: true }));
     const header = new StructView(pages.ram.bytes(pa, LiveHeaderSer.SIZE));
-    const made = new Publication(pages, pa, 1, undefined, watch);
+    const made = new Publication(pages, pa, 1, undefined);
     const areas =
       scratch.length > MOST_SCRATCH_INSIDE ? pfnToPhys(made.#own.add(SCRATCH_PAGE, 0).pfn) : pa + SCRATCH_AT;
     for (const [i, { addr, size }] of scratch.entries()) {
@@ -181,12 +167,8 @@ export class Publication implements KeyWatcher {
    * Goes on with the record that a boot found. Nothing is written before `settle`. All memory that
    * is published is kept as it is, until who asked for it has finished.
    */
-  static resume(
-    pages: PageAllocator,
-    record: LiveRecord,
-    watch: (watcher: KeyWatcher | undefined) => void,
-  ): Publication {
-    const made = new Publication(pages, record.pa, record.published, record, watch);
+  static resume(pages: PageAllocator, record: LiveRecord): Publication {
+    const made = new Publication(pages, record.pa, record.published, record);
     const { ram } = pages;
     for (const { pfn, order, place } of pagesOfKind(record, LEAF_PAGE))
       made.#leavesOf(order)[place] = wordsOf(ram, pfn);
@@ -264,13 +246,11 @@ export class Publication implements KeyWatcher {
   /** Keys that come and go from now on are part of the change that is being made. */
   startNoting(): void {
     this.#notes += 1;
-    if (this.#notes === 1) this.#watch(this);
   }
 
   /** The inverse. Both may be nested. */
   stopNoting(): void {
     this.#notes -= 1;
-    if (this.#notes === 0) this.#watch(undefined);
   }
 
   /**
@@ -281,22 +261,25 @@ export class Publication implements KeyWatcher {
    * of a folio that a session of the previous kernel still names.
    */
   adding(pfn: Pfn, count: number, order: number): void {
-    this.#checkNotInside(pfn, count, order);
+    if (this.#notes === 0) return;
+    if (this.#pages.keepsAny) this.#checkNotInside(pfn, count, order);
     const leaves = this.#leavesOf(order);
     const first = leafOfOrder(pfn, order);
-    const last = leafOfOrder(pfn + (count - 1) * 2 ** order, order);
+    const last = count === 1 ? first : leafOfOrder(pfn + (count - 1) * 2 ** order, order);
     for (let place = first; place <= last; place++)
       leaves[place] ??= this.#own.add(LEAF_PAGE, place, order).words;
-    this.#makeLog(this.#mostRows + 1 + last - first);
+    const rows = this.#mostRows + 1 + last - first;
+    if (rows > this.#logRoom) this.#makeLog(rows);
   }
 
   /** @internal */
   added(pfn: Pfn, count: number, order: number): void {
-    this.#change.keys.add(pfn, count, order);
+    if (this.#notes > 0) this.#change.keys.add(pfn, count, order);
   }
 
   /** @internal What is freed stays as it is until the change is published. */
   deleted(pfn: Pfn, count: number, order: number): void {
+    if (this.#notes === 0) return;
     this.#resume ??= this.#pages.pauseFreeing();
     this.#change.keys.remove(pfn, count, order);
   }
@@ -332,14 +315,8 @@ export class Publication implements KeyWatcher {
 
   /** Whether no change is being made: what is published now is nobody's half. */
   get isClean(): boolean {
-    const { keys, arrived, whenPublished } = this.#change;
-    const { added, removed } = keys.rows();
-    return added.length + removed.length + arrived.length + whenPublished.length === 0;
-  }
-
-  /** Calls `work` when the change was published. */
-  whenPublished(work: () => void): void {
-    this.#change.whenPublished.push(work);
+    const { keys, arrived } = this.#change;
+    return keys.mostRows + arrived.length === 0;
   }
 
   /** Runs `work` when the event loop has turned. */
@@ -368,7 +345,7 @@ export class Publication implements KeyWatcher {
       return;
     }
     this.beforeFirst?.();
-    if (this.#pages.residency.unrecorded !== undefined) this.recordResidency();
+    if (this.#pages.residency.hasUnrecorded) this.recordResidency();
     this.#publish();
   }
 
@@ -387,7 +364,7 @@ export class Publication implements KeyWatcher {
   }
 
   #publish(): void {
-    const { keys, arrived, whenPublished } = this.#change;
+    const { keys, arrived } = this.#change;
     const { added, removed } = keys.rows();
     const gone = this.#removable(removed, arrived);
     const next = this.next;
@@ -397,7 +374,7 @@ export class Publication implements KeyWatcher {
     this.#apply(added, true);
     this.#apply(gone, false);
     if (isLogged) this.#header[LOGGED] = 0;
-    for (const work of whenPublished) work();
+    this.whenPublished?.();
     for (const rows of arrived) this.#letGo(rows);
     this.#forget();
   }
@@ -581,7 +558,7 @@ export class Publication implements KeyWatcher {
       const order = rows.orders[i];
       const leaves = this.#leavesOf(order);
       // Most rows lie within one leaf: nothing is made for them.
-      const bit = Math.floor(rows.pfns[i] / 2 ** order) % RADIX_LEAF_BITS;
+      const bit = radixBit(rows.pfns[i], order);
       const count = rows.counts[i];
       const words = leaves[leafOfOrder(rows.pfns[i], order)];
       if (bit + count <= RADIX_LEAF_BITS) {
@@ -602,14 +579,19 @@ export class Publication implements KeyWatcher {
     return this.#change.keys.mostRows + (this.#deferred?.keys.mostRows ?? 0);
   }
 
+  /** Rows that the log has room for. */
+  get #logRoom(): number {
+    return LOG_ROWS_INSIDE + this.#log.length * LOG_ROWS_PER_PAGE;
+  }
+
   /** @throws KernelError ENOMEM, ENOSPC: no page for so many rows */
   #makeLog(rows: number): void {
-    while (LOG_ROWS_INSIDE + this.#log.length * LOG_ROWS_PER_PAGE < rows)
-      this.#log.push(this.#own.add(LOG_PAGE, this.#log.length).words);
+    while (this.#logRoom < rows) this.#log.push(this.#own.add(LOG_PAGE, this.#log.length).words);
   }
 
   /** The same where it is no error that there is none. */
   #hasLog(rows: number): boolean {
+    if (rows <= this.#logRoom) return true;
     try {
       this.#makeLog(rows);
       return true;

@@ -7,7 +7,10 @@
  */
 import { PAGE_SIZE } from '@liveupdate/base';
 
-/** Kinds of pages of the live record. */
+/**
+ * Kinds of pages of the live record. One whose layout changes gets another number: a program that
+ * does not know a kind reads nothing, rather than something else.
+ */
 export const FILES_PAGE = 16;
 export const SESSIONS_PAGE = 17;
 export const FLBS_PAGE = 18;

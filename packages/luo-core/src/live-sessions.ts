@@ -35,8 +35,9 @@ class SlotTable {
   readonly #numbers: BigUint64Array[] = [];
   /** Numbers of free slots; the lowest is last. */
   readonly #free: number[] = [];
-  /** Slots that the change under way marks. */
+  /** Slots that the change under way marks: the first `#marks` of these. */
   readonly #marked: number[] = [];
+  #marks = 0;
   #order = 1;
 
   constructor(publication: Publication, kind: number) {
@@ -70,12 +71,12 @@ class SlotTable {
 
   /** The words of the page that a slot lies in, which begins at `placeOf(slot)`. */
   wordsOf(slot: number): Uint32Array {
-    return this.#pages[Math.floor(slot / SLOTS_IN_PAGE)];
+    return this.#pages[(slot / SLOTS_IN_PAGE) | 0];
   }
 
   /** The same words, two by two. */
   numbersAt(slot: number): BigUint64Array {
-    return this.#numbers[Math.floor(slot / SLOTS_IN_PAGE)];
+    return this.#numbers[(slot / SLOTS_IN_PAGE) | 0];
   }
 
   /**
@@ -104,7 +105,7 @@ class SlotTable {
     words[at + ORDER + 1] = this.#order / 2 ** 32;
     this.#order += 1;
     words[at + STATE] = coming(this.#publication.next);
-    this.#marked.push(slot);
+    this.#marked[this.#marks++] = slot;
   }
 
   /** From the next change on, a slot counts no more. One that does not yet is free at once. */
@@ -115,7 +116,7 @@ class SlotTable {
       words[at + STATE] = FREE;
     } else {
       words[at + STATE] = going(this.#publication.next);
-      this.#marked.push(slot);
+      this.#marked[this.#marks++] = slot;
     }
   }
 
@@ -124,7 +125,7 @@ class SlotTable {
     const at = placeOf(slot);
     this.numbersAt(slot)[(at + FILE.newData) / 2] = data;
     this.wordsOf(slot)[at + STATE] = renewing(this.#publication.next);
-    this.#marked.push(slot);
+    this.#marked[this.#marks++] = slot;
   }
 
   /** Takes the mark of a slot for what it means where this is the last change. */
@@ -140,7 +141,7 @@ class SlotTable {
 
   /** Whether no slot is marked. */
   get isClean(): boolean {
-    return this.#marked.length === 0;
+    return this.#marks === 0;
   }
 
   /**
@@ -150,18 +151,19 @@ class SlotTable {
    */
   setAside(): () => void {
     const { next, published } = this.#publication;
-    const marks = this.#marked.splice(0).map((slot) => {
+    const marks = this.#marked.slice(0, this.#marks).map((slot) => {
       const words = this.wordsOf(slot);
       const word = words[placeOf(slot) + STATE];
       words[placeOf(slot) + STATE] = stateOf(word, published);
       return { slot, isComing: word === coming(next), isGoing: word === going(next) };
     });
+    this.#marks = 0;
     return () => {
       for (const { slot, isComing, isGoing } of marks) {
         const at = placeOf(slot) + STATE;
         if (isComing) this.wordsOf(slot)[at] = coming(this.#publication.next);
         if (isGoing) this.wordsOf(slot)[at] = going(this.#publication.next);
-        this.#marked.push(slot);
+        this.#marked[this.#marks++] = slot;
       }
     };
   }
@@ -169,10 +171,11 @@ class SlotTable {
   /** The change was published: marks are carried out. */
   carryOut(): void {
     const change = this.#publication.published;
-    for (const slot of this.#marked) {
+    for (let i = 0; i < this.#marks; i++) {
+      const slot = this.#marked[i];
       if (this.#settle(slot, change) === FREE) this.give(slot);
     }
-    this.#marked.length = 0;
+    this.#marks = 0;
   }
 }
 
@@ -215,16 +218,15 @@ export class LiveSessions {
   readonly #strings = new Map<string, Uint32Array>();
   /** Of sessions that are finished, and in the record still: what goes with them. */
   readonly #finished: (() => Dropped)[] = [];
-  readonly #carryOut = (): void => {
-    this.#files.carryOut();
-    this.#sessions.carryOut();
-  };
-
   constructor(publication: Publication) {
     this.publication = publication;
     this.#sessions = new SlotTable(publication, SESSIONS_PAGE);
     this.#files = new SlotTable(publication, FILES_PAGE);
     this.flbs = new FlbsPages(publication);
+    publication.whenPublished = () => {
+      this.#files.carryOut();
+      this.#sessions.carryOut();
+    };
   }
 
   // ---- Slots ------------------------------------------------------------------------------------
@@ -249,7 +251,6 @@ export class LiveSessions {
     const putBack = [this.#files.setAside(), this.#sessions.setAside()];
     this.publication.apart(() => {
       this.#sessions.mark(slot);
-      this.publication.whenPublished(this.#carryOut);
     });
     for (const each of putBack) each();
     return slot;
@@ -301,7 +302,6 @@ export class LiveSessions {
 
   /** What was written since the last change counts from now on. */
   publish(): void {
-    this.publication.whenPublished(this.#carryOut);
     this.publication.publish();
   }
 

@@ -354,7 +354,8 @@ export class OutgoingSession {
   /** Writes a file into the live record, for the next change: there it is found once. */
   #write(live: LiveSessions, entry: OutgoingFile): void {
     live.writeFile(entry.slot, this.#slot, entry);
-    const arrival = this.#shared.arrivals.get(entry.id);
+    const { arrivals } = this.#shared;
+    const arrival = arrivals.size > 0 ? arrivals.get(entry.id) : undefined;
     if (!arrival) return;
     this.#shared.arrivals.delete(entry.id);
     live.drop(arrival.leave());

@@ -120,6 +120,7 @@ export function readLiveSessions(ram: Ram, record: LiveRecord, onDamage: OnDamag
   checkObject(record, 'a live record');
   checkList(record.pages, 'the pages of a live record');
   checkFunction(onDamage, 'what is told of damage');
+  checkKinds(record, onDamage);
   const sessions = new Map<
     number,
     { order: number; name: string; slot: number; files: [number, LiveFile][] }
@@ -152,6 +153,17 @@ export function readLiveSessions(ram: Ram, record: LiveRecord, onDamage: OnDamag
     flbs: readFlbs(ram, pagesOfKind(record, FLBS_PAGE), counts, onDamage),
     pages: [],
   };
+}
+
+function checkKinds({ pages }: LiveRecord, onDamage: OnDamage): void {
+  const other = pages.find(({ kind }) => kind > FLBS_PAGE);
+  if (!other) return;
+  onDamage(
+    new KernelError(
+      'EINVAL',
+      `the live record has pages of kind ${other.kind}, of another version of luo-core: open the RAM with the program that made it`,
+    ),
+  );
 }
 
 function countFlbs(counts: Map<number, number[]>, page: number, low: number, high: number): void {

@@ -139,6 +139,11 @@ export class Residency {
     });
   }
 
+  /** Whether the bits of a chunk lie nowhere yet. */
+  get hasUnrecorded(): boolean {
+    return this.#unrecorded.length > 0;
+  }
+
   /** A chunk whose bits lie nowhere yet; undefined where there is none. */
   get unrecorded(): number | undefined {
     return this.#unrecorded.at(-1);
