@@ -175,9 +175,10 @@ export class RadixTree {
     const leaves = this.#leaves[0];
     const cleared = clearSingles(leaves, pfns, from, from + count);
     if (cleared === from + count) {
-      for (let at = from, row = 0; this.watcher && at < cleared; at += row) {
-        row = inARow(pfns, at, cleared, 1);
+      for (let at = from; this.watcher && at < cleared;) {
+        const row = inARow(pfns, at, cleared, 1);
         this.watcher.deleted(pfns[at], row, 0);
+        at += row;
       }
       return;
     }

@@ -118,7 +118,9 @@ export class Residency {
 
   // ---- For whoever comes after a death ----------------------------------------------------------
 
-  /** From now on UNSURE and the words behind it are here. The bits are not trusted until `trust`. */
+  /**
+   * From now on UNSURE and the words behind it are here. The bits are not trusted until `trust`.
+   */
   recordIn(words: Uint32Array): void {
     words[UNSURE] = this.#record[UNSURE] + 1;
     words[DOUBT_COUNT] = 0;
