@@ -15,7 +15,7 @@ import { mutants } from './check/mutants.ts';
 import { oneConstant } from './check/one-constant.ts';
 import { packageManagers } from './check/package-managers.ts';
 import { attw, publint } from './check/packages.ts';
-import { readmeExamples } from './check/readme-examples.ts';
+import { quickExamples, readmeExamples } from './check/readme-examples.ts';
 import { single, skipped, sum, type Report } from './check/report.ts';
 import { rehearsal } from './check/release.ts';
 import { runtimes } from './check/runtimes.ts';
@@ -97,7 +97,11 @@ const checks: Record<string, Check> = {
     run: mutants,
     quick: 'it runs tests again for each of seventeen changes',
   },
-  examples: { title: 'the code blocks of the READMEs and guides', run: readmeExamples },
+  examples: {
+    title: 'the code blocks of the READMEs and guides',
+    run: () => readmeExamples(),
+    quick: quickExamples,
+  },
   install: {
     title: 'each package installed alone from its tarball: its example runs there, its types resolve',
     after: ['build'],
@@ -151,6 +155,7 @@ const checks: Record<string, Check> = {
     title: 'an application that imports one constant of a core package ships that (esbuild, Rollup)',
     after: ['build'],
     run: oneConstant,
+    quick: LONG,
   },
   publint: {
     title: 'packages as users get them (publint --strict)',

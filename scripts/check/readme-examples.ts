@@ -18,7 +18,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { command, HANGS, root, type Ended } from './command.ts';
-import { single, sum, type Report } from './report.ts';
+import { single, skipped, sum, type Report } from './report.ts';
 import { workspace } from './workspace.ts';
 
 /**
@@ -49,8 +49,17 @@ interface Example extends Block {
   file: string;
 }
 
-export async function readmeExamples(): Promise<Report> {
-  const examples = pages().flatMap(({ page, dir }) => examplesOf(page, dir));
+/** Those of READMEs only. */
+export async function quickExamples(): Promise<Report> {
+  const reason = '--quick leaves them out: they are as many again';
+  const report = await readmeExamples((page) => page.endsWith('README.md'));
+  return sum([report, skipped('the examples of docs/', reason)]);
+}
+
+export async function readmeExamples(isWanted: (page: string) => boolean = () => true): Promise<Report> {
+  const examples = pages()
+    .filter(({ page }) => isWanted(page))
+    .flatMap(({ page, dir }) => examplesOf(page, dir));
   if (examples.length === 0) return { passed: 0, failed: [], skipped: [], notes: ['no examples yet'] };
   const folders = new Set([TOP, ...pages().map(({ dir }) => dir)].map((dir) => join(root, dir, FOLDER)));
   try {

@@ -9,18 +9,24 @@ import { UNIT_REPORT } from './unit-reporter.ts';
 
 const LARGE = 'it reads large images, again and again';
 const PROGRAMS = 'it starts dozens of programs';
+const SUITE = 'it runs the suite that the tests of memfd-handler run too';
 
 /** What --quick leaves out, and why. */
 const LONG: Record<string, string> = {
   'apps/bench/src/child-process.test.ts': 'it waits for programs that say nothing',
   'apps/bench/src/main.test.ts': 'it measures everything once',
   'apps/bench/src/html-report.test.ts': 'it opens pages in a browser',
+  'packages/cli/src/check.test.ts': PROGRAMS,
+  'packages/cli/src/dead-rams.test.ts': PROGRAMS,
   'packages/cli/src/demo.test.ts': PROGRAMS,
   'packages/cli/src/export-import.test.ts': PROGRAMS,
   'packages/cli/src/find-entry.test.ts': LARGE,
   'packages/cli/src/inspect.test.ts': LARGE,
   'packages/cli/src/inspect-damage.test.ts': LARGE,
+  'packages/cli/src/rams.test.ts': PROGRAMS,
   'packages/code-cache/src/code-cache.test.ts': PROGRAMS,
+  'packages/eventfd-handler/src/handler-suite.test.ts': SUITE,
+  'packages/fd-handler/src/handler-suite.test.ts': SUITE,
   'packages/fd-handler/src/descriptors.test.ts': PROGRAMS,
   'packages/handler-testkit/src/broken-handlers.test.ts':
     'it runs the whole suite for each of dozens of faults',
@@ -28,14 +34,21 @@ const LONG: Record<string, string> = {
   'packages/kexec/src/failing-versions.test.ts': PROGRAMS,
   'packages/kexec/src/files.test.ts': PROGRAMS,
   'packages/kexec/src/first-open.test.ts': PROGRAMS,
+  'packages/kexec/src/first-turn.test.ts': PROGRAMS,
   'packages/kexec/src/full.fuzz.ts': 'it makes twenty thousand operations on a full file system',
   'packages/kexec/src/growth.test.ts': PROGRAMS,
   'packages/kexec/src/inherited-rams.test.ts': PROGRAMS,
   'packages/kexec/src/next-program.test.ts': PROGRAMS,
   'packages/kexec/src/readme-service.test.ts': 'it starts a service again and again',
   'packages/kexec/src/shared-views.test.ts': PROGRAMS,
+  'packages/kexec/src/slow-handler.test.ts': PROGRAMS,
+  'packages/kho/src/failure.test.ts': 'it fails each allocation of dozens of operations',
+  'packages/linux/src/children.test.ts': PROGRAMS,
+  'packages/linux/src/mapped-view.test.ts': 'it waits for garbage to be collected, and makes 65,000 views',
   'packages/linux/src/process.test.ts': PROGRAMS,
   'packages/memfd-handler/src/hostile.fuzz.ts': 'it reads thousands of damaged handovers',
+  'packages/memfd-handler/src/thousand.test.ts': 'it makes a thousand generations',
+  'scripts/check/apt.test.ts': 'it waits for locks',
 };
 
 /** Runs the tests whose path contains one of `filters`, or all. */
