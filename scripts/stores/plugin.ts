@@ -1,8 +1,8 @@
 /**
  * A plugin for Vitest that makes stores to typed arrays visible: nothing else can, for a typed
  * array calls nobody. In every module of the packages, `array[index] = value` and its like become
- * calls of `globalThis.storeRecorder` (packages/mm/src/test-stores.ts). All other ways of
- * writing memory are methods, which the recorder replaces itself.
+ * calls of `globalThis.storeRecorder` (packages/mm/src/test-stores.ts) while there is one. All
+ * other ways of writing memory are methods, which the recorder replaces itself.
  */
 import ts from 'typescript';
 
@@ -22,15 +22,29 @@ const OPERATORS: ReadonlyMap<ts.SyntaxKind, ts.BinaryOperator> = new Map<ts.Synt
   ],
 ]);
 
-function call(method: 'assign' | 'update', args: readonly ts.Expression[]): ts.Expression {
+/** Most code runs while nothing is recorded: it stays as it was, but for a look. */
+function call(
+  method: 'assign' | 'update',
+  args: readonly ts.Expression[],
+  otherwise: ts.Expression,
+): ts.Expression {
   const recorder = factory.createPropertyAccessExpression(
     factory.createIdentifier('globalThis'),
     'storeRecorder',
   );
-  return factory.createCallExpression(
+  const recorded = factory.createCallExpression(
     factory.createPropertyAccessExpression(recorder, method),
     undefined,
     args,
+  );
+  return factory.createParenthesizedExpression(
+    factory.createConditionalExpression(
+      recorder,
+      undefined,
+      recorded,
+      undefined,
+      factory.createParenthesizedExpression(otherwise),
+    ),
   );
 }
 
@@ -53,9 +67,9 @@ function storesOf(context: ts.TransformationContext): ts.Transformer<ts.SourceFi
     if (ts.isBinaryExpression(seen) && ts.isElementAccessExpression(seen.left)) {
       const { expression: array, argumentExpression: index } = seen.left;
       if (seen.operatorToken.kind === ts.SyntaxKind.EqualsToken)
-        return call('assign', [array, index, seen.right]);
+        return call('assign', [array, index, seen.right], seen);
       const operator = OPERATORS.get(seen.operatorToken.kind);
-      if (operator !== undefined) return call('update', [array, index, change(operator, seen.right)]);
+      if (operator !== undefined) return call('update', [array, index, change(operator, seen.right)], seen);
     }
     const isStep = ts.isPostfixUnaryExpression(seen) || ts.isPrefixUnaryExpression(seen);
     if (isStep && ts.isElementAccessExpression(seen.operand)) {
@@ -63,7 +77,7 @@ function storesOf(context: ts.TransformationContext): ts.Transformer<ts.SourceFi
       if (seen.operator !== PlusPlusToken && seen.operator !== MinusMinusToken) return seen;
       const operator = seen.operator === PlusPlusToken ? PlusToken : MinusToken;
       const { expression: array, argumentExpression: index } = seen.operand;
-      return call('update', [array, index, change(operator, factory.createNumericLiteral(1))]);
+      return call('update', [array, index, change(operator, factory.createNumericLiteral(1))], seen);
     }
     return seen;
   };

@@ -77,7 +77,7 @@ export async function describeIncoming({ kernel }: Generation): Promise<string> 
 export function contentOf(file: ShmemFile): string {
   const bytes = new Uint8Array(file.size);
   file.pread(bytes, 0);
-  const alike = bytes.every((byte) => byte === bytes[0]);
+  const alike = Buffer.compare(bytes.subarray(1), bytes.subarray(0, -1)) === 0; // each as the next
   return `${bytes.length === 0 ? 'empty' : bytes[0]}x${Math.ceil(file.size / PAGE_SIZE)}${alike ? '' : '!'}`;
 }
 

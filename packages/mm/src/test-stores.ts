@@ -63,7 +63,6 @@ let isInstalled = false;
 function install(): void {
   if (isInstalled) return;
   isInstalled = true;
-  (globalThis as unknown as { storeRecorder: StoreRecorder }).storeRecorder = recorder;
   const typed = Object.getPrototypeOf(Uint8Array.prototype) as object;
   replace(
     typed,
@@ -110,23 +109,20 @@ function install(): void {
 
 install();
 
+/** What stores to elements are told to: see scripts/stores/plugin.ts. */
+const global = globalThis as { storeRecorder?: StoreRecorder | undefined };
+
 /** The stores to a buffer while `work` runs, in order. */
 export async function storesOf(memory: ArrayBufferLike, work: () => void | Promise<void>): Promise<Store[]> {
   buffer = memory;
   stores = [];
+  global.storeRecorder = recorder;
   try {
     await work();
     return stores;
   } finally {
+    global.storeRecorder = undefined;
     buffer = undefined;
     stores = [];
   }
-}
-
-/**
- * Whether assignments to elements are seen: without the plugin they are not, and a test would pass
- * that sees half.
- */
-export function isRecording(): boolean {
-  return stores.length === 0 && 'storeRecorder' in globalThis;
 }
