@@ -21,7 +21,7 @@ import { rehearsal } from './check/release.ts';
 import { runtimes } from './check/runtimes.ts';
 import { sizes } from './check/sizes.ts';
 import { thirdParty } from './check/third-party.ts';
-import { quickUnit, unit } from './check/unit.ts';
+import { quickUnit, stores, unit } from './check/unit.ts';
 
 const AT_ONCE = 2;
 
@@ -84,6 +84,11 @@ const checks: Record<string, Check> = {
     quick: 'it may have to install some; tests whose program is missing are skipped',
   },
   build: { title: 'bundles and declarations of all packages (turbo, tsup)', run: build },
+  stores: {
+    title: 'tests that let a kernel die at every store (Vitest)',
+    run: () => stores(positionals),
+    quick: () => stores(positionals, true),
+  },
   lint: { title: 'ESLint', run: lint, quick: lintChanged },
   unit: {
     title: 'tests of all packages (Vitest)',
@@ -93,9 +98,9 @@ const checks: Record<string, Check> = {
   },
   mutants: {
     title: 'changes that break a promise about a death, one by one: tests must fail',
-    after: ['unit'],
+    after: ['unit', 'stores'],
     run: mutants,
-    quick: 'it runs tests again for each of seventeen changes',
+    quick: 'it runs tests again for each of nineteen changes',
   },
   examples: {
     title: 'the code blocks of the READMEs and guides',

@@ -53,7 +53,12 @@ const LONG: Record<string, string> = {
 
 /** Runs the tests whose path contains one of `filters`, or all. */
 export function unit(filters: string[]): Promise<Report> {
-  return run(filters, {});
+  return run('sources', filters, {});
+}
+
+/** Those that look at memory after every store, beside the others: one of them takes minutes. */
+export function stores(filters: string[], isQuick = false): Promise<Report> {
+  return run('stores', ['--maxWorkers=1', ...filters], isQuick ? { LIVEUPDATE_QUICK: '1' } : {});
 }
 
 /** The same without what takes long, and with a fraction of the rounds of random tests. */
@@ -61,14 +66,14 @@ export async function quickUnit(filters: string[]): Promise<Report> {
   const without = Object.keys(LONG).map((path) => `--exclude=${path}`);
   const left = Object.entries(LONG).map(([path, why]) => skipped(path, `--quick leaves it out: ${why}`));
   const rounds = skipped('most rounds of the random tests', '--quick leaves them out: they take minutes');
-  const report = await run([...without, ...filters], { LIVEUPDATE_QUICK: '1' });
+  const report = await run('sources', [...without, ...filters], { LIVEUPDATE_QUICK: '1' });
   return sum([report, ...left, rounds]);
 }
 
-async function run(args: string[], env: Record<string, string>): Promise<Report> {
-  const path = join(tmpdir(), `liveupdate-unit-${process.pid}.json`);
+async function run(project: string, args: string[], env: Record<string, string>): Promise<Report> {
+  const path = join(tmpdir(), `liveupdate-${project}-${process.pid}.json`);
   const reporters = ['--reporter=./scripts/check/unit-reporter.ts', '--reporter=default'];
-  const ended = await command('vitest', ['run', ...reporters, ...args], {
+  const ended = await command('vitest', ['run', `--project=${project}`, ...reporters, ...args], {
     env: { ...env, [UNIT_REPORT]: path },
   });
   if (!existsSync(path)) return single('vitest', { ...ended, ok: false });

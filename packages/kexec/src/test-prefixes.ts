@@ -66,7 +66,7 @@ export async function everyPrefix({ ram, operation }: Scene): Promise<number> {
     if (last === after && found !== after) expect.fail(`found ${found} when there had been ${after}`);
     last = found;
   });
-  expect(image).toEqual(ram.memory8);
+  expect(Buffer.compare(image, ram.memory8), 'all stores were seen').toBe(0);
   expect(last).toBe(after);
   return prefixes;
 }

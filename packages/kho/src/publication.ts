@@ -254,8 +254,8 @@ export class Publication implements KeyWatcher {
   }
 
   /**
-   * @internal Makes sure that the change can be published with these keys: nothing of it can fail
-   * then.
+   * @internal These keys are part of the change, and it can be published with them: nothing of it
+   * can fail then.
    *
    * @throws KernelError ENOMEM, ENOSPC: no page for the map or the log. EBUSY: memory of it is part
    * of a folio that a session of the previous kernel still names.
@@ -268,13 +268,10 @@ export class Publication implements KeyWatcher {
     const last = count === 1 ? first : leafOfOrder(pfn + (count - 1) * 2 ** order, order);
     for (let place = first; place <= last; place++)
       leaves[place] ??= this.#own.add(LEAF_PAGE, place, order).words;
-    const rows = this.#mostRows + 1 + last - first;
-    if (rows > this.#logRoom) this.#makeLog(rows);
-  }
-
-  /** @internal */
-  added(pfn: Pfn, count: number, order: number): void {
-    if (this.#notes > 0) this.#change.keys.add(pfn, count, order);
+    const { keys } = this.#change;
+    const rows = keys.mostRows + (this.#deferred?.keys.mostRows ?? 0) + 1 + last - first;
+    if (rows > LOG_ROWS_INSIDE) this.#makeLog(rows);
+    keys.add(pfn, count, order);
   }
 
   /** @internal What is freed stays as it is until the change is published. */
@@ -574,24 +571,15 @@ export class Publication implements KeyWatcher {
 
   // ---- Log --------------------------------------------------------------------------------------
 
-  /** Rows of the log that the change may take, with all that is deferred. */
-  get #mostRows(): number {
-    return this.#change.keys.mostRows + (this.#deferred?.keys.mostRows ?? 0);
-  }
-
-  /** Rows that the log has room for. */
-  get #logRoom(): number {
-    return LOG_ROWS_INSIDE + this.#log.length * LOG_ROWS_PER_PAGE;
-  }
-
   /** @throws KernelError ENOMEM, ENOSPC: no page for so many rows */
   #makeLog(rows: number): void {
-    while (this.#logRoom < rows) this.#log.push(this.#own.add(LOG_PAGE, this.#log.length).words);
+    while (LOG_ROWS_INSIDE + this.#log.length * LOG_ROWS_PER_PAGE < rows)
+      this.#log.push(this.#own.add(LOG_PAGE, this.#log.length).words);
   }
 
   /** The same where it is no error that there is none. */
   #hasLog(rows: number): boolean {
-    if (rows <= this.#logRoom) return true;
+    if (rows <= LOG_ROWS_INSIDE) return true;
     try {
       this.#makeLog(rows);
       return true;

@@ -31,12 +31,11 @@ function tableIndex(leaf: number, level: number): number {
 /** Is told of keys as they come into a map and go. */
 export interface KeyWatcher {
   /**
-   * Before they come.
+   * Just before they come: nothing is in the way any more.
    *
-   * @throws KernelError why they cannot: then they do not
+   * @throws KernelError why they must not: then they do not come
    */
   adding(pfn: Pfn, count: number, order: number): void;
-  added(pfn: Pfn, count: number, order: number): void;
   deleted(pfn: Pfn, count: number, order: number): void;
 }
 
@@ -73,13 +72,15 @@ export class RadixTree {
    * the keys. Whatever the watcher throws.
    */
   addRun(pfn: Pfn, count: number, order: number): void {
-    this.watcher?.adding(pfn, count, order);
     // Most calls stay within one leaf that is there already: nothing is made for them.
     const bit = radixBit(pfn, order);
     const words = bit + count <= RADIX_LEAF_BITS ? this.#find(leafOfOrder(pfn, order), order) : undefined;
-    if (words) setBits(words, bit, count);
-    else this.#addToNewLeaves(pfn, count, order);
-    this.watcher?.added(pfn, count, order);
+    if (words === undefined) {
+      this.#addToNewLeaves(pfn, count, order);
+      return;
+    }
+    this.watcher?.adding(pfn, count, order);
+    setBits(words, bit, count);
   }
 
   /**
@@ -98,6 +99,7 @@ export class RadixTree {
       forEachLeafPart(pfn, count, order, (place) => {
         if (!this.#find(place, order)) made.push(this.#create(firstOf(place, order), order));
       });
+      this.watcher?.adding(pfn, count, order);
     } catch (error) {
       while (made.length > 0) made.pop()?.();
       throw error;
@@ -152,7 +154,6 @@ export class RadixTree {
         for (const { watcher } = this; watcher && at < set;) {
           const row = inARow(pfns, at, set, 1);
           watcher.adding(pfns[at], row, 0);
-          watcher.added(pfns[at], row, 0);
           at += row;
         }
         at = set;
