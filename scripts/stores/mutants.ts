@@ -146,9 +146,9 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     tests: KEXEC,
   },
   'keys of a file that came and was preserved again go with its old record': {
-    file: 'packages/kho/src/publication.ts',
-    from: '      if (again > 0) {',
-    to: '      if (again < 0) {',
+    file: 'packages/kho/src/unpreserved.ts',
+    from: 'if (preserved > 0) {',
+    to: 'if (preserved > 0 && pfn < 0) {',
     tests: KEXEC,
   },
   'a file that came and was preserved again is found twice': {
@@ -161,6 +161,13 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     file: 'packages/kho/src/read-live-record.ts',
     from: 'if (header.getU32(LiveHeaderSer.logged) !== published) return [];',
     to: 'if (published > 0) return [];',
+    tests: KEXEC,
+  },
+  'what was logged and not carried out is read, and never carried out': {
+    file: 'packages/kho/src/publication.ts',
+    from: `      this.#apply(rows, !isRemoved);
+`,
+    to: '',
     tests: KEXEC,
   },
   'descriptors stay open for the next program after an exec that failed': {

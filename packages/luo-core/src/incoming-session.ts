@@ -17,7 +17,7 @@ import type { Dropped, LiveSessions } from './live-sessions.ts';
 import type { Mutex } from './mutex.ts';
 import type { Arrival } from './outgoing-session.ts';
 import type { LiveFile, LivePlace } from './read-live-sessions.ts';
-import { checkToken } from './tokens.ts';
+import { checkToken, keyOf } from './tokens.ts';
 import type { FileRecord, SessionRecord } from './read-luo.ts';
 import type { RegisteredHandler } from './registry.ts';
 import { COPY } from './package-copy.ts';
@@ -82,7 +82,8 @@ export class IncomingSession {
 
   readonly name: string;
   readonly #shared: IncomingShared;
-  readonly #files = new Map<bigint, IncomingFile>();
+  /** By token. */
+  readonly #files = new Map<bigint | number, IncomingFile>();
   #state: 'open' | 'finished' = 'open';
   /** How many of its files are in the live record. */
   #there = 0;
@@ -98,7 +99,7 @@ export class IncomingSession {
     for (const file of record.files) {
       const handler = shared.handlerFor(file);
       handler.files += 1;
-      this.#files.set(file.token, {
+      this.#files.set(keyOf(file.token), {
         record: file,
         handler,
         retrieval: 'untried',
@@ -175,7 +176,7 @@ export class IncomingSession {
       const key = checkToken(token);
       if (type !== undefined) checkFunction(type, 'a class of files');
       this.#checkOpen();
-      const entry = this.#files.get(key);
+      const entry = this.#files.get(keyOf(key));
       if (!entry) throw new KernelError('ENOENT', `session '${this.name}' has no file under token ${key}`);
       const file = await this.#retrieve(entry);
       if (type && !isInstance(file, type)) {
@@ -306,7 +307,7 @@ export class IncomingSession {
       const { handler, record } = entry;
       await this.#callFinish(entry, errors);
       if (entry.file) unhold(entry.file);
-      this.#files.delete(record.token);
+      this.#files.delete(keyOf(record.token));
       handler.files -= 1;
       if (handler.flbs.length > 0)
         await flbs.finishFile(handler.flbs, (record as Partial<LiveFile>).flbs, errors);

@@ -25,7 +25,7 @@ import { noted, notedUntil } from './noted.ts';
 import { idOf, save, saveRow, type OutgoingFile } from './outgoing-file.ts';
 import type { HandlerRegistry, RegisteredHandler } from './registry.ts';
 import { COPY } from './package-copy.ts';
-import { checkPairs, checkToken, type FilePair } from './tokens.ts';
+import { checkPairs, checkToken, keyOf, type FilePair } from './tokens.ts';
 
 /** What all outgoing sessions share. */
 export interface OutgoingShared {
@@ -85,8 +85,8 @@ export class OutgoingSession {
 
   readonly name: string;
   readonly #shared: OutgoingShared;
-  /** In the order of preservation. The last `#arriving` of them are not preserved yet. */
-  readonly #files = new Map<bigint, OutgoingFile>();
+  /** By token, in the order of preservation. The last `#arriving` of them are not preserved yet. */
+  readonly #files = new Map<bigint | number, OutgoingFile>();
   #arriving = 0;
   readonly #blocks: BlockSet;
   #state: 'open' | 'closed' = 'open';
@@ -179,7 +179,7 @@ export class OutgoingSession {
     return this.#shared.mutex.run(async () => {
       const key = checkToken(token);
       this.#checkOpen();
-      const file = this.#files.get(key);
+      const file = this.#files.get(keyOf(key));
       if (!file) throw new KernelError('ENOENT', `session '${this.name}' has no file under token ${key}`);
       await this.#unpreserve(file, true);
     });
@@ -431,7 +431,8 @@ export class OutgoingSession {
     let held: PreservableFile | undefined;
     let handler: RegisteredHandler | undefined;
     try {
-      if (this.#files.has(token))
+      const key = keyOf(token);
+      if (this.#files.has(key))
         throw new KernelError('EEXIST', `token ${token} is taken in session '${this.name}': choose another`);
       this.#blocks.announce();
       isAnnounced = true;
@@ -454,7 +455,7 @@ export class OutgoingSession {
         throw error;
       }
       const entry = { file, handler, flbs: handler.flbs, id, token, data: 0n, slot };
-      this.#files.set(token, entry);
+      this.#files.set(key, entry);
       this.#arriving += 1;
       return entry;
     } catch (error) {
@@ -470,7 +471,7 @@ export class OutgoingSession {
   #dismiss({ file, id, token, slot }: OutgoingFile): void {
     this.#shared.live?.giveFile(slot);
     this.#arriving -= 1;
-    this.#files.delete(token);
+    this.#files.delete(keyOf(token));
     this.#shared.preservedIds.delete(id);
     unhold(file);
     this.#blocks.retract();
@@ -516,7 +517,7 @@ export class OutgoingSession {
     }
     live?.dropFile(entry.slot);
     preservedIds.delete(entry.id);
-    const had = this.#files.delete(token);
+    const had = this.#files.delete(keyOf(token));
     assert(had, 'a file is unpreserved twice');
     handler.files -= 1;
     this.#blocks.retract();

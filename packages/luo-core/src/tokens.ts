@@ -20,6 +20,14 @@ export function checkPairs(given: unknown): FilePair[] {
   });
 }
 
+/** Below this a number says the same as a bigint. */
+const SMALL = 2n ** 30n;
+
+/** What a Map keeps a token by: it finds numbers in a third of the time that bigints take. */
+export function keyOf(token: bigint): bigint | number {
+  return token < SMALL ? Number(token) : token;
+}
+
 /** A token as the ABI has it: 64 bits. */
 export function checkToken(token: bigint | number): bigint {
   const value = asU64(token);
