@@ -105,20 +105,20 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   'the log says that it counts before it is written': {
     file: 'packages/kho/src/publication.ts',
     from: `    this.#writeRows(0, added, 0);
-    this.#writeRows(added.length, removed, LOG_REMOVE);
-    this.#header[LOG_ROWS] = count;
+    this.#writeRows(added.length, gone, LOG_REMOVE);
+    this.#header[LOG_ROWS] = added.length + gone.length;
     this.#header[LOGGED] = change;`,
     to: `    Atomics.store(this.#word, PUBLISHED, change);
     this.#header[LOGGED] = change;
-    this.#header[LOG_ROWS] = count;
+    this.#header[LOG_ROWS] = added.length + gone.length;
     this.#writeRows(0, added, 0);
-    this.#writeRows(added.length, removed, LOG_REMOVE);`,
+    this.#writeRows(added.length, gone, LOG_REMOVE);`,
     tests: KEXEC,
   },
   'a slot counts as soon as it is written': {
     file: 'packages/luo-core/src/live-sessions.ts',
-    from: '    words[at + STATE] = coming(this.#publication.next);\n    this.#marked.push(slot);',
-    to: '    words[at + STATE] = 1;\n    this.#marked.push(slot);',
+    from: '    words[at + STATE] = coming(this.#publication.next);\n    this.#marked[',
+    to: '    words[at + STATE] = 1;\n    this.#marked[',
     tests: KEXEC,
   },
   'a slot is free as soon as its file is taken back': {
@@ -129,7 +129,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'marks that a kernel which died left are not taken for what they mean': {
     file: 'packages/luo-core/src/live-sessions.ts',
-    from: '    if (word !== state) words[at + STATE] = state;\n',
+    from: '    if (word !== state) this.#settle(slot, published);\n',
     to: '',
     tests: ['packages/kexec/src/prefixes'],
   },

@@ -126,11 +126,18 @@ async function lookAt(from: In, token: number): Promise<FoundFile> {
   const asked: Record<number, string> = {};
   for (let at = 0; at < all.length; at += PAGE_SIZE) {
     const page = all.subarray(at, at + PAGE_SIZE);
-    if ([sums.length, '*'].some((which) => orders.doubts.includes(`${token}:${which}`)))
-      asked[sums.length] = Buffer.from(page).toString('base64');
+    if (isDoubted(token, sums.length)) asked[sums.length] = Buffer.from(page).toString('base64');
     sums.push(crc32(page));
   }
   return { token, content: { size: file.size, sums, pages: asked } };
+}
+
+/** Whatever token the file had when somebody doubted what is in this page. */
+function isDoubted(token: number, page: number): boolean {
+  return orders.doubts.some((doubted) => {
+    const [of, which] = doubted.split(':');
+    return fileOf(Number(of)) === fileOf(token) && (which === '*' || Number(which) === page);
+  });
 }
 
 /** A token names the file that it is for, and how often that was preserved before. */
