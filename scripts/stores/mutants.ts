@@ -103,14 +103,14 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     tests: KEXEC,
   },
   'the log says that it counts before it is written': {
-    file: 'packages/kho/src/publication.ts',
+    file: 'packages/kho/src/live-log.ts',
     from: `    this.#writeRows(0, added, 0);
     this.#writeRows(added.length, gone, LOG_REMOVE);
-    this.#header[LOG_ROWS] = added.length + gone.length;
-    this.#header[LOGGED] = change;`,
-    to: `    Atomics.store(this.#word, PUBLISHED, change);
-    this.#header[LOGGED] = change;
-    this.#header[LOG_ROWS] = added.length + gone.length;
+    this.#header[ROWS] = added.length + gone.length;
+    this.#header[CHANGE] = change;`,
+    to: `    this.#header[LiveHeaderSer.published.at / 4] = change;
+    this.#header[CHANGE] = change;
+    this.#header[ROWS] = added.length + gone.length;
     this.#writeRows(0, added, 0);
     this.#writeRows(added.length, gone, LOG_REMOVE);`,
     tests: KEXEC,

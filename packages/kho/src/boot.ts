@@ -26,7 +26,8 @@ import {
 } from '@liveupdate/mm';
 import { MAX_RELEASE } from './abi.ts';
 import { Kho } from './kho.ts';
-import { beginResidency, loadLiveResidency, loadResidency } from './residency-record.ts';
+import { beginResidency, loadLiveResidency } from './live-residency.ts';
+import { loadResidency } from './residency-record.ts';
 import { readHandover, type EntryRecord, type Handover } from './read-handover.ts';
 import { readDeadKernel, reserveLivePages, type LiveRecord } from './read-live-record.ts';
 import { checkScratch, chooseScratch, type ScratchArea } from './scratch.ts';

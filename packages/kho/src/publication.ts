@@ -23,37 +23,30 @@ import {
   type Pfn,
   type PhysAddr,
 } from '@liveupdate/base';
-import { CHUNK_FRAMES, FolioRuns, type PageAllocator } from '@liveupdate/mm';
+import { FolioRuns, type PageAllocator } from '@liveupdate/mm';
 import { RADIX_LEAF_BITS, ScratchSer } from './abi.ts';
 import {
   LEAF_PAGE,
   LIVE_MAGIC,
   LIVE_VERSION,
   LiveHeaderSer,
-  LOG_AT,
-  LOG_PAGE,
-  LOG_REMOVE,
-  LOG_ROW_WORDS,
   LOG_ROWS_INSIDE,
-  LOG_ROWS_PER_PAGE,
   MOST_SCRATCH_INSIDE,
   nextChange,
-  RESIDENCY_PAGE,
   SCRATCH_AT,
   SCRATCH_PAGE,
 } from './live-layout.ts';
+import { LiveLog } from './live-log.ts';
 import { LivePages, type RecordPage } from './live-pages.ts';
+import { beginResidency, LiveResidency } from './live-residency.ts';
 import { NetKeys } from './net-keys.ts';
 import { forEachLeafPart, leafOfOrder, radixBit } from './radix-key.ts';
 import { forEachLiveRun, pagesOfKind, readLiveLeaves, wordsOf, type LiveRecord } from './read-live-record.ts';
 import type { KeyWatcher } from './radix-tree.ts';
-import { beginResidency } from './residency-record.ts';
 import type { ScratchArea } from './scratch.ts';
 import { forEachUnpreserved } from './unpreserved.ts';
 
 const PUBLISHED = LiveHeaderSer.published.at / 4;
-const LOGGED = LiveHeaderSer.logged.at / 4;
-const LOG_ROWS = LiveHeaderSer.logRows.at / 4;
 
 const NOTHING = new FolioRuns();
 
@@ -107,14 +100,11 @@ export class Publication implements KeyWatcher {
    * The same as they will be, where the predecessor logged keys and nobody has carried that out.
    */
   #comingLeaves: (Uint32Array | undefined)[][] | undefined;
-  readonly #log: Uint32Array[] = [];
-  /** Pages of residency. */
-  readonly #bits: (Uint32Array | undefined)[] = [];
+  readonly #log: LiveLog;
+  readonly #residency: LiveResidency;
   /** Whether what the predecessor logged is carried out. */
   #isSettled: boolean;
   #isOwner: boolean;
-  /** Whether what is recorded of residency is this kernel's. */
-  #isTrusted = false;
   #hasEnded = false;
   readonly #notedNumbers: ((header: StructView) => void)[] = [];
 
@@ -133,6 +123,8 @@ export class Publication implements KeyWatcher {
     this.#isSettled = found === undefined;
     this.#isOwner = found === undefined;
     this.#own = new LivePages(pages, pa, found);
+    this.#log = new LiveLog(pages.ram, this.#own, pa, found);
+    this.#residency = new LiveResidency(pages, this.#own, found);
     this.#header = wordsOf(pages.ram, physToPfn(pa));
     this.#word = new Int32Array(this.#header.buffer, this.#header.byteOffset, this.#header.length);
   }
@@ -172,8 +164,6 @@ export class Publication implements KeyWatcher {
     const { ram } = pages;
     for (const { pfn, order, place } of pagesOfKind(record, LEAF_PAGE))
       made.#leavesOf(order)[place] = wordsOf(ram, pfn);
-    for (const { pfn } of pagesOfKind(record, LOG_PAGE)) made.#log.push(wordsOf(ram, pfn));
-    for (const { pfn, place } of pagesOfKind(record, RESIDENCY_PAGE)) made.#bits[place] = wordsOf(ram, pfn);
     const leaves = readLiveLeaves(ram, record);
     forEachLiveRun(leaves, (pfn, count, order) => {
       pages.keep(pfn, count * 2 ** order);
@@ -270,7 +260,7 @@ export class Publication implements KeyWatcher {
       leaves[place] ??= this.#own.add(LEAF_PAGE, place, order).words;
     const { keys } = this.#change;
     const rows = keys.mostRows + (this.#deferred?.keys.mostRows ?? 0) + 1 + last - first;
-    if (rows > LOG_ROWS_INSIDE) this.#makeLog(rows);
+    if (rows > LOG_ROWS_INSIDE) this.#log.makeRoom(rows);
     keys.add(pfn, count, order);
   }
 
@@ -342,7 +332,7 @@ export class Publication implements KeyWatcher {
       return;
     }
     this.beforeFirst?.();
-    if (this.#pages.residency.hasUnrecorded) this.recordResidency();
+    if (this.#residency.isDue) this.recordResidency();
     this.#publish();
   }
 
@@ -370,7 +360,7 @@ export class Publication implements KeyWatcher {
     this.#published = next;
     this.#apply(added, true);
     this.#apply(gone, false);
-    if (isLogged) this.#header[LOGGED] = 0;
+    if (isLogged) this.#log.clear();
     this.whenPublished?.();
     for (const rows of arrived) this.#letGo(rows);
     this.#forget();
@@ -408,7 +398,7 @@ export class Publication implements KeyWatcher {
       rows.pushRow(pfn, count, order);
       this.#apply(rows, !isRemoved);
     }
-    this.#header[LOGGED] = 0;
+    this.#log.clear();
   }
 
   /** This kernel owns the RAM: numbers that it noted are those to go on with. */
@@ -419,31 +409,9 @@ export class Publication implements KeyWatcher {
     this.recordResidency();
   }
 
-  /**
-   * Which memory the system has given is recorded from now on where that is not yet: whoever comes
-   * after this kernel need not ask for all of RAM. Where there is no memory for that, it asks.
-   *
-   * @returns whether all is recorded
-   */
+  /** Records which memory is there: see LiveResidency. False also where this is no owner. */
   recordResidency(): boolean {
-    const { residency } = this.#pages;
-    if (!this.#isOwner) return false;
-    for (let number = residency.unrecorded; number !== undefined; number = residency.unrecorded) {
-      try {
-        residency.record(number, (this.#bits[number] ??= this.#own.add(RESIDENCY_PAGE, number).words));
-      } catch (error) {
-        if (error instanceof KernelError) return false;
-        throw error;
-      }
-    }
-    if (!this.#isTrusted) {
-      this.#isTrusted = true;
-      this.#bits.forEach((words, number) => {
-        if (!residency.hasAny(number * CHUNK_FRAMES, CHUNK_FRAMES)) words?.fill(0);
-      });
-      residency.trust();
-    }
-    return residency.isSure;
+    return this.#isOwner && this.#residency.record();
   }
 
   /**
@@ -459,14 +427,14 @@ export class Publication implements KeyWatcher {
     this.settle();
     const { added, removed } = deferred.keys.rows();
     const gone = this.#removable(removed, deferred.arrived);
-    this.#makeLog(added.length + gone.length);
-    if (added.length + gone.length > 0) this.#writeLog(added, gone, this.next);
+    this.#log.makeRoom(added.length + gone.length);
+    if (added.length + gone.length > 0) this.#log.write(added, gone, this.next);
     return this.next;
   }
 
   /** The handover does not come about. */
   unseal(): void {
-    if (this.#deferred) this.#header[LOGGED] = 0;
+    if (this.#deferred) this.#log.clear();
   }
 
   /** The memory is another's now, or nobody's: nothing is written any more. */
@@ -569,26 +537,6 @@ export class Publication implements KeyWatcher {
     }
   }
 
-  // ---- Log --------------------------------------------------------------------------------------
-
-  /** @throws KernelError ENOMEM, ENOSPC: no page for so many rows */
-  #makeLog(rows: number): void {
-    while (LOG_ROWS_INSIDE + this.#log.length * LOG_ROWS_PER_PAGE < rows)
-      this.#log.push(this.#own.add(LOG_PAGE, this.#log.length).words);
-  }
-
-  /** The same where it is no error that there is none. */
-  #hasLog(rows: number): boolean {
-    if (rows <= LOG_ROWS_INSIDE) return true;
-    try {
-      this.#makeLog(rows);
-      return true;
-    } catch (error) {
-      if (error instanceof KernelError) return false;
-      throw error;
-    }
-  }
-
   /**
    * Writes the keys of a change into the log. Where memory is so short that they have no room
    * there, those that come are in the map at once, and those that go are last: a kernel that dies
@@ -599,29 +547,15 @@ export class Publication implements KeyWatcher {
   #logOrApply(added: FolioRuns, gone: FolioRuns, change: number): boolean {
     const count = added.length + gone.length;
     if (count === 0) return false;
-    if (this.#hasLog(count)) this.#writeLog(added, gone, change);
-    else if (this.#hasLog(added.length)) this.#writeLog(added, NOTHING, change);
-    else this.#apply(added, true);
-    return this.#header[LOGGED] === change;
-  }
-
-  #writeLog(added: FolioRuns, gone: FolioRuns, change: number): void {
-    this.#writeRows(0, added, 0);
-    this.#writeRows(added.length, gone, LOG_REMOVE);
-    this.#header[LOG_ROWS] = added.length + gone.length;
-    this.#header[LOGGED] = change;
-  }
-
-  #writeRows(from: number, { length, pfns, counts, orders }: FolioRuns, what: number): void {
-    for (let i = 0; i < length; i++) {
-      const behind = from + i - LOG_ROWS_INSIDE;
-      const words = behind < 0 ? this.#header : this.#log[Math.floor(behind / LOG_ROWS_PER_PAGE)];
-      const at =
-        behind < 0 ? LOG_AT / 4 + (from + i) * LOG_ROW_WORDS : (behind % LOG_ROWS_PER_PAGE) * LOG_ROW_WORDS;
-      words[at] = pfns[i];
-      words[at + 1] = counts[i];
-      words[at + 2] = orders[i] | what;
+    if (this.#log.hasRoom(count)) {
+      this.#log.write(added, gone, change);
+    } else if (this.#log.hasRoom(added.length)) {
+      this.#log.write(added, NOTHING, change);
+    } else {
+      this.#apply(added, true);
+      return false;
     }
+    return true;
   }
 }
 

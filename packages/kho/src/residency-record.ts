@@ -3,16 +3,14 @@
  * nothing else. It is a subtree of its own that other kernels ignore, and one that is missing or
  * cannot be read costs no more than asking the system for all of RAM.
  */
-import { findBit, KernelError, PAGE_SIZE, physToPfn, type PhysAddr } from '@liveupdate/base';
+import { findBit, KernelError, PAGE_SIZE, physToPfn } from '@liveupdate/base';
 import { CHUNK_FRAMES, INCOMING_HEAD, RESERVED, type PageAllocator, type PageTable } from '@liveupdate/mm';
 import { RESIDENCY, RESIDENCY_VERSION, ResidencySer } from './abi.ts';
 import { preserveBlob, unpreserveBlob } from './blob.ts';
 import { readBlobDescriptor, writeBlobDescriptor, type BlobDescriptor } from './blob-ser.ts';
 import type { OutgoingMemory } from './outgoing-memory.ts';
 import { PreservedBlock } from './preserved-block.ts';
-import { LiveHeaderSer, RESIDENCY_PAGE } from './live-layout.ts';
 import type { Handover } from './read-handover.ts';
-import { pagesOfKind, wordsOf, type LiveRecord } from './read-live-record.ts';
 import { readVmallocPages } from './vmalloc-ser.ts';
 
 /** Where subtrees are named. */
@@ -112,27 +110,6 @@ export function loadResidency(pages: PageAllocator, handover: Handover): Uint32A
     table.setFolios(pfn, 1, 0, RESERVED, 0);
   }
   return own;
-}
-
-/**
- * From now on the live record at `pa` says what of residency cannot be trusted: all, until this
- * kernel owns it.
- */
-export function beginResidency({ ram, residency }: PageAllocator, pa: PhysAddr): void {
-  residency.recordIn(wordsOf(ram, physToPfn(pa)).subarray(LiveHeaderSer.unsure.at / 4));
-}
-
-/**
- * Takes over what the last owner of a RAM had in its live record.
- *
- * @returns whether that can be trusted
- */
-export function loadLiveResidency({ ram, residency, table }: PageAllocator, record: LiveRecord): boolean {
-  if (!record.doubt) return false;
-  for (const { pfn, place } of pagesOfKind(record, RESIDENCY_PAGE))
-    if (isInside(place, table.frames)) residency.load(place, wordsOf(ram, pfn));
-  if (record.doubt.count > 0) residency.look(record.doubt.pfn, record.doubt.count);
-  return true;
 }
 
 /** Bytes of a record of so many chunks, of which `parts` have bits. */
