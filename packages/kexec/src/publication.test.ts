@@ -11,7 +11,7 @@ import { describe, expect, it } from 'vitest';
 import type { Generation } from './generation.ts';
 import type { HandlerFactory } from './kernel.ts';
 import type { MachineOptions } from './machine-options.ts';
-import { bootNext, describeIncoming, find, handOver, TestRam } from './test-generations.ts';
+import { bootNext, describeIncoming, find, handOver, TestRam, untakenFrames } from './test-generations.ts';
 
 const SIZE = 128 * PAGE_SIZE;
 
@@ -307,6 +307,24 @@ describe('two sessions of one name', () => {
     expect(await find(ram)).toBe('s: 1=1x1');
     await handOver(machine);
     expect(await find(ram)).toBe('s: 1=1x1');
+  });
+
+  it('of which the older is dropped with a handover, leave none of its memory to the next', async () => {
+    const ram = new TestRam(SIZE);
+    const first = own(ram);
+    const session = first.kernel.luo.createSession('s');
+    for (const token of [1, 2]) await session.preserve(fileOf(first, token), token);
+    const machine = own(ram);
+    const file = await machine.kernel.luo.retrieveSession('s').retrieve(1, ShmemFile);
+    await machine.kernel.luo.createSession('s').preserve(file, 1);
+    machine.tenure.begin();
+    await machine.tenure.seal(1n, 2n, { isExec: true, dropUnfinished: true });
+    const next = own(ram);
+    expect(next.origin).toBe('handover');
+    await next.kernel.luo.retrieveSession('s').finish();
+    next.kernel.luo.flush();
+    expect(untakenFrames(next)).toBe(1); // the metadata of the kernel before, as after each handover
+    next.kernel.pages.assertConsistent();
   });
 
   it('of which the older is finished, the newer goes on', async () => {

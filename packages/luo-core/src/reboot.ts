@@ -139,6 +139,7 @@ export class Reboot {
       );
     }
     const undo = new Undo();
+    let takeBack: () => void;
     try {
       this.#carried = unfinished
         .filter((session) => !inTheWay.includes(session))
@@ -149,7 +150,7 @@ export class Reboot {
           return { session, blocks };
         });
       undo.add(flbs.carry(this.#carried.length > 0));
-      undo.add(kho.carryArrived());
+      takeBack = kho.carryArrived();
     } catch (error) {
       this.#carried = [];
       undo.all();
@@ -158,8 +159,12 @@ export class Reboot {
     if (inTheWay.length > 0) {
       for (const session of inTheWay) live.drop(session.dismiss());
       live.publish();
+      // What they had is nobody's now. Room for what is left was made: this does not fail.
+      takeBack();
+      takeBack = kho.carryArrived();
     }
     this.#uncarry = () => {
+      takeBack();
       undo.all();
     };
   }
