@@ -8,6 +8,7 @@ import { MappedRam } from '@liveupdate/linux';
 import type { OutgoingSession } from '@liveupdate/luo-core';
 import { ShmemFile } from '@liveupdate/shmem';
 import type { Figure } from './figure.ts';
+import { collectGarbage } from './garbage.ts';
 import type { Rounds, Trial } from './runner.ts';
 import { middleOf } from './workload.ts';
 
@@ -128,10 +129,12 @@ async function recovery({ size }: { readonly size: number }): Promise<Rounds> {
   const live = kho.publication?.pa;
   return {
     run: async () => {
+      collectGarbage();
       const dead = await comeBack(ram, { live }, size); // the kernel before did nothing more
       await dead.kernel.luo.reboot();
       dead.kernel.kho.recordResidency();
       const { entry } = dead.kernel.kho;
+      collectGarbage();
       const handed = await comeBack(ram, { entry, live }, size);
       return { recovery: dead.time, handover: handed.time };
     },

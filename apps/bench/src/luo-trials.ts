@@ -3,12 +3,11 @@
  * cost, whatever carries them. Many of them are measured against a tenth, ten times over, so that
  * both sides do the same work: what grows with the number of files shows in the quotient.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { bootKernel, type HandlerFactory, type Kernel } from '@liveupdate/kexec';
 import { MappedRam } from '@liveupdate/linux';
 import { timed } from './baselines.ts';
 import type { Figure } from './figure.ts';
+import { collectGarbage } from './garbage.ts';
 import type { Trial } from './runner.ts';
 
 const TENTH = 10;
@@ -41,10 +40,6 @@ const handlers: HandlerFactory = () => [
 
 /** Bytes: what V8 gives back of what was there before is more than a few files take. */
 const LEAST_HEAP = 4096;
-
-/** Collects garbage, so that what the side before has left is not paid for by this one. */
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 /** What a generation of files cost: milliseconds, and bytes of heap while all are preserved. */
 interface Cost {
