@@ -7,7 +7,7 @@ import { root } from './check/command.ts';
 test.each([
   ['check.ts', ['--bogus'], "npm test: Unknown option '--bogus'; there are --only, --quick, --help"],
   ['check.ts', ['--only'], "npm test: Option '--only <value>' argument missing"],
-  ['check.ts', ['--only', 'bogus'], 'no check is called bogus; there are components, build, lint'],
+  ['check.ts', ['--only', 'bogus'], 'no check is called bogus; there are components, build, stores'],
   ['release.ts', ['--bogus'], "release: Unknown option '--bogus' (npm run release -- --help)"],
   ['storm.ts', ['--bogus'], "storm: Unknown option '--bogus' (npm run storm -- --help)"],
   ['storm.ts', ['--kills', 'many'], 'storm: --kills, --seed and --lanes are whole numbers'],
