@@ -123,6 +123,13 @@ function mistakes(image: Uint8Array): string[] | undefined {
   return wrong;
 }
 
+/** Whether a frame is being written. */
+function isDoubted(image: Uint8Array): boolean {
+  const ram = TestRam.of(image);
+  const { live } = readBootPage(ram.bytes(0, PAGE_SIZE), ram.size);
+  return live !== undefined && (readLiveRecord(ram, live).doubt?.count ?? 0) > 0;
+}
+
 interface Made {
   readonly ram: SparseTestRam;
   readonly machine: Generation;
@@ -206,4 +213,28 @@ describe('after every store of', () => {
     expect(mistakes(image)).toEqual([]);
     expect(trusted).toBeGreaterThan(0);
   });
+});
+
+it('after every store of a recovery from the midst of a write', async () => {
+  const start = await made();
+  const image = start.ram.memory8.slice();
+  const stores = await storesOf(start.ram.memory8.buffer, () => void start.file.pwrite(page(9), HOLE));
+  let recoveries = 0;
+  for (const { at, bytes } of stores) {
+    image.set(bytes, at);
+    if (!isDoubted(image)) continue;
+    recoveries += 1;
+    const ram = new SparseTestRam();
+    ram.memory8.set(image);
+    const now = image.slice();
+    const more = await storesOf(ram.memory8.buffer, () => {
+      bootNext(ram, { freeMemory: 'discard' }).tenure.own();
+    });
+    for (const store of more) {
+      now.set(store.bytes, store.at);
+      expect(mistakes(now) ?? []).toEqual([]);
+    }
+    expect(mistakes(now)).toEqual([]);
+  }
+  expect(recoveries).toBeGreaterThan(0);
 });
