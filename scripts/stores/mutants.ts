@@ -82,6 +82,32 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
 `,
     tests: ['packages/kexec/src/residency.stores.ts'],
   },
+  'what the last owner doubted is forgotten before nothing is trusted': {
+    file: 'packages/mm/src/residency.ts',
+    from: `    words[UNSURE] = this.#record[UNSURE] + 1;
+    words[DOUBT_COUNT] = 0;`,
+    to: `    words[DOUBT_COUNT] = 0;
+    words[UNSURE] = this.#record[UNSURE] + 1;`,
+    tests: ['packages/kexec/src/residency.stores.ts'],
+  },
+  'a chunk of residency is trusted before its bits are recorded': {
+    file: 'packages/mm/src/residency.ts',
+    from: `    words.set(bits);
+    this.#chunks[number] = words;`,
+    to: `    this.#record[UNSURE] -= 1;
+    words.set(bits);
+    this.#record[UNSURE] += 1;
+    this.#chunks[number] = words;`,
+    tests: ['packages/mm/src/residency.stores.ts'],
+  },
+  'a file has its old data again for a moment after it got new data': {
+    file: 'packages/luo-core/src/live-sessions.ts',
+    from: '    if (isRenewed(words[at + STATE], published)) {',
+    to: `    const isNew = isRenewed(words[at + STATE], published);
+    words[at + STATE] = stateOf(words[at + STATE], published);
+    if (isNew) {`,
+    tests: ['packages/kexec/src/renewed.stores.ts'],
+  },
   'a change is published before its keys are in the log': {
     file: 'packages/kho/src/publication.ts',
     from: `    const isLogged = this.#logOrApply(added, gone, next);

@@ -3,13 +3,12 @@
  * nobody touches. Beside it the way that one would write first: an object for each page, a 64-bit
  * key for each page.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { PAGE_SIZE, Prng } from '@liveupdate/base';
 import { bootCold, bootHandover, readHandover, type Kho } from '@liveupdate/kho';
 import { SparseRam } from '@liveupdate/mm';
 import { timed } from './baselines.ts';
 import type { Figure } from './figure.ts';
+import { collectGarbage } from './garbage.ts';
 import type { Trial } from './runner.ts';
 import { summarize } from './stats.ts';
 
@@ -192,15 +191,13 @@ const machine: Trial['prepare'] = ({ size }) => {
   const pfns = new Uint32Array(bytes / PAGE_SIZE);
   kho.pages.allocBulk(pfns, 0, pfns.length, { zero: true });
   kho.preserveFolios(pfns);
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
   /**
    * Twice: arrays that one collection finds are given back beside it, and all of them by the next
    * one.
    */
   const collect = (): void => {
-    gc();
-    gc();
+    collectGarbage();
+    collectGarbage();
   };
   return {
     run: async () => {

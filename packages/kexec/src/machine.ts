@@ -229,9 +229,8 @@ export class Machine {
    * that dies: positions and seals of memfds, and what other handlers keep. Contents need none:
    * they are in place. Where the service does it, once a second say, is its own choice.
    *
-   * @throws KernelError EBADF: closed. EBUSY: a handover is on its way. ENOMEM, ENOSPC: no room;
-   * all is recorded as before. What a handler's checkpoint threw: that file is recorded as before,
-   * all others are up to date.
+   * @throws KernelError EBADF: closed. EBUSY: a handover is on its way. What a handler's checkpoint
+   * threw, such as ENOMEM: that file is recorded as before, all others are up to date.
    */
   async checkpoint(): Promise<void> {
     if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');

@@ -126,7 +126,9 @@ export class OutgoingMemory extends IncomingMemory {
    * unpreserved.
    *
    * @throws KernelError EINVAL: not the head of a folio in use, or in a scratch area. EEXIST:
-   * preserved already. ENOMEM: no page for the map.
+   * preserved already. ENOMEM, ENOSPC: no page for the map, or for what is published of it. EBUSY,
+   * while a handler's callback runs: part of another folio that a session of the previous kernel
+   * has.
    */
   preserveFolio(pfn: Pfn): void {
     checkWhole(pfn, 'a frame');

@@ -71,12 +71,12 @@ class SlotTable {
 
   /** The words of the page that a slot lies in, which begins at `placeOf(slot)`. */
   wordsOf(slot: number): Uint32Array {
-    return this.#pages[(slot / SLOTS_IN_PAGE) | 0];
+    return this.#pages[Math.floor(slot / SLOTS_IN_PAGE)];
   }
 
   /** The same words, two by two. */
   numbersAt(slot: number): BigUint64Array {
-    return this.#numbers[(slot / SLOTS_IN_PAGE) | 0];
+    return this.#numbers[Math.floor(slot / SLOTS_IN_PAGE)];
   }
 
   /**
@@ -218,6 +218,7 @@ export class LiveSessions {
   readonly #strings = new Map<string, Uint32Array>();
   /** Of sessions that are finished, and in the record still: what goes with them. */
   readonly #finished: (() => Dropped)[] = [];
+
   constructor(publication: Publication) {
     this.publication = publication;
     this.#sessions = new SlotTable(publication, SESSIONS_PAGE);

@@ -445,10 +445,9 @@ export class LiveUpdateOrchestrator {
    * a kernel that dies: what their handlers keep beside memory, such as positions and seals of
    * memfds. Contents need none: they are in place.
    *
-   * @throws KernelError EBUSY: a handover is on its way. ENOMEM, ENOSPC: no room to publish it; all
-   * is recorded as before. What a handler's checkpoint threw first: that file is recorded as
-   * before, all others are up to date; what others threw is attached (`suppressedBy` of base tells
-   * it).
+   * @throws KernelError EBUSY: a handover is on its way. What a handler's checkpoint threw first,
+   * such as ENOMEM for what it wanted to preserve: that file is recorded as before, all others are
+   * up to date; what others threw is attached (`suppressedBy` of base tells it).
    */
   checkpoint(): Promise<void> {
     return this.#mutex.run(() => this.#reboot.checkpoint());

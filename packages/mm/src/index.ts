@@ -33,6 +33,6 @@ export {
   type ViewOptions,
 } from './ram.ts';
 export { RamWords } from './ram-words.ts';
-export { CHUNK_FRAMES, DOUBT_COUNT, DOUBT_PFN, Residency, UNSURE, type Taking } from './residency.ts';
+export { CHUNK_FRAMES, Residency, type Taking } from './residency.ts';
 export { overlayRam, SparseRam, type BlockLoader } from './sparse-ram.ts';
 export { vmalloc, VmallocArea } from './vmalloc.ts';

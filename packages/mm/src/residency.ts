@@ -49,8 +49,8 @@ const STEP = (256 * 2 ** 20) / PAGE_SIZE;
  * they are right, but for the frames in doubt, which are written or given back at this moment.
  */
 export const UNSURE = 0;
-export const DOUBT_PFN = 1;
-export const DOUBT_COUNT = 2;
+const DOUBT_PFN = 1;
+const DOUBT_COUNT = 2;
 
 export class Residency {
   readonly #ram: Ram;
@@ -119,7 +119,9 @@ export class Residency {
   // ---- For whoever comes after a death ----------------------------------------------------------
 
   /**
-   * From now on UNSURE and the words behind it are here. The bits are not trusted until `trust`.
+   * From now on three words say here what of the bits cannot be trusted: how many reasons there are
+   * for none of it, and the first of the frames in doubt and their number. Until `trust` there is a
+   * reason.
    */
   recordIn(words: Uint32Array): void {
     words[UNSURE] = this.#record[UNSURE] + 1;
