@@ -127,7 +127,7 @@ function mistakes(image: Uint8Array): string[] | undefined {
 function isDoubted(image: Uint8Array): boolean {
   const ram = TestRam.of(image);
   const { live } = readBootPage(ram.bytes(0, PAGE_SIZE), ram.size);
-  return live !== undefined && (readLiveRecord(ram, live).doubt?.count ?? 0) > 0;
+  return live > 0 && (readLiveRecord(ram, live).doubt?.count ?? 0) > 0;
 }
 
 interface Made {
