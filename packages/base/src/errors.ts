@@ -45,6 +45,7 @@ const ERRNO = {
   ELIBBAD: 80,
   EOPNOTSUPP: 95,
   ETIMEDOUT: 110,
+  ESTALE: 116,
 } as const;
 
 /**

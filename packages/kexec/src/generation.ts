@@ -48,16 +48,26 @@ export interface Generation {
 /**
  * Boots, and writes the boot page of a RAM that nobody had before: from then on the RAM can be
  * opened by others, whatever becomes of us. Errors are those of bootKernel.
+ *
+ * @param confinedTo free memory that is used until this generation owns the RAM, where the one
+ * before may go on; undefined: all of it
  */
 export function bootGeneration(
   { ram, path, as, fds, before }: BootedRam,
   options: MachineOptions,
+  confinedTo?: readonly number[],
 ): Generation {
   const entry = before?.state === 'handed-over' ? before.entry : undefined;
   const isDead = before?.state === 'running' && options.onCrash !== 'cold';
   const left = before && (entry || isDead) ? leftBy(before, entry) : undefined;
   const freeMemory = before ? (options.freeMemory ?? 'discard') : 'zero';
-  const kernel = bootKernel(ram, left, { ...kernelOptions(options), freeMemory, publish: true }, fds);
+  const confined = confinedTo && left ? { confinedTo } : {};
+  const kernel = bootKernel(
+    ram,
+    left,
+    { ...kernelOptions(options), freeMemory, publish: true, ...confined },
+    fds,
+  );
   const page: BootPage = {
     state: 'running',
     ramSize: ram.size,

@@ -59,6 +59,8 @@ export interface SealOptions {
   /** Whether all machines of this process go along. */
   readonly isTogether: boolean;
   readonly dropUnfinished?: boolean | undefined;
+  /** Whether the process stays for a while, and may go on: its page tables are left alone. */
+  readonly stays?: boolean;
 }
 
 /** A sealed handover, or one that fails on the way. */
@@ -67,14 +69,15 @@ export class Handover {
   readonly #parties: Tenure[] = [];
   readonly #isTogether: boolean;
   readonly #dropUnfinished: boolean;
+  readonly #stays: boolean;
   /** Whether it is this one that keeps others from being opened. */
   #isReplacing = false;
 
-  /** @param isTogether whether all machines of this process go along */
-  private constructor(asked: Tenure, isTogether: boolean, dropUnfinished: boolean) {
+  private constructor(asked: Tenure, { isTogether, dropUnfinished = false, stays = false }: SealOptions) {
     this.#asked = asked;
     this.#isTogether = isTogether;
     this.#dropUnfinished = dropUnfinished;
+    this.#stays = stays;
   }
 
   /**
@@ -85,8 +88,8 @@ export class Handover {
    * What a handler's freeze threw. Then everything goes on, and what was thrown on the way back is
    * attached.
    */
-  static async seal(asked: Tenure, { isTogether, dropUnfinished = false }: SealOptions): Promise<Handover> {
-    const handover = new Handover(asked, isTogether, dropUnfinished);
+  static async seal(asked: Tenure, options: SealOptions): Promise<Handover> {
+    const handover = new Handover(asked, options);
     const start = monotonicNow();
     try {
       await handover.#prepare();
@@ -126,6 +129,7 @@ export class Handover {
       await checkStrangers(this.#parties.map(({ passed }) => passed.fd));
       await drainOutput(); // a reader that is slow is waited for while all is served
     }
+    if (this.#stays) return;
     for (let done = 0; ;) {
       if (this.#isTogether) this.#joinAll();
       if (done === this.#parties.length) break;

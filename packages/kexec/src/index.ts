@@ -8,8 +8,9 @@ export {
   type LeftKernel,
 } from './kernel.ts';
 export type { LastOwner } from './generation.ts';
-export { Machine, type HandOverOptions } from './machine.ts';
+export { Machine, type ArmedMachine, type HandOverOptions } from './machine.ts';
 export type { MachineOptions } from './machine-options.ts';
 export { RAM_FD_VARIABLE } from './inherited-rams.ts';
 export { type KexecOptions } from './next-program.ts';
 export { ramPath, type RamSource } from './ram-source.ts';
+export type { SealedRam } from './standby.ts';

@@ -75,6 +75,12 @@ const OPENS: Record<string, InputCall<undefined>> = {
   ],
 };
 
+const ARMS: Record<string, InputCall<undefined>> = {
+  'arm options': [(_, given: never) => Machine.arm(given), [...NO_OBJECT, {}, { names: 'a' }]],
+  'arm a name': [(_, given: string) => Machine.arm({ name: given }), NO_NAME],
+  'arm huge': [(_, huge: 'never') => Machine.arm({ name, huge }), [...optional(NO_TEXT), 'Always']],
+};
+
 /** What is in the shared memory of this test, byte by byte, and how many descriptors are open. */
 function everything(): unknown {
   const files = fs.readdirSync('/dev/shm').filter((file) => file.includes(name) || file.includes(newName));
@@ -101,7 +107,7 @@ afterAll(() => {
   removeRam(name);
 });
 
-test.each(inputRows(OPENS))('$title', async ({ call }) => {
+test.each(inputRows({ ...OPENS, ...ARMS }))('$title', async ({ call }) => {
   const before = everything();
   await expectRefused(() => call(undefined));
   expect(everything()).toEqual(before);
@@ -131,6 +137,14 @@ const kexec = (machine: Machine, options: object): Promise<never> =>
   machine.kexec(['--version'], { file: '/dev/null', ...options });
 
 const KEXECS: Record<string, InputCall<Machine>> = {
+  'seal options': [
+    (machine, given: object) => machine.seal(given),
+    [...optional(NO_OBJECT), { dropunfinished: true }],
+  ],
+  'seal dropUnfinished': [
+    (machine, dropUnfinished: boolean) => machine.seal({ dropUnfinished }),
+    optional(NO_FLAG),
+  ],
   'kexec arguments': [
     (machine, given: string[]) => machine.kexec(given, { file: '/dev/null' }),
     [...optional(NO_LIST), [5], [null], ['a', undefined], ['a\0'], Uint8Array.of(1)],
@@ -159,6 +173,14 @@ const KEXECS: Record<string, InputCall<Machine>> = {
       { 'A\0': 'a' },
       { 'A=B': 'a' },
     ],
+  ],
+  'handOver dropUnfinished': [
+    (machine, dropUnfinished: boolean) => machine.handOver({ dropUnfinished }),
+    optional(NO_FLAG),
+  ],
+  'kexec dropUnfinished': [
+    (machine, dropUnfinished: boolean) => kexec(machine, { dropUnfinished }),
+    optional(NO_FLAG),
   ],
   'kexec keepFds': [
     (machine, keepFds: number[]) => kexec(machine, { keepFds }),

@@ -85,6 +85,7 @@ export const KERNEL_OPTIONS: readonly (keyof KernelOptions)[] = [
   'release',
   'scratch',
   'publish',
+  'confinedTo',
 ];
 
 const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];

@@ -7,7 +7,7 @@ import { checkFd, checkPath } from '@liveupdate/linux';
 import { KERNEL_OPTIONS, type KernelOptions } from './kernel.ts';
 import type { RamSource } from './ram-source.ts';
 
-export interface MachineOptions extends RamSource, Omit<KernelOptions, 'publish'> {
+export interface MachineOptions extends RamSource, Omit<KernelOptions, 'publish' | 'confinedTo'> {
   /**
    * What to do with a RAM whose owner died without handing over: `'recover'` (default): what it had
    * preserved is there; `'refuse'`: EIO; `'cold'`: everything in it is given up.

@@ -8,7 +8,7 @@
  * RAM next continues. An owner that dies without either leaves its RAM in the state 'running', and
  * in it a live record of all that it had preserved: whoever opens it next goes on with that.
  */
-import { checkOptions, codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
+import { checkFlag, checkOptions, codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
 import {
   checkRuntime,
   collectChildren,
@@ -18,6 +18,7 @@ import {
   RamFile,
   replaceProcess,
   tryLock,
+  unlock,
 } from '@liveupdate/linux';
 import type { BootPage } from './boot-page.ts';
 import { bootGeneration, type Generation, type LastOwner } from './generation.ts';
@@ -27,7 +28,9 @@ import { adoptPassedRams, fdsOf, leaveFds, passedVariable } from './inherited-ra
 import type { Kernel } from './kernel.ts';
 import { checkMachineOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
-import { claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
+import { busyMessage, claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
+import { findExisting } from './ram-source.ts';
+import { Standby, type SealedRam } from './standby.ts';
 import type { Tenure } from './tenure.ts';
 
 /** How often a RAM that others make and remove at the same time is tried. */
@@ -40,6 +43,21 @@ interface LeftRam {
   readonly dev: bigint;
   readonly ino: bigint;
   readonly firstPage: Uint8Array;
+}
+
+/** A RAM of another process, ready to be taken over. */
+export interface ArmedMachine {
+  /**
+   * Takes over, at once: its owner has sealed, or died.
+   *
+   * @param sealed what `seal` of the owner gave; undefined where it died. Then this generation
+   * becomes the owner by itself, else by `commit`
+   * @throws KernelError EBUSY: somebody owns it. EBADF: it was taken or released before. Others as
+   * Machine.open; the RAM is as it was, and may be tried again
+   */
+  take(sealed?: SealedRam): Machine;
+  /** Gives it up. */
+  release(): void;
 }
 
 export interface HandOverOptions {
@@ -73,7 +91,9 @@ export class Machine {
   readonly kexecFrozen: bigint;
   readonly #file: RamFile;
   readonly #fds: ExecFdStore;
-  /** When it is closed. */
+  /** Whether it took over from one that may go on. */
+  #isTaken = false;
+  /** When it is closed or sealed. */
   #left: LeftRam | undefined;
   readonly #tenure: Tenure;
   /** What the boot page says until this generation owns the RAM. */
@@ -110,17 +130,7 @@ export class Machine {
   // Opening is a promise so that recovery may read and check at length without blocking.
   // eslint-disable-next-line @typescript-eslint/require-await
   static async open(options: MachineOptions): Promise<Machine> {
-    checkMachineOptions(options);
-    checkRuntime();
-    if (!isMainThread())
-      throw new KernelError(
-        'EPERM',
-        'a machine is opened in the main thread: share its files with worker threads (mapping.share())',
-      );
-    checkNotReplacing();
-    noteStart();
-    adoptPassedRams();
-    collectChildren();
+    prepareProcess(options);
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const machine = Machine.#tryOpen(options);
       if (machine) return machine;
@@ -148,13 +158,129 @@ export class Machine {
       if (codeOf(error) === 'EEXIST') return undefined; // somebody was quicker
       throw error;
     }
-    cutTo(claimed.file, ram.size);
-    claimed.keep();
+    machine.#begin(claimed);
     undo.keep();
-    if (machine.origin === 'cold') machine.#fds.closeIncoming(); // nobody will ask for it
-    addMachine(machine.#tenure);
     machine.#tenure.ownSoon();
     return machine;
+  }
+
+  #begin(claimed: ClaimedRam): void {
+    cutTo(claimed.file, this.ram.size);
+    claimed.keep();
+    if (this.origin === 'cold') this.#fds.closeIncoming(); // nobody will ask for it
+    addMachine(this.#tenure);
+  }
+
+  /**
+   * Makes ready to take over a RAM that another process owns, and disturbs it in nothing: maps it,
+   * tries out on a private copy whether what is there can be taken over, and makes the views that
+   * its files will want. Takes some 50 ms.
+   *
+   * @throws KernelError ENOENT: there is no such RAM, or no handler for a file in it. EAGAIN: its
+   * owner changes it all the time. EINVAL, EPERM, EACCES, ENOMEM, EOPNOTSUPP: as open
+   */
+  static async arm(options: MachineOptions): Promise<ArmedMachine> {
+    prepareProcess(options);
+    const found = findExisting(options);
+    let standby: Standby;
+    try {
+      standby = new Standby(found, options);
+    } catch (error) {
+      found.file.close();
+      throw error;
+    }
+    try {
+      await standby.prepare();
+    } catch (error) {
+      standby.release();
+      throw error;
+    }
+    return {
+      take: (sealed) => Machine.#take(standby, options, sealed),
+      release: () => {
+        standby.release();
+      },
+    };
+  }
+
+  /** Takes over a RAM that is mapped already. */
+  static #take(standby: Standby, options: MachineOptions, sealed: SealedRam | undefined): Machine {
+    const { ram: mapped } = standby;
+    if (!mapped) throw new KernelError('EBADF', 'this RAM was taken over, or given up');
+    const claimed = standby.claim();
+    using undo = new Undo();
+    undo.add(() => {
+      unlock(claimed.file.fd);
+    });
+    checkCrash(claimed, options);
+    undo.add(makeRoom(claimed));
+    let ram = mapped;
+    if (mapped.size !== claimed.size) {
+      ram = MappedRam.of(claimed.file, claimed); // the old mapping ends with the process
+      mapped.dropPrepared();
+    }
+    const booted = bootGeneration({ ...claimed, ram }, options, sealed?.lent);
+    const machine = new Machine(ram, claimed, booted);
+    machine.#begin(claimed);
+    undo.keep();
+    standby.taken();
+    if (sealed) machine.#isTaken = true;
+    else machine.#tenure.ownSoon();
+    return machine;
+  }
+
+  /**
+   * From now on this generation owns the RAM, and the one before can no longer go on. It is so by
+   * itself as soon as the event loop turns, or something is preserved; where it took over from one
+   * that has sealed, when something is preserved, memory gets short, or this is called. A second
+   * call does nothing.
+   */
+  commit(): void {
+    if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');
+    this.#tenure.own();
+    this.#tenure.ownSoon(); // what makes the next handover quick
+    this.ram.dropPrepared();
+  }
+
+  /**
+   * Hands over to a process that is there already and waits for it (`arm`), and stays: where that
+   * one does not commit, `unseal` goes on here as if nothing had happened. Nothing may be stored to
+   * files until then.
+   *
+   * @returns what that process is to be told, for its `take`
+   * @throws KernelError EBUSY, EBADF, ENOMEM, ENOENT, EOPNOTSUPP: as handOver. EINVAL: the RAM has
+   * no name. What a handler's freeze threw. Then nothing has changed.
+   */
+  async seal(options: HandOverOptions = {}): Promise<SealedRam> {
+    checkHandOver(options, 'seal');
+    this.#checkReachable();
+    await Handover.seal(this.#tenure, { isTogether: false, stays: true, ...options });
+    const lent = this.#tenure.lend();
+    this.#left = leftRam(this.#file);
+    unlock(this.#file.fd);
+    return { lent };
+  }
+
+  /**
+   * Goes on after `seal`, where nobody took the RAM over for good.
+   *
+   * @throws KernelError EBUSY: another process has it now: wait until it has committed or ended.
+   * ESTALE: another has committed: this machine is over, close it. EINVAL: it is not sealed. EBADF:
+   * closed
+   */
+  async unseal(): Promise<void> {
+    if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');
+    const left = this.#left;
+    if (this.#tenure.state.name !== 'sealed' || !left)
+      throw new KernelError('EINVAL', 'this machine is not sealed');
+    if (!tryLock(this.#file.fd)) throw new KernelError('EBUSY', busyMessage(this.#file));
+    if (!this.#file.firstPage().every((byte, i) => byte === left.firstPage[i])) {
+      unlock(this.#file.fd);
+      throw new KernelError('ESTALE', 'another generation has committed: what is in this RAM is its now');
+    }
+    this.#left = undefined;
+    const errors = await this.#tenure.callOff();
+    if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
   }
 
   /**
@@ -208,13 +334,8 @@ export class Machine {
    * threw. Then nothing has changed.
    */
   async handOver(options: HandOverOptions = {}): Promise<void> {
-    checkOptions(options, 'handOver', ['dropUnfinished']);
-    const { path, as } = this.#tenure.passed;
-    if (path === undefined && as === undefined)
-      throw new KernelError(
-        'EINVAL',
-        'this RAM has no name by which another process could open it: use kexec()',
-      );
+    checkHandOver(options, 'handOver');
+    this.#checkReachable();
     await Handover.seal(this.#tenure, { isTogether: false, ...options });
     try {
       this.kernel.kho.giveBackFree(); // nobody may come for long: what is free costs nothing until then
@@ -222,6 +343,16 @@ export class Machine {
       // It is handed over all the same, and costs what it costs.
     }
     this.#end();
+  }
+
+  /** @throws KernelError EINVAL: nobody else could open this RAM */
+  #checkReachable(): void {
+    const { path, as } = this.#tenure.passed;
+    if (path !== undefined || as !== undefined) return;
+    throw new KernelError(
+      'EINVAL',
+      'this RAM has no name by which another process could open it: use kexec()',
+    );
   }
 
   /**
@@ -239,22 +370,24 @@ export class Machine {
 
   /**
    * Gives up all that the machine holds, without a handover: whoever opens the RAM next finds it
-   * empty. A second call does nothing.
+   * empty. One that is sealed leaves what it has handed over. A second call does nothing.
    */
   close(): void {
     if (this.#isClosed) return;
-    this.#tenure.leaveEmpty();
+    const isSealed = this.#isSealed;
+    if (!isSealed) this.#tenure.leaveEmpty();
     this.#end();
   }
 
   /**
-   * Ends a machine that was opened with keepHandover: the next owner finds what this one found. A
-   * second call does nothing.
+   * Ends a machine that was opened with keepHandover, or took over from one that is sealed and has
+   * not committed: the next owner finds what this one found. A second call does nothing.
    *
-   * @throws KernelError EINVAL: it was opened without: what it was handed is gone already
+   * @throws KernelError EINVAL: it is neither: what it was handed is gone already
    */
   abandon(): void {
-    if (this.#tenure.state.tenure !== 'guest')
+    const { tenure } = this.#tenure.state;
+    if (tenure !== 'guest' && !(tenure === 'trial' && this.#isTaken))
       throw new KernelError('EINVAL', 'what this machine was handed is gone: open it with keepHandover');
     if (this.#isClosed) return;
     if (this.#kept) cutTo(this.#file, this.#kept.ramSize); // it was to be enlarged
@@ -274,6 +407,9 @@ export class Machine {
    */
   remove(): void {
     const { path } = this;
+    if (this.#isSealed) {
+      throw new KernelError('EBUSY', 'this machine is sealed for the next generation: unseal or close it');
+    }
     if (this.#isClosed) {
       if (path !== undefined && this.#left) removeLeft(path, this.#left);
       return;
@@ -287,14 +423,38 @@ export class Machine {
     this.#tenure.state.take('close');
     this.kernel.end();
     this.#fds.end();
-    this.#left = leftRam(this.#file);
+    this.#left ??= leftRam(this.#file);
     removeMachine(this.#tenure);
     this.ram.close();
+  }
+
+  get #isSealed(): boolean {
+    return this.#tenure.state.name === 'sealed';
   }
 
   get #isClosed(): boolean {
     return this.#tenure.state.isClosed;
   }
+}
+
+function checkHandOver(options: HandOverOptions, what: string): void {
+  checkOptions(options, what, ['dropUnfinished']);
+  if (options.dropUnfinished !== undefined) checkFlag(options.dropUnfinished, 'dropUnfinished');
+}
+
+/** What has to be so, and is done once, before a RAM is looked at. */
+function prepareProcess(options: MachineOptions): void {
+  checkMachineOptions(options);
+  checkRuntime();
+  if (!isMainThread())
+    throw new KernelError(
+      'EPERM',
+      'a machine is opened in the main thread: share its files with worker threads (mapping.share())',
+    );
+  checkNotReplacing();
+  noteStart();
+  adoptPassedRams();
+  collectChildren();
 }
 
 /**

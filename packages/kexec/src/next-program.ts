@@ -6,7 +6,7 @@
  * between two releases (`node /srv/current/app.js`) a kexec starts the new one.
  */
 import { isAbsolute, resolve } from 'node:path';
-import { checkList, checkOptions, checkText, codeOf, KernelError } from '@liveupdate/base';
+import { checkFlag, checkList, checkOptions, checkText, codeOf, KernelError } from '@liveupdate/base';
 import {
   checkEnvironment,
   checkFd,
@@ -95,7 +95,8 @@ function checkKinds(argv: readonly string[] | undefined, options: KexecOptions):
   if (argv !== undefined)
     for (const text of checkList(argv, 'a list of arguments')) checkText(text, 'an argument');
   checkOptions(options, 'kexec', OPTIONS);
-  const { env, file, keepFds } = options;
+  const { env, file, keepFds, dropUnfinished } = options;
+  if (dropUnfinished !== undefined) checkFlag(dropUnfinished, 'dropUnfinished');
   if (file !== undefined) checkPath(file);
   if (keepFds !== undefined)
     for (const fd of checkList(keepFds, 'a list of descriptors (keepFds)')) checkFd(fd);

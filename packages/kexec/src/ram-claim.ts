@@ -32,9 +32,13 @@ export function claimRam(source: RamSource, undo: Undo): ClaimedRam | undefined 
   });
   if (!tryLock(file.fd)) throw new KernelError('EBUSY', busyMessage(file));
   if (!isNew && path !== undefined && !file.isAt(path)) return undefined;
-  const before = isNew ? undefined : whatIsLeft(file, wanted);
-  const size = sizeOf(file, before, wanted);
-  return { ...found, before, size };
+  return readClaimed(found, wanted);
+}
+
+/** A RAM that is locked, and what its last owner left. @throws KernelError as claimRam */
+export function readClaimed(found: FoundRam, wanted: number | undefined): ClaimedRam {
+  const before = found.isNew ? undefined : whatIsLeft(found.file, wanted);
+  return { ...found, before, size: sizeOf(found.file, before, wanted) };
 }
 
 /** What the boot page says; undefined where the file is as good as new. */
@@ -107,7 +111,8 @@ export function cutTo(file: RamFile, size: number): void {
   }
 }
 
-function busyMessage(file: RamFile): string {
+/** Who has the lock. */
+export function busyMessage(file: RamFile): string {
   try {
     const { state, ownerPid } = readBootPage(file.firstPage(), file.size);
     if (state !== 'running')

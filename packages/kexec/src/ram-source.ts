@@ -113,6 +113,16 @@ function openExisting(path: string): RamFile | undefined {
 }
 
 /**
+ * Opens the file of a RAM that somebody has, for when it is taken over.
+ *
+ * @throws KernelError as findRam. ENOENT: there is no such RAM
+ */
+export function findExisting({ size, ...source }: RamSource): FoundRam {
+  const found = findRam(source);
+  return { ...found, wanted: wantedSize(size === undefined ? {} : { size }) };
+}
+
+/**
  * Opens the RAM's file, or makes one. Nothing in it is looked at or changed.
  *
  * @throws KernelError EINVAL: name, path and fd exclude each other, or no such size. ENOENT: there

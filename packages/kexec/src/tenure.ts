@@ -8,12 +8,17 @@
  */
 import { KernelError, suppressedBy } from '@liveupdate/base';
 import { MappedRam, prepareReplacement } from '@liveupdate/linux';
-import type { Ram } from '@liveupdate/mm';
+import { FolioRuns, type Ram } from '@liveupdate/mm';
 import { NO_ENTRY, writeBootPage, type BootPage } from './boot-page.ts';
 import type { ExecFdStore } from './exec-fd-store.ts';
 import type { PassedRam } from './inherited-rams.ts';
 import type { Kernel } from './kernel.ts';
 import { MachineState, type RunningState } from './machine-state.ts';
+
+/** Of free memory, one part in so many is lent to a next kernel that is to commit later. */
+const LENT_PART = 4;
+/** Pages that are lent at most: 1 GiB. */
+const MOST_LENT = 2 ** 18;
 
 /** What is needed of a RAM. */
 export type TenureRam = Ram & Pick<MappedRam, 'fd' | 'dropPageTables'>;
@@ -37,6 +42,8 @@ export class Tenure {
   readonly #init: TenureInit;
   /** Takes back what was recorded last, for a handover that is called off. */
   #unrecord: (() => void) | undefined;
+  /** Memory that the next kernel may use before it owns anything. */
+  #lent: FolioRuns | undefined;
 
   constructor(init: TenureInit) {
     this.#init = init;
@@ -164,6 +171,7 @@ export class Tenure {
         } catch (error) {
           errors.push(error);
         }
+        this.#takeBackLent();
         kernel.kho.publication?.unseal();
         this.#unrecord?.();
         this.#unrecord = undefined;
@@ -179,6 +187,37 @@ export class Tenure {
       this.ownSoon();
     }
     return errors;
+  }
+
+  /**
+   * Sealed, for a next kernel that is there already and may yet not come: this one stays as it is,
+   * and touches neither what it lends to that one nor the live record.
+   *
+   * @returns the frames that it lends, first and number in turn
+   */
+  lend(): number[] {
+    const { pages, kho } = this.#init.kernel;
+    const rows = new FolioRuns();
+    const count = Math.min(Math.floor(pages.freePages / LENT_PART), MOST_LENT);
+    pages.allocRuns(count, { taken: 'when touched' }, (pfn, length) => {
+      rows.pushRow(pfn, length, 0);
+    });
+    this.#lent = rows;
+    kho.publication?.suspend();
+    const runs: number[] = [];
+    for (let i = 0; i < rows.length; i++) runs.push(rows.pfns[i], rows.counts[i]);
+    return joined(runs);
+  }
+
+  /** The next kernel did not come: all that is in what was lent to it goes. */
+  #takeBackLent(): void {
+    const rows = this.#lent;
+    if (!rows) return;
+    this.#lent = undefined;
+    const { pages, kho } = this.#init.kernel;
+    kho.publication?.resume();
+    for (let i = 0; i < rows.length; i++) pages.residency.giveBack(rows.pfns[i], rows.counts[i]);
+    pages.putRows(rows);
   }
 
   #checkThere(): void {
@@ -203,4 +242,16 @@ export class Tenure {
     const { ram, running } = this.#init;
     writeBootPage(ram, { ...running, state: 'empty', entry: NO_ENTRY, live: 0 });
   }
+}
+
+/** Runs in ascending order, those that touch made one. */
+function joined(runs: readonly number[]): number[] {
+  const order = runs.flatMap((_, i) => (i % 2 === 0 ? [i] : [])).sort((a, b) => runs[a] - runs[b]);
+  const out: number[] = [];
+  for (const i of order) {
+    const last = out.length - 2;
+    if (last >= 0 && out[last] + out[last + 1] === runs[i]) out[last + 1] += runs[i + 1];
+    else out.push(runs[i], runs[i + 1]);
+  }
+  return out;
 }

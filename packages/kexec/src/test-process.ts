@@ -129,6 +129,31 @@ export class Program implements Disposable {
     };
   }
 
+  /** The same with one to talk to: each line that it is sent is answered by one. */
+  async startTalking(name: string): Promise<{
+    line: string;
+    ask: (line: string) => Promise<string>;
+    end: (signal: NodeJS.Signals) => Promise<void>;
+  }> {
+    const [file, args, options] = this.command(name);
+    const child = spawn(file, args, { ...options, stdio: ['pipe', 'pipe', 'inherit'] });
+    const answer = async (): Promise<string> => {
+      const [data] = (await once(child.stdout, 'data')) as [Buffer];
+      return data.toString().trim();
+    };
+    return {
+      line: await answer(),
+      ask: (line) => {
+        child.stdin.write(`${line}\n`);
+        return answer();
+      },
+      end: async (signal) => {
+        child.kill(signal);
+        await once(child, 'exit');
+      },
+    };
+  }
+
   [Symbol.dispose](): void {
     fs.rmSync(this.path, { force: true });
   }

@@ -6,6 +6,7 @@ import {
   byteLength,
   checkFlag,
   checkInstance,
+  checkList,
   checkObject,
   checkOneOf,
   checkText,
@@ -60,6 +61,12 @@ export interface BootOptions {
    * for a cold boot: later ones go on with the live record that they are given. Default false.
    */
   readonly publish?: boolean;
+  /**
+   * The only free memory that this kernel uses until it takes over, where the one before may come
+   * back to all other: first frame and number in turn, ascending. Memory that nobody preserved is
+   * kept then, whatever freeMemory says. Not for a cold boot.
+   */
+  readonly confinedTo?: readonly number[];
 }
 
 /**
@@ -68,7 +75,8 @@ export interface BootOptions {
  */
 function checkBootOptions(options: BootOptions): void {
   checkObject(options, 'options of a boot');
-  const { freeMemory, release, scratch, publish } = options;
+  const { freeMemory, release, scratch, publish, confinedTo } = options;
+  if (confinedTo !== undefined) checkList(confinedTo, 'the memory that a boot is confined to');
   if (publish !== undefined) checkFlag(publish, 'publish');
   if (freeMemory !== undefined)
     checkOneOf(freeMemory, 'what becomes of free memory', ['discard', 'zero', 'keep', 'poison']);
@@ -93,6 +101,8 @@ export const LEAST_RAM_PAGES = 32;
 export function bootCold(ram: Ram, options: BootOptions = {}): Kho {
   checkRam(ram);
   checkBootOptions(options);
+  if (options.confinedTo !== undefined)
+    throw new KernelError('EINVAL', 'a cold boot has all memory: nobody was here before (confinedTo)');
   checkRamSize(
     memoryOf(ram).reduce((sum, { length }) => sum + length, 0),
     LEAST_RAM_PAGES,
@@ -153,11 +163,12 @@ function start(
   table: PageTable,
   scratch: readonly ScratchArea[],
   incoming: Handover | undefined,
-  { freeMemory = 'discard', release = 'liveupdate' }: BootOptions,
+  { freeMemory: wanted = 'discard', release = 'liveupdate', confinedTo }: BootOptions,
   live?: LiveRecord | 'new',
 ): Kho {
+  const freeMemory = confinedTo ? undefined : wanted;
   if (freeMemory === 'keep' || freeMemory === 'poison') table.markStale();
-  const pages = new PageAllocator(ram, table);
+  const pages = new PageAllocator(ram, table, confinedTo);
   const { residency } = pages;
   if (typeof live === 'object') beginResidency(pages, live.pa);
   const residencyFrames = incoming && loadResidency(pages, incoming);
@@ -166,7 +177,9 @@ function start(
     : freeMemory !== 'keep';
   if (ram.system && !isKnown)
     for (const { pa, length } of memoryOf(ram)) residency.look(physToPfn(pa), physToPfn(length));
-  if (freeMemory === 'discard') {
+  if (confinedTo) {
+    residency.markFreeStale(); // what is not there reads as zeros
+  } else if (freeMemory === 'discard') {
     pages.forEachFreeRun((pfn, count) => {
       residency.giveBack(pfn, count);
     });

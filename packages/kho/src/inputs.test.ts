@@ -259,6 +259,10 @@ const CALLS: Record<string, InputCall<Kho>> = {
   'readBlockSet address': [(kho, given: number) => readBlockSet(kho.ram, given, 16), NO_WHOLE],
   'readBlockSet size': [(kho, given: number) => readBlockSet(kho.ram, 0, given), [...NO_WHOLE, 0]],
   'bootCold options': [(_, given: BootOptions) => bootCold(new HeapRam(2 ** 20), given), optional(NO_OBJECT)],
+  'bootCold confinedTo': [
+    (_, confinedTo: number[]) => bootCold(new HeapRam(2 ** 20), { confinedTo }),
+    [null, 5, 'a', {}, [], [1, 1]],
+  ],
   'bootCold freeMemory': [
     (_, freeMemory: 'keep') => bootCold(new HeapRam(2 ** 20), { freeMemory }),
     ['', 'Keep', null, 5, true, {}],

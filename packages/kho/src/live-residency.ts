@@ -24,6 +24,20 @@ export class LiveResidency {
       this.#bits[place] = wordsOf(pages.ram, pfn);
   }
 
+  /**
+   * The memory of the record is another's; should that one not want it, this kernel goes on with
+   * `resume`.
+   */
+  suspend(): void {
+    this.#pages.residency.endRecord();
+  }
+
+  resume(pa: PhysAddr): void {
+    beginResidency(this.#pages, pa);
+    this.#isTrusted = false;
+    this.record();
+  }
+
   /** Whether something is known that is not recorded. */
   get isDue(): boolean {
     return this.#pages.residency.hasUnrecorded;

@@ -432,6 +432,19 @@ export class Publication implements KeyWatcher {
     return this.next;
   }
 
+  /**
+   * The next kernel takes the record over while this one waits: it writes nothing there until
+   * `resume`.
+   */
+  suspend(): void {
+    this.#residency.suspend();
+  }
+
+  /** It did not, and this kernel goes on. */
+  resume(): void {
+    this.#residency.resume(this.pa);
+  }
+
   /** The handover does not come about. */
   unseal(): void {
     if (this.#deferred) this.#log.clear();

@@ -9,6 +9,7 @@ export { MappedMemory } from './mapped-memory.ts';
 export { MappedRam } from './mapped-ram.ts';
 export { Memfd, type MemfdMapping } from './memfd.ts';
 export { passedFds } from './passed-fds.ts';
+export { PrivateRam } from './private-ram.ts';
 export {
   BEFORE_REPLACE_EVENT,
   checkReplacement,

@@ -37,6 +37,7 @@ import {
   openSharedView,
   passedFds,
   pollNow,
+  PrivateRam,
   RamFile,
   replaceProcess,
   setClosesOnExec,
@@ -111,6 +112,20 @@ const CALLS: Record<string, InputCall<World>> = {
   'MappedRam.create, an option that there is none of': [
     (_, name: string) => MappedRam.create({ path: NEW, size: SIZE, [name]: 1 }),
     ['Mode', 'name'],
+  ],
+  'new PrivateRam file': [(_, given: RamFile) => new PrivateRam(given), [...NO_OBJECT, {}]],
+  'new PrivateRam size': [
+    (_, size: number) => {
+      using file = RamFile.memory({ name: 'a', size: SIZE });
+      return new PrivateRam(file, size);
+    },
+    [...optional(NO_WHOLE), 0, 4096, SIZE + 4096],
+  ],
+  'prepareView pieces': [
+    ({ ram }, pieces: RamPiece[]) => {
+      ram.prepareView(pieces, { size: 1, populate: false });
+    },
+    [...NO_LIST, []],
   ],
   'MappedRam.open options': [
     (_, given: never) => MappedRam.open(given),

@@ -79,6 +79,8 @@ export class MappedRam implements Ram {
   readonly #windows: Windows;
   readonly #outer: Windows;
   readonly #views = new Set<MappedView>();
+  /** Views that are there before they are asked for, by what they show. */
+  readonly #prepared = new Map<string, MappedView>();
   /** Somebody may hold a buffer over the mapping that we do not know. */
   #isShown = false;
   #isOpen = true;
@@ -307,12 +309,36 @@ export class MappedRam implements Ram {
     }
     if (!(checkWhole(options.size, 'bytes to show') > 0 && options.size <= bytes))
       throw new KernelError('EINVAL', `pieces of ${bytes} bytes cannot show ${options.size}`);
+    const prepared = this.#prepared.size > 0 ? this.#prepared.get(shows(runs, options)) : undefined;
+    if (prepared) {
+      this.#prepared.delete(shows(runs, options));
+      return prepared;
+    }
     const onRelease = (view: MappedView): void => {
       this.#views.delete(view);
     };
     const view = new MappedView({ fd: this.#mapFd, runs, granule: this.#granule, onRelease }, options);
     this.#views.add(view);
     return view;
+  }
+
+  /**
+   * Makes a view that is likely asked for: `view` gives it to whoever asks for the same pieces and
+   * size first.
+   *
+   * @throws KernelError as view
+   */
+  prepareView(pieces: readonly RamPiece[], options: ViewOptions): void {
+    const view = this.view(pieces, options) as MappedView;
+    const key = shows(mergeAdjacent(pieces), options);
+    this.#prepared.get(key)?.release();
+    this.#prepared.set(key, view);
+  }
+
+  /** Takes the views down that were prepared and that nobody asked for. */
+  dropPrepared(): void {
+    for (const view of this.#prepared.values()) view.release();
+    this.#prepared.clear();
   }
 
   /**
@@ -417,4 +443,11 @@ function mapped(file: RamFile, make: (file: RamFile) => MappedRam): MappedRam {
     file.close();
     throw error;
   }
+}
+
+/** What a view shows, in a text. */
+function shows(runs: readonly RamPiece[], { size, populate }: ViewOptions): string {
+  let text = `${size} ${populate}`;
+  for (const { pa, length } of runs) text += ` ${pa}+${length}`;
+  return text;
 }

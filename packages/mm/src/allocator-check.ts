@@ -21,10 +21,19 @@ import type { Zone } from './zone.ts';
 /**
  * Proves that no frame is lost and none is owned twice.
  *
+ * @param outside free frames in no free block, first frame and number in turn
  * @throws AssertionError naming the first frame whose state contradicts itself
  */
-export function assertWhole(table: PageTable, normal: Zone, scratch: Zone): void {
+export function assertWhole(
+  table: PageTable,
+  normal: Zone,
+  scratch: Zone,
+  outside: readonly number[] = [],
+): void {
   const covered = new Uint8Array(table.frames);
+  for (let i = 0; i < outside.length; i += 2)
+    for (let f = outside[i]; f < outside[i] + outside[i + 1]; f++)
+      assertFree(table, f, table.flagsOf(f) & SCRATCH, covered);
   assertZone(table, normal, 0, covered);
   assertZone(table, scratch, SCRATCH, covered);
   let pfn = 0;

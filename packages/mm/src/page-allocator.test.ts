@@ -439,3 +439,44 @@ test.each<[string, (pages: PageAllocator) => unknown]>([
   expect(asked).toBe(1);
   pages.assertConsistent();
 });
+
+describe('confined to some frames', () => {
+  /** Frame 0 and 20 .. 23 are in use, all others free. */
+  function confined(runs: readonly number[]): PageAllocator {
+    const table = new PageTable(64 * PAGE_SIZE);
+    table.reserve(0, 1);
+    table.reserve(20, 4);
+    return new PageAllocator(new HeapRam(64 * PAGE_SIZE), table, runs);
+  }
+
+  test.each([
+    { runs: [], inside: [], outside: 59 },
+    { runs: [8, 8], inside: [[8, 8]], outside: 51 },
+    { runs: [0, 64], inside: [[1, 19], [24, 40]], outside: 0 }, // prettier-ignore
+    { runs: [2, 1, 18, 8, 63, 1], inside: [[2, 1], [18, 2], [24, 2], [63, 1]], outside: 53 }, // prettier-ignore
+  ])('to $runs', ({ runs, inside, outside }) => {
+    const pages = confined(runs);
+    pages.assertConsistent();
+    expect(pages.outsidePages).toBe(outside);
+    const all = inside.flatMap(([first, count]) => Array.from({ length: count }, (_, i) => first + i));
+    expect(all.map(() => pages.alloc(0)).sort((a, b) => a - b)).toEqual(all);
+    expect(() => pages.alloc(0)).toThrow(ENOMEM);
+    pages.assertConsistent();
+    pages.releaseHeld();
+    expect([pages.freePages, pages.outsidePages]).toEqual([outside, 0]);
+    for (const pfn of all) pages.put(pfn);
+    pages.assertConsistent();
+    expect(pages.freePages).toBe(59);
+  });
+
+  test('where memory gets short the rest is asked for, as what is held back is', () => {
+    const pages = confined([8, 2]);
+    pages.holdFreed(() => {
+      pages.releaseHeld();
+    });
+    const got = Array.from({ length: 59 }, () => pages.alloc(0));
+    expect(new Set(got).size).toBe(59);
+    expect(() => pages.alloc(0)).toThrow(ENOMEM);
+    pages.assertConsistent();
+  });
+});

@@ -11,6 +11,7 @@ import {
   AssertionError,
   checkFunction,
   checkInstance,
+  checkList,
   checkWhole,
   KernelError,
   log2Floor,
@@ -95,20 +96,54 @@ export class PageAllocator extends FolioCounts {
   #keptFree = 0;
   /** Is told of folios of the previous kernel that are adopted. */
   #adopted: FolioRuns | undefined;
+  /** Free frames that may be another's still: first frame and number in turn. See confinedTo. */
+  #outside: number[] = [];
 
   /**
    * @param table frames that are neither reserved nor incoming become free memory
-   * @throws KernelError EINVAL: no RAM, or no table
+   * @param confinedTo the only free frames that are handed out until `releaseHeld`, first frame and
+   * number in turn, ascending: the previous kernel may come back to all others
+   * @throws KernelError EINVAL: no RAM, no table, or no such frames
    */
-  constructor(ram: Ram, table: PageTable) {
+  constructor(ram: Ram, table: PageTable, confinedTo?: readonly number[]) {
     super(checkInstance(table, 'a table of pages', PageTable));
     this.ram = ram;
     this.#normal = new Zone(table.frames);
     this.#scratch = new Zone(table.frames);
     this.residency = new Residency(ram, table);
-    table.forEachFreeRun((pfn, count) => {
-      this.#zoneOf(pfn).putRange(pfn, count);
+    if (confinedTo) this.#confine(confinedTo);
+    else
+      table.forEachFreeRun((pfn, count) => {
+        this.#zoneOf(pfn).putRange(pfn, count);
+      });
+  }
+
+  #confine(runs: readonly number[]): void {
+    checkRuns(runs, this.table.frames);
+    this.residency.confine(true);
+    let next = 0;
+    this.table.forEachFreeRun((pfn, count) => {
+      const end = pfn + count;
+      for (let at = pfn; at < end;) {
+        while (next < runs.length && runs[next] + runs[next + 1] <= at) next += 2;
+        const first = next < runs.length ? Math.min(end, runs[next]) : end;
+        if (first > at) {
+          this.#outside.push(at, first - at);
+          at = first;
+        } else {
+          const to = Math.min(end, runs[next] + runs[next + 1]);
+          this.#zoneOf(at).putRange(at, to - at);
+          at = to;
+        }
+      }
     });
+  }
+
+  /** Frames that are free and not handed out yet: see the constructor. */
+  get outsidePages(): number {
+    let pages = 0;
+    for (let i = 1; i < this.#outside.length; i += 2) pages += this.#outside[i];
+    return pages;
   }
 
   /** Free frames outside scratch. */
@@ -225,6 +260,9 @@ export class PageAllocator extends FolioCounts {
    */
   releaseHeld(): void {
     this.#isHolding = false;
+    const outside = this.#outside.splice(0);
+    for (let i = 0; i < outside.length; i += 2) this.#zoneOf(outside[i]).putRange(outside[i], outside[i + 1]);
+    if (outside.length > 0) this.residency.confine(false);
     this.#letHeldOut();
   }
 
@@ -351,7 +389,7 @@ export class PageAllocator extends FolioCounts {
   #getHeldBack(count: number, options: AllocOptions): boolean {
     const free = this.#freeFor(options);
     const held = this.#held;
-    const more = (held?.whenShort ? held.pages + held.beside : 0) + this.#keptFree;
+    const more = (held?.whenShort ? held.pages + held.beside + this.outsidePages : 0) + this.#keptFree;
     if (free + more < count) return false;
     this.whenShort?.();
     if (this.#freeFor(options) < count) this.#held?.whenShort?.();
@@ -425,7 +463,7 @@ export class PageAllocator extends FolioCounts {
    * @throws AssertionError naming the first frame whose state contradicts itself
    */
   assertConsistent(): void {
-    assertWhole(this.table, this.#normal, this.#scratch);
+    assertWhole(this.table, this.#normal, this.#scratch, this.#outside);
   }
 
   /**
@@ -508,5 +546,16 @@ export class PageAllocator extends FolioCounts {
       'ENOMEM',
       `${pages} page(s) wanted, ${this.freePages} free (and ${this.freeScratchPages} in scratch): make RAM larger or free files`,
     );
+  }
+}
+
+/** @throws KernelError EINVAL: no frames of this RAM, or not in ascending order */
+function checkRuns(runs: readonly number[], frames: number): void {
+  checkList(runs, 'a list of runs of frames');
+  let least = 0;
+  for (let i = 0; i < runs.length; i += 2) {
+    checkWhole(runs[i], 'a frame', { min: least, max: frames });
+    checkWhole(runs[i + 1], 'a number of frames', { max: frames - runs[i] });
+    least = runs[i] + runs[i + 1];
   }
 }

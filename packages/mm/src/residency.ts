@@ -76,6 +76,8 @@ export class Residency {
   #together = 1;
   /** Chunks whose bits are not where who comes after a death finds them. */
   readonly #unrecorded: number[] = [];
+  /** Whether free frames may be another's still. */
+  #isConfined = false;
   /** See UNSURE. */
   #record: Uint32Array = new Uint32Array(DOUBT_COUNT + 1);
 
@@ -134,13 +136,22 @@ export class Residency {
     this.#record[UNSURE] -= 1;
   }
 
-  /** Nothing is recorded from now on: the memory of the record is another's, or nobody's. */
+  /**
+   * Nothing is recorded from now on: the memory of the record is another's, or nobody's. Where that
+   * one does not want it, `recordIn` and `record` begin anew.
+   */
   endRecord(): void {
-    this.#record = new Uint32Array(DOUBT_COUNT + 1);
+    const record = new Uint32Array(DOUBT_COUNT + 1);
+    record[UNSURE] = this.#record[UNSURE];
+    this.#record = record;
     const elsewhere = new Set(this.#unrecorded);
-    this.forEachChunk((number, bits) => {
-      if (!elsewhere.has(number)) this.#chunks[number] = bits.slice();
-    });
+    for (let number = this.#used.first(); number >= 0; number = this.#used.next(number + 1)) {
+      const bits = this.#chunks[number];
+      if (!bits || elsewhere.has(number)) continue;
+      this.#chunks[number] = bits.slice();
+      this.#unrecorded.push(number);
+      record[UNSURE] += 1;
+    }
   }
 
   /** Whether the bits of a chunk lie nowhere yet. */
@@ -182,6 +193,14 @@ export class Residency {
   #doubt(pfn: Pfn, count: number): void {
     this.#record[DOUBT_PFN] = pfn;
     this.#record[DOUBT_COUNT] = count;
+  }
+
+  /**
+   * Whether free frames may be another kernel's still: then none is taken ahead or given back. See
+   * PageAllocator.
+   */
+  confine(isConfined: boolean): void {
+    this.#isConfined = isConfined;
   }
 
   // ---- What is known ----------------------------------------------------------------------------
@@ -297,6 +316,10 @@ export class Residency {
   takeBlock(pfn: Pfn, count: number, taken: Taking): void {
     if (taken === 'when touched' || !this.#ram.system || this.has(pfn, count)) return;
     const end = pfn + count;
+    if (this.#isConfined) {
+      if (taken === 'now') this.take(pfn, count);
+      return;
+    }
     const together = this.#together;
     this.#together = Math.min(Math.max(2 * together, count), MOST_TOGETHER);
     if (this.#takeHuge(pfn, end, together) || taken === 'by write') return;
@@ -335,20 +358,28 @@ export class Residency {
    * @returns how many pages were given back
    */
   giveBackFree(keep = 0): number {
-    const table = this.#table;
-    if (!this.#ram.system) return 0;
+    if (!this.#ram.system || this.#isConfined) return 0;
     let pages = -keep;
-    this.#eachResident(0, table.frames, (first, count) => {
-      const end = first + count;
-      for (let at = first; at < end;) {
-        const to = table.flagsEnd(KIND, FREE, at, end);
-        const kept = Math.min(to - at, Math.max(0, -pages));
-        if (to > at + kept) this.giveBack(at + kept, to - at - kept);
-        pages += to - at;
-        at = Math.max(to, at + 1);
-      }
+    this.#eachFreeResident((first, count) => {
+      const kept = Math.min(count, Math.max(0, -pages));
+      if (count > kept) this.giveBack(first + kept, count - kept);
+      pages += count;
     });
     return Math.max(0, pages);
+  }
+
+  /** Notes of free frames that are there that their content is unknown. */
+  markFreeStale(): void {
+    this.#eachFreeResident((first, count) => {
+      this.#table.setFlag(STALE, first, count);
+    });
+  }
+
+  /** Calls `visit` with each run of free frames that are there. */
+  #eachFreeResident(visit: (pfn: Pfn, count: number) => void): void {
+    this.#table.forEachFreeRun((pfn, count) => {
+      this.#eachResident(pfn, pfn + count, visit);
+    });
   }
 
   // ---- Contents ---------------------------------------------------------------------------------
