@@ -14,7 +14,7 @@ describe('KernelError', () => {
   });
 
   test('numbers are those of this host, which is Linux', () => {
-    const known: Record<string, number> = { ...constants.errno, ELIBBAD: 80 }; // Node leaves this one out
+    const known: Record<string, number> = { ...constants.errno, ELIBBAD: 80, ETOOMANYREFS: 109 }; // Node leaves these out
     for (let number = 1; number < 200; number++) {
       const code = errnoCode(number);
       if (code === 'EIO' && number !== known['EIO']) continue; // one without a name here
