@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { expect, test } from 'vitest';
 import { koffiFile, MAP_FAILED, withErrno } from './native.ts';
 
-const { EAGAIN, EINTR, EINVAL, ENOENT, ENOMEM, ENXIO } = constants.errno;
+const { EAGAIN, ECONNRESET, EINTR, EINVAL, ENOENT, ENOMEM, ENXIO } = constants.errno;
 
 /** A function that fails so often, with what errno is after each time. */
 function failing(errnos: readonly number[], failure: number | bigint = -1) {
@@ -24,6 +24,7 @@ test.each([
   ['fails twice with what the engine leaves too', [EAGAIN, EAGAIN], -1, 2, [EAGAIN]],
   ['fails with one stray errno after another', [EINTR, EAGAIN, ENXIO, ENXIO], -1, 4, [ENXIO]],
   ['is interrupted once', [EINTR], 7, 2, []],
+  ['is told of a reset connection, which the kernel tells once', [ECONNRESET], -1, 1, [ECONNRESET]],
 ])('a call that %s', (_, errnos, result, calls, told) => {
   expect(failing(errnos)).toEqual({ result, calls, told });
 });

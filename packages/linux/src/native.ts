@@ -7,7 +7,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { errnoCode, KernelError, type ErrnoCode } from '@liveupdate/base';
+import { errnoCode, errnoNumber, KernelError, type ErrnoCode } from '@liveupdate/base';
 import type koffiModule from 'koffi';
 import { ADVICE } from './advice.ts';
 import { fs } from './node-fs.ts';
@@ -99,6 +99,14 @@ export function koffiFile(): string | undefined {
   }
 }
 
+/**
+ * Where the memory of a buffer lies. It stays there while somebody holds the buffer, and nobody
+ * transfers or resizes it.
+ */
+export function addressOf(buffer: ArrayBuffer): Address {
+  return native().koffi.address(buffer);
+}
+
 /** The C functions as JavaScript calls them. */
 interface Libc {
   mmap: (
@@ -125,6 +133,18 @@ interface Libc {
   syscall: (number: number, type: 'int', argument: number) => number;
   eventfd: (initial: number, flags: number) => number;
   poll: (descriptors: Uint8Array, count: number, timeout: number) => number;
+  socket: (family: number, type: number, protocol: number) => number;
+  socketpair: (family: number, type: number, protocol: number, pair: Int32Array) => number;
+  bind: (fd: number, address: Uint8Array, length: number) => number;
+  connect: (fd: number, address: Uint8Array, length: number) => number;
+  listen: (fd: number, backlog: number) => number;
+  getsockname: (fd: number, address: Uint8Array, length: Uint32Array) => number;
+  getsockopt: (fd: number, level: number, option: number, value: Int32Array, length: Uint32Array) => number;
+  setsockopt: (fd: number, level: number, option: number, value: Int32Array, length: number) => number;
+  sendmsg: (fd: number, message: Address, flags: number) => number;
+  recvmsg: (fd: number, message: Address, flags: number) => number;
+  inet_pton: (family: number, text: string, address: Uint8Array) => number;
+  inet_ntop: (family: number, address: Uint8Array, text: Uint8Array, length: number) => string | null;
 }
 
 /** The same in C; off_t has 64 bits on the machines above. */
@@ -146,9 +166,23 @@ const PROTOTYPES: Record<keyof Libc, string> = {
   syscall: 'long syscall(long, ...)',
   eventfd: 'int eventfd(unsigned int, int)',
   poll: 'int poll(void *, unsigned long, int)',
+  socket: 'int socket(int, int, int)',
+  socketpair: 'int socketpair(int, int, int, void *)',
+  bind: 'int bind(int, void *, unsigned int)',
+  connect: 'int connect(int, void *, unsigned int)',
+  listen: 'int listen(int, int)',
+  getsockname: 'int getsockname(int, void *, void *)',
+  getsockopt: 'int getsockopt(int, int, int, void *, void *)',
+  setsockopt: 'int setsockopt(int, int, int, void *, unsigned int)',
+  sendmsg: 'int64_t sendmsg(int, void *, int)',
+  recvmsg: 'int64_t recvmsg(int, void *, int)',
+  inet_pton: 'int inet_pton(int, const char *, void *)',
+  inet_ntop: 'const char *inet_ntop(int, void *, void *, unsigned int)',
 };
 
 const declared: Partial<Libc> = {};
+
+const ECONNRESET = errnoNumber('ECONNRESET');
 
 /** errno of the call that failed last. */
 let errno = 0;
@@ -176,6 +210,10 @@ function declare<K extends keyof Libc>(name: K): Libc[K] {
  * file that it looked for). So an errno is believed when the call, made again, fails with it again:
  * a call that failed has changed nothing.
  *
+ * ECONNRESET is believed at once. The kernel notes it at the socket and forgets it as it tells it:
+ * the call made again would find an end of the connection, or data. The engine leaves no such
+ * errno. EAGAIN of a socket may be gone at the second call, which then has been done once.
+ *
  * @param read what errno is now
  */
 export function withErrno<A extends unknown[], R>(
@@ -189,7 +227,7 @@ export function withErrno<A extends unknown[], R>(
       const result = call(...args);
       if (result !== -1 && result !== MAP_FAILED) return result;
       const now = read(); // nothing of ours may run between the call and this
-      if (now === seen) {
+      if (now === seen || now === ECONNRESET) {
         tell(now);
         return result;
       }
