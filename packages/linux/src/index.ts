@@ -23,4 +23,13 @@ export {
 export { RamFile } from './ram-file.ts';
 export { checkRuntime } from './runtime.ts';
 export { openSharedView, type OpenedView } from './shared-view.ts';
+export { listenTcp, listenUnix, type ListenTcpOptions, type ListenUnixOptions } from './sockets-listen.ts';
+export {
+  MOST_FDS_PER_MESSAGE,
+  receiveFds,
+  sendDatagram,
+  sendFds,
+  type ReceivedFds,
+} from './sockets-messages.ts';
+export { isListening, localAddress, socketPair, type SocketAddress } from './sockets.ts';
 export { trackWrites, type TrackOptions, type WriteTracker } from './write-tracker.ts';

@@ -30,8 +30,12 @@ import {
   eventfd,
   hostFacts,
   inheritedFd,
+  isListening,
   isLockedByOther,
   isOpen,
+  listenTcp,
+  listenUnix,
+  localAddress,
   MappedRam,
   Memfd,
   openSharedView,
@@ -39,12 +43,18 @@ import {
   pollNow,
   PrivateRam,
   RamFile,
+  receiveFds,
   replaceProcess,
+  sendDatagram,
+  sendFds,
   setClosesOnExec,
   shmSpace,
+  socketPair,
   trackWrites,
   tryLock,
   unlock,
+  type ListenTcpOptions,
+  type ListenUnixOptions,
   type ReplaceOptions,
   type TrackOptions,
 } from './index.ts';
@@ -60,6 +70,10 @@ interface World {
 
 const NO_FD = [...NO_WHOLE, 2 ** 31];
 const NO_PATH = [...NO_TEXT, '', 'a\0'];
+const NO_SOCKET_PATH = [...NO_PATH, '\0', '\0a\0'];
+const NO_FDS = [...NO_LIST, ...NO_FD.map((fd) => [fd]), Array.from({ length: 254 }, () => 0)];
+const NO_MESSAGE = [...NO_BYTES, new Uint8Array(0)];
+const ONE_BYTE = Uint8Array.of(1);
 /** Outside RAM is EFAULT: that is no wrong kind. */
 const OUTSIDE = [-PAGE_SIZE, SIZE + PAGE_SIZE, 2 ** 53];
 const NO_ADDRESS = except(NO_INTEGER, 2 ** 53);
@@ -87,6 +101,8 @@ const NO_SHARED = [
   ...NO_WHOLE.map((length) => ({ address: 4096n, length, live: new SharedArrayBuffer(4) })),
 ];
 
+const tcp = (more: object): number => listenTcp({ host: '127.0.0.1', port: 0, ...more });
+const unix = (more: object): number => listenUnix({ path: NEW, ...more });
 /** A replacement that the kernel would refuse. */
 const replace = (more: object): never => replaceProcess({ file: '/dev/null', args: ['a'], ...more });
 const view = ({ ram }: World, options: unknown): unknown =>
@@ -309,6 +325,53 @@ const CALLS: Record<string, InputCall<World>> = {
   'eventfd flags': [(_, given: number) => eventfd(0, given), [...NO_WHOLE, 2 ** 31, 2 ** 20]],
   'pollNow fd': [(_, given: number) => pollNow(given, 1), NO_FD],
   'pollNow events': [({ memfd }, given: number) => pollNow(memfd.fd, given), [...NO_WHOLE, 2 ** 15]],
+  socketPair: [
+    (_, given: 'stream') => socketPair(given),
+    [...NO_TEXT, '', 'Stream', 'datagrams', 'toString'],
+  ],
+  'sendFds socket': [(_, given: number) => sendFds(given, [], ONE_BYTE), NO_FD],
+  'sendFds descriptors': [({ memfd }, given: number[]) => sendFds(memfd.fd, given, ONE_BYTE), NO_FDS],
+  'sendFds bytes': [({ memfd }, given: Uint8Array) => sendFds(memfd.fd, [], given), NO_MESSAGE],
+  'receiveFds socket': [(_, given: number) => receiveFds(given), NO_FD],
+  'receiveFds room': [
+    ({ memfd }, given: number) => receiveFds(memfd.fd, given),
+    [...optional(NO_WHOLE), 0, 2 ** 20 + 1],
+  ],
+  'sendDatagram path': [
+    (_, given: string) => {
+      sendDatagram(given, ONE_BYTE);
+    },
+    [...NO_SOCKET_PATH, '@', '@a\0'],
+  ],
+  'sendDatagram bytes': [
+    (_, given: Uint8Array) => {
+      sendDatagram(NEW, given);
+    },
+    NO_MESSAGE,
+  ],
+  'sendDatagram descriptors': [
+    (_, given: number[]) => {
+      sendDatagram(NEW, ONE_BYTE, given);
+    },
+    optional(NO_FDS),
+  ],
+  'listenTcp options': [
+    (_, given: ListenTcpOptions) => listenTcp(given),
+    [...NO_OBJECT, {}, { host: '127.0.0.1' }, { port: 0 }],
+  ],
+  'listenTcp, an option that there is none of': [(_, name: string) => tcp({ [name]: 1 }), ['Host', 'path']],
+  'listenTcp host': [(_, host: string) => tcp({ host }), [...NO_TEXT, '', 'localhost', '1.2.3', '::g']],
+  'listenTcp port': [(_, port: number) => tcp({ port }), [...NO_WHOLE, 65_536]],
+  'listenTcp backlog': [(_, backlog: number) => tcp({ backlog }), [...optional(NO_WHOLE), 2 ** 31]],
+  'listenTcp ipv6Only': [(_, ipv6Only: boolean) => tcp({ ipv6Only }), optional(NO_FLAG)],
+  'listenTcp reusePort': [(_, reusePort: boolean) => tcp({ reusePort }), optional(NO_FLAG)],
+  'listenUnix options': [(_, given: ListenUnixOptions) => listenUnix(given), [...NO_OBJECT, {}]],
+  'listenUnix, an option that there is none of': [(_, name: string) => unix({ [name]: 1 }), ['Path', 'host']],
+  'listenUnix path': [(_, path: string) => unix({ path }), NO_SOCKET_PATH],
+  'listenUnix backlog': [(_, backlog: number) => unix({ backlog }), [...optional(NO_WHOLE), 2 ** 31]],
+  'listenUnix mode': [(_, mode: number) => unix({ mode }), [...optional(NO_WHOLE), 0o1000]],
+  localAddress: [(_, given: number) => localAddress(given), NO_FD],
+  isListening: [(_, given: number) => isListening(given), NO_FD],
   tryLock: [(_, given: number) => tryLock(given), NO_FD],
   unlock: [
     (_, given: number) => {

@@ -1,6 +1,7 @@
 /** For tests: real Node processes that import the sources, say lines, and die. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 export const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
@@ -29,20 +30,28 @@ export function runChild(code: string, env: Record<string, string> = {}): Ended 
   return { status, signal, stdout, stderr };
 }
 
+/** Runs `code` to its end, where no more than `limit` descriptors may be open. */
+export function runLimited(limit: number, code: string): Ended {
+  const shell = ['-c', `ulimit -n ${limit} && exec "$0" "$@"`, process.execPath, ...nodeArgs(code)];
+  const { status, signal, stdout, stderr } = spawnSync('sh', shell, { cwd: PACKAGE, encoding: 'utf8' });
+  return { status, signal, stdout, stderr };
+}
+
 /** A running process that is talked to by lines and signals. */
 export class Child implements AsyncDisposable {
   readonly process: ChildProcess;
   readonly #lines: AsyncIterator<string>;
   readonly #ended: Promise<NodeJS.Signals | number | null>;
 
-  constructor(code: string, env: Record<string, string> = {}) {
+  /** @param fds stand from 3 on in the process */
+  constructor(code: string, env: Record<string, string> = {}, fds: readonly number[] = []) {
     const child = spawn(process.execPath, nodeArgs(code), {
       cwd: PACKAGE,
       env: { ...process.env, CHILD_CODE: code, ...env },
-      stdio: ['pipe', 'pipe', 'inherit'],
+      stdio: ['pipe', 'pipe', 'inherit', ...fds],
     });
     this.process = child;
-    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    this.#lines = createInterface({ input: child.stdout as Readable })[Symbol.asyncIterator]();
     this.#ended = new Promise((resolve) => {
       child.once('exit', (status, signal) => {
         resolve(signal ?? status);
