@@ -14,13 +14,13 @@ import {
   expectNothingLeaked,
   Fds,
   flagsOf,
+  HAS_IPV6,
   NONBLOCK,
   openFds,
   temporaryFolder,
 } from './test-sockets.ts';
 import { codeOfThrown } from './test-thrown.ts';
 
-const HAS_IPV6 = fs.existsSync('/proc/net/if_inet6');
 const POLLIN = 1;
 const V4 = '127.0.0.1';
 
@@ -240,6 +240,14 @@ test('a socket that came in the place of a dead one stays', () => {
   expect(codeOfThrown(() => listenUnix({ path }))).toBe('EADDRINUSE');
   expect(openFds()).toBe(before + 1);
   expect(fs.lstatSync(path).isSocket()).toBe(true);
+});
+
+test('a dead one that does not go away is told, and not tried for ever', () => {
+  using folder = temporaryFolder();
+  const path = folder.at('socket');
+  fs.closeSync(listenUnix({ path }));
+  vi.spyOn(process.getBuiltinModule('node:fs'), 'lstatSync').mockImplementation(() => undefined);
+  expect(failure(() => listenUnix({ path }))).toBe('EADDRINUSE');
 });
 
 test.each([0o600, 0o666, 0o777, 0])('the permissions of a path, whatever the umask', (mode) => {

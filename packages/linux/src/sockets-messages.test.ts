@@ -85,6 +85,16 @@ test.each(KINDS)('what a message had is not in the next: %s', (kind) => {
   expect([last.fds.length, last.bytes]).toEqual([1, X]);
 });
 
+test('what arrived stays as it is when more arrives', () => {
+  using fds = new Fds();
+  const [a, b] = fds.pair(socketPair('packets'));
+  sendFds(a, [], FORTY_BYTES);
+  const { bytes } = take(b, fds);
+  sendFds(a, [], new Uint8Array(40));
+  take(b, fds);
+  expect(bytes).toEqual(FORTY_BYTES);
+});
+
 test('a message takes 253 descriptors, and no more', () => {
   using fds = new Fds();
   const [a, b] = fds.pair(socketPair('packets'));
@@ -144,6 +154,19 @@ test.each(KINDS)('a peer that is gone: %s', (kind) => {
   expect(failure(() => sendFds(a, [file], X))).toBe('EPIPE');
   expect(take(a, fds).fds).toHaveLength(1); // it was sent before
   expect([receiveFds(a), receiveFds(a)]).toEqual(['ended', 'ended']);
+});
+
+test('a peer that is gone does not end a process that does not ignore SIGPIPE', () => {
+  const code = `
+    import * as fs from 'node:fs';
+    import { codeOf } from '@liveupdate/base';
+    import { sendFds, socketPair } from './src/index.ts';
+    import { c } from './src/native.ts';
+    c('sigaction')(13, new Uint8Array(152), null); // SIGPIPE, SIG_DFL
+    const [a, b] = socketPair('stream');
+    fs.closeSync(b);
+    try { sendFds(a, [], Uint8Array.of(1)); } catch (error) { console.log(codeOf(error)); }`;
+  expect(runLimited(100, code)).toMatchObject({ stderr: '', stdout: 'EPIPE\n', signal: null });
 });
 
 test.each(KINDS)('a peer that left unread what was sent to it is told once: %s', (kind) => {

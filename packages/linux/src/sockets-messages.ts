@@ -119,9 +119,10 @@ function adviceFor(fds: readonly number[]): Partial<Record<ErrnoCode, string>> {
  * @throws KernelError EMFILE: not all of its descriptors fit below the limit of open files.
  * EMSGSIZE: the packet has more than `mostBytes` bytes. In both cases the message is gone, and
  * those of its descriptors that did arrive are closed. ECONNRESET: the peer has closed its end
- * before it read everything; it is told once, and what the peer sent may still wait. ENOTCONN: not
- * connected. EBADF: not open. ENOTSOCK: no socket. EINVAL: no number of a descriptor, or no such
- * number of bytes. ENOMEM: no memory. EOPNOTSUPP: koffi or this runtime cannot (`checkRuntime`)
+ * before it read everything; it is told once, and what the peer sent may still wait. ENOTCONN, for
+ * a stream EINVAL: not connected. EBADF: not open. ENOTSOCK: no socket. EINVAL: no number of a
+ * descriptor, or no such number of bytes. ENOMEM: no memory. EOPNOTSUPP: koffi or this runtime
+ * cannot (`checkRuntime`)
  */
 export function receiveFds(socket: number, mostBytes = USUAL_BYTES): ReceivedFds | 'ended' | undefined {
   checkFd(socket);

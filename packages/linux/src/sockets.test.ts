@@ -19,6 +19,7 @@ import {
   expectNothingLeaked,
   Fds,
   flagsOf,
+  HAS_IPV6,
   temporaryFolder,
 } from './test-sockets.ts';
 import { codeOfThrown } from './test-thrown.ts';
@@ -46,8 +47,6 @@ test.each([
     expect(receiveFds(to)).toBeUndefined();
   }
 });
-
-const HAS_IPV6 = fs.existsSync('/proc/net/if_inet6');
 
 test.each<[string, string]>([
   ['127.0.0.1', '127.0.0.1'],

@@ -11,6 +11,10 @@ import { newSocket } from './sockets.ts';
 export const CLOEXEC = 0o2000000;
 export const NONBLOCK = 0o4000;
 
+/** Whether this system has addresses of IPv6. */
+export const HAS_IPV6 =
+  fs.existsSync('/proc/net/if_inet6') && fs.readFileSync('/proc/net/if_inet6', 'utf8') !== '';
+
 /** The socket of a service manager: `receiveFds` takes what arrives. */
 export function bindDatagram(path: string): number {
   return bindUnix(path, SOCK_DGRAM);
