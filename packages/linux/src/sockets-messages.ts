@@ -113,6 +113,9 @@ function adviceFor(fds: readonly number[]): Partial<Record<ErrnoCode, string>> {
  * theirs, and bytes that were sent before may stand in front of those. Packets do; one without
  * bytes and descriptors cannot be told from the end.
  *
+ * Linux waits milliseconds where its table of descriptors doubles, at 64, 256, 512 and so on. Who
+ * has no such time opens and closes a high number before: `duplicateFrom(0, 2000)`.
+ *
  * @param mostBytes room for bytes, up to 1 MiB. Default: 64 KiB
  * @returns undefined where nothing waits, `'ended'` where the peer has closed its end and all is
  * read
