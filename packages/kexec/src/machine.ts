@@ -30,6 +30,7 @@ import { checkMachineOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
 import { busyMessage, claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
 import { findExisting } from './ram-source.ts';
+import { rehearse, REHEARSALS } from './rehearsal.ts';
 import { Standby, type SealedRam } from './standby.ts';
 import type { Tenure } from './tenure.ts';
 
@@ -99,8 +100,17 @@ export class Machine {
   /** What the boot page says until this generation owns the RAM. */
   readonly #kept: BootPage | undefined;
 
-  private constructor(ram: MappedRam, { path, file, fds }: ClaimedRam, booted: Generation) {
+  /** What it was opened with. */
+  readonly #options: MachineOptions;
+
+  private constructor(
+    ram: MappedRam,
+    { path, file, fds }: ClaimedRam,
+    booted: Generation,
+    options: MachineOptions,
+  ) {
     this.ram = ram;
+    this.#options = options;
     this.path = path;
     this.#file = file;
     this.#fds = fds;
@@ -151,7 +161,7 @@ export class Machine {
       putBack(); // while the file is open
       ram.close();
     });
-    const machine = new Machine(ram, claimed, bootGeneration({ ...claimed, ram }, options));
+    const machine = new Machine(ram, claimed, bootGeneration({ ...claimed, ram }, options), options);
     try {
       if (claimed.isNew) claimed.file.link();
     } catch (error) {
@@ -220,7 +230,7 @@ export class Machine {
       mapped.dropPrepared();
     }
     const booted = bootGeneration({ ...claimed, ram }, options, sealed?.lent);
-    const machine = new Machine(ram, claimed, booted);
+    const machine = new Machine(ram, claimed, booted, options);
     machine.#begin(claimed);
     undo.keep();
     standby.taken();
@@ -240,6 +250,21 @@ export class Machine {
     this.#tenure.own();
     this.#tenure.ownSoon(); // what makes the next handover quick
     this.ram.dropPrepared();
+  }
+
+  /**
+   * Tries a handover out on a private copy, some 5 ms at a time, so that the next `seal` finds its
+   * code compiled: for when one is about to come.
+   *
+   * @throws KernelError EBADF: closed. Others as arm
+   */
+  async rehearse(): Promise<void> {
+    for (let done = 0; done < REHEARSALS; done++) {
+      if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');
+      if (!this.#tenure.state.isRunning) return; // one is on its way
+      await rehearse(this.#file, this.#options);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   /**

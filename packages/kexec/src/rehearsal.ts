@@ -24,6 +24,9 @@ export interface WantedView {
   readonly options: ViewOptions;
 }
 
+/** How many make the code quick; after that it gets little better. */
+export const REHEARSALS = 6;
+
 /** How often it is tried: the owner may be in the midst of a change. */
 const MOST_TRIES = 4;
 

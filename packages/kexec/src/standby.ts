@@ -11,20 +11,12 @@ import { MappedRam, tryLock } from '@liveupdate/linux';
 import type { MachineOptions } from './machine-options.ts';
 import { busyMessage, readClaimed, type ClaimedRam } from './ram-claim.ts';
 import type { FoundRam } from './ram-source.ts';
-import { rehearse } from './rehearsal.ts';
+import { rehearse, REHEARSALS } from './rehearsal.ts';
 
 /** What an owner that has sealed tells the next one: plain data. */
 export interface SealedRam {
   /** Free memory that the next one may use before it commits: first frame and number in turn. */
   readonly lent: readonly number[];
-}
-
-/** Rehearsals that make the code quick; after that it gets little better. */
-const REHEARSALS = 6;
-
-export interface ArmedInit {
-  readonly found: FoundRam;
-  readonly options: MachineOptions;
 }
 
 /** A RAM that is ready to be taken over. */
