@@ -8,11 +8,20 @@
  * RAM next continues. An owner that dies without either leaves its RAM in the state 'running', and
  * in it a live record of all that it had preserved: whoever opens it next goes on with that.
  */
-import { checkFlag, checkOptions, codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
+import {
+  checkFlag,
+  checkFunction,
+  checkOptions,
+  codeOf,
+  KernelError,
+  Undo,
+  withSuppressed,
+} from '@liveupdate/base';
 import {
   checkRuntime,
   collectChildren,
   drainOutput,
+  duplicateFrom,
   isMainThread,
   MappedRam,
   RamFile,
@@ -20,6 +29,7 @@ import {
   tryLock,
   unlock,
 } from '@liveupdate/linux';
+import { ShmemFile } from '@liveupdate/shmem';
 import type { BootPage } from './boot-page.ts';
 import { bootGeneration, type Generation, type LastOwner } from './generation.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
@@ -30,9 +40,13 @@ import { checkMachineOptions, type MachineOptions } from './machine-options.ts';
 import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
 import { busyMessage, claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
 import { findExisting } from './ram-source.ts';
-import { rehearse, REHEARSALS } from './rehearsal.ts';
 import { Standby, type SealedRam } from './standby.ts';
 import type { Tenure } from './tenure.ts';
+
+/** Handovers of a drill: after so many the code is as quick as it gets. */
+const DRILLS = 12;
+const DRILL_SIZE = 4 * 2 ** 20;
+const DRILL_FILE = 2 ** 20;
 
 /** How often a RAM that others make and remove at the same time is tried. */
 const MOST_TRIES = 1000;
@@ -100,17 +114,8 @@ export class Machine {
   /** What the boot page says until this generation owns the RAM. */
   readonly #kept: BootPage | undefined;
 
-  /** What it was opened with. */
-  readonly #options: MachineOptions;
-
-  private constructor(
-    ram: MappedRam,
-    { path, file, fds }: ClaimedRam,
-    booted: Generation,
-    options: MachineOptions,
-  ) {
+  private constructor(ram: MappedRam, { path, file, fds }: ClaimedRam, booted: Generation) {
     this.ram = ram;
-    this.#options = options;
     this.path = path;
     this.#file = file;
     this.#fds = fds;
@@ -161,7 +166,7 @@ export class Machine {
       putBack(); // while the file is open
       ram.close();
     });
-    const machine = new Machine(ram, claimed, bootGeneration({ ...claimed, ram }, options), options);
+    const machine = new Machine(ram, claimed, bootGeneration({ ...claimed, ram }, options));
     try {
       if (claimed.isNew) claimed.file.link();
     } catch (error) {
@@ -230,7 +235,7 @@ export class Machine {
       mapped.dropPrepared();
     }
     const booted = bootGeneration({ ...claimed, ram }, options, sealed?.lent);
-    const machine = new Machine(ram, claimed, booted, options);
+    const machine = new Machine(ram, claimed, booted);
     machine.#begin(claimed);
     undo.keep();
     standby.taken();
@@ -253,17 +258,29 @@ export class Machine {
   }
 
   /**
-   * Tries a handover out on a private copy, some 5 ms at a time, so that the next `seal` finds its
-   * code compiled: for when one is about to come.
+   * Hands over some times on memory of its own, 1 to 3 ms at a time, so that the next `seal` or
+   * `take` of this process finds its code compiled: for when one is about to come.
    *
-   * @throws KernelError EBADF: closed. Others as arm
+   * @param visit what is done in each generation, the first of which boots cold; it commits, and
+   * preserves what it wants. Default: one file goes along
+   * @throws KernelError ENOMEM, EMFILE: no memory, or too many open files. What `visit` throws
    */
-  async rehearse(): Promise<void> {
-    for (let done = 0; done < REHEARSALS; done++) {
-      if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');
-      if (!this.#tenure.state.isRunning) return; // one is on its way
-      await rehearse(this.#file, this.#options);
-      await new Promise((resolve) => setImmediate(resolve));
+  static async drill(visit: (machine: Machine) => Promise<void> = carryOneFile): Promise<void> {
+    checkFunction(visit, 'what is done in a drill');
+    using memory = RamFile.memory({ name: 'liveupdate-drill', size: DRILL_SIZE });
+    const again = (): { fd: number } => ({ fd: duplicateFrom(memory.fd, 0) });
+    let machine = await Machine.open(again());
+    try {
+      for (let done = 0; done < DRILLS; done++) {
+        await visit(machine);
+        await new Promise((resolve) => setImmediate(resolve));
+        const standby = new Standby(findExisting(again()), {});
+        const next = Machine.#take(standby, {}, await machine.seal());
+        machine.close();
+        machine = next;
+      }
+    } finally {
+      machine.close();
     }
   }
 
@@ -465,6 +482,18 @@ export class Machine {
 function checkHandOver(options: HandOverOptions, what: string): void {
   checkOptions(options, what, ['dropUnfinished']);
   if (options.dropUnfinished !== undefined) checkFlag(options.dropUnfinished, 'dropUnfinished');
+}
+
+/** Makes a file, or takes it over. */
+async function carryOneFile(machine: Machine): Promise<void> {
+  const { shmem, luo } = machine.kernel;
+  const session = machine.origin === 'cold' ? undefined : luo.incomingSessions[0];
+  const file = session ? await session.retrieve(1, ShmemFile) : shmem.memfdCreate('drill');
+  if (!session) file.write(new Uint8Array(DRILL_FILE));
+  file.map();
+  machine.commit();
+  await luo.createSession('drill').preserve(file, 1);
+  await session?.finish();
 }
 
 /** What has to be so, and is done once, before a RAM is looked at. */

@@ -3,8 +3,7 @@
  * death, its files are retrieved and mapped, preserved again, handed over and booted once more.
  * Nobody sees anything of it, and whoever owns the RAM goes on.
  *
- * It tells whether this program can take over what is there, and which views it will want; and the
- * second time is quicker than the first, for the code is compiled then.
+ * It tells whether this program can take over what is there, and which views it will want.
  *
  * Only files of the memfd handler are retrieved: what others do at a retrieve may reach further
  * than memory.
@@ -23,9 +22,6 @@ export interface WantedView {
   readonly pieces: readonly RamPiece[];
   readonly options: ViewOptions;
 }
-
-/** How many make the code quick; after that it gets little better. */
-export const REHEARSALS = 6;
 
 /** How often it is tried: the owner may be in the midst of a change. */
 const MOST_TRIES = 4;

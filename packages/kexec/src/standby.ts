@@ -11,7 +11,7 @@ import { MappedRam, tryLock } from '@liveupdate/linux';
 import type { MachineOptions } from './machine-options.ts';
 import { busyMessage, readClaimed, type ClaimedRam } from './ram-claim.ts';
 import type { FoundRam } from './ram-source.ts';
-import { rehearse, REHEARSALS } from './rehearsal.ts';
+import { rehearse } from './rehearsal.ts';
 
 /** What an owner that has sealed tells the next one: plain data. */
 export interface SealedRam {
@@ -38,11 +38,8 @@ export class Standby {
    * @throws KernelError as rehearse
    */
   async prepare(): Promise<void> {
-    for (let done = 0; done < REHEARSALS; done++) {
-      const views = await rehearse(this.#found.file, this.#options);
-      if (done === 0) for (const { pieces, options } of views) this.#ram?.prepareView(pieces, options);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+    for (const { pieces, options } of await rehearse(this.#found.file, this.#options))
+      this.#ram?.prepareView(pieces, options);
   }
 
   /** The RAM, mapped; undefined where it was given up. */

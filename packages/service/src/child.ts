@@ -1,0 +1,75 @@
+/** A generation as its supervisor sees it: a process, a line to it, and what became of it. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import type * as net from 'node:net';
+import { socketPair } from '@liveupdate/linux';
+import { Channel } from './channel.ts';
+import { SUPERVISOR_VARIABLE, type ToGeneration, type ToSupervisor } from './protocol.ts';
+
+const fs = process.getBuiltinModule('node:fs');
+
+/** How a process ended. */
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export class Child {
+  readonly pid: number;
+  /** The program and its arguments, by paths that mean the same when links are switched. */
+  readonly command: readonly string[];
+  readonly startedAt = performance.now();
+  readonly ended: Promise<Ended>;
+  onMessage: ((message: ToSupervisor, fds: readonly number[]) => void) | undefined;
+  /** When it was ready. */
+  readyAt: number | undefined;
+  generation: number | undefined;
+  hasEnded = false;
+  readonly #process: ChildProcess;
+  readonly #channel: Channel<ToSupervisor, ToGeneration>;
+
+  /** @throws what spawn throws */
+  constructor(command: readonly string[], env: NodeJS.ProcessEnv) {
+    this.command = command;
+    const [packets, theirs] = socketPair('packets');
+    try {
+      this.#process = spawn(command[0], command.slice(1), {
+        stdio: ['inherit', 'inherit', 'inherit', 'pipe', theirs],
+        env: { ...env, [SUPERVISOR_VARIABLE]: String(process.pid) },
+      });
+    } finally {
+      fs.closeSync(theirs);
+    }
+    this.#channel = new Channel(this.#process.stdio[3] as net.Socket, packets);
+    this.pid = this.#process.pid ?? 0;
+    this.ended = new Promise((resolve) => {
+      this.#process.once('error', () => {
+        this.hasEnded = true;
+        resolve({ code: 127, signal: null });
+      });
+      this.#process.once('exit', (code, signal) => {
+        this.hasEnded = true;
+        resolve({ code, signal });
+      });
+    });
+    this.#channel.listen(
+      (message, fds) => {
+        if (this.onMessage) this.onMessage(message, fds);
+        else for (const fd of fds) fs.closeSync(fd);
+      },
+      () => undefined,
+    );
+  }
+
+  send(message: ToGeneration, fds: readonly number[] = []): Promise<void> {
+    return this.#channel.send(message, fds);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
+  }
+}
+
+/** How a process ended, in words. */
+export function howItEnded({ code, signal }: Ended): string {
+  return signal === null ? `ended with code ${code ?? '?'}` : `was ended by ${signal}`;
+}

@@ -1,0 +1,192 @@
+/**
+ * All that listens, and all connections of one generation: stopped, so that they can go to the next
+ * one, and going on where that does not come.
+ */
+import { Server as HttpServer } from 'node:http';
+import * as net from 'node:net';
+import { Server as TlsServer } from 'node:tls';
+import { KernelError } from '@liveupdate/base';
+import { duplicateFrom } from '@liveupdate/linux';
+import { HttpConnections } from './http-connections.ts';
+import { descriptorOf, startReading, stopListening, stopReading } from './node-internals.ts';
+import type { PassedConnection } from './protocol.ts';
+
+const fs = process.getBuiltinModule('node:fs');
+
+/** The lowest number that a descriptor of ours gets: Node.js leaves those alone at its start. */
+const LEAST_FD = 64;
+/**
+ * Connections that are adopted in the first turn of the event loop, so that the first answer is
+ * soon there; and in later ones at most, twice as many each time: 1 ms.
+ */
+const FIRST = 4;
+const MOST_AT_ONCE = 32;
+/** A request that is younger than this when an upgrade begins ends soon, milliseconds. */
+const YOUNG = 10;
+/** How often it is looked at older ones. */
+const LOOK_MS = 2;
+
+/** What a connection that the program carries itself is taken over by, and with. */
+export interface Carrying {
+  /** By which `adopt` of the next generation. */
+  readonly kind: string;
+  /**
+   * What the next generation has to know of it, at that moment; undefined: it cannot go now, and is
+   * closed.
+   */
+  readonly state: () => Uint8Array | undefined;
+}
+
+export type Adopt = (socket: net.Socket, state: Uint8Array) => void;
+
+interface Served {
+  readonly key: string;
+  readonly fd: number;
+  readonly server: net.Server;
+  readonly http: HttpConnections | undefined;
+}
+
+/** What goes to the next generation, with a descriptor for each. */
+export interface Departing {
+  readonly connections: readonly PassedConnection[];
+  readonly fds: readonly number[];
+}
+
+export class Connections {
+  readonly #served: Served[] = [];
+  readonly #carried = new Map<net.Socket, Carrying>();
+  readonly #adopts = new Map<string, Adopt>();
+
+  /** The keys of all that listens. */
+  get listeners(): readonly { readonly key: string; readonly fd: number }[] {
+    return this.#served;
+  }
+
+  /** How many connections there are that can go along. */
+  get count(): number {
+    return this.#served.reduce((sum, { http }) => sum + (http?.count ?? 0), this.#carried.size);
+  }
+
+  /** A server that listens from `open` on, on this descriptor. */
+  add(server: net.Server, key: string, fd: number): void {
+    if (this.#served.some((other) => other.server === server))
+      throw new KernelError('EEXIST', 'this server listens already');
+    const http = isPlainHttp(server) ? new HttpConnections(server) : undefined;
+    this.#served.push({ key, fd, server, http });
+  }
+
+  carry(socket: net.Socket, carrying: Carrying): void {
+    this.#carried.set(socket, carrying);
+    for (const { http } of this.#served) http?.setApart(socket);
+    socket.once('close', () => this.#carried.delete(socket));
+  }
+
+  adoptBy(kind: string, adopt: Adopt): void {
+    if (this.#adopts.has(kind)) throw new KernelError('EEXIST', `connections '${kind}' are adopted already`);
+    this.#adopts.set(kind, adopt);
+  }
+
+  /**
+   * From now on connections are accepted, and those that came are answered.
+   *
+   * @returns how many of them nobody wanted: they are closed
+   */
+  async open(came: readonly PassedConnection[], fds: readonly number[]): Promise<number> {
+    for (const { server, fd } of this.#served) await listenOn(server, fd);
+    let unwanted = 0;
+    let atOnce = FIRST;
+    for (let i = 0, turn = 0; i < came.length; i++, turn++) {
+      if (turn === atOnce) {
+        turn = 0;
+        atOnce = Math.min(2 * atOnce, MOST_AT_ONCE);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      if (!this.#adopt(came[i], fds[i])) unwanted += 1;
+    }
+    return unwanted;
+  }
+
+  /**
+   * Accepts nothing any more, and lets what is being answered end. First, while all is served,
+   * those requests that take long. After `limit` milliseconds what is left is left behind.
+   */
+  async stop(limit: number): Promise<void> {
+    const end = performance.now() + limit;
+    while (this.#oldest() > YOUNG && performance.now() < end)
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    for (const { server } of this.#served) if (server.listening) stopListening(server);
+    const left = Math.max(0, end - performance.now());
+    await Promise.all(this.#served.flatMap(({ http }) => (http ? [http.stop(left)] : [])));
+    for (const socket of this.#carried.keys()) stopReading(socket);
+  }
+
+  #oldest(): number {
+    return this.#served.reduce((most, { http }) => Math.max(most, http?.oldest ?? 0), 0);
+  }
+
+  /** What is stopped and can go. All of it stays open here until the process ends. */
+  departing(): Departing {
+    const connections: PassedConnection[] = [];
+    const fds: number[] = [];
+    for (const { key, http } of this.#served)
+      for (const { fd, head } of http?.stopped() ?? []) {
+        connections.push(head.length === 0 ? { to: key } : { to: key, data: head.toString('base64') });
+        fds.push(fd);
+      }
+    for (const [socket, { kind, state }] of this.#carried) {
+      const fd = descriptorOf(socket);
+      if (fd === undefined || socket.writableLength > 0) continue;
+      const data = state();
+      if (!data) continue;
+      connections.push({ to: kind, isKind: true, data: Buffer.from(data).toString('base64') });
+      fds.push(fd);
+    }
+    return { connections, fds };
+  }
+
+  /** Nothing goes: all goes on. */
+  async resume(): Promise<void> {
+    for (const { server, fd, http } of this.#served) {
+      if (!server.listening) await listenOn(server, fd);
+      http?.resume();
+    }
+    for (const socket of this.#carried.keys()) startReading(socket);
+  }
+
+  #adopt({ to, isKind = false, data = '' }: PassedConnection, fd: number): boolean {
+    const bytes = Buffer.from(data, 'base64');
+    if (isKind) {
+      const adopt = this.#adopts.get(to);
+      if (adopt) {
+        const socket = new net.Socket({ fd, readable: true, writable: true });
+        adopt(socket, bytes);
+        socket.resume();
+        return true;
+      }
+    } else {
+      const http = this.#served.find(({ key }) => key === to)?.http;
+      if (http) {
+        http.adopt({ fd, head: bytes });
+        return true;
+      }
+    }
+    fs.closeSync(fd);
+    return false;
+  }
+}
+
+/** Node.js gets a duplicate, which it closes with the server: ours is for the next generation. */
+async function listenOn(server: net.Server, fd: number): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ fd: duplicateFrom(fd, LEAST_FD) }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+/** Whose connections can go along: encrypted ones cannot, for their keys stay in the process. */
+function isPlainHttp(server: net.Server): server is HttpServer {
+  return server instanceof HttpServer && !(server instanceof TlsServer);
+}

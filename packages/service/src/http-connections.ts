@@ -1,0 +1,223 @@
+/**
+ * The connections of an HTTP server, so that they can go to another process between two requests.
+ *
+ * A connection is free to go while none of its requests is being answered and all of its answers
+ * have left. It is stopped there: what its client sends waits in the kernel. Where nobody takes it
+ * over it goes on.
+ */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import * as net from 'node:net';
+import { HeadReader } from './http-head.ts';
+import { countConnection, descriptorOf, startReading, stopReading } from './node-internals.ts';
+
+/** Milliseconds until it is looked again whether an answer has left. */
+const DRAIN_MS = 1;
+
+/** A connection that changes hands. */
+export interface Passed {
+  readonly fd: number;
+  /** What was read of its next request. */
+  readonly head: Buffer;
+}
+
+class Connection {
+  readonly socket: net.Socket;
+  readonly reader = new HeadReader();
+  /** Requests that are being answered, and when the oldest of them began. */
+  answering = 0;
+  since = 0;
+  isStopped = false;
+  /** It speaks something else by now, or its program carries it itself. */
+  isOther = false;
+
+  constructor(socket: net.Socket) {
+    this.socket = socket;
+  }
+
+  get isFree(): boolean {
+    return this.answering === 0 && this.socket.writableLength === 0;
+  }
+}
+
+export class HttpConnections {
+  readonly #server: Server;
+  readonly #all = new Map<net.Socket, Connection>();
+  /** Those that came from another process and have sent nothing since. */
+  readonly #quiet = new Set<net.Socket>();
+  #isStopping = false;
+  #whenFree: (() => void) | undefined;
+
+  constructor(server: Server) {
+    this.#server = server;
+    server.on('connection', (socket: net.Socket) => {
+      this.#track(socket);
+    });
+    server.prependListener('request', (request, response) => {
+      this.#begin(request, response);
+    });
+    for (const event of ['checkContinue', 'checkExpectation'] as const)
+      server.prependListener(event, (request: IncomingMessage, response: ServerResponse) => {
+        if (server.listenerCount(event) > 1) this.#begin(request, response);
+      });
+    for (const event of ['upgrade', 'connect'] as const)
+      server.prependListener(event, ({ socket }: IncomingMessage) => {
+        this.setApart(socket);
+      });
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.#all.size + this.#quiet.size;
+  }
+
+  /** How long the oldest request is being answered, in milliseconds; 0 where there is none. */
+  get oldest(): number {
+    let since = Infinity;
+    for (const { answering, since: began, isOther } of this.#all.values())
+      if (answering > 0 && !isOther) since = Math.min(since, began);
+    return since === Infinity ? 0 : performance.now() - since;
+  }
+
+  /** A connection is none of those that go between two requests. */
+  setApart(socket: net.Socket): void {
+    const connection = this.#all.get(socket);
+    if (connection) connection.isOther = true;
+    this.#checkFree();
+  }
+
+  /**
+   * Stops each connection as soon as it is free. Resolves when all are, or after so many
+   * milliseconds.
+   */
+  async stop(limit: number): Promise<void> {
+    this.#isStopping = true;
+    for (const socket of this.#quiet) stopReading(socket);
+    for (const connection of this.#all.values()) this.#stopIfFree(connection);
+    if (this.#isAllFree()) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, limit);
+      this.#whenFree = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#whenFree = undefined;
+  }
+
+  /** Those that are stopped, and can go. They stay open here. */
+  stopped(): Passed[] {
+    const passed: Passed[] = [];
+    for (const socket of this.#quiet) {
+      const fd = descriptorOf(socket);
+      if (fd !== undefined) passed.push({ fd, head: Buffer.alloc(0) });
+    }
+    for (const { socket, isStopped, reader } of this.#all.values()) {
+      const fd = descriptorOf(socket);
+      const head = isStopped ? reader.rest() : undefined;
+      if (fd !== undefined && head) passed.push({ fd, head });
+    }
+    return passed;
+  }
+
+  /** Nobody takes them over: all go on. */
+  resume(): void {
+    this.#isStopping = false;
+    for (const socket of this.#quiet) startReading(socket);
+    for (const connection of this.#all.values()) {
+      if (!connection.isStopped) continue;
+      connection.isStopped = false;
+      startReading(connection.socket);
+    }
+  }
+
+  /**
+   * A connection of another process goes on here. Until its client sends something it costs a
+   * socket and no parser, and is closed where that takes longer than the server's keepAliveTimeout.
+   */
+  adopt({ fd, head }: Passed): void {
+    const socket = new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+    countConnection(this.#server, socket);
+    socket.once('close', () => {
+      this.#quiet.delete(socket);
+      (this.#server as unknown as { _connections: number })._connections -= 1;
+    });
+    if (head.length > 0) {
+      this.#wake(socket, head);
+      return;
+    }
+    this.#quiet.add(socket);
+    const begin = (chunk: Buffer): void => {
+      forget();
+      this.#quiet.delete(socket);
+      socket.pause();
+      this.#wake(socket, chunk);
+    };
+    const close = (): void => {
+      socket.destroy();
+    };
+    const forget = (): void => {
+      socket.off('data', begin).off('end', close).off('error', close).off('timeout', close);
+      socket.setTimeout(0);
+    };
+    socket.setTimeout(this.#server.keepAliveTimeout);
+    socket.on('data', begin).on('end', close).on('error', close).on('timeout', close);
+  }
+
+  #wake(socket: net.Socket, bytes: Buffer): void {
+    socket.unshift(bytes);
+    this.#server.emit('connection', socket);
+    socket.resume();
+  }
+
+  #track(socket: net.Socket): void {
+    const connection = new Connection(socket);
+    this.#all.set(socket, connection);
+    // Before the parser: afterwards it tells what it found.
+    socket.prependListener('data', (chunk: Buffer) => {
+      connection.reader.add(chunk);
+    });
+    socket.once('close', () => {
+      this.#all.delete(socket);
+      this.#checkFree();
+    });
+  }
+
+  #begin(request: IncomingMessage, response: ServerResponse): void {
+    const connection = this.#all.get(request.socket);
+    if (!connection) return;
+    connection.reader.begins(request);
+    if (connection.answering === 0) connection.since = performance.now();
+    connection.answering += 1;
+    response.once('close', () => {
+      connection.answering -= 1;
+      connection.since = performance.now();
+      if (!this.#isStopping) return;
+      this.#stopIfFree(connection);
+      this.#checkFree();
+    });
+  }
+
+  #stopIfFree(connection: Connection): void {
+    if (connection.isOther || connection.isStopped) return;
+    const { socket } = connection;
+    if (connection.isFree) {
+      connection.isStopped = true;
+      stopReading(socket);
+    } else if (connection.answering === 0) {
+      setTimeout(() => {
+        if (!this.#isStopping) return;
+        this.#stopIfFree(connection);
+        this.#checkFree();
+      }, DRAIN_MS);
+    }
+  }
+
+  #isAllFree(): boolean {
+    for (const { isStopped, isOther } of this.#all.values()) if (!isStopped && !isOther) return false;
+    return true;
+  }
+
+  #checkFree(): void {
+    if (this.#whenFree && this.#isAllFree()) this.#whenFree();
+  }
+}

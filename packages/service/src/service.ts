@@ -1,0 +1,429 @@
+/**
+ * A service in one generation of its process: its memory, its listening sockets, its connections,
+ * and how they come to the next generation.
+ *
+ * Under a supervisor (`liveupdate run`) the next generation is a process beside this one, and waits
+ * in `openService` until this one has stopped and sealed. Alone, the process replaces itself.
+ *
+ * Always: until the next generation is ready this one can go on, and does where that one fails.
+ */
+import * as net from 'node:net';
+import {
+  checkFunction,
+  checkInstance,
+  checkOneOf,
+  checkOptions,
+  checkWhole,
+  codeOf,
+  KernelError,
+} from '@liveupdate/base';
+import { Machine, type ArmedMachine, type MachineOptions } from '@liveupdate/kexec';
+import { Connections, type Adopt, type Carrying } from './connections.ts';
+import {
+  addressOfListener,
+  checkListenOptions,
+  keyOf,
+  makeListener,
+  type ListenAddress,
+  type ListenOptions,
+} from './listening.ts';
+import { pack, unpack } from './parcel.ts';
+import type { PassedConnection } from './protocol.ts';
+import { StateFiles, type StateFile, type StateOptions } from './state-file.ts';
+import {
+  supervisorOfThis,
+  type Predecessor,
+  type SupervisorLine,
+  type Successor,
+} from './supervisor-line.ts';
+
+import { warmUp } from './warm-up.ts';
+
+const fs = process.getBuiltinModule('node:fs');
+
+export interface ServiceOptions extends Pick<MachineOptions, 'size' | 'handlers' | 'huge'> {
+  /** Of its RAM (`/dev/shm/liveupdate.NAME`), and by which the command `liveupdate` knows it. */
+  readonly name: string;
+  /**
+   * `'shm'` (default): memory in /dev/shm, which outlives every process. `'heap'`: memory of this
+   * process, for a service's own tests; it needs no /dev/shm and leaves nothing behind.
+   */
+  readonly ram?: 'shm' | 'heap';
+  /**
+   * Milliseconds that requests may take to end when an upgrade comes; default 5000. What takes
+   * longer is cut off.
+   */
+  readonly drain?: number;
+}
+
+const OPTIONS: readonly (keyof ServiceOptions)[] = ['name', 'size', 'handlers', 'huge', 'ram', 'drain'];
+const DRAIN = 5000;
+/** Milliseconds for which it is waited until a standby that failed is gone. */
+const GONE_MS = 10_000;
+
+/** What a generation begins with. */
+interface Begun {
+  readonly machine: Machine;
+  readonly line: SupervisorLine | undefined;
+  /** The generation that this one took over from, while that one waits. */
+  readonly predecessor: Predecessor | undefined;
+  readonly listeners: readonly { readonly key: string; readonly fd: number }[];
+  readonly connections: readonly PassedConnection[];
+  readonly fds: readonly number[];
+}
+
+type Hook = () => void | Promise<void>;
+
+export class Service {
+  readonly name: string;
+  readonly machine: Machine;
+  readonly #line: SupervisorLine | undefined;
+  readonly #predecessor: Predecessor | undefined;
+  readonly #drain: number;
+  readonly #files: StateFiles;
+  readonly #connections = new Connections();
+  /** Listening sockets of the generation before that nobody has asked for. */
+  readonly #listeners: Map<string, number>;
+  readonly #came: Pick<Begun, 'connections' | 'fds'>;
+  readonly #before: Hook[] = [];
+  readonly #after: Hook[] = [];
+  #state: 'starting' | 'ready' | 'upgrading' | 'over' = 'starting';
+
+  /** @internal Call openService. */
+  constructor({ name, drain = DRAIN }: ServiceOptions, begun: Begun) {
+    this.name = name;
+    this.machine = begun.machine;
+    this.#line = begun.line;
+    this.#predecessor = begun.predecessor;
+    this.#drain = drain;
+    this.#files = new StateFiles(begun.machine);
+    this.#listeners = new Map(begun.listeners.map(({ key, fd }) => [key, fd]));
+    this.#came = begun;
+    this.#line?.serve({
+      prepare: () => warmUp(),
+      handOver: (successor) => this.#giveTo(successor),
+    });
+  }
+
+  /** 1 for the first; one more for each upgrade, restart or crash. */
+  get generation(): number {
+    return this.machine.generation;
+  }
+
+  /** Where this generation came from: `'cold'`, `'handover'`, or `'recovered'` from a crash. */
+  get origin(): 'cold' | 'handover' | 'recovered' {
+    return this.machine.origin;
+  }
+
+  /** Whether it runs under `liveupdate run`. */
+  get isSupervised(): boolean {
+    return this.#line !== undefined;
+  }
+
+  /**
+   * A file in memory that every generation finds again, and that survives whatever ends the
+   * process. Ask for all before `ready`.
+   *
+   * @throws KernelError EINVAL: no such name or options; asked for after ready; or it is there in
+   * another version and `migrate` is missing. EEXIST: asked for twice. ENOSPC: /dev/shm is full.
+   * ENOMEM: the RAM of the service is
+   */
+  file(name: string, options: StateOptions): Promise<StateFile> {
+    return this.#files.file(name, options);
+  }
+
+  /**
+   * Makes a server listen, on one socket for all generations. It accepts from `ready` on; until
+   * then clients wait and none is refused, but for the very first generation.
+   *
+   * Idle connections of a plain `http.Server` go along with an upgrade, and its requests are let
+   * end. For other connections see `carry`.
+   *
+   * @returns where clients find it
+   * @throws KernelError EINVAL: no server, no such options, or after ready. EEXIST: it listens
+   * already, or another server does there. EADDRINUSE: another program does. EACCES, EADDRNOTAVAIL,
+   * ENOENT: there is no listening there
+   */
+  async listen(server: net.Server, options: ListenOptions): Promise<ListenAddress> {
+    checkInstance(server, 'a server', net.Server);
+    checkListenOptions(options);
+    this.#checkStarting('listen');
+    const key = keyOf(options);
+    if (this.#connections.listeners.some((other) => other.key === key))
+      throw new KernelError('EEXIST', `another server of this service listens at ${key} already`);
+    let fd = this.#listeners.get(key);
+    const isNew = fd === undefined;
+    fd ??= await makeListener(options);
+    this.#connections.add(server, key, fd);
+    this.#listeners.delete(key);
+    if (isNew) this.#line?.listens(key, fd);
+    return addressOfListener(fd);
+  }
+
+  /**
+   * A connection that is no plain HTTP between two requests goes along all the same: the next
+   * generation adopts it. Nothing may be half said on it when its state is asked for.
+   *
+   * @throws KernelError EINVAL: no such options
+   */
+  carry(socket: net.Socket, carrying: Carrying): void {
+    checkOptions(carrying, 'carry', ['kind', 'state']);
+    checkFunction(carrying.state, 'what tells the state of a connection');
+    this.#connections.carry(socket, carrying);
+  }
+
+  /**
+   * Takes over connections that the generation before carried under this name.
+   *
+   * @throws KernelError EEXIST: somebody does already. EINVAL: no function, or after ready
+   */
+  adopt(kind: string, adopt: Adopt): void {
+    checkFunction(adopt, 'what adopts a connection');
+    this.#checkStarting('adopt');
+    this.#connections.adoptBy(kind, adopt);
+  }
+
+  /**
+   * Calls `work` when an upgrade comes and before anything stops: to stop timers that store to
+   * files, to tell workers and long-lived connections. It may take its time, while all is served.
+   */
+  beforeUpgrade(work: Hook): void {
+    checkFunction(work, 'what is done before an upgrade');
+    this.#before.push(work);
+  }
+
+  /** Calls `work` when an upgrade did not come about, and this generation goes on. */
+  afterFailedUpgrade(work: Hook): void {
+    checkFunction(work, 'what is done after an upgrade that failed');
+    this.#after.push(work);
+  }
+
+  /**
+   * From now on this generation serves: it owns the memory, accepts, and goes on with the
+   * connections of the one before, which ends. All files survive from here on. What nobody asked
+   * for is given up: listening sockets, and other versions of the files that were.
+   *
+   * @throws KernelError EINVAL: a second time. EADDRINUSE and others: a server cannot listen.
+   * ENOMEM: no room for records
+   */
+  async ready(): Promise<void> {
+    this.#checkStarting('ready');
+    this.#state = 'ready';
+    const { connections, fds } = this.#came;
+    this.machine.commit();
+    this.#predecessor?.committed();
+    const unwanted = await this.#connections.open(connections, fds);
+    await this.#files.keep();
+    for (const [key, fd] of this.#listeners) {
+      this.#line?.dropped(key);
+      fs.closeSync(fd);
+    }
+    this.#listeners.clear();
+    this.#line?.ready({
+      generation: this.generation,
+      origin: this.origin,
+      adopted: connections.length - unwanted,
+    });
+  }
+
+  /**
+   * Upgrades: the next generation takes over. Under a supervisor that starts it (as `liveupdate
+   * upgrade NAME` does); alone, this process replaces itself, with the same pid, and what is at the
+   * path of the program then is started.
+   *
+   * @throws KernelError EBUSY: an upgrade is under way. EINVAL: before ready. What Machine.kexec
+   * throws; and then everything goes on
+   */
+  async upgrade(): Promise<void> {
+    if (this.#state === 'upgrading') throw new KernelError('EBUSY', 'an upgrade is under way');
+    if (this.#state !== 'ready') throw new KernelError('EINVAL', 'a service is upgraded when it is ready');
+    if (this.#line?.isOpen) {
+      this.#line.upgrade();
+      return;
+    }
+    this.#state = 'upgrading';
+    try {
+      await this.#stop();
+      const packed = pack({ listeners: this.#connections.listeners, ...this.#connections.departing() });
+      try {
+        await this.machine.kexec(undefined, {
+          env: { ...process.env, ...packed.env },
+          keepFds: [...packed.keepFds],
+        });
+      } catch (error) {
+        packed.discard();
+        throw error;
+      }
+    } catch (error) {
+      await this.#goOn();
+      throw error;
+    }
+  }
+
+  /**
+   * Ends this generation politely: requests are let end, and the memory is handed over to whoever
+   * starts next. The process should exit then.
+   */
+  async close(): Promise<void> {
+    if (this.#state === 'over') return;
+    this.#state = 'over';
+    await this.#connections.stop(this.#drain);
+    if (this.machine.path === undefined) this.machine.close();
+    else await this.machine.handOver();
+  }
+
+  async #stop(): Promise<void> {
+    for (const work of this.#before) await work();
+    await this.#connections.stop(this.#drain);
+  }
+
+  async #goOn(): Promise<void> {
+    this.#state = 'ready';
+    await this.#connections.resume();
+    for (const work of this.#after) await work();
+  }
+
+  /** Hands over to a process that waits for it. */
+  async #giveTo(successor: Successor): Promise<void> {
+    if (this.#state !== 'ready') {
+      successor.refuse();
+      this.#line?.resumed('the generation that runs is not ready itself');
+      return;
+    }
+    this.#state = 'upgrading';
+    let why: string;
+    try {
+      await this.#stop();
+      const sealed = await this.machine.seal();
+      const { connections, fds } = this.#connections.departing();
+      why = await successor.give({ sealed, connections }, fds);
+    } catch (error) {
+      why = error instanceof Error ? error.message : String(error);
+      successor.refuse();
+    }
+    if (why === '') this.#isOver();
+    try {
+      await this.#unseal();
+    } catch (error) {
+      if (codeOf(error) === 'ESTALE') this.#isOver(); // it has committed, and died before it could say so
+      throw error;
+    }
+    await this.#goOn();
+    this.#line?.resumed(why);
+  }
+
+  async #unseal(): Promise<void> {
+    const end = performance.now() + GONE_MS;
+    for (;;) {
+      try {
+        await this.machine.unseal();
+        return;
+      } catch (error) {
+        if (codeOf(error) === 'EINVAL') return; // it was not sealed
+        if (codeOf(error) !== 'EBUSY' || performance.now() > end) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  /** The next generation serves: nothing of this one runs any more. */
+  #isOver(): never {
+    this.#state = 'over';
+    process.exit(0);
+  }
+
+  #checkStarting(what: string): void {
+    if (this.#state !== 'starting')
+      throw new KernelError('EINVAL', `${what}: call it before ready(), and ready() once`);
+  }
+}
+
+/**
+ * Opens a service: its memory, made or found again, and what the generation before left of sockets.
+ * Under a supervisor, beside a generation that runs, it waits until that one hands over: load and
+ * connect what the service needs before.
+ *
+ * @example
+ * const service = await openService({ name: 'counter', size: '1GiB' });
+ * const state = await service.file('state', { size: '64MiB' });
+ * await service.listen(server, { port: 8080 });
+ * await service.ready();
+ *
+ * @throws KernelError EBUSY: another process owns this service. EOPNOTSUPP: a worker of
+ * node:cluster, which shares its sockets in another way. Others as Machine.open
+ */
+export async function openService(options: ServiceOptions): Promise<Service> {
+  checkOptions(options, 'a service', OPTIONS);
+  const { name, ram = 'shm', drain, size } = options;
+  if (drain !== undefined)
+    checkWhole(drain, 'milliseconds for requests to end (drain)', { max: 2 ** 31 - 1 });
+  checkOneOf(ram, 'where memory comes from (ram)', ['shm', 'heap']);
+  const kernel = Object.fromEntries(
+    (['handlers', 'huge', 'size'] as const).flatMap((key) =>
+      options[key] === undefined ? [] : [[key, options[key]]],
+    ),
+  ) as Partial<MachineOptions>;
+  if (ram === 'heap') {
+    if (size === undefined) throw new KernelError('EINVAL', "give a size: memory of ram: 'heap' is made");
+    const machine = await Machine.open(kernel);
+    const empty = { listeners: [], connections: [], fds: [], line: undefined, predecessor: undefined };
+    return new Service(options, { machine, ...empty });
+  }
+  const machineOptions: MachineOptions = { ...kernel, name };
+  const line = supervisorOfThis();
+  if (line) return supervised(options, machineOptions, line);
+  const parcel = unpack();
+  const machine = await Machine.open(machineOptions);
+  const service = new Service(options, {
+    machine,
+    line: undefined,
+    predecessor: undefined,
+    listeners: parcel?.listeners ?? [],
+    connections: parcel?.connections ?? [],
+    fds: parcel?.fds ?? [],
+  });
+  process.on('SIGUSR2', () => {
+    service.upgrade().catch((error: unknown) => {
+      console.error(error);
+    });
+  });
+  return service;
+}
+
+async function supervised(
+  options: ServiceOptions,
+  machineOptions: MachineOptions,
+  line: SupervisorLine,
+): Promise<Service> {
+  const { listeners, predecessor } = await line.hello(options.name);
+  if (!predecessor) {
+    const machine = await Machine.open(machineOptions);
+    return new Service(options, { machine, line, predecessor, listeners, connections: [], fds: [] });
+  }
+  await warmUp();
+  const armed = await Machine.arm(machineOptions);
+  line.armed();
+  const { word, fds } = await predecessor.word();
+  const machine = await taken(armed, word?.sealed);
+  return new Service(options, {
+    machine,
+    line,
+    predecessor: word && predecessor,
+    listeners,
+    connections: word?.connections ?? [],
+    fds,
+  });
+}
+
+/** Of one that died the lock is free when it is all gone. */
+async function taken(armed: ArmedMachine, sealed: Parameters<ArmedMachine['take']>[0]): Promise<Machine> {
+  const end = performance.now() + GONE_MS;
+  for (;;) {
+    try {
+      return armed.take(sealed);
+    } catch (error) {
+      if (sealed || codeOf(error) !== 'EBUSY' || performance.now() > end) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * A generation's lines: to its supervisor, to the generation before it while that one waits, and to
+ * the one after it.
+ */
+import * as net from 'node:net';
+import { KernelError } from '@liveupdate/base';
+import { isOpen, setClosesOnExec } from '@liveupdate/linux';
+import { Channel } from './channel.ts';
+import {
+  SUPERVISOR_FDS,
+  SUPERVISOR_VARIABLE,
+  type Committed,
+  type PassedConnection,
+  type ToGeneration,
+  type ToSupervisor,
+  type Word,
+} from './protocol.ts';
+
+/** The generation before this one, which waits until this one is ready. */
+export class Predecessor {
+  readonly #channel: Channel<Word, Committed>;
+
+  constructor(stream: number, packets: number) {
+    this.#channel = new Channel(new net.Socket({ fd: stream }), packets);
+  }
+
+  /**
+   * Resolves when it has stopped and sealed, with what it hands over; without, when it has ended.
+   */
+  word(): Promise<{ readonly word: Word | undefined; readonly fds: readonly number[] }> {
+    return new Promise((resolve) => {
+      this.#channel.listen(
+        (word, fds) => {
+          this.#channel.unref();
+          resolve({ word, fds });
+        },
+        () => {
+          resolve({ word: undefined, fds: [] });
+        },
+      );
+    });
+  }
+
+  /** It can end. */
+  committed(): void {
+    this.#channel.sendNow({ type: 'committed' });
+  }
+}
+
+/** The generation after this one, which waits for its word. */
+export class Successor {
+  readonly #channel: Channel<Committed, Word>;
+
+  constructor(stream: number, packets: number) {
+    this.#channel = new Channel(new net.Socket({ fd: stream }), packets);
+  }
+
+  /**
+   * Hands over. Resolves with an empty text when the other has committed; else, when it has ended,
+   * with why this generation goes on.
+   */
+  async give(
+    { sealed, connections }: { sealed: Word['sealed']; connections: readonly PassedConnection[] },
+    fds: readonly number[],
+  ): Promise<string> {
+    const answered = new Promise<string>((resolve) => {
+      this.#channel.listen(
+        () => {
+          resolve('');
+        },
+        () => {
+          resolve('the new version ended before it was ready');
+        },
+      );
+    });
+    await this.#channel.send({ type: 'word', sealed, connections }, fds);
+    return answered;
+  }
+
+  /** It gets nothing. */
+  refuse(): void {
+    this.#channel.close();
+  }
+}
+
+/** What a generation does when its supervisor asks. */
+export interface Duties {
+  prepare(): Promise<void>;
+  handOver(successor: Successor): Promise<void>;
+}
+
+export interface Hello {
+  readonly listeners: readonly { readonly key: string; readonly fd: number }[];
+  readonly predecessor: Predecessor | undefined;
+}
+
+/** Descriptors of a standby's line to its predecessor. */
+const LINK_FDS = 2;
+
+export class SupervisorLine {
+  readonly #channel: Channel<ToGeneration, ToSupervisor>;
+  #isOpen = true;
+  #hello: ((hello: Hello) => void) | undefined;
+  #duties: Duties | undefined;
+
+  constructor(stream: number, packets: number) {
+    this.#channel = new Channel(new net.Socket({ fd: stream }), packets);
+  }
+
+  /** Whether the supervisor is there. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Tells the supervisor what this service is called. Resolves with what it has for it. */
+  async hello(name: string): Promise<Hello> {
+    const hello = new Promise<Hello>((resolve) => {
+      this.#hello = resolve;
+    });
+    this.#channel.listen(
+      (message, fds) => {
+        this.#get(message, fds);
+      },
+      () => {
+        this.#isOpen = false;
+        // A standby is nobody's then; who serves goes on.
+        if (!this.#duties) process.exit(1);
+      },
+    );
+    await this.#channel.send({ type: 'name', name });
+    return hello;
+  }
+
+  /** From now on it does what it is asked. */
+  serve(duties: Duties): void {
+    this.#duties = duties;
+    this.#channel.unref();
+  }
+
+  armed(): void {
+    void this.#channel.send({ type: 'armed' });
+  }
+
+  listens(key: string, fd: number): void {
+    void this.#channel.send({ type: 'listens', key }, [fd]);
+  }
+
+  dropped(key: string): void {
+    void this.#channel.send({ type: 'dropped', key });
+  }
+
+  ready(info: { generation: number; origin: string; adopted: number }): void {
+    void this.#channel.send({ type: 'ready', ...info });
+  }
+
+  resumed(why: string): void {
+    void this.#channel.send({ type: 'resumed', why });
+  }
+
+  /** Asks for an upgrade. */
+  upgrade(): void {
+    void this.#channel.send({ type: 'upgrade' });
+  }
+
+  #get(message: ToGeneration, fds: readonly number[]): void {
+    switch (message.type) {
+      case 'hello': {
+        const links = message.role === 'standby' ? LINK_FDS : 0;
+        const [stream, packets] = fds.slice(fds.length - links);
+        const predecessor = links > 0 ? new Predecessor(stream, packets) : undefined;
+        this.#hello?.({
+          listeners: message.listeners.map((key, i) => ({ key, fd: fds[i] })),
+          predecessor,
+        });
+        break;
+      }
+      case 'prepare':
+        this.#duties?.prepare().catch(() => undefined); // it shows again when it counts
+        break;
+      case 'hand-over':
+        void this.#duties?.handOver(new Successor(fds[0], fds[1]));
+        break;
+    }
+  }
+}
+
+/** The line to the supervisor that started this process; undefined where none did. */
+export function supervisorOfThis(
+  env: Record<string, string | undefined> = process.env,
+): SupervisorLine | undefined {
+  const given = env[SUPERVISOR_VARIABLE];
+  if (given === undefined || given === '') return undefined;
+  Reflect.deleteProperty(env, SUPERVISOR_VARIABLE); // children of this process have none
+  const [stream, packets] = SUPERVISOR_FDS;
+  if (given !== String(process.ppid) || !isOpen(stream) || !isOpen(packets)) {
+    throw new KernelError(
+      'EINVAL',
+      `${SUPERVISOR_VARIABLE}=${given} is of another process: unset it, or start this one by 'liveupdate run'`,
+    );
+  }
+  setClosesOnExec(stream, true);
+  setClosesOnExec(packets, true);
+  return new SupervisorLine(stream, packets);
+}

@@ -1,0 +1,407 @@
+/**
+ * The process that everyone knows, while generations of the service come and go: it starts them,
+ * keeps their listening sockets, lets each take over from the one before, and starts one anew that
+ * died. It holds no state of the service and touches none of its memory.
+ *
+ * Always: at most one generation serves. An upgrade that fails leaves the one before as it was.
+ */
+import type * as net from 'node:net';
+import { KernelError } from '@liveupdate/base';
+import { socketPair } from '@liveupdate/linux';
+import { Child, howItEnded, type Ended } from './child.ts';
+import { answerQuestions, type Answer, type Question } from './control.ts';
+import type { ToSupervisor } from './protocol.ts';
+import { addressOfListener } from './listening.ts';
+import { resolvedCommand } from './resolved-command.ts';
+
+const fs = process.getBuiltinModule('node:fs');
+
+export interface SupervisorOptions {
+  /** The program and its arguments. */
+  readonly command: readonly string[];
+  /** What the service is called; default: what its program says in openService. */
+  readonly name?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Told what happens, a line each. */
+  readonly log?: (event: SupervisorEvent) => void;
+  /** Milliseconds that a new version may take until it is armed; default 60,000. */
+  readonly armLimit?: number;
+  /** Milliseconds from then on until it is ready; default 15,000. */
+  readonly readyLimit?: number;
+}
+
+/** What happened. */
+export interface SupervisorEvent {
+  readonly event: 'started' | 'ready' | 'upgraded' | 'refused' | 'crashed' | 'ended' | 'note';
+  readonly text: string;
+  readonly pid?: number;
+  readonly generation?: number;
+}
+
+export interface SupervisorStatus {
+  readonly name: string | undefined;
+  readonly pid: number;
+  readonly generation: number | undefined;
+  readonly servicePid: number | undefined;
+  readonly state: 'starting' | 'ready' | 'upgrading' | 'restarting' | 'stopping';
+  readonly upgrades: number;
+  readonly crashes: number;
+  readonly listeners: readonly string[];
+}
+
+const ARM_LIMIT = 60_000;
+const READY_LIMIT = 15_000;
+/** Milliseconds for a generation that handed over to end. */
+const END_LIMIT = 5000;
+/** One that lived so long, in milliseconds, did not crash at its start. */
+const LIVED = 10_000;
+/** Crashes at the start in a row until the version before is tried, and until it is given up. */
+const MOST_CRASHES = 5;
+const FIRST_BACK_OFF = 50;
+const MOST_BACK_OFF = 10_000;
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #listeners = new Map<string, number>();
+  #name: string | undefined;
+  #control: net.Server | undefined;
+  #current: Child | undefined;
+  /** The last version that served for a while, and is another than the one that runs. */
+  #good: readonly string[] | undefined;
+  #isUpgrading = false;
+  #isStopping = false;
+  #isRestarting = false;
+  #upgrades = 0;
+  #crashes = 0;
+  /** Crashes at the start in a row. */
+  #inARow = 0;
+  #whenEnded: ((ended: Ended) => void) | undefined;
+
+  constructor(options: SupervisorOptions) {
+    if (options.command.length === 0) throw new KernelError('EINVAL', 'give the program to run');
+    this.#options = options;
+    this.#name = options.name;
+  }
+
+  /**
+   * Runs the service until it ends by itself, is stopped, or cannot be kept alive. Resolves with
+   * how the last generation ended.
+   *
+   * @throws KernelError EBUSY: a supervisor of this name runs already
+   */
+  async run(): Promise<Ended> {
+    const ended = new Promise<Ended>((resolve) => {
+      this.#whenEnded = resolve;
+    });
+    if (this.#name !== undefined) await this.#openControl(this.#name);
+    await this.#start(this.#options.command, 'started');
+    const how = await ended;
+    this.#control?.close();
+    for (const fd of this.#listeners.values()) fs.closeSync(fd);
+    this.#listeners.clear();
+    return how;
+  }
+
+  get status(): SupervisorStatus {
+    const current = this.#current;
+    return {
+      name: this.#name,
+      pid: process.pid,
+      generation: current?.generation,
+      servicePid: current?.pid,
+      state: this.#isStopping
+        ? 'stopping'
+        : this.#isUpgrading
+          ? 'upgrading'
+          : this.#isRestarting
+            ? 'restarting'
+            : current?.readyAt === undefined
+              ? 'starting'
+              : 'ready',
+      upgrades: this.#upgrades,
+      crashes: this.#crashes,
+      listeners: [...this.#listeners.keys()],
+    };
+  }
+
+  /** The port at which clients find a listening socket; 0 for others. */
+  portOf(key: string): number {
+    const fd = this.#listeners.get(key);
+    const address = fd === undefined ? undefined : addressOfListener(fd);
+    return address && 'port' in address ? address.port : 0;
+  }
+
+  /** Passes a signal to the generation that runs. The service ends with it where it does. */
+  signal(signal: NodeJS.Signals): void {
+    if (signal === 'SIGTERM' || signal === 'SIGINT') this.#isStopping = true;
+    if (this.#current) this.#current.kill(signal);
+    else this.#whenEnded?.({ code: 0, signal: null });
+  }
+
+  /**
+   * Starts the next version beside the one that runs and lets it take over.
+   *
+   * @returns how it went: a sentence
+   * @throws KernelError EBUSY: an upgrade is under way, or the service is just starting. EIO: the
+   * new version did not take over, and the one before goes on, or was started again: why
+   */
+  async upgrade(): Promise<string> {
+    const old = this.#current;
+    if (this.#isUpgrading)
+      throw new KernelError('EBUSY', 'an upgrade is under way: try again when it is over');
+    if (!old || old.readyAt === undefined || this.#isStopping)
+      throw new KernelError('EBUSY', 'the service is starting, or stopping: try again when it is ready');
+    this.#isUpgrading = true;
+    try {
+      return await this.#upgrade(old);
+    } finally {
+      this.#isUpgrading = false;
+    }
+  }
+
+  async #upgrade(old: Child): Promise<string> {
+    const start = performance.now();
+    const next = this.#spawn(this.#options.command);
+    const ended = next.ended.then((how) => `the new version ${howItEnded(how)}`);
+    const links = [...socketPair('stream'), ...socketPair('packets')];
+    const [theirs, ours, theirPackets, ourPackets] = [links[0], links[1], links[2], links[3]];
+    let failed: string | undefined;
+    try {
+      void old.send({ type: 'prepare' });
+      const armed = this.#told(next, 'armed');
+      await this.#hello(next, 'standby', [theirs, theirPackets]);
+      failed = await first(
+        armed,
+        ended,
+        this.#options.armLimit ?? ARM_LIMIT,
+        'the new version was not armed',
+      );
+      if (failed === undefined) {
+        const ready = this.#told(next, 'ready');
+        const resumed = this.#told(old, 'resumed').then((message) =>
+          message?.type === 'resumed' ? message.why : '',
+        );
+        await old.send({ type: 'hand-over' }, [ours, ourPackets]);
+        for (const fd of links.splice(0)) fs.closeSync(fd);
+        failed = await first(
+          ready,
+          Promise.race([ended, resumed]),
+          this.#options.readyLimit ?? READY_LIMIT,
+          'the new version was not ready',
+        );
+      }
+    } finally {
+      for (const fd of links) fs.closeSync(fd);
+    }
+    if (failed !== undefined) return this.#failed(old, next, failed);
+    this.#good = old.command;
+    this.#upgrades += 1;
+    await within(old.ended, END_LIMIT, () => {
+      old.kill('SIGKILL');
+    });
+    const ms = Math.round(performance.now() - start);
+    const text = `generation ${next.generation ?? '?'} (pid ${next.pid}) took over from ${old.generation ?? '?'} (pid ${old.pid}), ${ms} ms after it was started`;
+    this.#log({ event: 'upgraded', text, pid: next.pid, ...generationOf(next) });
+    return text;
+  }
+
+  /** The new version does not serve: the one before goes on, or is started again. */
+  async #failed(old: Child, next: Child, why: string): Promise<never> {
+    const resumed = this.#told(old, 'resumed');
+    next.kill('SIGKILL');
+    await next.ended;
+    if (!old.hasEnded) await Promise.race([resumed, old.ended, delay(END_LIMIT)]);
+    const what = old.hasEnded ? 'the version before was started again' : 'the version before goes on';
+    const text = `${why}: ${what}`;
+    this.#log({ event: 'refused', text, pid: next.pid });
+    throw new KernelError('EIO', text);
+  }
+
+  async #start(command: readonly string[], event: 'started' | 'crashed'): Promise<void> {
+    const child = this.#spawn(command);
+    this.#current = child;
+    this.#isRestarting = event === 'crashed';
+    this.#log({ event: 'started', text: `pid ${child.pid} starts: ${command.join(' ')}`, pid: child.pid });
+    await this.#hello(child, 'first', []);
+  }
+
+  #spawn(command: readonly string[]): Child {
+    const child = new Child(resolvedCommand(command), this.#options.env ?? process.env);
+    child.onMessage = (message, fds) => {
+      this.#get(child, message, fds);
+    };
+    void child.ended.then((how) => this.#ended(child, how));
+    return child;
+  }
+
+  async #hello(child: Child, role: 'first' | 'standby', links: readonly number[]): Promise<void> {
+    const listeners = [...this.#listeners];
+    await child.send({ type: 'hello', role, listeners: listeners.map(([key]) => key) }, [
+      ...listeners.map(([, fd]) => fd),
+      ...links,
+    ]);
+  }
+
+  #get(child: Child, message: ToSupervisor, fds: readonly number[]): void {
+    switch (message.type) {
+      case 'name':
+        if (this.#name === undefined) {
+          this.#name = message.name;
+          this.#openControl(message.name).catch((error: unknown) => {
+            this.#log({ event: 'note', text: String(error instanceof Error ? error.message : error) });
+          });
+        }
+        break;
+      case 'listens':
+        this.#keep(message.key, fds[0]);
+        break;
+      case 'dropped':
+        this.#drop(message.key);
+        break;
+      case 'ready':
+        child.readyAt = performance.now();
+        child.generation = message.generation;
+        this.#current = child;
+        this.#isRestarting = false;
+        this.#log({
+          event: 'ready',
+          text: `generation ${message.generation} (pid ${child.pid}) serves: ${message.origin}, ${message.adopted} connections came along`,
+          pid: child.pid,
+          generation: message.generation,
+        });
+        break;
+      case 'upgrade':
+        this.upgrade().catch(() => undefined); // it was logged
+        break;
+      case 'armed':
+      case 'resumed':
+        break;
+    }
+    this.#tell(child, message);
+  }
+
+  // ---- What a child tells -----------------------------------------------------------------------
+
+  readonly #listening: { child: Child; type: string; resolve: (message: ToSupervisor) => void }[] = [];
+
+  /** Resolves when a child says this. */
+  #told(child: Child, type: ToSupervisor['type']): Promise<ToSupervisor | undefined> {
+    return new Promise((resolve) => {
+      this.#listening.push({ child, type, resolve });
+    });
+  }
+
+  #tell(child: Child, message: ToSupervisor): void {
+    for (const listener of this.#listening.slice()) {
+      if (listener.child !== child || listener.type !== message.type) continue;
+      this.#listening.splice(this.#listening.indexOf(listener), 1);
+      listener.resolve(message);
+    }
+  }
+
+  #keep(key: string, fd: number): void {
+    this.#drop(key);
+    this.#listeners.set(key, fd);
+  }
+
+  #drop(key: string): void {
+    const fd = this.#listeners.get(key);
+    if (fd !== undefined) fs.closeSync(fd);
+    this.#listeners.delete(key);
+  }
+
+  // ---- Ends -------------------------------------------------------------------------------------
+
+  async #ended(child: Child, how: Ended): Promise<void> {
+    for (let i = this.#listening.length - 1; i >= 0; i--)
+      if (this.#listening[i].child === child) this.#listening.splice(i, 1);
+    if (this.#current !== child) return;
+    const isItsWill = this.#isStopping || (how.code === 0 && how.signal === null);
+    if (isItsWill) {
+      this.#log({ event: 'ended', text: `pid ${child.pid} ${howItEnded(how)}`, pid: child.pid });
+      this.#whenEnded?.(how);
+      return;
+    }
+    this.#crashes += 1;
+    const lived = performance.now() - child.startedAt;
+    this.#inARow = lived > LIVED ? 1 : this.#inARow + 1;
+    this.#log({ event: 'crashed', text: `pid ${child.pid} ${howItEnded(how)}`, pid: child.pid });
+    let command = this.#options.command;
+    if (this.#inARow > MOST_CRASHES) {
+      const good = this.#good;
+      this.#good = undefined;
+      if (!good) {
+        this.#log({ event: 'ended', text: `it crashed ${this.#inARow} times in a row: given up` });
+        this.#whenEnded?.(how);
+        return;
+      }
+      this.#inARow = 1;
+      command = good;
+      this.#log({ event: 'note', text: 'the version before is tried' });
+    }
+    this.#isRestarting = true;
+    this.#current = undefined;
+    const wait = this.#inARow === 1 ? 0 : Math.min(MOST_BACK_OFF, FIRST_BACK_OFF * 2 ** (this.#inARow - 2));
+    if (wait > 0) await delay(wait);
+    if (this.#isStopping) this.#whenEnded?.(how);
+    else await this.#start(command, 'crashed');
+  }
+
+  async #openControl(name: string): Promise<void> {
+    this.#control = await answerQuestions(name, (question) => this.#answer(question));
+  }
+
+  async #answer({ ask }: Question): Promise<Answer> {
+    switch (ask) {
+      case 'status':
+        return { ok: true, text: '', status: this.status };
+      case 'stop':
+        this.signal('SIGTERM');
+        return { ok: true, text: 'stopping' };
+      case 'upgrade':
+        try {
+          return { ok: true, text: await this.upgrade() };
+        } catch (error) {
+          return { ok: false, text: error instanceof Error ? error.message : String(error) };
+        }
+    }
+  }
+
+  #log(event: SupervisorEvent): void {
+    this.#options.log?.(event);
+  }
+}
+
+function generationOf({ generation }: Child): { generation: number } | object {
+  return generation === undefined ? {} : { generation };
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Undefined where `good` comes first; else why it does not. */
+async function first(
+  good: Promise<unknown>,
+  bad: Promise<string>,
+  limit: number,
+  late: string,
+): Promise<string | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const tooLate = new Promise<string>((resolve) => {
+    timer = setTimeout(() => {
+      resolve(`${late} after ${limit} ms`);
+    }, limit);
+  });
+  try {
+    return await Promise.race([good.then(() => undefined), bad, tooLate]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function within(work: Promise<unknown>, limit: number, late: () => void): Promise<void> {
+  const timer = setTimeout(late, limit);
+  await work;
+  clearTimeout(timer);
+}
