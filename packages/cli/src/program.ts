@@ -32,7 +32,26 @@ interface ImportFlags {
   readonly huge?: boolean;
 }
 
-const COMMANDS = ['demo', 'list', 'inspect', 'check', 'export', 'import', 'remove', 'doctor'];
+interface RunFlags {
+  readonly name?: string;
+  readonly json?: boolean;
+  readonly armLimit?: number;
+  readonly readyLimit?: number;
+}
+
+const COMMANDS = [
+  'run',
+  'upgrade',
+  'status',
+  'demo',
+  'list',
+  'inspect',
+  'check',
+  'export',
+  'import',
+  'remove',
+  'doctor',
+];
 
 const ABOUT = 'Memory and open files that survive the replacement of the program that owns them.';
 
@@ -52,7 +71,40 @@ Examples:
   $ liveupdate export my-service service/1 state.bin  a file of it, to disk
   $ liveupdate import my-service service/2 more.bin   and one from disk to it
   $ liveupdate remove my-service          the RAM and all that is in it goes
+  $ liveupdate run -- node app.js         a service whose clients notice no
+  $ liveupdate upgrade counter            upgrade
 ${EXIT_CODES}`;
+
+const RUN_EXAMPLES = `
+Runs a service and stays: the process that everyone knows (PID 1 in a container,
+the main process of a systemd unit). It keeps the listening sockets, starts the
+service again when it dies, and upgrades it: SIGUSR2, or 'liveupdate upgrade'.
+All other signals go to the service; the exit code is the service's.
+
+What happens is told on standard error, a line each. systemd is told when the
+service is ready (Type=notify), and sockets that it passes are listened on.
+
+Examples:
+  $ liveupdate run -- node app.js
+  $ liveupdate run --name counter --json -- node /srv/current/app.js`;
+
+const UPGRADE_EXAMPLES = `
+Starts the new version of a service that 'liveupdate run' runs beside the old
+one, and lets it take over memory, sockets and connections. Returns when it
+serves. Where it fails, at whatever step, the old version goes on, and the
+reason is told.
+
+Examples:
+  $ liveupdate upgrade counter
+
+Exit codes: 0 the new version serves, 1 the old one does, 2 wrong use.`;
+
+const STATUS_EXAMPLES = `
+Examples:
+  $ liveupdate status
+  $ liveupdate status counter --json | jq .generation
+
+Exit codes: 0 fine, 1 no such service runs, 2 wrong use.`;
 
 const DEMO_EXAMPLES = `
 Each generation is the same process (the pid stays) that has replaced itself:
@@ -191,7 +243,41 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText('after', EXAMPLES)
     .configureHelp({ showGlobalOptions: false, subcommandTerm: (command) => command.name() })
     .configureOutput({ outputError: () => undefined }) // told by our caller, in one sentence
+    .enablePositionalOptions()
     .exitOverride();
+
+  program
+    .command('run')
+    .description('run a service, keep it alive, and upgrade it without its clients noticing')
+    .argument('<command...>', 'the program and its arguments, behind --')
+    .option('--name <name>', 'what the service is called; default: what its program says')
+    .option('--json', 'tell what happens as JSON, a line each')
+    .option('--arm-limit <ms>', 'how long a new version may take to start', countValue('--arm-limit', 1))
+    .option('--ready-limit <ms>', 'and then to be ready', countValue('--ready-limit', 1))
+    .addHelpText('after', RUN_EXAMPLES)
+    .passThroughOptions()
+    .action(async (command: string[], flags: RunFlags) => {
+      exitCode = await (await import('./run.ts')).runService(command, flags);
+    });
+
+  program
+    .command('upgrade')
+    .description('let the new version of a service take over')
+    .argument('<name>', 'of the service', wordValue('<name>'))
+    .addHelpText('after', UPGRADE_EXAMPLES)
+    .action(async (name: string) => {
+      exitCode = await (await import('./run.ts')).runUpgrade(name);
+    });
+
+  program
+    .command('status')
+    .description('tell how services do that are run by liveupdate')
+    .argument('[name]', 'of a service; default: all', wordValue('<name>'))
+    .option('--json', 'print it as JSON')
+    .addHelpText('after', STATUS_EXAMPLES)
+    .action(async (name: string | undefined, { json = false }: { json?: boolean }) => {
+      exitCode = await (await import('./run.ts')).runStatus(name, { json });
+    });
 
   program
     .command('demo')

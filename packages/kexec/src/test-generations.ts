@@ -35,12 +35,17 @@ function pageOf(ram: TestRam): BootPage | undefined {
 }
 
 /** Boots whoever comes next. It is no owner yet, unless the RAM is new. */
-export function bootNext(ram: TestRam, options: MachineOptions = {}): Generation {
+export function bootNext(
+  ram: TestRam,
+  options: MachineOptions = {},
+  confinedTo?: readonly number[],
+): Generation {
   const fds = new ExecFdStore([]);
   const before = pageOf(ram);
   return bootGeneration(
     { ram, path: undefined, as: undefined, fds, before },
     { freeMemory: before ? 'keep' : 'zero', ...options },
+    confinedTo,
   );
 }
 

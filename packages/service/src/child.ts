@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import type * as net from 'node:net';
 import { socketPair } from '@liveupdate/linux';
 import { Channel } from './channel.ts';
-import { SUPERVISOR_VARIABLE, type ToGeneration, type ToSupervisor } from './protocol.ts';
+import { SUPERVISOR_FDS, SUPERVISOR_VARIABLE, type ToGeneration, type ToSupervisor } from './protocol.ts';
 
 const fs = process.getBuiltinModule('node:fs');
 
@@ -34,12 +34,12 @@ export class Child {
     try {
       this.#process = spawn(command[0], command.slice(1), {
         stdio: ['inherit', 'inherit', 'inherit', 'pipe', theirs],
-        env: { ...env, [SUPERVISOR_VARIABLE]: String(process.pid) },
+        env: { ...withoutManager(env), [SUPERVISOR_VARIABLE]: String(process.pid) },
       });
     } finally {
       fs.closeSync(theirs);
     }
-    this.#channel = new Channel(this.#process.stdio[3] as net.Socket, packets);
+    this.#channel = new Channel(this.#process.stdio[SUPERVISOR_FDS[0]] as net.Socket, packets);
     this.pid = this.#process.pid ?? 0;
     this.ended = new Promise((resolve) => {
       this.#process.once('error', () => {
@@ -72,4 +72,10 @@ export class Child {
 /** How a process ended, in words. */
 export function howItEnded({ code, signal }: Ended): string {
   return signal === null ? `ended with code ${code ?? '?'}` : `was ended by ${signal}`;
+}
+
+/** Without what systemd tells its own child: the service is not that, but ours. */
+function withoutManager(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const own = /^(?:NOTIFY_SOCKET|LISTEN_(?:PID|FDS|FDNAMES)|WATCHDOG_(?:PID|USEC)|MAINPID)$/;
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !own.test(name)));
 }

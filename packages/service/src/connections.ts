@@ -153,6 +153,15 @@ export class Connections {
     for (const socket of this.#carried.keys()) startReading(socket);
   }
 
+  /** Closes all of it here: whoever has it too goes on. */
+  letGo(): void {
+    for (const { server, http } of this.#served) {
+      if (server.listening) stopListening(server);
+      http?.letGo();
+    }
+    for (const socket of this.#carried.keys()) socket.destroy();
+  }
+
   #adopt({ to, isKind = false, data = '' }: PassedConnection, fd: number): boolean {
     const bytes = Buffer.from(data, 'base64');
     if (isKind) {

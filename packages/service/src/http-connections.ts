@@ -130,6 +130,11 @@ export class HttpConnections {
     }
   }
 
+  /** Closes all of them here: whoever has them too goes on. */
+  letGo(): void {
+    for (const socket of [...this.#quiet, ...this.#all.keys()]) socket.destroy();
+  }
+
   /**
    * A connection of another process goes on here. Until its client sends something it costs a
    * socket and no parser, and is closed where that takes longer than the server's keepAliveTimeout.

@@ -58,7 +58,7 @@ export async function makeListener(options: ListenOptions): Promise<number> {
   try {
     return listenTcp({ host: '::', ...more });
   } catch (error) {
-    if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(String(codeOf(error)))) throw error;
+    if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error))) throw error;
     return listenTcp({ host: '0.0.0.0', ...more }); // a host without IPv6
   }
 }

@@ -19,6 +19,7 @@ import {
 } from '@liveupdate/base';
 import { Machine, type ArmedMachine, type MachineOptions } from '@liveupdate/kexec';
 import { Connections, type Adopt, type Carrying } from './connections.ts';
+import type { Line, Predecessor, Successor } from './line.ts';
 import {
   addressOfListener,
   checkListenOptions,
@@ -27,15 +28,11 @@ import {
   type ListenAddress,
   type ListenOptions,
 } from './listening.ts';
+import { activatedListeners } from './notify.ts';
 import { pack, unpack } from './parcel.ts';
 import type { PassedConnection } from './protocol.ts';
 import { StateFiles, type StateFile, type StateOptions } from './state-file.ts';
-import {
-  supervisorOfThis,
-  type Predecessor,
-  type SupervisorLine,
-  type Successor,
-} from './supervisor-line.ts';
+import { supervisorOfThis } from './supervisor-line.ts';
 
 import { warmUp } from './warm-up.ts';
 
@@ -64,7 +61,7 @@ const GONE_MS = 10_000;
 /** What a generation begins with. */
 interface Begun {
   readonly machine: Machine;
-  readonly line: SupervisorLine | undefined;
+  readonly line: Line | undefined;
   /** The generation that this one took over from, while that one waits. */
   readonly predecessor: Predecessor | undefined;
   readonly listeners: readonly { readonly key: string; readonly fd: number }[];
@@ -72,12 +69,20 @@ interface Begun {
   readonly fds: readonly number[];
 }
 
+const NOTHING: Omit<Begun, 'machine'> = {
+  line: undefined,
+  predecessor: undefined,
+  listeners: [],
+  connections: [],
+  fds: [],
+};
+
 type Hook = () => void | Promise<void>;
 
 export class Service {
   readonly name: string;
   readonly machine: Machine;
-  readonly #line: SupervisorLine | undefined;
+  readonly #line: Line | undefined;
   readonly #predecessor: Predecessor | undefined;
   readonly #drain: number;
   readonly #files: StateFiles;
@@ -87,6 +92,8 @@ export class Service {
   readonly #came: Pick<Begun, 'connections' | 'fds'>;
   readonly #before: Hook[] = [];
   readonly #after: Hook[] = [];
+  /** Whether what an upgrade does was done once, by this generation or with the one before. */
+  #isWarm: boolean;
   #state: 'starting' | 'ready' | 'upgrading' | 'over' = 'starting';
 
   /** @internal Call openService. */
@@ -96,11 +103,12 @@ export class Service {
     this.#line = begun.line;
     this.#predecessor = begun.predecessor;
     this.#drain = drain;
+    this.#isWarm = begun.predecessor !== undefined;
     this.#files = new StateFiles(begun.machine);
     this.#listeners = new Map(begun.listeners.map(({ key, fd }) => [key, fd]));
     this.#came = begun;
     this.#line?.serve({
-      prepare: () => warmUp(),
+      prepare: () => this.#prepare(),
       handOver: (successor) => this.#giveTo(successor),
     });
   }
@@ -266,10 +274,35 @@ export class Service {
    */
   async close(): Promise<void> {
     if (this.#state === 'over') return;
+    if (this.#state === 'starting' && this.#predecessor) {
+      this.giveUp(); // the generation before goes on
+      return;
+    }
     this.#state = 'over';
     await this.#connections.stop(this.#drain);
     if (this.machine.path === undefined) this.machine.close();
     else await this.machine.handOver();
+  }
+
+  /** @internal Lets go of all connections and of the memory, which are another's now or nobody's. */
+  letGo(): void {
+    this.#state = 'over';
+    this.#connections.letGo();
+    this.machine.close();
+  }
+
+  /** @internal Lets go before it is ready: the generation before goes on. */
+  giveUp(): void {
+    this.#state = 'over';
+    this.#connections.letGo();
+    for (const fd of [...this.#came.fds, ...this.#listeners.values()]) fs.closeSync(fd);
+    this.machine.abandon();
+  }
+
+  async #prepare(): Promise<void> {
+    if (this.#isWarm) return;
+    this.#isWarm = true;
+    await warmUp();
   }
 
   async #stop(): Promise<void> {
@@ -301,35 +334,29 @@ export class Service {
       why = error instanceof Error ? error.message : String(error);
       successor.refuse();
     }
-    if (why === '') this.#isOver();
-    try {
-      await this.#unseal();
-    } catch (error) {
-      if (codeOf(error) === 'ESTALE') this.#isOver(); // it has committed, and died before it could say so
-      throw error;
+    if (why === '' || (await this.#hasCommitted())) {
+      this.#state = 'over';
+      this.#line?.over();
+      return;
     }
     await this.#goOn();
     this.#line?.resumed(why);
   }
 
-  async #unseal(): Promise<void> {
+  /** Goes on with the memory; or says that the next generation has committed, before it died. */
+  async #hasCommitted(): Promise<boolean> {
     const end = performance.now() + GONE_MS;
     for (;;) {
       try {
         await this.machine.unseal();
-        return;
+        return false;
       } catch (error) {
-        if (codeOf(error) === 'EINVAL') return; // it was not sealed
+        if (codeOf(error) === 'EINVAL') return false; // it was not sealed
+        if (codeOf(error) === 'ESTALE') return true;
         if (codeOf(error) !== 'EBUSY' || performance.now() > end) throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-  }
-
-  /** The next generation serves: nothing of this one runs any more. */
-  #isOver(): never {
-    this.#state = 'over';
-    process.exit(0);
   }
 
   #checkStarting(what: string): void {
@@ -353,34 +380,21 @@ export class Service {
  * node:cluster, which shares its sockets in another way. Others as Machine.open
  */
 export async function openService(options: ServiceOptions): Promise<Service> {
-  checkOptions(options, 'a service', OPTIONS);
-  const { name, ram = 'shm', drain, size } = options;
-  if (drain !== undefined)
-    checkWhole(drain, 'milliseconds for requests to end (drain)', { max: 2 ** 31 - 1 });
-  checkOneOf(ram, 'where memory comes from (ram)', ['shm', 'heap']);
-  const kernel = Object.fromEntries(
-    (['handlers', 'huge', 'size'] as const).flatMap((key) =>
-      options[key] === undefined ? [] : [[key, options[key]]],
-    ),
-  ) as Partial<MachineOptions>;
+  const kernel = checkServiceOptions(options);
+  const { name, ram = 'shm', size } = options;
   if (ram === 'heap') {
     if (size === undefined) throw new KernelError('EINVAL', "give a size: memory of ram: 'heap' is made");
-    const machine = await Machine.open(kernel);
-    const empty = { listeners: [], connections: [], fds: [], line: undefined, predecessor: undefined };
-    return new Service(options, { machine, ...empty });
+    return new Service(options, { machine: await Machine.open(kernel), ...NOTHING });
   }
-  const machineOptions: MachineOptions = { ...kernel, name };
   const line = supervisorOfThis();
-  if (line) return supervised(options, machineOptions, line);
+  if (line) return openBy(line, options, { ...kernel, name });
   const parcel = unpack();
-  const machine = await Machine.open(machineOptions);
+  const machine = await Machine.open({ ...kernel, name });
   const service = new Service(options, {
+    ...NOTHING,
+    listeners: [...activatedListeners()].map(([key, fd]) => ({ key, fd })),
+    ...parcel,
     machine,
-    line: undefined,
-    predecessor: undefined,
-    listeners: parcel?.listeners ?? [],
-    connections: parcel?.connections ?? [],
-    fds: parcel?.fds ?? [],
   });
   process.on('SIGUSR2', () => {
     service.upgrade().catch((error: unknown) => {
@@ -390,10 +404,24 @@ export async function openService(options: ServiceOptions): Promise<Service> {
   return service;
 }
 
-async function supervised(
+/** @internal Those options that are the machine's. @throws KernelError EINVAL: no such options */
+export function checkServiceOptions(options: ServiceOptions): Partial<MachineOptions> {
+  checkOptions(options, 'a service', OPTIONS);
+  const { ram = 'shm', drain } = options;
+  checkOneOf(ram, 'where memory comes from (ram)', ['shm', 'heap']);
+  if (drain !== undefined)
+    checkWhole(drain, 'milliseconds for requests to end (drain)', { max: 2 ** 31 - 1 });
+  const machine: Partial<MachineOptions> = {};
+  for (const key of ['handlers', 'huge', 'size'] as const)
+    if (options[key] !== undefined) Object.assign(machine, { [key]: options[key] });
+  return machine;
+}
+
+/** @internal Opens a service that somebody else starts and ends. */
+export async function openBy(
+  line: Line,
   options: ServiceOptions,
   machineOptions: MachineOptions,
-  line: SupervisorLine,
 ): Promise<Service> {
   const { listeners, predecessor } = await line.hello(options.name);
   if (!predecessor) {

@@ -6,6 +6,7 @@ import * as net from 'node:net';
 import { KernelError } from '@liveupdate/base';
 import { isOpen, setClosesOnExec } from '@liveupdate/linux';
 import { Channel } from './channel.ts';
+import type { Duties, Hello, Line, Predecessor, Successor } from './line.ts';
 import {
   SUPERVISOR_FDS,
   SUPERVISOR_VARIABLE,
@@ -17,16 +18,13 @@ import {
 } from './protocol.ts';
 
 /** The generation before this one, which waits until this one is ready. */
-export class Predecessor {
+class PreviousProcess implements Predecessor {
   readonly #channel: Channel<Word, Committed>;
 
   constructor(stream: number, packets: number) {
     this.#channel = new Channel(new net.Socket({ fd: stream }), packets);
   }
 
-  /**
-   * Resolves when it has stopped and sealed, with what it hands over; without, when it has ended.
-   */
   word(): Promise<{ readonly word: Word | undefined; readonly fds: readonly number[] }> {
     return new Promise((resolve) => {
       this.#channel.listen(
@@ -41,24 +39,19 @@ export class Predecessor {
     });
   }
 
-  /** It can end. */
   committed(): void {
     this.#channel.sendNow({ type: 'committed' });
   }
 }
 
 /** The generation after this one, which waits for its word. */
-export class Successor {
+class NextProcess implements Successor {
   readonly #channel: Channel<Committed, Word>;
 
   constructor(stream: number, packets: number) {
     this.#channel = new Channel(new net.Socket({ fd: stream }), packets);
   }
 
-  /**
-   * Hands over. Resolves with an empty text when the other has committed; else, when it has ended,
-   * with why this generation goes on.
-   */
   async give(
     { sealed, connections }: { sealed: Word['sealed']; connections: readonly PassedConnection[] },
     fds: readonly number[],
@@ -77,27 +70,15 @@ export class Successor {
     return answered;
   }
 
-  /** It gets nothing. */
   refuse(): void {
     this.#channel.close();
   }
 }
 
-/** What a generation does when its supervisor asks. */
-export interface Duties {
-  prepare(): Promise<void>;
-  handOver(successor: Successor): Promise<void>;
-}
-
-export interface Hello {
-  readonly listeners: readonly { readonly key: string; readonly fd: number }[];
-  readonly predecessor: Predecessor | undefined;
-}
-
 /** Descriptors of a standby's line to its predecessor. */
 const LINK_FDS = 2;
 
-export class SupervisorLine {
+export class SupervisorLine implements Line {
   readonly #channel: Channel<ToGeneration, ToSupervisor>;
   #isOpen = true;
   #hello: ((hello: Hello) => void) | undefined;
@@ -107,12 +88,10 @@ export class SupervisorLine {
     this.#channel = new Channel(new net.Socket({ fd: stream }), packets);
   }
 
-  /** Whether the supervisor is there. */
   get isOpen(): boolean {
     return this.#isOpen;
   }
 
-  /** Tells the supervisor what this service is called. Resolves with what it has for it. */
   async hello(name: string): Promise<Hello> {
     const hello = new Promise<Hello>((resolve) => {
       this.#hello = resolve;
@@ -131,7 +110,6 @@ export class SupervisorLine {
     return hello;
   }
 
-  /** From now on it does what it is asked. */
   serve(duties: Duties): void {
     this.#duties = duties;
     this.#channel.unref();
@@ -157,9 +135,12 @@ export class SupervisorLine {
     void this.#channel.send({ type: 'resumed', why });
   }
 
-  /** Asks for an upgrade. */
   upgrade(): void {
     void this.#channel.send({ type: 'upgrade' });
+  }
+
+  over(): void {
+    process.exit(0);
   }
 
   #get(message: ToGeneration, fds: readonly number[]): void {
@@ -167,7 +148,7 @@ export class SupervisorLine {
       case 'hello': {
         const links = message.role === 'standby' ? LINK_FDS : 0;
         const [stream, packets] = fds.slice(fds.length - links);
-        const predecessor = links > 0 ? new Predecessor(stream, packets) : undefined;
+        const predecessor = links > 0 ? new PreviousProcess(stream, packets) : undefined;
         this.#hello?.({
           listeners: message.listeners.map((key, i) => ({ key, fd: fds[i] })),
           predecessor,
@@ -178,7 +159,7 @@ export class SupervisorLine {
         this.#duties?.prepare().catch(() => undefined); // it shows again when it counts
         break;
       case 'hand-over':
-        void this.#duties?.handOver(new Successor(fds[0], fds[1]));
+        void this.#duties?.handOver(new NextProcess(fds[0], fds[1]));
         break;
     }
   }

@@ -22,6 +22,8 @@ export interface SupervisorOptions {
   /** What the service is called; default: what its program says in openService. */
   readonly name?: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** Listening sockets that are there, by their keys: see activatedListeners. */
+  readonly listeners?: ReadonlyMap<string, number>;
   /** Told what happens, a line each. */
   readonly log?: (event: SupervisorEvent) => void;
   /** Milliseconds that a new version may take until it is armed; default 60,000. */
@@ -66,10 +68,13 @@ export class Supervisor {
   #name: string | undefined;
   #control: net.Server | undefined;
   #current: Child | undefined;
+  /** The new version, while it is to take over. */
+  #next: Child | undefined;
   /** The last version that served for a while, and is another than the one that runs. */
   #good: readonly string[] | undefined;
   #isUpgrading = false;
-  #isStopping = false;
+  /** The service has been told to end, and is not started again. */
+  isStopping = false;
   #isRestarting = false;
   #upgrades = 0;
   #crashes = 0;
@@ -81,6 +86,7 @@ export class Supervisor {
     if (options.command.length === 0) throw new KernelError('EINVAL', 'give the program to run');
     this.#options = options;
     this.#name = options.name;
+    for (const [key, fd] of options.listeners ?? []) this.#listeners.set(key, fd);
   }
 
   /**
@@ -109,7 +115,7 @@ export class Supervisor {
       pid: process.pid,
       generation: current?.generation,
       servicePid: current?.pid,
-      state: this.#isStopping
+      state: this.isStopping
         ? 'stopping'
         : this.#isUpgrading
           ? 'upgrading'
@@ -133,7 +139,8 @@ export class Supervisor {
 
   /** Passes a signal to the generation that runs. The service ends with it where it does. */
   signal(signal: NodeJS.Signals): void {
-    if (signal === 'SIGTERM' || signal === 'SIGINT') this.#isStopping = true;
+    if (signal === 'SIGTERM' || signal === 'SIGINT') this.isStopping = true;
+    if (this.isStopping) this.#next?.kill('SIGKILL');
     if (this.#current) this.#current.kill(signal);
     else this.#whenEnded?.({ code: 0, signal: null });
   }
@@ -149,51 +156,28 @@ export class Supervisor {
     const old = this.#current;
     if (this.#isUpgrading)
       throw new KernelError('EBUSY', 'an upgrade is under way: try again when it is over');
-    if (!old || old.readyAt === undefined || this.#isStopping)
+    if (!old || old.readyAt === undefined || this.isStopping)
       throw new KernelError('EBUSY', 'the service is starting, or stopping: try again when it is ready');
     this.#isUpgrading = true;
     try {
       return await this.#upgrade(old);
     } finally {
       this.#isUpgrading = false;
+      this.#next = undefined;
+      // One that died meanwhile waited for this: the new version may have taken over from it.
+      if (this.#current === old && old.hasEnded) void this.#ended(old, await old.ended);
     }
   }
 
   async #upgrade(old: Child): Promise<string> {
     const start = performance.now();
     const next = this.#spawn(this.#options.command);
-    const ended = next.ended.then((how) => `the new version ${howItEnded(how)}`);
-    const links = [...socketPair('stream'), ...socketPair('packets')];
-    const [theirs, ours, theirPackets, ourPackets] = [links[0], links[1], links[2], links[3]];
-    let failed: string | undefined;
-    try {
-      void old.send({ type: 'prepare' });
-      const armed = this.#told(next, 'armed');
-      await this.#hello(next, 'standby', [theirs, theirPackets]);
-      failed = await first(
-        armed,
-        ended,
-        this.#options.armLimit ?? ARM_LIMIT,
-        'the new version was not armed',
-      );
-      if (failed === undefined) {
-        const ready = this.#told(next, 'ready');
-        const resumed = this.#told(old, 'resumed').then((message) =>
-          message?.type === 'resumed' ? message.why : '',
-        );
-        await old.send({ type: 'hand-over' }, [ours, ourPackets]);
-        for (const fd of links.splice(0)) fs.closeSync(fd);
-        failed = await first(
-          ready,
-          Promise.race([ended, resumed]),
-          this.#options.readyLimit ?? READY_LIMIT,
-          'the new version was not ready',
-        );
-      }
-    } finally {
-      for (const fd of links) fs.closeSync(fd);
+    this.#next = next;
+    const failed = await this.#letTakeOver(old, next);
+    if (failed !== undefined) {
+      this.#log({ event: 'refused', text: failed, pid: next.pid });
+      throw new KernelError('EIO', failed);
     }
-    if (failed !== undefined) return this.#failed(old, next, failed);
     this.#good = old.command;
     this.#upgrades += 1;
     await within(old.ended, END_LIMIT, () => {
@@ -205,16 +189,35 @@ export class Supervisor {
     return text;
   }
 
-  /** The new version does not serve: the one before goes on, or is started again. */
-  async #failed(old: Child, next: Child, why: string): Promise<never> {
-    const resumed = this.#told(old, 'resumed');
+  /** Undefined where the new version serves; else why it does not, and what does. */
+  async #letTakeOver(old: Child, next: Child): Promise<string | undefined> {
+    const { armLimit = ARM_LIMIT, readyLimit = READY_LIMIT } = this.#options;
+    const ended = next.ended.then((how) => `the new version ${howItEnded(how)}`);
+    const [theirs, ours] = socketPair('stream');
+    const [theirPackets, ourPackets] = socketPair('packets');
+    let resumed: Promise<string> | undefined;
+    let why: string | undefined;
+    try {
+      void old.send({ type: 'prepare' });
+      const armed = this.#told(next, 'armed');
+      await this.#hello(next, 'standby', [theirs, theirPackets]);
+      why = await first(armed, ended, armLimit, 'the new version was not armed');
+      if (why === undefined) {
+        resumed = this.#told(old, 'resumed').then((message) => ('why' in message ? message.why : ''));
+        await old.send({ type: 'hand-over' }, [ours, ourPackets]);
+      }
+    } finally {
+      for (const fd of [theirs, ours, theirPackets, ourPackets]) fs.closeSync(fd);
+    }
+    if (resumed) {
+      const ready = this.#told(next, 'ready');
+      why = await first(ready, Promise.race([ended, resumed]), readyLimit, 'the new version was not ready');
+    }
+    if (why === undefined) return undefined;
     next.kill('SIGKILL');
     await next.ended;
-    if (!old.hasEnded) await Promise.race([resumed, old.ended, delay(END_LIMIT)]);
-    const what = old.hasEnded ? 'the version before was started again' : 'the version before goes on';
-    const text = `${why}: ${what}`;
-    this.#log({ event: 'refused', text, pid: next.pid });
-    throw new KernelError('EIO', text);
+    if (resumed) await Promise.race([resumed, old.ended, delay(END_LIMIT)]);
+    return `${why}: ${old.hasEnded ? 'the version before is started again' : 'the version before goes on'}`;
   }
 
   async #start(command: readonly string[], event: 'started' | 'crashed'): Promise<void> {
@@ -285,7 +288,7 @@ export class Supervisor {
   readonly #listening: { child: Child; type: string; resolve: (message: ToSupervisor) => void }[] = [];
 
   /** Resolves when a child says this. */
-  #told(child: Child, type: ToSupervisor['type']): Promise<ToSupervisor | undefined> {
+  #told(child: Child, type: ToSupervisor['type']): Promise<ToSupervisor> {
     return new Promise((resolve) => {
       this.#listening.push({ child, type, resolve });
     });
@@ -315,8 +318,8 @@ export class Supervisor {
   async #ended(child: Child, how: Ended): Promise<void> {
     for (let i = this.#listening.length - 1; i >= 0; i--)
       if (this.#listening[i].child === child) this.#listening.splice(i, 1);
-    if (this.#current !== child) return;
-    const isItsWill = this.#isStopping || (how.code === 0 && how.signal === null);
+    if (this.#current !== child || this.#isUpgrading) return;
+    const isItsWill = this.isStopping || (how.code === 0 && how.signal === null);
     if (isItsWill) {
       this.#log({ event: 'ended', text: `pid ${child.pid} ${howItEnded(how)}`, pid: child.pid });
       this.#whenEnded?.(how);
@@ -343,7 +346,7 @@ export class Supervisor {
     this.#current = undefined;
     const wait = this.#inARow === 1 ? 0 : Math.min(MOST_BACK_OFF, FIRST_BACK_OFF * 2 ** (this.#inARow - 2));
     if (wait > 0) await delay(wait);
-    if (this.#isStopping) this.#whenEnded?.(how);
+    if (this.isStopping) this.#whenEnded?.(how);
     else await this.#start(command, 'crashed');
   }
 

@@ -1,0 +1,217 @@
+/** `liveupdate run`, `upgrade`, `status`: real services under the real command. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { liveupdateBytes, liveupdateCommand, type Ran } from './test-cli.ts';
+
+const FOLDER = fileURLToPath(new URL('../.vitest/', import.meta.url));
+const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
+
+let counter = 0;
+let name: string;
+let program: string;
+let run: Running | undefined;
+
+beforeEach(() => {
+  counter += 1;
+  name = `test-run-${process.pid}-${counter}`;
+  fs.mkdirSync(FOLDER, { recursive: true });
+  program = `${FOLDER}${name}.mjs`;
+});
+
+afterEach(async () => {
+  await run?.end('SIGTERM');
+  run = undefined;
+  fs.rmSync(program, { force: true });
+  fs.rmSync(`/dev/shm/liveupdate.${name}`, { force: true });
+});
+
+const COUNTER = `
+import { createServer } from 'node:http';
+import { openService } from '@liveupdate/service';
+const service = await openService({ name: process.argv[2], size: '16MiB' });
+const count = new Uint32Array((await service.file('count', { size: 4096 })).bytes.buffer);
+const server = createServer((request, response) => {
+  if (request.url === '/die') process.kill(process.pid, 'SIGKILL');
+  response.end(\`\${(count[0] += 1)} \${service.generation}\`);
+});
+const { port } = await service.listen(server, { port: 0, host: '127.0.0.1' });
+await service.ready();
+process.on('SIGTERM', () => service.close().then(() => process.exit(7)));
+process.stdout.write(\`\${port}\\n\`);
+`;
+
+/** A supervisor that runs. */
+class Running {
+  readonly child: ChildProcess;
+  readonly closed: Promise<unknown[]>;
+  stdout = '';
+  stderr = '';
+
+  constructor(options: readonly string[], command: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    const [file, ...args] = liveupdateCommand('run', ...options, '--', ...command);
+    const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+    this.child = child;
+    this.closed = once(child, 'close');
+    child.stdout.on('data', (data: Buffer) => (this.stdout += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (this.stderr += data.toString()));
+  }
+
+  async until(stream: 'stdout' | 'stderr', pattern: RegExp): Promise<string> {
+    for (;;) {
+      const found = pattern.exec(this[stream]);
+      if (found) return found[1] ?? found[0];
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  async end(signal: NodeJS.Signals): Promise<unknown[]> {
+    this.child.kill(signal);
+    return this.closed;
+  }
+}
+
+async function command(...args: string[]): Promise<Ran> {
+  const { status, stdout, stderr } = await liveupdateBytes(...args);
+  return { status, stdout: stdout.toString(), stderr };
+}
+
+async function start(code = COUNTER, options: readonly string[] = [], env = {}): Promise<string> {
+  fs.writeFileSync(program, code);
+  run = new Running(options, [process.execPath, ...FLAGS, program, name], env);
+  const port = await run.until('stdout', /^(\d+)\n/);
+  return `http://127.0.0.1:${port}`;
+}
+
+async function ask(url: string): Promise<string> {
+  return (await fetch(url)).text();
+}
+
+test('a service is run, upgraded by command and by signal, told of, and ended', async () => {
+  const url = await start();
+  expect(await ask(url)).toBe('1 1');
+  const upgraded = await command('upgrade', name);
+  expect(upgraded).toMatchObject({ status: 0, stderr: '' });
+  expect(upgraded.stdout).toMatch(/^generation 2 \(pid \d+\) took over from 1 \(pid \d+\), \d+ ms after/);
+  expect(await ask(url)).toBe('2 2');
+  run?.child.kill('SIGUSR2');
+  await run?.until('stderr', /generation 3 .* took over/);
+  expect(await ask(url)).toBe('3 3');
+  const status = await command('status', name);
+  expect(status.stdout).toMatch(
+    /^test-run-.*: ready, generation 3 \(pid \d+\), 2 upgrades, 0 crashes, supervisor \d+\n$/,
+  );
+  const json = JSON.parse((await command('status', name, '--json')).stdout) as object;
+  expect(json).toMatchObject({ name, state: 'ready', generation: 3, upgrades: 2, pid: run?.child.pid });
+  expect((await command('status')).stdout).toContain(name);
+  expect(await run?.end('SIGTERM')).toEqual([7, null]); // the service's own
+  expect(await command('status', name)).toMatchObject({ status: 1 });
+});
+
+test('one that is killed is there again, and clients are not refused', async () => {
+  const url = await start();
+  await ask(url);
+  await fetch(`${url}/die`).catch(() => undefined);
+  expect(await ask(url)).toMatch(/^2 2$/);
+  expect(run?.stderr).toMatch(/was ended by SIGKILL/);
+});
+
+test('a new version that is bad: exit code 1 and why, and the old one serves', async () => {
+  const url = await start();
+  fs.writeFileSync(program, "throw new Error('bad');");
+  const upgraded = await command('upgrade', name);
+  expect(upgraded).toMatchObject({ status: 1, stdout: '' });
+  expect(upgraded.stderr).toMatch(
+    /^liveupdate: EIO: the new version ended with code 1: the version before goes on\n$/,
+  );
+  expect(await ask(url)).toBe('1 1');
+});
+
+test('what happens as JSON, a line each', async () => {
+  await start(COUNTER, ['--json', '--name', name]);
+  await run?.until('stderr', /"ready"/);
+  const events = run?.stderr
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { event: string }).event);
+  expect(events).toEqual(['started', 'ready']);
+});
+
+describe('wrong use', () => {
+  test.each([
+    { args: ['run'], status: 2 },
+    { args: ['run', '--arm-limit', '0', '--', 'node'], status: 2 },
+    { args: ['upgrade'], status: 2 },
+    { args: ['upgrade', 'no-such-service'], status: 1 },
+    { args: ['status', 'no-such-service'], status: 1 },
+  ])('$args', async ({ args, status }) => {
+    const ran = await command(...args);
+    expect([ran.status, ran.stdout]).toEqual([status, '']);
+    expect(ran.stderr).toMatch(/^liveupdate: /);
+  });
+});
+
+test('a program that is not there: its code, and why', async () => {
+  run = new Running(['--name', name], ['/no/such/program']);
+  const [status] = await run.closed;
+  expect(status).toBe(127);
+});
+
+test('a second supervisor of the same name: EBUSY', async () => {
+  await start(COUNTER, ['--name', name]);
+  const second = await command('run', '--name', name, '--', process.execPath, '--version');
+  expect(second.status).toBe(1);
+  expect(second.stderr).toMatch(/EBUSY: a supervisor of 'test-run-.*' runs already/);
+});
+
+describe('systemd', () => {
+  test('is told when the service is ready and when it stops', async () => {
+    const socket = `/tmp/${name}.notify`;
+    const { bindDatagram } = await import('../../linux/src/test-sockets.ts');
+    const { receiveFds } = await import('@liveupdate/linux');
+    const fd = bindDatagram(socket);
+    try {
+      const told = async (): Promise<string> => {
+        for (;;) {
+          const got = receiveFds(fd);
+          if (got && got !== 'ended') return Buffer.from(got.bytes).toString();
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      };
+      await start(COUNTER, [], { NOTIFY_SOCKET: socket });
+      expect(await told()).toMatch(/^READY=1\nSTATUS=generation 1 /);
+      await command('upgrade', name);
+      expect(await told()).toMatch(/^READY=1\nSTATUS=generation 2 /);
+      run?.child.kill('SIGTERM');
+      expect(await told()).toBe('STOPPING=1');
+    } finally {
+      fs.closeSync(fd);
+      fs.rmSync(socket, { force: true });
+    }
+  });
+
+  test('listens, and the service goes on with its socket', async () => {
+    const { createServer } = await import('node:net');
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = typeof address === 'object' && address ? address.port : 0;
+    const fd = (server as unknown as { _handle: { fd: number } })._handle.fd;
+    fs.writeFileSync(program, COUNTER.replace('port: 0', `port: ${port}`));
+    const words = liveupdateCommand('run', '--', process.execPath, ...FLAGS, program, name);
+    const shell = `LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"`;
+    const child = spawn('sh', ['-c', shell, 'sh', ...words], { stdio: ['ignore', 'pipe', 'inherit', fd] });
+    try {
+      await once(child.stdout as NodeJS.ReadableStream, 'data');
+      server.close(); // it is the service's alone
+      expect(await ask(`http://127.0.0.1:${port}`)).toBe('1 1');
+      await command('upgrade', name);
+      expect(await ask(`http://127.0.0.1:${port}`)).toBe('2 2');
+    } finally {
+      child.kill('SIGTERM');
+      await once(child, 'close');
+    }
+  });
+});

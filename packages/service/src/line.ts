@@ -1,0 +1,61 @@
+/** What a generation has to do with whoever starts and ends generations, in whatever way that does. */
+import type { PassedConnection, Word } from './protocol.ts';
+
+/** The generation before, which waits until the next one is ready. */
+export interface Predecessor {
+  /**
+   * Resolves when it has stopped and sealed, with what it hands over; without, when it has ended.
+   */
+  word(): Promise<{ readonly word: Word | undefined; readonly fds: readonly number[] }>;
+  /** It can end. */
+  committed(): void;
+}
+
+/** The generation after, which waits for the word. */
+export interface Successor {
+  /**
+   * Hands over. Resolves with an empty text when the other has committed; else, when it has ended,
+   * with why this generation goes on.
+   */
+  give(
+    word: { readonly sealed: Word['sealed']; readonly connections: readonly PassedConnection[] },
+    fds: readonly number[],
+  ): Promise<string>;
+  /** It gets nothing. */
+  refuse(): void;
+}
+
+/** What a generation does when it is asked. */
+export interface Duties {
+  /** Makes ready what an upgrade needs. */
+  prepare(): Promise<void>;
+  handOver(successor: Successor): Promise<void>;
+}
+
+/** What a generation begins with. */
+export interface Hello {
+  readonly listeners: readonly { readonly key: string; readonly fd: number }[];
+  readonly predecessor: Predecessor | undefined;
+}
+
+export interface Line {
+  /** Whether somebody is there. */
+  readonly isOpen: boolean;
+  /** Says what this service is called. Resolves with what is there for it. */
+  hello(name: string): Promise<Hello>;
+  /** From now on it does what it is asked. */
+  serve(duties: Duties): void;
+  /** It waits for the generation before. */
+  armed(): void;
+  /** A listening socket that all generations share. */
+  listens(key: string, fd: number): void;
+  /** Nobody listens there any more. */
+  dropped(key: string): void;
+  ready(info: { readonly generation: number; readonly origin: string; readonly adopted: number }): void;
+  /** An upgrade did not come about, and this generation goes on. */
+  resumed(why: string): void;
+  /** Asks for an upgrade. */
+  upgrade(): void;
+  /** The next generation serves: this one ends. */
+  over(): void;
+}

@@ -1,0 +1,345 @@
+/** Upgrades of a real service under a supervisor, with clients that look at every answer. */
+import * as fs from 'node:fs';
+import * as net from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, describe, expect, test } from 'vitest';
+import { Load } from './test-load.ts';
+import { NUMBERS, ProgramFile, Supervised } from './test-service.ts';
+
+const CONNECTIONS = 50;
+
+const running: Supervised[] = [];
+const programs: ProgramFile[] = [];
+
+afterEach(async () => {
+  for (const supervised of running.splice(0)) await supervised.stop();
+  for (const program of programs.splice(0)) program[Symbol.dispose]();
+});
+
+async function start(
+  code = NUMBERS,
+  options: ConstructorParameters<typeof Supervised>[1] = {},
+): Promise<{ supervised: Supervised; program: ProgramFile }> {
+  const program = new ProgramFile(code);
+  programs.push(program);
+  const supervised = new Supervised(program, options);
+  running.push(supervised);
+  await supervised.event('ready');
+  return { supervised, program };
+}
+
+async function failure(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => 'nothing',
+    (error: unknown) => (error as Error).message,
+  );
+}
+
+const CLEAN = { failed: 0, closed: 0, refused: 0, failures: [] };
+
+test('back to back under load: no request fails, no connection ends, nothing is lost', async () => {
+  const { supervised } = await start();
+  const load = new Load({ port: supervised.port, connections: CONNECTIONS });
+  await load.start();
+  const before = supervised.pid;
+  for (let i = 0; i < 8; i++) await supervised.supervisor.upgrade();
+  const report = await load.stop();
+  expect(report).toMatchObject(CLEAN);
+  expect(report.gaps).toHaveLength(8);
+  expect(report.answered).toBeGreaterThan(CONNECTIONS * 8);
+  expect(supervised.supervisor.status).toMatchObject({ generation: 9, upgrades: 8, crashes: 0 });
+  expect(supervised.pid).not.toBe(before);
+});
+
+test('a thousand connections go along', async () => {
+  const { supervised } = await start();
+  const load = new Load({ port: supervised.port, connections: 1000, keys: 1 });
+  await load.start();
+  for (let i = 0; i < 2; i++) await supervised.supervisor.upgrade();
+  expect(await load.stop()).toMatchObject({ ...CLEAN });
+});
+
+test('kill -9: nobody is refused, what was acknowledged is there', async () => {
+  const { supervised } = await start();
+  const load = new Load({ port: supervised.port, connections: CONNECTIONS });
+  await load.start();
+  for (let i = 1; i <= 5; i++) {
+    await delay(100);
+    process.kill(supervised.pid, 'SIGKILL');
+    await supervised.event('ready', i + 1);
+  }
+  await delay(100);
+  const report = await load.stop();
+  expect(report.refused).toBe(0);
+  expect(report.failures.filter((why) => why !== 'a connection ended with a request under way')).toEqual([]);
+  expect(report.failed).toBeLessThanOrEqual(5 * CONNECTIONS);
+  expect(supervised.events.filter(({ text }) => text.includes('recovered'))).toHaveLength(5);
+});
+
+describe('a new version that is bad leaves the one before', () => {
+  const THROWS = "throw new Error('bad');\n";
+  const openAnd = (then: string): string =>
+    NUMBERS.replace('const state = await', `${then}\nconst state = await`);
+  const BAD: [name: string, code: string, why: RegExp][] = [
+    ['throws at its start', THROWS, /ended with code 1/],
+    ['is no program', 'this is no program', /ended with code 1/],
+    ['throws after an await', `await new Promise((r) => setTimeout(r, 20));\n${THROWS}`, /ended with code 1/],
+    ['ends', 'process.exit(0);', /ended with code 0/],
+    ['hangs', 'setInterval(() => undefined, 1000);', /was not armed/],
+    [
+      'lacks a handler',
+      NUMBERS.replace('{ name, size }', '{ name, size, handlers: () => [] }'),
+      /ended with code 1/,
+    ],
+    ['throws when it has taken over', openAnd(THROWS), /ended with code 1/],
+    ['is killed when it has taken over', openAnd("process.kill(process.pid, 'SIGKILL');"), /SIGKILL/],
+    ['hangs when it has taken over', openAnd('await new Promise((r) => setInterval(r, 1e6));'), /was not ready/],
+    ['wants more memory than there is', openAnd("await service.file('more', { size: '1TiB' });"), /ended with code 1/],
+    ['wants another version of a file', NUMBERS.replace("size: '1MiB'", "size: '1MiB', version: 2"), /code 1/],
+    ['cannot listen', NUMBERS.replace('127.0.0.1', '192.0.2.1'), /ended with code 1/],
+    ['throws before it is ready', NUMBERS.replace('await service.ready', `${THROWS}await service.ready`), /code 1/],
+  ]; // prettier-ignore
+
+  test.each(BAD)('%s', async (_, code, why) => {
+    const { supervised, program } = await start(NUMBERS, { armLimit: 6000, readyLimit: 3000 });
+    const load = new Load({ port: supervised.port, connections: 10 });
+    await load.start();
+    const { pid } = supervised;
+    program.write(code);
+    expect(await failure(supervised.supervisor.upgrade())).toMatch(why);
+    expect(supervised.pid).toBe(pid);
+    program.write(NUMBERS);
+    await supervised.supervisor.upgrade();
+    expect(await load.stop()).toMatchObject(CLEAN);
+    expect(supervised.pid).not.toBe(pid);
+  });
+
+  test('crashes after it was ready, again and again: the version before is tried', async () => {
+    const good = new ProgramFile(NUMBERS);
+    const bad = new ProgramFile(`${NUMBERS}\nsetTimeout(() => { throw new Error('bad'); }, 20);`);
+    programs.push(good, bad);
+    const link = `${good.path}.link.mjs`;
+    fs.symlinkSync(good.path, link);
+    try {
+      const supervised = new Supervised(good, { command: [...good.command.slice(0, -1), link] });
+      running.push(supervised);
+      await supervised.event('ready');
+      await fetch(`http://127.0.0.1:${supervised.port}/3`, { method: 'PUT', body: '17' });
+      fs.rmSync(link);
+      fs.symlinkSync(bad.path, link);
+      await supervised.supervisor.upgrade();
+      const tried = await supervised.event('note');
+      expect(tried.text).toContain('the version before is tried');
+      const ready = supervised.events.filter(({ event }) => event === 'ready').length;
+      await supervised.event('ready', ready + 1);
+      expect(supervised.events.filter(({ event }) => event === 'crashed').length).toBeGreaterThan(5);
+      expect(await (await fetch(`http://127.0.0.1:${supervised.port}/3`)).text()).toBe('17');
+    } finally {
+      fs.rmSync(link, { force: true });
+    }
+  });
+});
+
+test('the generation that runs is killed when an upgrade comes: the new one recovers', async () => {
+  const { supervised } = await start(
+    NUMBERS.replace(
+      'await service.ready',
+      "service.beforeUpgrade(() => process.kill(process.pid, 'SIGKILL'));\nawait service.ready",
+    ),
+  );
+  await fetch(`http://127.0.0.1:${supervised.port}/3`, { method: 'PUT', body: '17' });
+  await supervised.supervisor.upgrade();
+  const last = supervised.events.filter(({ event }) => event === 'ready').at(-1);
+  expect(last?.text).toContain('recovered');
+  expect(await (await fetch(`http://127.0.0.1:${supervised.port}/3`)).text()).toBe('17');
+});
+
+test('an upgrade during an upgrade is refused with a sentence', async () => {
+  const { supervised } = await start();
+  const first = supervised.supervisor.upgrade();
+  expect(await failure(supervised.supervisor.upgrade())).toMatch(/an upgrade is under way/);
+  await first;
+});
+
+/** A client that is looked at byte by byte. */
+class Client {
+  readonly socket: net.Socket;
+  text = '';
+  hasEnded = false;
+
+  constructor(port: number) {
+    this.socket = net.connect(port, '127.0.0.1');
+    this.socket.on('data', (data: Buffer) => (this.text += data.toString('latin1')));
+    this.socket.on('close', () => (this.hasEnded = true));
+  }
+
+  async send(text: string): Promise<void> {
+    await new Promise((resolve) => this.socket.write(text, resolve));
+  }
+
+  async answers(count: number): Promise<string[]> {
+    const all = (): string[] => this.text.split('HTTP/1.1 ').slice(1);
+    while (all().length < count && !this.hasEnded) await delay(2);
+    return all().map((answer) => answer.slice(answer.indexOf('\r\n\r\n') + 4));
+  }
+}
+
+test('half a head and what is pipelined are answered by the next one', async () => {
+  const { supervised } = await start();
+  const half = new Client(supervised.port);
+  await half.send('PUT /7 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n42');
+  await half.answers(1);
+  await half.send('GET /7 HTTP/1.1\r\nHo');
+  await delay(50);
+  const { pid } = supervised;
+  await supervised.supervisor.upgrade();
+  await half.send('st: a\r\n\r\nGET /7 HTTP/1.1\r\nHost: a\r\n\r\n');
+  expect((await half.answers(3)).slice(1)).toEqual(['42', '42']);
+  expect(half.text).toContain(`x-pid: ${pid}`);
+  expect(half.text).toContain(`x-pid: ${supervised.pid}`);
+  half.socket.destroy();
+});
+
+test('a request that is being answered is let end, and its connection goes on', async () => {
+  const slow = NUMBERS.replace(
+    "if (request.method === 'GET')",
+    "if (request.url === '/slow') return setTimeout(() => answer('slow'), 400);\n  if (request.method === 'GET')",
+  );
+  const { supervised } = await start(slow);
+  const load = new Load({ port: supervised.port, connections: 10 });
+  const client = new Client(supervised.port);
+  await load.start();
+  const { pid } = supervised;
+  const upgraded = supervised.supervisor.upgrade();
+  await client.send('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n');
+  await upgraded;
+  expect(await client.answers(1)).toEqual(['slow']);
+  await client.send('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n');
+  expect(await client.answers(2)).toHaveLength(2);
+  expect(client.text).toContain(`x-pid: ${supervised.pid}`);
+  expect(supervised.pid).not.toBe(pid);
+  expect(await load.stop()).toMatchObject(CLEAN);
+  client.socket.destroy();
+});
+
+test('a connection that came along and says nothing lives as long as any other', async () => {
+  const idle = NUMBERS.replace(
+    'const { port }',
+    'server.keepAliveTimeout = 1500; server.headersTimeout = 300; server.connectionsCheckingInterval = 100;\nconst { port }',
+  );
+  const { supervised } = await start(idle);
+  const client = new Client(supervised.port);
+  await client.send('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n');
+  await client.answers(1);
+  await supervised.supervisor.upgrade();
+  await delay(800);
+  expect([client.hasEnded, client.text.includes('408')]).toEqual([false, false]);
+  await client.send('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n');
+  expect(await client.answers(2)).toHaveLength(2);
+  await supervised.supervisor.upgrade();
+  while (!client.hasEnded) await delay(20); // keepAliveTimeout holds for it, too
+  expect(client.text).not.toContain('408');
+});
+
+describe('connections that the program carries', () => {
+  const LINES = `
+import { createServer } from 'node:net';
+import { openService } from '@liveupdate/service';
+const service = await openService({ name: process.env.TEST_NAME, size: '64MiB' });
+const serve = (socket, count) => {
+  const timer = setInterval(() => socket.write(\`\${++count} \${process.pid}\\n\`), 5);
+  socket.on('close', () => clearInterval(timer));
+  socket.on('error', () => undefined);
+  service.carry(socket, {
+    kind: 'lines',
+    state: () => {
+      clearInterval(timer);
+      return Buffer.from(String(count));
+    },
+  });
+};
+const server = createServer((socket) => serve(socket, 0));
+await service.listen(server, { port: 0, host: '127.0.0.1' });
+if (!process.env.TEST_REFUSES) service.adopt('lines', (socket, state) => serve(socket, Number(state)));
+await service.ready();
+process.on('SIGTERM', () => service.close().then(() => process.exit(0)));
+`;
+
+  test('go on where they were, without a gap', async () => {
+    const { supervised } = await start(LINES);
+    const client = new Client(supervised.port);
+    for (let i = 0; i < 3; i++) {
+      await delay(100);
+      await supervised.supervisor.upgrade();
+    }
+    await delay(100);
+    const lines = client.text.trim().split('\n');
+    expect(client.hasEnded).toBe(false);
+    expect(lines.map((line) => Number(line.split(' ')[0]))).toEqual(lines.map((_, i) => i + 1));
+    expect(new Set(lines.map((line) => line.split(' ')[1])).size).toBe(4);
+    client.socket.destroy();
+  });
+
+  test('and that nobody adopts are closed', async () => {
+    const { supervised, program } = await start(LINES);
+    const client = new Client(supervised.port);
+    await delay(50);
+    program.write(LINES.replace('!process.env.TEST_REFUSES', 'false'));
+    await supervised.supervisor.upgrade();
+    while (!client.hasEnded) await delay(5);
+  });
+});
+
+describe('another version of a file', () => {
+  const TWO = NUMBERS.replace(
+    "{ size: '1MiB' }",
+    `{
+      size: '2MiB',
+      version: 2,
+      migrate: (old, bytes) => {
+        const from = new Uint32Array(old.bytes.buffer);
+        const to = new Uint32Array(bytes.buffer);
+        for (let i = 0; i < from.length; i++) to[i] = from[i] + 1000 * old.version;
+      },
+    }`,
+  );
+
+  test('is made of the one before, which is given up when it is ready', async () => {
+    const { supervised, program } = await start();
+    const url = `http://127.0.0.1:${supervised.port}/5`;
+    await fetch(url, { method: 'PUT', body: '5' });
+    // One that fails after it has made the new file leaves the old one, with what was stored since.
+    program.write(TWO.replace('await service.ready', "throw new Error('bad');\nawait service.ready"));
+    expect(await failure(supervised.supervisor.upgrade())).toMatch(/code 1/);
+    expect(await (await fetch(url)).text()).toBe('5');
+    await fetch(url, { method: 'PUT', body: '6' });
+    program.write(TWO);
+    await supervised.supervisor.upgrade();
+    expect(await (await fetch(url)).text()).toBe('1006');
+    process.kill(supervised.pid, 'SIGKILL');
+    await supervised.event('ready', 3);
+    expect(await (await fetch(url)).text()).toBe('1006');
+    program.write(NUMBERS); // the version before does not know it
+    expect(await failure(supervised.supervisor.upgrade())).toMatch(/code 1/);
+  });
+});
+
+test('a listening socket that the new version does not want is closed', async () => {
+  const two = NUMBERS.replace(
+    'await service.ready',
+    "await service.listen(createServer(), { path: process.env.TEST_NAME + '.sock' });\nawait service.ready",
+  );
+  const { supervised, program } = await start(two);
+  expect(supervised.supervisor.status.listeners).toHaveLength(2);
+  program.write(NUMBERS);
+  await supervised.supervisor.upgrade();
+  expect(supervised.supervisor.status.listeners).toHaveLength(1);
+});
+
+test('one that crashes again and again is given up', async () => {
+  const program = new ProgramFile("throw new Error('bad');");
+  programs.push(program);
+  const supervised = new Supervised(program);
+  await supervised.event('ended');
+  expect(supervised.events.filter(({ event }) => event === 'crashed')).toHaveLength(6);
+});
