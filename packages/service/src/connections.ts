@@ -99,7 +99,7 @@ export class Connections {
       if (turn === atOnce) {
         turn = 0;
         atOnce = Math.min(2 * atOnce, MOST_AT_ONCE);
-        await new Promise((resolve) => setImmediate(resolve));
+        await polled();
       }
       if (!this.#adopt(came[i], fds[i])) unwanted += 1;
     }
@@ -198,4 +198,16 @@ async function listenOn(server: net.Server, fd: number): Promise<void> {
 /** Whose connections can go along: encrypted ones cannot, for their keys stay in the process. */
 function isPlainHttp(server: net.Server): server is HttpServer {
   return server instanceof HttpServer && !(server instanceof TlsServer);
+}
+
+/**
+ * Resolves when requests that are there were looked at: the event loop has polled. Between that and
+ * the next poll immediates run, so one of them alone would be too soon.
+ */
+function polled(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(() => {
+      setImmediate(resolve);
+    });
+  });
 }

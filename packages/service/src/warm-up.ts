@@ -2,26 +2,33 @@
  * Does what an upgrade does, on memory and sockets of its own, so that its code is compiled when
  * all wait for it: the first call of much of it takes a millisecond, and all of it together ten.
  */
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import * as net from 'node:net';
 import { Machine } from '@liveupdate/kexec';
 import { duplicateFrom, socketPair } from '@liveupdate/linux';
 import { Channel, type Message } from './channel.ts';
-import { Connections } from './connections.ts';
+import { Connections, type Departing } from './connections.ts';
 import { addressOfListener, makeListener } from './listening.ts';
+import type { PassedConnection } from './protocol.ts';
 import { StateFiles } from './state-file.ts';
 
 const fs = process.getBuiltinModule('node:fs');
 
 /** Connections, and how often each changes hands. */
 const CLIENTS = 8;
-const ROUNDS = 8;
+const ROUNDS = 12;
 const DRILL_FILE = 2 ** 20;
+const LIMIT_MS = 1000;
+
 /**
  * Descriptors that the table of this process gets room for: to enlarge it takes 15 ms where it
  * comes unexpected.
  */
 const TABLE = 2048;
+
+interface Drilled extends Message {
+  readonly connections: readonly PassedConnection[];
+}
 
 export async function warmUp(): Promise<void> {
   await Machine.drill(async (machine) => {
@@ -33,39 +40,40 @@ export async function warmUp(): Promise<void> {
   await drillSockets();
 }
 
+/** Connections go from one server to the next, and are asked at each. */
 async function drillSockets(): Promise<void> {
   growTable();
   const fd = await makeListener({ host: '127.0.0.1', port: 0 });
   addressOfListener(fd);
-  const connections = new Connections();
-  const server = createServer((request, response) => {
+  const pairs = Array.from({ length: CLIENTS }, () => socketPair('stream'));
+  const clients = pairs.map(([, client]) => new net.Socket({ fd: client }));
+  let came: readonly PassedConnection[] = pairs.map(() => ({ to: 'drill' }));
+  let fds: readonly number[] = pairs.map(([ours]) => ours);
+  try {
+    for (let round = 0; round < ROUNDS; round++) {
+      const connections = new Connections();
+      connections.add(drillServer(), 'drill', fd);
+      await connections.open(came, fds);
+      await askAll(clients);
+      await connections.stop(LIMIT_MS);
+      const left = connections.departing();
+      came = left.connections;
+      fds = await sentOver(left);
+      connections.letGo();
+    }
+  } finally {
+    for (const client of clients) client.destroy();
+    for (const left of fds) fs.closeSync(left);
+    fs.closeSync(fd);
+  }
+}
+
+function drillServer(): Server {
+  return createServer((request, response) => {
     request.resume();
     response.setHeader('x', 'y');
     response.end('z');
   });
-  connections.add(server, 'drill', fd);
-  const clients = Array.from({ length: CLIENTS }, () => socketPair('stream'));
-  const others = clients.map(([, client]) => new net.Socket({ fd: client }));
-  try {
-    const first = clients.map(([ours]) => ours);
-    await connections.open(
-      first.map(() => ({ to: 'drill' })),
-      first,
-    );
-    for (let round = 0; round < ROUNDS; round++) {
-      await askAll(others);
-      await connections.stop(1000);
-      const { connections: left, fds } = connections.departing();
-      const came = await sentOver(left, fds);
-      for (const copy of came) fs.closeSync(copy);
-      await connections.resume();
-    }
-  } finally {
-    for (const socket of others) socket.destroy();
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-    fs.closeSync(fd);
-  }
 }
 
 function growTable(): void {
@@ -89,12 +97,12 @@ async function askAll(sockets: readonly net.Socket[]): Promise<void> {
   );
 }
 
-/** Sends descriptors to ourselves. */
-async function sentOver(left: unknown, fds: readonly number[]): Promise<readonly number[]> {
+/** Sends connections to ourselves. */
+async function sentOver({ connections, fds }: Departing): Promise<readonly number[]> {
   const [stream, otherStream] = socketPair('stream');
   const [packets, otherPackets] = socketPair('packets');
-  const from = new Channel<Message, Message & { left: unknown }>(new net.Socket({ fd: stream }), packets);
-  const to = new Channel<Message, Message>(new net.Socket({ fd: otherStream }), otherPackets);
+  const from = new Channel<Message, Drilled>(new net.Socket({ fd: stream }), packets);
+  const to = new Channel<Drilled, Message>(new net.Socket({ fd: otherStream }), otherPackets);
   const got = new Promise<readonly number[]>((resolve) => {
     to.listen(
       (_, came) => {
@@ -103,7 +111,7 @@ async function sentOver(left: unknown, fds: readonly number[]): Promise<readonly
       () => undefined,
     );
   });
-  await from.send({ type: 'drill', left }, fds);
+  await from.send({ type: 'drill', connections }, fds);
   const came = await got;
   from.close();
   to.close();
