@@ -19,8 +19,31 @@ const arrows = {
   'packages/code-cache': [],
   'packages/kexec': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux'],
   'packages/handler-testkit': ['base', 'mm', 'kho', 'luo-core', 'shmem'],
-  'packages/cli': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'streams', 'kexec'],
-  'apps/bench': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux', 'kexec', 'code-cache'],
+  'packages/service': ['base', 'mm', 'luo-core', 'shmem', 'linux', 'kexec'],
+  'packages/cli': [
+    'base',
+    'mm',
+    'kho',
+    'luo-core',
+    'shmem',
+    'memfd-handler',
+    'linux',
+    'streams',
+    'kexec',
+    'service',
+  ],
+  'apps/bench': [
+    'base',
+    'mm',
+    'kho',
+    'luo-core',
+    'shmem',
+    'memfd-handler',
+    'linux',
+    'kexec',
+    'code-cache',
+    'service',
+  ],
 };
 
 // What tests may import besides, to compare with and to be run by.

@@ -62,7 +62,7 @@ class Running {
   async until(stream: 'stdout' | 'stderr', pattern: RegExp): Promise<string> {
     for (;;) {
       const found = pattern.exec(this[stream]);
-      if (found) return found[1] ?? found[0];
+      if (found) return found.at(1) ?? found[0];
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }

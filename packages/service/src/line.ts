@@ -1,4 +1,4 @@
-/** What a generation has to do with whoever starts and ends generations, in whatever way that does. */
+/** What a generation has to do with whoever starts and ends generations. */
 import type { PassedConnection, Word } from './protocol.ts';
 
 /** The generation before, which waits until the next one is ready. */

@@ -284,7 +284,7 @@ export class Service {
     else await this.machine.handOver();
   }
 
-  /** @internal Lets go of all connections and of the memory, which are another's now or nobody's. */
+  /** @internal Lets go of all connections and of the memory: they are another's, or nobody's. */
   letGo(): void {
     this.#state = 'over';
     this.#connections.letGo();

@@ -31,7 +31,7 @@ async function ask({ url }: App): Promise<string> {
 }
 
 test('generations in one process: memory, port and connections go along', async () => {
-  await using stage = new Stage();
+  using stage = new Stage();
   const one = await start(stage.open);
   expect(await ask(one)).toBe('1 by 1');
   const two = await stage.upgrade(() => start(stage.open, 2));
@@ -44,7 +44,7 @@ test('generations in one process: memory, port and connections go along', async 
 
 describe('one that fails leaves the one before', () => {
   test.each(['early', 'late'])('%s', async (fails) => {
-    await using stage = new Stage();
+    using stage = new Stage();
     const one = await start(stage.open);
     await ask(one);
     await expect(stage.upgrade(() => start(stage.open, 2, fails))).rejects.toThrow(fails);

@@ -24,7 +24,7 @@ interface Next {
   service?: Service;
 }
 
-export class Stage implements AsyncDisposable {
+export class Stage implements Disposable {
   #memory: RamFile | undefined;
   readonly #listeners = new Map<string, number>();
   #service: Service | undefined;
@@ -104,7 +104,7 @@ export class Stage implements AsyncDisposable {
   }
 
   /** Ends the generation that serves, and all memory goes. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.dispose](): void {
     this.#service?.letGo();
     for (const fd of this.#listeners.values()) fs.closeSync(fd);
     this.#listeners.clear();
