@@ -80,7 +80,7 @@ export class MappedRam implements Ram {
   readonly #outer: Windows;
   readonly #views = new Set<MappedView>();
   /** Views that are there before they are asked for, by what they show. */
-  readonly #prepared = new Map<string, MappedView>();
+  readonly #prepared = new Map<string, RamView>();
   /** Somebody may hold a buffer over the mapping that we do not know. */
   #isShown = false;
   #isOpen = true;
@@ -329,7 +329,7 @@ export class MappedRam implements Ram {
    * @throws KernelError as view
    */
   prepareView(pieces: readonly RamPiece[], options: ViewOptions): void {
-    const view = this.view(pieces, options) as MappedView;
+    const view = this.view(pieces, options);
     const key = shows(mergeAdjacent(pieces), options);
     this.#prepared.get(key)?.release();
     this.#prepared.set(key, view);

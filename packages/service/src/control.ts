@@ -27,7 +27,7 @@ const MOST_BYTES = 2 ** 16;
  * @throws KernelError EPERM: there is one in its place that is another user's, or that others may
  * write
  */
-export function controlFolder(): string {
+function controlFolder(): string {
   const uid = process.geteuid?.() ?? 0;
   const runtime = process.env['XDG_RUNTIME_DIR'];
   const base = uid === 0 ? '/run' : (runtime ?? tmpdir());
@@ -39,7 +39,7 @@ export function controlFolder(): string {
   return folder;
 }
 
-export function controlPath(name: string): string {
+function controlPath(name: string): string {
   return join(controlFolder(), `${name}.sock`);
 }
 

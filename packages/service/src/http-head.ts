@@ -9,7 +9,7 @@
 import type { IncomingMessage } from 'node:http';
 
 /** Bytes of a head that go along at most: what Node takes of one. */
-export const MOST_HEAD = 16 * 1024;
+const MOST_HEAD = 16 * 1024;
 
 const NOTHING = Buffer.alloc(0);
 const HEAD_END = Buffer.from('\r\n\r\n');

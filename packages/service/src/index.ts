@@ -1,3 +1,4 @@
+export type { Ended } from './child.ts';
 export type { Adopt, Carrying } from './connections.ts';
 export type { ListenAddress, ListenOptions } from './listening.ts';
 export { openService, Service, type ServiceOptions } from './service.ts';

@@ -9,7 +9,7 @@ import type { PassedConnection } from './protocol.ts';
 const fs = process.getBuiltinModule('node:fs');
 
 /** Environment variable by which a replaced service learns of its sockets. */
-export const PARCEL_VARIABLE = 'LIVEUPDATE_SERVICE_FD';
+const PARCEL_VARIABLE = 'LIVEUPDATE_SERVICE_FD';
 
 export interface Parcel {
   readonly listeners: readonly { readonly key: string; readonly fd: number }[];

@@ -17,7 +17,7 @@ import {
   codeOf,
   KernelError,
 } from '@liveupdate/base';
-import { Machine, type ArmedMachine, type MachineOptions } from '@liveupdate/kexec';
+import { Machine, ramPath, type ArmedMachine, type MachineOptions } from '@liveupdate/kexec';
 import { Connections, type Adopt, type Carrying } from './connections.ts';
 import type { Line, Predecessor, Successor } from './line.ts';
 import {
@@ -77,8 +77,6 @@ const NOTHING: Omit<Begun, 'machine'> = {
   fds: [],
 };
 
-type Hook = () => void | Promise<void>;
-
 export class Service {
   readonly name: string;
   readonly machine: Machine;
@@ -90,8 +88,8 @@ export class Service {
   /** Listening sockets of the generation before that nobody has asked for. */
   readonly #listeners: Map<string, number>;
   readonly #came: Pick<Begun, 'connections' | 'fds'>;
-  readonly #before: Hook[] = [];
-  readonly #after: Hook[] = [];
+  readonly #before: (() => void | Promise<void>)[] = [];
+  readonly #after: (() => void | Promise<void>)[] = [];
   /** Whether what an upgrade does was done once, by this generation or with the one before. */
   #isWarm: boolean;
   #state: 'starting' | 'ready' | 'upgrading' | 'over' = 'starting';
@@ -195,13 +193,13 @@ export class Service {
    * Calls `work` when an upgrade comes and before anything stops: to stop timers that store to
    * files, to tell workers and long-lived connections. It may take its time, while all is served.
    */
-  beforeUpgrade(work: Hook): void {
+  beforeUpgrade(work: () => void | Promise<void>): void {
     checkFunction(work, 'what is done before an upgrade');
     this.#before.push(work);
   }
 
   /** Calls `work` when an upgrade did not come about, and this generation goes on. */
-  afterFailedUpgrade(work: Hook): void {
+  afterFailedUpgrade(work: () => void | Promise<void>): void {
     checkFunction(work, 'what is done after an upgrade that failed');
     this.#after.push(work);
   }
@@ -407,7 +405,8 @@ export async function openService(options: ServiceOptions): Promise<Service> {
 /** @internal Those options that are the machine's. @throws KernelError EINVAL: no such options */
 export function checkServiceOptions(options: ServiceOptions): Partial<MachineOptions> {
   checkOptions(options, 'a service', OPTIONS);
-  const { ram = 'shm', drain } = options;
+  const { name, ram = 'shm', drain } = options;
+  ramPath(name); // says what is wrong with it
   checkOneOf(ram, 'where memory comes from (ram)', ['shm', 'heap']);
   if (drain !== undefined)
     checkWhole(drain, 'milliseconds for requests to end (drain)', { max: 2 ** 31 - 1 });

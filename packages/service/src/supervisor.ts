@@ -6,7 +6,8 @@
  * Always: at most one generation serves. An upgrade that fails leaves the one before as it was.
  */
 import type * as net from 'node:net';
-import { KernelError } from '@liveupdate/base';
+import { checkFunction, checkList, checkOptions, checkText, checkWhole, KernelError } from '@liveupdate/base';
+import { ramPath } from '@liveupdate/kexec';
 import { socketPair } from '@liveupdate/linux';
 import { Child, howItEnded, type Ended } from './child.ts';
 import { answerQuestions, type Answer, type Question } from './control.ts';
@@ -51,6 +52,15 @@ export interface SupervisorStatus {
   readonly listeners: readonly string[];
 }
 
+const OPTIONS: readonly (keyof SupervisorOptions)[] = [
+  'command',
+  'name',
+  'env',
+  'listeners',
+  'log',
+  'armLimit',
+  'readyLimit',
+];
 const ARM_LIMIT = 60_000;
 const READY_LIMIT = 15_000;
 /** Milliseconds for a generation that handed over to end. */
@@ -83,7 +93,14 @@ export class Supervisor {
   #whenEnded: ((ended: Ended) => void) | undefined;
 
   constructor(options: SupervisorOptions) {
-    if (options.command.length === 0) throw new KernelError('EINVAL', 'give the program to run');
+    checkOptions(options, 'a supervisor', OPTIONS);
+    const { command, name, log, armLimit, readyLimit } = options;
+    for (const word of checkList(command, 'a command')) checkText(word, 'a word of a command');
+    if (command.length === 0) throw new KernelError('EINVAL', 'give the program to run');
+    if (name !== undefined) ramPath(name); // says what is wrong with it
+    if (log !== undefined) checkFunction(log, 'what is told what happens');
+    for (const limit of [armLimit, readyLimit])
+      if (limit !== undefined) checkWhole(limit, 'a limit, in milliseconds', { min: 1, max: 2 ** 31 - 1 });
     this.#options = options;
     this.#name = options.name;
     for (const [key, fd] of options.listeners ?? []) this.#listeners.set(key, fd);
