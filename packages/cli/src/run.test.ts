@@ -192,6 +192,43 @@ describe('systemd', () => {
     }
   });
 
+  test('keeps the memory of a service that is stopped and started', async () => {
+    const socket = `/tmp/${name}.notify`;
+    const { bindDatagram } = await import('../../linux/src/test-sockets.ts');
+    const { receiveFds } = await import('@liveupdate/linux');
+    const fd = bindDatagram(socket);
+    const code = COUNTER.replace("size: '16MiB'", "size: '16MiB', ram: 'memfd'");
+    try {
+      const url = await start(code, [], { NOTIFY_SOCKET: socket });
+      expect([await ask(url), await ask(url)]).toEqual(['1 1', '2 1']);
+      let stored: number | undefined;
+      while (stored === undefined) {
+        const got = receiveFds(fd);
+        if (got && got !== 'ended' && got.fds.length > 0) {
+          expect(Buffer.from(got.bytes).toString()).toBe('FDSTORE=1\nFDNAME=liveupdate-memory\nFDPOLL=0');
+          [stored] = got.fds;
+        } else if (!got) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      }
+      await run?.end('SIGTERM');
+      run = undefined;
+      expect(fs.existsSync(`/dev/shm/liveupdate.${name}`)).toBe(false);
+      const words = liveupdateCommand('run', '--', process.execPath, ...FLAGS, program, name);
+      const shell = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=liveupdate-memory exec "$@"';
+      const child = spawn('sh', ['-c', shell, 'sh', ...words], {
+        stdio: ['ignore', 'pipe', 'inherit', stored],
+      });
+      const [port] = (await once(child.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
+      expect(await ask(`http://127.0.0.1:${port.toString().trim()}`)).toBe('3 2');
+      child.kill('SIGTERM');
+      await once(child, 'close');
+    } finally {
+      fs.closeSync(fd);
+      fs.rmSync(socket, { force: true });
+    }
+  });
+
   test('listens, and the service goes on with its socket', async () => {
     const { createServer } = await import('node:net');
     const server = createServer();

@@ -6,6 +6,8 @@ import {
   activatedListeners,
   askSupervisor,
   notifySystemd,
+  storedMemory,
+  storeMemory,
   Supervisor,
   supervisorNames,
   type SupervisorEvent,
@@ -28,10 +30,17 @@ const SIGNALLED = 128;
 /** Runs a service until it ends. The exit code is its. */
 export async function runService(command: readonly string[], flags: RunFlags): Promise<number> {
   const { json = false, ...options } = flags;
+  const memory = storedMemory();
   const supervisor = new Supervisor({
     ...options,
     command,
     listeners: activatedListeners(),
+    ...(memory === undefined ? {} : { memory }),
+    holds: (fd) => {
+      systemd(() => {
+        storeMemory(fd);
+      });
+    },
     log: (event) => {
       tell(event, json);
     },
@@ -58,8 +67,15 @@ function tell(event: SupervisorEvent, json: boolean): void {
 }
 
 function notify(lines: readonly string[]): void {
-  try {
+  systemd(() => {
     notifySystemd(lines);
+  });
+}
+
+/** The service goes on where systemd cannot be told. */
+function systemd(tell: () => void): void {
+  try {
+    tell();
   } catch (error) {
     process.stderr.write(`liveupdate: systemd was not told: ${printable(String(error))}\n`);
   }

@@ -11,4 +11,4 @@ export {
   type SupervisorStatus,
 } from './supervisor.ts';
 export { askSupervisor, supervisorNames, type Answer, type Question } from './control.ts';
-export { activatedListeners, notifySystemd } from './notify.ts';
+export { activatedListeners, notifySystemd, storedMemory, storeMemory } from './notify.ts';

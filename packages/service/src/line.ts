@@ -36,6 +36,8 @@ export interface Duties {
 export interface Hello {
   readonly listeners: readonly { readonly key: string; readonly fd: number }[];
   readonly predecessor: Predecessor | undefined;
+  /** A descriptor of the memory that somebody holds for this service. */
+  readonly memory: number | undefined;
 }
 
 export interface Line {
@@ -49,6 +51,8 @@ export interface Line {
   armed(): void;
   /** A listening socket that all generations share. */
   listens(key: string, fd: number): void;
+  /** Memory without a name, which outlives this process where somebody holds it. */
+  holds(fd: number): Promise<void>;
   /** Nobody listens there any more. */
   dropped(key: string): void;
   ready(info: { readonly generation: number; readonly origin: string; readonly adopted: number }): void;

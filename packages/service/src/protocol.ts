@@ -12,14 +12,15 @@ export const SUPERVISOR_FDS = [3, 4] as const;
 /** From the supervisor to a generation. */
 export type ToGeneration =
   /**
-   * The first message. With a descriptor for each listening socket, and for a standby two more:
-   * its line to the generation that runs.
+   * The first message. With a descriptor for each listening socket, one for the memory that the
+   * supervisor holds, and for a standby two more: its line to the generation that runs.
    */
   | {
       readonly type: 'hello';
       readonly role: 'first' | 'standby';
       /** What the listening sockets that come along stand for, in order. */
       readonly listeners: readonly string[];
+      readonly hasMemory: boolean;
     }
   /** A standby is about to start: what an upgrade needs can be made ready. */
   | { readonly type: 'prepare' }
@@ -33,6 +34,8 @@ export type ToSupervisor =
   | { readonly type: 'armed' }
   /** With a descriptor of a listening socket, which the supervisor keeps for all generations. */
   | { readonly type: 'listens'; readonly key: string }
+  /** With a descriptor of the memory of the service, which the supervisor holds from now on. */
+  | { readonly type: 'memory' }
   /** Nobody listens there any more. */
   | { readonly type: 'dropped'; readonly key: string }
   | {

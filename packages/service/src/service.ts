@@ -16,7 +16,9 @@ import {
   checkWhole,
   codeOf,
   KernelError,
+  parseSize,
 } from '@liveupdate/base';
+import { duplicateFrom, RamFile } from '@liveupdate/linux';
 import { Machine, ramPath, type ArmedMachine, type MachineOptions } from '@liveupdate/kexec';
 import { Connections, type Adopt, type Carrying } from './connections.ts';
 import type { Line, Predecessor, Successor } from './line.ts';
@@ -42,10 +44,12 @@ export interface ServiceOptions extends Pick<MachineOptions, 'size' | 'handlers'
   /** Of its RAM (`/dev/shm/liveupdate.NAME`), and by which the command `liveupdate` knows it. */
   readonly name: string;
   /**
-   * `'shm'` (default): memory in /dev/shm, which outlives every process. `'heap'`: memory of this
-   * process, for a service's own tests; it needs no /dev/shm and leaves nothing behind.
+   * `'shm'` (default): memory in /dev/shm, which outlives every process. `'memfd'`: memory without
+   * a name, which the supervisor holds (or systemd for it) and which ends with it; it needs no
+   * /dev/shm, as containers have it, and cannot be enlarged. `'heap'`: memory of this process, for
+   * a service's own tests.
    */
-  readonly ram?: 'shm' | 'heap';
+  readonly ram?: 'shm' | 'memfd' | 'heap';
   /**
    * Milliseconds that requests may take to end when an upgrade comes; default 5000. What takes
    * longer is cut off.
@@ -55,6 +59,8 @@ export interface ServiceOptions extends Pick<MachineOptions, 'size' | 'handlers'
 
 const OPTIONS: readonly (keyof ServiceOptions)[] = ['name', 'size', 'handlers', 'huge', 'ram', 'drain'];
 const DRAIN = 5000;
+/** The lowest number of a descriptor of ours. */
+const LEAST_FD = 64;
 /** Milliseconds for which it is waited until a standby that failed is gone. */
 const GONE_MS = 10_000;
 
@@ -90,6 +96,8 @@ export class Service {
   readonly #came: Pick<Begun, 'connections' | 'fds'>;
   readonly #before: (() => void | Promise<void>)[] = [];
   readonly #after: (() => void | Promise<void>)[] = [];
+  /** Whether the memory is there for whoever starts next. */
+  readonly #isHeld: boolean;
   /** Whether what an upgrade does was done once, by this generation or with the one before. */
   #isWarm: boolean;
   #state: 'starting' | 'ready' | 'upgrading' | 'over' = 'starting';
@@ -101,6 +109,7 @@ export class Service {
     this.#line = begun.line;
     this.#predecessor = begun.predecessor;
     this.#drain = drain;
+    this.#isHeld = begun.machine.path !== undefined || begun.line !== undefined;
     this.#isWarm = begun.predecessor !== undefined;
     this.#files = new StateFiles(begun.machine);
     this.#listeners = new Map(begun.listeners.map(({ key, fd }) => [key, fd]));
@@ -278,8 +287,8 @@ export class Service {
     }
     this.#state = 'over';
     await this.#connections.stop(this.#drain);
-    if (this.machine.path === undefined) this.machine.close();
-    else await this.machine.handOver();
+    if (this.#isHeld) await this.machine.handOver();
+    else this.machine.close(); // nobody could come for it
   }
 
   /** @internal Lets go of all connections and of the memory: they are another's, or nobody's. */
@@ -380,14 +389,15 @@ export class Service {
 export async function openService(options: ServiceOptions): Promise<Service> {
   const kernel = checkServiceOptions(options);
   const { name, ram = 'shm', size } = options;
+  if (ram !== 'shm' && size === undefined)
+    throw new KernelError('EINVAL', `give a size: memory of ram: '${ram}' is made`);
   if (ram === 'heap') {
-    if (size === undefined) throw new KernelError('EINVAL', "give a size: memory of ram: 'heap' is made");
     return new Service(options, { machine: await Machine.open(kernel), ...NOTHING });
   }
   const line = supervisorOfThis();
   if (line) return openBy(line, options, { ...kernel, name });
   const parcel = unpack();
-  const machine = await Machine.open({ ...kernel, name });
+  const machine = await Machine.open(ram === 'memfd' ? kernel : { ...kernel, name });
   const service = new Service(options, {
     ...NOTHING,
     listeners: [...activatedListeners()].map(([key, fd]) => ({ key, fd })),
@@ -407,7 +417,7 @@ export function checkServiceOptions(options: ServiceOptions): Partial<MachineOpt
   checkOptions(options, 'a service', OPTIONS);
   const { name, ram = 'shm', drain } = options;
   ramPath(name); // says what is wrong with it
-  checkOneOf(ram, 'where memory comes from (ram)', ['shm', 'heap']);
+  checkOneOf(ram, 'where memory comes from (ram)', ['shm', 'memfd', 'heap']);
   if (drain !== undefined)
     checkWhole(drain, 'milliseconds for requests to end (drain)', { max: 2 ** 31 - 1 });
   const machine: Partial<MachineOptions> = {};
@@ -422,13 +432,14 @@ export async function openBy(
   options: ServiceOptions,
   machineOptions: MachineOptions,
 ): Promise<Service> {
-  const { listeners, predecessor } = await line.hello(options.name);
+  const { listeners, predecessor, memory } = await line.hello(options.name);
+  const from = await ramOf(options, machineOptions, line, memory);
   if (!predecessor) {
-    const machine = await Machine.open(machineOptions);
+    const machine = await Machine.open(from);
     return new Service(options, { machine, line, predecessor, listeners, connections: [], fds: [] });
   }
   await warmUp();
-  const armed = await Machine.arm(machineOptions);
+  const armed = await Machine.arm(from);
   line.armed();
   const { word, fds } = await predecessor.word();
   const machine = await taken(armed, word?.sealed);
@@ -440,6 +451,21 @@ export async function openBy(
     connections: word?.connections ?? [],
     fds,
   });
+}
+
+/** Where the memory of a service is that somebody starts: where that is nowhere yet, it is made. */
+async function ramOf(
+  { ram }: ServiceOptions,
+  machine: MachineOptions,
+  line: Line,
+  memory: number | undefined,
+): Promise<MachineOptions> {
+  if (ram !== 'memfd') return machine;
+  const { name = 'liveupdate', size = 0, ...more } = machine;
+  if (memory !== undefined) return { ...more, fd: memory };
+  using file = RamFile.memory({ name, size: parseSize(size) });
+  await line.holds(file.fd);
+  return { ...more, fd: duplicateFrom(file.fd, LEAST_FD) };
 }
 
 /** Of one that died the lock is free when it is all gone. */

@@ -126,6 +126,7 @@ export class Stage implements Disposable {
       listens: (key, fd) => {
         this.#listeners.set(key, duplicateFrom(fd, LEAST_FD));
       },
+      holds: () => Promise.resolve(),
       dropped: (key) => {
         const fd = this.#listeners.get(key);
         if (fd !== undefined) fs.closeSync(fd);
@@ -148,9 +149,10 @@ export class Stage implements Disposable {
 
   #hello(next: Next | undefined): Hello {
     const listeners = [...this.#listeners].map(([key, fd]) => ({ key, fd: duplicateFrom(fd, LEAST_FD) }));
-    if (!next) return { listeners, predecessor: undefined };
+    if (!next) return { listeners, predecessor: undefined, memory: undefined };
     return {
       listeners,
+      memory: undefined,
       predecessor: {
         word: () => next.word,
         committed: () => {

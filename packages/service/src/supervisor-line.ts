@@ -75,9 +75,6 @@ class NextProcess implements Successor {
   }
 }
 
-/** Descriptors of a standby's line to its predecessor. */
-const LINK_FDS = 2;
-
 export class SupervisorLine implements Line {
   readonly #channel: Channel<ToGeneration, ToSupervisor>;
   #isOpen = true;
@@ -123,6 +120,10 @@ export class SupervisorLine implements Line {
     void this.#channel.send({ type: 'listens', key }, [fd]);
   }
 
+  holds(fd: number): Promise<void> {
+    return this.#channel.send({ type: 'memory' }, [fd]);
+  }
+
   dropped(key: string): void {
     void this.#channel.send({ type: 'dropped', key });
   }
@@ -146,12 +147,13 @@ export class SupervisorLine implements Line {
   #get(message: ToGeneration, fds: readonly number[]): void {
     switch (message.type) {
       case 'hello': {
-        const links = message.role === 'standby' ? LINK_FDS : 0;
-        const [stream, packets] = fds.slice(fds.length - links);
-        const predecessor = links > 0 ? new PreviousProcess(stream, packets) : undefined;
+        const { listeners, role, hasMemory } = message;
+        const more = fds.slice(listeners.length);
+        const memory = hasMemory ? more.shift() : undefined;
         this.#hello?.({
-          listeners: message.listeners.map((key, i) => ({ key, fd: fds[i] })),
-          predecessor,
+          listeners: listeners.map((key, i) => ({ key, fd: fds[i] })),
+          predecessor: role === 'standby' ? new PreviousProcess(more[0], more[1]) : undefined,
+          memory,
         });
         break;
       }

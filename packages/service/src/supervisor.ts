@@ -25,6 +25,13 @@ export interface SupervisorOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Listening sockets that are there, by their keys: see activatedListeners. */
   readonly listeners?: ReadonlyMap<string, number>;
+  /** A descriptor of the memory of the service, where somebody has kept it: see `holds`. */
+  readonly memory?: number;
+  /**
+   * Told of the descriptor of memory that the supervisor holds for the service (`ram: 'memfd'`):
+   * for who keeps it when the supervisor ends. It is the supervisor's.
+   */
+  readonly holds?: (fd: number) => void;
   /** Told what happens, a line each. */
   readonly log?: (event: SupervisorEvent) => void;
   /** Milliseconds that a new version may take until it is armed; default 60,000. */
@@ -57,6 +64,8 @@ const OPTIONS: readonly (keyof SupervisorOptions)[] = [
   'name',
   'env',
   'listeners',
+  'memory',
+  'holds',
   'log',
   'armLimit',
   'readyLimit',
@@ -75,6 +84,8 @@ const MOST_BACK_OFF = 10_000;
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #listeners = new Map<string, number>();
+  /** Of the service, where that has no name. */
+  #memory: number | undefined;
   #name: string | undefined;
   #control: net.Server | undefined;
   #current: Child | undefined;
@@ -103,6 +114,7 @@ export class Supervisor {
       if (limit !== undefined) checkWhole(limit, 'a limit, in milliseconds', { min: 1, max: 2 ** 31 - 1 });
     this.#options = options;
     this.#name = options.name;
+    this.#memory = options.memory;
     for (const [key, fd] of options.listeners ?? []) this.#listeners.set(key, fd);
   }
 
@@ -122,6 +134,8 @@ export class Supervisor {
     this.#control?.close();
     for (const fd of this.#listeners.values()) fs.closeSync(fd);
     this.#listeners.clear();
+    if (this.#memory !== undefined) fs.closeSync(this.#memory);
+    this.#memory = undefined;
     return how;
   }
 
@@ -256,10 +270,16 @@ export class Supervisor {
 
   async #hello(child: Child, role: 'first' | 'standby', links: readonly number[]): Promise<void> {
     const listeners = [...this.#listeners];
-    await child.send({ type: 'hello', role, listeners: listeners.map(([key]) => key) }, [
-      ...listeners.map(([, fd]) => fd),
-      ...links,
-    ]);
+    const memory = this.#memory === undefined ? [] : [this.#memory];
+    await child.send(
+      {
+        type: 'hello',
+        role,
+        listeners: listeners.map(([key]) => key),
+        hasMemory: memory.length > 0,
+      },
+      [...listeners.map(([, fd]) => fd), ...memory, ...links],
+    );
   }
 
   #get(child: Child, message: ToSupervisor, fds: readonly number[]): void {
@@ -274,6 +294,9 @@ export class Supervisor {
         break;
       case 'listens':
         this.#keep(message.key, fds[0]);
+        break;
+      case 'memory':
+        this.#hold(fds[0]);
         break;
       case 'dropped':
         this.#drop(message.key);
@@ -322,6 +345,12 @@ export class Supervisor {
   #keep(key: string, fd: number): void {
     this.#drop(key);
     this.#listeners.set(key, fd);
+  }
+
+  #hold(fd: number): void {
+    if (this.#memory !== undefined) fs.closeSync(this.#memory);
+    this.#memory = fd;
+    this.#options.holds?.(fd);
   }
 
   #drop(key: string): void {

@@ -2,6 +2,7 @@
 import * as fs from 'node:fs';
 import * as net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { duplicateFrom } from '@liveupdate/linux';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Load } from './test-load.ts';
 import { NUMBERS, ProgramFile, Supervised } from './test-service.ts';
@@ -342,4 +343,37 @@ test('one that crashes again and again is given up', async () => {
   const supervised = new Supervised(program);
   await supervised.event('ended');
   expect(supervised.events.filter(({ event }) => event === 'crashed')).toHaveLength(6);
+});
+
+describe('memory without a name, which the supervisor holds', () => {
+  const MEMFD = NUMBERS.replace('{ name, size }', "{ name, size, ram: 'memfd' }");
+
+  test('goes along with upgrades, and over a crash; nothing is left behind', async () => {
+    const { supervised } = await start(MEMFD);
+    const load = new Load({ port: supervised.port, connections: 10 });
+    await load.start();
+    await supervised.supervisor.upgrade();
+    await supervised.supervisor.upgrade();
+    expect(await load.stop()).toMatchObject(CLEAN);
+    const url = `http://127.0.0.1:${supervised.port}/3`;
+    await fetch(url, { method: 'PUT', body: '17' });
+    process.kill(supervised.pid, 'SIGKILL');
+    await supervised.event('ready', 4);
+    expect(await (await fetch(url)).text()).toBe('17');
+    expect(fs.existsSync(`/dev/shm/liveupdate.${supervised.name}`)).toBe(false);
+  });
+
+  test('outlives the supervisor where somebody keeps it', async () => {
+    let kept = -1;
+    const program = new ProgramFile(MEMFD);
+    programs.push(program);
+    const one = new Supervised(program, { holds: (fd) => (kept = duplicateFrom(fd, 64)) });
+    await one.event('ready');
+    await fetch(`http://127.0.0.1:${one.port}/3`, { method: 'PUT', body: '17' });
+    await one.stop();
+    const two = new Supervised(program, { memory: kept });
+    running.push(two);
+    await two.event('ready');
+    expect(await (await fetch(`http://127.0.0.1:${two.port}/3`)).text()).toBe('17');
+  });
 });
