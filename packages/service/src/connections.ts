@@ -8,6 +8,7 @@ import { Server as TlsServer } from 'node:tls';
 import { KernelError } from '@liveupdate/base';
 import { duplicateFrom } from '@liveupdate/linux';
 import { HttpConnections } from './http-connections.ts';
+import { OtherConnections } from './other-connections.ts';
 import { descriptorOf, startReading, stopListening, stopReading } from './node-internals.ts';
 import type { PassedConnection } from './protocol.ts';
 
@@ -43,7 +44,10 @@ interface Served {
   readonly key: string;
   readonly fd: number;
   readonly server: net.Server;
+  /** Of a plain HTTP server. */
   readonly http: HttpConnections | undefined;
+  /** Of any other. */
+  readonly others: OtherConnections | undefined;
 }
 
 /** What goes to the next generation, with a descriptor for each. */
@@ -72,12 +76,16 @@ export class Connections {
     if (this.#served.some((other) => other.server === server))
       throw new KernelError('EEXIST', 'this server listens already');
     const http = isPlainHttp(server) ? new HttpConnections(server) : undefined;
-    this.#served.push({ key, fd, server, http });
+    const others = http ? undefined : new OtherConnections(server);
+    this.#served.push({ key, fd, server, http, others });
   }
 
   carry(socket: net.Socket, carrying: Carrying): void {
     this.#carried.set(socket, carrying);
-    for (const { http } of this.#served) http?.setApart(socket);
+    for (const { http, others } of this.#served) {
+      http?.setApart(socket);
+      others?.delete(socket);
+    }
     socket.once('close', () => this.#carried.delete(socket));
   }
 
@@ -142,6 +150,16 @@ export class Connections {
       fds.push(fd);
     }
     return { connections, fds };
+  }
+
+  /** How many connections cannot go: see OtherConnections; and those that are still answered. */
+  get staying(): number {
+    return this.#served.reduce((sum, { http, others }) => sum + (http?.busy ?? 0) + (others?.count ?? 0), 0);
+  }
+
+  /** The next generation serves: what could not go is ended as its protocol has it. */
+  async end(): Promise<void> {
+    await Promise.all(this.#served.flatMap(({ others }) => (others ? [others.end()] : [])));
   }
 
   /** Nothing goes: all goes on. */

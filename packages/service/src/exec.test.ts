@@ -69,3 +69,19 @@ test('where it cannot be replaced all goes on', async () => {
   while (load.counted.answered < answered + 100) await new Promise((resolve) => setTimeout(resolve, 5));
   expect(await load.stop()).toMatchObject({ failed: 0, closed: 0, refused: 0, failures: [] });
 });
+
+test('a worker of node:cluster is told what to do instead', async () => {
+  using program = new ProgramFile(`
+    import cluster from 'node:cluster';
+    if (cluster.isPrimary) {
+      cluster.fork().on('exit', (code) => process.exit(code));
+    } else {
+      const { openService } = await import('@liveupdate/service');
+      await openService({ name: 'a', size: '16MiB' }).catch((error) => console.log(error.code));
+      process.exit(3);
+    }
+  `);
+  const { child, line } = run(program);
+  expect(await line()).toBe('EOPNOTSUPP');
+  if (child.exitCode === null) await once(child, 'exit');
+});

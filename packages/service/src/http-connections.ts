@@ -70,6 +70,13 @@ export class HttpConnections {
     return this.#all.size + this.#quiet.size;
   }
 
+  /** How many are being answered, or speak something else. */
+  get busy(): number {
+    let busy = 0;
+    for (const { isStopped } of this.#all.values()) if (!isStopped) busy += 1;
+    return busy;
+  }
+
   /** How long the oldest request is being answered, in milliseconds; 0 where there is none. */
   get oldest(): number {
     let since = Infinity;

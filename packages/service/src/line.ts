@@ -1,5 +1,5 @@
 /** What a generation has to do with whoever starts and ends generations. */
-import type { PassedConnection, Word } from './protocol.ts';
+import type { Word } from './protocol.ts';
 
 /** The generation before, which waits until the next one is ready. */
 export interface Predecessor {
@@ -17,10 +17,7 @@ export interface Successor {
    * Hands over. Resolves with an empty text when the other has committed; else, when it has ended,
    * with why this generation goes on.
    */
-  give(
-    word: { readonly sealed: Word['sealed']; readonly connections: readonly PassedConnection[] },
-    fds: readonly number[],
-  ): Promise<string>;
+  give(word: Omit<Word, 'type'>, fds: readonly number[]): Promise<string>;
   /** It gets nothing. */
   refuse(): void;
 }
@@ -40,6 +37,15 @@ export interface Hello {
   readonly memory: number | undefined;
 }
 
+/** What is told of a generation that is ready. */
+export interface ReadyInfo {
+  readonly generation: number;
+  readonly origin: string;
+  /** Connections that came along, and that did not. */
+  readonly adopted: number;
+  readonly left: number;
+}
+
 export interface Line {
   /** Whether somebody is there. */
   readonly isOpen: boolean;
@@ -55,7 +61,7 @@ export interface Line {
   holds(fd: number): Promise<void>;
   /** Nobody listens there any more. */
   dropped(key: string): void;
-  ready(info: { readonly generation: number; readonly origin: string; readonly adopted: number }): void;
+  ready(info: ReadyInfo): void;
   /** An upgrade did not come about, and this generation goes on. */
   resumed(why: string): void;
   /** Asks for an upgrade. */

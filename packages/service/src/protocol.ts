@@ -44,6 +44,8 @@ export type ToSupervisor =
       readonly origin: string;
       /** Connections that came from the generation before. */
       readonly adopted: number;
+      /** And how many did not: encrypted ones, and those that nobody adopts. */
+      readonly left: number;
     }
   /** The program itself asks for an upgrade. */
   | { readonly type: 'upgrade' }
@@ -66,6 +68,8 @@ export interface Word {
   readonly sealed: SealedRam;
   /** With a descriptor for each. */
   readonly connections: readonly PassedConnection[];
+  /** How many connections could not go along. */
+  readonly left: number;
 }
 
 /** The inverse. */

@@ -73,6 +73,8 @@ interface Begun {
   readonly listeners: readonly { readonly key: string; readonly fd: number }[];
   readonly connections: readonly PassedConnection[];
   readonly fds: readonly number[];
+  /** Connections that could not come. */
+  readonly left: number;
 }
 
 const NOTHING: Omit<Begun, 'machine'> = {
@@ -81,6 +83,7 @@ const NOTHING: Omit<Begun, 'machine'> = {
   listeners: [],
   connections: [],
   fds: [],
+  left: 0,
 };
 
 export class Service {
@@ -93,7 +96,7 @@ export class Service {
   readonly #connections = new Connections();
   /** Listening sockets of the generation before that nobody has asked for. */
   readonly #listeners: Map<string, number>;
-  readonly #came: Pick<Begun, 'connections' | 'fds'>;
+  readonly #came: Pick<Begun, 'connections' | 'fds' | 'left'>;
   readonly #before: (() => void | Promise<void>)[] = [];
   readonly #after: (() => void | Promise<void>)[] = [];
   /** Whether the memory is there for whoever starts next. */
@@ -224,7 +227,7 @@ export class Service {
   async ready(): Promise<void> {
     this.#checkStarting('ready');
     this.#state = 'ready';
-    const { connections, fds } = this.#came;
+    const { connections, fds, left } = this.#came;
     this.machine.commit();
     this.#predecessor?.committed();
     const unwanted = await this.#connections.open(connections, fds);
@@ -238,6 +241,7 @@ export class Service {
       generation: this.generation,
       origin: this.origin,
       adopted: connections.length - unwanted,
+      left: left + unwanted,
     });
   }
 
@@ -336,13 +340,14 @@ export class Service {
       await this.#stop();
       const sealed = await this.machine.seal();
       const { connections, fds } = this.#connections.departing();
-      why = await successor.give({ sealed, connections }, fds);
+      why = await successor.give({ sealed, connections, left: this.#connections.staying }, fds);
     } catch (error) {
       why = error instanceof Error ? error.message : String(error);
       successor.refuse();
     }
     if (why === '' || (await this.#hasCommitted())) {
       this.#state = 'over';
+      await this.#connections.end();
       this.#line?.over();
       return;
     }
@@ -387,6 +392,7 @@ export class Service {
  * node:cluster, which shares its sockets in another way. Others as Machine.open
  */
 export async function openService(options: ServiceOptions): Promise<Service> {
+  checkNoCluster();
   const kernel = checkServiceOptions(options);
   const { name, ram = 'shm', size } = options;
   if (ram !== 'shm' && size === undefined)
@@ -410,6 +416,17 @@ export async function openService(options: ServiceOptions): Promise<Service> {
     });
   });
   return service;
+}
+
+/** @throws KernelError EOPNOTSUPP: this is a worker of node:cluster */
+function checkNoCluster(): void {
+  if (process.send === undefined) return; // without a channel there is no cluster: it is not loaded
+  const cluster: unknown = process.getBuiltinModule('node:cluster');
+  if (!(cluster as { readonly isWorker: boolean }).isWorker) return;
+  throw new KernelError(
+    'EOPNOTSUPP',
+    "this is a worker of node:cluster (or of pm2 in cluster mode), whose sockets are its primary's: run the service by 'liveupdate run' in one process, and give its cores to worker threads",
+  );
 }
 
 /** @internal Those options that are the machine's. @throws KernelError EINVAL: no such options */
@@ -436,7 +453,7 @@ export async function openBy(
   const from = await ramOf(options, machineOptions, line, memory);
   if (!predecessor) {
     const machine = await Machine.open(from);
-    return new Service(options, { machine, line, predecessor, listeners, connections: [], fds: [] });
+    return new Service(options, { ...NOTHING, machine, line, listeners });
   }
   await warmUp();
   const armed = await Machine.arm(from);
@@ -449,6 +466,7 @@ export async function openBy(
     predecessor: word && predecessor,
     listeners,
     connections: word?.connections ?? [],
+    left: word?.left ?? 0,
     fds,
   });
 }

@@ -85,9 +85,9 @@ export class Stage implements Disposable {
     );
     await Promise.race([armed.promise, failed]);
     const successor: Successor = {
-      give: ({ sealed, connections }, fds) => {
+      give: (given, fds) => {
         const copies = fds.map((fd) => duplicateFrom(fd, LEAST_FD));
-        word.resolve({ word: { type: 'word', sealed, connections }, fds: copies });
+        word.resolve({ word: { type: 'word', ...given }, fds: copies });
         return ended.promise;
       },
       refuse: () => {

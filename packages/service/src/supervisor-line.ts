@@ -6,12 +6,11 @@ import * as net from 'node:net';
 import { KernelError } from '@liveupdate/base';
 import { isOpen, setClosesOnExec } from '@liveupdate/linux';
 import { Channel } from './channel.ts';
-import type { Duties, Hello, Line, Predecessor, Successor } from './line.ts';
+import type { Duties, Hello, Line, Predecessor, ReadyInfo, Successor } from './line.ts';
 import {
   SUPERVISOR_FDS,
   SUPERVISOR_VARIABLE,
   type Committed,
-  type PassedConnection,
   type ToGeneration,
   type ToSupervisor,
   type Word,
@@ -52,10 +51,7 @@ class NextProcess implements Successor {
     this.#channel = new Channel(new net.Socket({ fd: stream }), packets);
   }
 
-  async give(
-    { sealed, connections }: { sealed: Word['sealed']; connections: readonly PassedConnection[] },
-    fds: readonly number[],
-  ): Promise<string> {
+  async give(word: Omit<Word, 'type'>, fds: readonly number[]): Promise<string> {
     const answered = new Promise<string>((resolve) => {
       this.#channel.listen(
         () => {
@@ -66,7 +62,7 @@ class NextProcess implements Successor {
         },
       );
     });
-    await this.#channel.send({ type: 'word', sealed, connections }, fds);
+    await this.#channel.send({ type: 'word', ...word }, fds);
     return answered;
   }
 
@@ -128,7 +124,7 @@ export class SupervisorLine implements Line {
     void this.#channel.send({ type: 'dropped', key });
   }
 
-  ready(info: { generation: number; origin: string; adopted: number }): void {
+  ready(info: ReadyInfo): void {
     void this.#channel.send({ type: 'ready', ...info });
   }
 

@@ -308,7 +308,7 @@ export class Supervisor {
         this.#isRestarting = false;
         this.#log({
           event: 'ready',
-          text: `generation ${message.generation} (pid ${child.pid}) serves: ${message.origin}, ${message.adopted} connections came along`,
+          text: `generation ${message.generation} (pid ${child.pid}) serves: ${message.origin}, ${cameAlong(message)}`,
           pid: child.pid,
           generation: message.generation,
         });
@@ -453,4 +453,8 @@ async function within(work: Promise<unknown>, limit: number, late: () => void): 
   const timer = setTimeout(late, limit);
   await work;
   clearTimeout(timer);
+}
+
+function cameAlong({ adopted, left }: { readonly adopted: number; readonly left: number }): string {
+  return `${adopted} connections came along${left === 0 ? '' : `, ${left} could not`}`;
 }

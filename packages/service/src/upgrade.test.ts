@@ -1,9 +1,11 @@
 /** Upgrades of a real service under a supervisor, with clients that look at every answer. */
 import * as fs from 'node:fs';
+import * as https from 'node:https';
 import * as net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { duplicateFrom } from '@liveupdate/linux';
 import { afterEach, describe, expect, test } from 'vitest';
+import { CERTIFICATE, KEY } from './test-certificate.ts';
 import { Load } from './test-load.ts';
 import { NUMBERS, ProgramFile, Supervised } from './test-service.ts';
 
@@ -375,5 +377,103 @@ describe('memory without a name, which the supervisor holds', () => {
     running.push(two);
     await two.event('ready');
     expect(await (await fetch(`http://127.0.0.1:${two.port}/3`)).text()).toBe('17');
+  });
+});
+
+test('encrypted connections are ended as their protocol has it, and told of', async () => {
+  const code = NUMBERS.replace("from 'node:http'", "from 'node:https'").replace(
+    'createServer((',
+    `createServer(${JSON.stringify({ key: KEY, cert: CERTIFICATE })}, (`,
+  );
+  const { supervised } = await start(code);
+  const agent = new https.Agent({ keepAlive: true, ca: CERTIFICATE });
+  const ask = (): Promise<{ text: string; socket: net.Socket }> =>
+    new Promise((resolve, reject) => {
+      const options = {
+        port: supervised.port,
+        host: '127.0.0.1',
+        path: '/3',
+        agent,
+        servername: 'localhost',
+      };
+      https
+        .get(options, (response) => {
+          const { socket } = response;
+          let text = '';
+          response.on('data', (some: Buffer) => (text += some.toString()));
+          response.on('end', () => {
+            resolve({ text, socket });
+          });
+        })
+        .on('error', reject);
+    });
+  const { text, socket } = await ask();
+  expect(text).toBe('0');
+  let end = 'nothing';
+  socket.once('end', () => (end = 'end')).once('error', ({ message }) => (end = message));
+  await supervised.supervisor.upgrade();
+  while (end === 'nothing') await delay(5);
+  expect(end).toBe('end');
+  expect((await supervised.event('ready', 2)).text).toContain('0 connections came along, 1 could not');
+  expect((await ask()).text).toBe('0');
+  agent.destroy();
+});
+
+describe('events for a browser (Server-Sent Events)', () => {
+  const SSE = (isChunked: boolean): string => `
+import { createServer } from 'node:http';
+import { openService } from '@liveupdate/service';
+const service = await openService({ name: process.env.TEST_NAME, size: '64MiB' });
+const frame = (text) => ${isChunked ? '`${text.length.toString(16)}\\r\\n${text}\\r\\n`' : 'text'};
+const serve = (socket, count) => {
+  // Whole events, written to the socket: nothing of one is left behind.
+  const timer = setInterval(() => socket.write(frame(\`id: \${++count}\\ndata: \${process.pid}\\n\\n\`)), 5);
+  socket.on('close', () => clearInterval(timer));
+  socket.on('error', () => undefined);
+  service.carry(socket, {
+    kind: 'events',
+    state: () => {
+      clearInterval(timer);
+      return Buffer.from(String(count));
+    },
+  });
+};
+const server = createServer((request, response) => {
+  const { socket } = response;
+  socket.write('HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n${isChunked ? 'Transfer-Encoding: chunked' : 'Connection: close'}\\r\\n\\r\\n');
+  serve(socket, 0);
+});
+await service.listen(server, { port: 0, host: '127.0.0.1' });
+service.adopt('events', (socket, state) => serve(socket, Number(state)));
+await service.ready();
+process.on('SIGTERM', () => service.close().then(() => process.exit(0)));
+`;
+
+  test.each([
+    ['raw', false],
+    ['in chunks', true],
+  ])('%s: no gap', async (_, isChunked) => {
+    const { supervised } = await start(SSE(isChunked));
+    const response = await fetch(`http://127.0.0.1:${supervised.port}/`);
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    let text = '';
+    const decoder = new TextDecoder();
+    const read = (async () => {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        text += decoder.decode(value, { stream: true });
+      }
+    })().catch(() => undefined);
+    for (let i = 0; i < 3; i++) {
+      await delay(100);
+      await supervised.supervisor.upgrade();
+    }
+    await delay(100);
+    await reader.cancel();
+    await read;
+    const events = [...text.matchAll(/id: (\d+)\ndata: (\d+)\n\n/g)];
+    expect(events.map(([, id]) => Number(id))).toEqual(events.map((__, i) => i + 1));
+    expect(new Set(events.map(([, , pid]) => pid)).size).toBe(4);
   });
 });
