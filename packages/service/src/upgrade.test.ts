@@ -410,7 +410,7 @@ test('encrypted connections are ended as their protocol has it, and told of', as
   const { text, socket } = await ask();
   expect(text).toBe('0');
   let end = 'nothing';
-  socket.once('end', () => (end = 'end')).once('error', ({ message }) => (end = message));
+  socket.once('close', (isError: boolean) => (end = isError ? 'error' : 'end'));
   await supervised.supervisor.upgrade();
   while (end === 'nothing') await delay(5);
   expect(end).toBe('end');
