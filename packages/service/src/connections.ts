@@ -5,7 +5,7 @@
 import { Server as HttpServer } from 'node:http';
 import * as net from 'node:net';
 import { Server as TlsServer } from 'node:tls';
-import { KernelError } from '@liveupdate/base';
+import { codeOf, KernelError } from '@liveupdate/base';
 import { duplicateFrom } from '@liveupdate/linux';
 import { HttpConnections } from './http-connections.ts';
 import { OtherConnections } from './other-connections.ts';
@@ -26,6 +26,8 @@ const MOST_AT_ONCE = 32;
 const YOUNG = 10;
 /** How often it is looked at older ones. */
 const LOOK_MS = 2;
+/** How often it is tried to listen again where too many files are open. */
+const AGAIN_MS = 20;
 
 /** What a connection that the program carries itself is taken over by, and with. */
 export interface Carrying {
@@ -44,10 +46,8 @@ interface Served {
   readonly key: string;
   readonly fd: number;
   readonly server: net.Server;
-  /** Of a plain HTTP server. */
-  readonly http: HttpConnections | undefined;
-  /** Of any other. */
-  readonly others: OtherConnections | undefined;
+  /** Those that can go along, and those that cannot. */
+  readonly clients: HttpConnections | OtherConnections;
 }
 
 /** What goes to the next generation, with a descriptor for each. */
@@ -59,6 +59,8 @@ export interface Departing {
 export class Connections {
   readonly #served: Served[] = [];
   readonly #carried = new Map<net.Socket, Carrying>();
+  /** While all is to stop, or has. */
+  #isStopping = false;
   readonly #adopts = new Map<string, Adopt>();
 
   /** The keys of all that listens. */
@@ -68,24 +70,20 @@ export class Connections {
 
   /** How many connections there are that can go along. */
   get count(): number {
-    return this.#served.reduce((sum, { http }) => sum + (http?.count ?? 0), this.#carried.size);
+    return this.#served.reduce((sum, { clients }) => sum + clients.count, this.#carried.size);
   }
 
   /** A server that listens from `open` on, on this descriptor. */
   add(server: net.Server, key: string, fd: number): void {
-    if (this.#served.some((other) => other.server === server))
+    if (server.listening || this.#served.some((other) => other.server === server))
       throw new KernelError('EEXIST', 'this server listens already');
-    const http = isPlainHttp(server) ? new HttpConnections(server) : undefined;
-    const others = http ? undefined : new OtherConnections(server);
-    this.#served.push({ key, fd, server, http, others });
+    const clients = isPlainHttp(server) ? new HttpConnections(server) : new OtherConnections(server);
+    this.#served.push({ key, fd, server, clients });
   }
 
   carry(socket: net.Socket, carrying: Carrying): void {
     this.#carried.set(socket, carrying);
-    for (const { http, others } of this.#served) {
-      http?.setApart(socket);
-      others?.delete(socket);
-    }
+    for (const { clients } of this.#served) clients.forget(socket);
     socket.once('close', () => this.#carried.delete(socket));
   }
 
@@ -120,27 +118,37 @@ export class Connections {
    */
   async stop(limit: number): Promise<void> {
     const end = performance.now() + limit;
-    while (this.#oldest() > YOUNG && performance.now() < end)
+    this.#isStopping = true;
+    while (this.#oldest() > YOUNG && performance.now() < end && this.#stopping())
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    if (!this.#stopping()) return;
     for (const { server } of this.#served) if (server.listening) stopListening(server);
     const left = Math.max(0, end - performance.now());
-    await Promise.all(this.#served.flatMap(({ http }) => (http ? [http.stop(left)] : [])));
+    await Promise.all(this.#served.map(({ clients }) => clients.stop(left)));
+    if (!this.#stopping()) return;
     for (const socket of this.#carried.keys()) stopReading(socket);
   }
 
+  /** Whether it was not called off meanwhile. */
+  #stopping(): boolean {
+    return this.#isStopping;
+  }
+
   #oldest(): number {
-    return this.#served.reduce((most, { http }) => Math.max(most, http?.oldest ?? 0), 0);
+    return this.#served.reduce((most, { clients }) => Math.max(most, clients.oldest), 0);
   }
 
   /** What is stopped and can go. All of it stays open here until the process ends. */
   departing(): Departing {
     const connections: PassedConnection[] = [];
     const fds: number[] = [];
-    for (const { key, http } of this.#served)
-      for (const { fd, head } of http?.stopped() ?? []) {
+    for (const { key, clients } of this.#served) {
+      if (!(clients instanceof HttpConnections)) continue;
+      for (const { fd, head } of clients.stopped()) {
         connections.push(head.length === 0 ? { to: key } : { to: key, data: head.toString('base64') });
         fds.push(fd);
       }
+    }
     for (const [socket, { kind, state }] of this.#carried) {
       const fd = descriptorOf(socket);
       if (fd === undefined || socket.writableLength > 0) continue;
@@ -154,28 +162,30 @@ export class Connections {
 
   /** How many connections cannot go: see OtherConnections; and those that are still answered. */
   get staying(): number {
-    return this.#served.reduce((sum, { http, others }) => sum + (http?.busy ?? 0) + (others?.count ?? 0), 0);
+    return this.#served.reduce((sum, { clients }) => sum + clients.staying, 0);
   }
 
   /** The next generation serves: what could not go is ended as its protocol has it. */
   async end(): Promise<void> {
-    await Promise.all(this.#served.flatMap(({ others }) => (others ? [others.end()] : [])));
+    const others = this.#served.flatMap(({ clients }) =>
+      clients instanceof OtherConnections ? [clients] : [],
+    );
+    await Promise.all(others.map((clients) => clients.end()));
   }
 
   /** Nothing goes: all goes on. */
   async resume(): Promise<void> {
-    for (const { server, fd, http } of this.#served) {
-      if (!server.listening) await listenOn(server, fd);
-      http?.resume();
-    }
+    this.#isStopping = false;
+    for (const { clients } of this.#served) clients.resume();
     for (const socket of this.#carried.keys()) startReading(socket);
+    for (const { server, fd } of this.#served) if (!server.listening) await listenAgain(server, fd);
   }
 
   /** Closes all of it here: whoever has it too goes on. */
   letGo(): void {
-    for (const { server, http } of this.#served) {
+    for (const { server, clients } of this.#served) {
       if (server.listening) stopListening(server);
-      http?.letGo();
+      clients.letGo();
     }
     for (const socket of this.#carried.keys()) socket.destroy();
   }
@@ -191,9 +201,9 @@ export class Connections {
         return true;
       }
     } else {
-      const http = this.#served.find(({ key }) => key === to)?.http;
-      if (http) {
-        http.adopt({ fd, head: bytes });
+      const clients = this.#served.find(({ key }) => key === to)?.clients;
+      if (clients instanceof HttpConnections) {
+        clients.adopt({ fd, head: bytes });
         return true;
       }
     }
@@ -211,6 +221,19 @@ async function listenOn(server: net.Server, fd: number): Promise<void> {
       resolve();
     });
   });
+}
+
+/** Those who connect wait in the system while too many files are open here. */
+async function listenAgain(server: net.Server, fd: number): Promise<void> {
+  for (;;) {
+    try {
+      await listenOn(server, fd);
+      return;
+    } catch (error) {
+      if (codeOf(error) !== 'EMFILE') throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+  }
 }
 
 /** Whose connections can go along: encrypted ones cannot, for their keys stay in the process. */

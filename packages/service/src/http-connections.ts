@@ -8,10 +8,21 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import * as net from 'node:net';
 import { HeadReader } from './http-head.ts';
-import { countConnection, descriptorOf, startReading, stopReading } from './node-internals.ts';
+import {
+  countConnection,
+  descriptorOf,
+  holdBack,
+  letOn,
+  startReading,
+  stopReading,
+} from './node-internals.ts';
+import { watchEvents } from './server-events.ts';
 
 /** Milliseconds until it is looked again whether an answer has left. */
 const DRAIN_MS = 1;
+/** Events with which a request begins, and those after which its connection speaks no HTTP. */
+const BEGINS: ReadonlySet<string | symbol> = new Set(['request', 'checkContinue', 'checkExpectation']);
+const LEAVES: ReadonlySet<string | symbol> = new Set(['upgrade', 'connect']);
 
 /** A connection that changes hands. */
 export interface Passed {
@@ -26,16 +37,28 @@ class Connection {
   /** Requests that are being answered, and when the oldest of them began. */
   answering = 0;
   since = 0;
+  /** The last request. It may be answered before all of it has come. */
+  request: IncomingMessage | undefined;
+  /** It can go: nothing is read or answered any more. */
   isStopped = false;
-  /** It speaks something else by now, or its program carries it itself. */
+  /** It cannot go, and waits until somebody decides: see hold. */
+  isHeld = false;
+  /** Somebody looks again soon. */
+  isWatched = false;
+  /** It speaks something else by now. */
   isOther = false;
 
   constructor(socket: net.Socket) {
     this.socket = socket;
   }
 
+  /** Whether nothing of a request is still to come. */
+  get isRead(): boolean {
+    return this.request?.complete !== false;
+  }
+
   get isFree(): boolean {
-    return this.answering === 0 && this.socket.writableLength === 0;
+    return this.answering === 0 && this.isRead && this.socket.writableLength === 0;
   }
 }
 
@@ -52,17 +75,10 @@ export class HttpConnections {
     server.on('connection', (socket: net.Socket) => {
       this.#track(socket);
     });
-    server.prependListener('request', (request, response) => {
-      this.#begin(request, response);
+    watchEvents(server, (event, request, response) => {
+      if (BEGINS.has(event)) this.#begin(request as IncomingMessage, response as ServerResponse);
+      else if (LEAVES.has(event)) this.setApart((request as IncomingMessage).socket);
     });
-    for (const event of ['checkContinue', 'checkExpectation'] as const)
-      server.prependListener(event, (request: IncomingMessage, response: ServerResponse) => {
-        if (server.listenerCount(event) > 1) this.#begin(request, response);
-      });
-    for (const event of ['upgrade', 'connect'] as const)
-      server.prependListener(event, ({ socket }: IncomingMessage) => {
-        this.setApart(socket);
-      });
   }
 
   /** How many there are. */
@@ -71,7 +87,7 @@ export class HttpConnections {
   }
 
   /** How many are being answered, or speak something else. */
-  get busy(): number {
+  get staying(): number {
     let busy = 0;
     for (const { isStopped } of this.#all.values()) if (!isStopped) busy += 1;
     return busy;
@@ -83,6 +99,12 @@ export class HttpConnections {
     for (const { answering, since: began, isOther } of this.#all.values())
       if (answering > 0 && !isOther) since = Math.min(since, began);
     return since === Infinity ? 0 : performance.now() - since;
+  }
+
+  /** A connection is its program's own affair from now on. */
+  forget(socket: net.Socket): void {
+    this.#all.delete(socket);
+    this.#checkFree();
   }
 
   /** A connection is none of those that go between two requests. */
@@ -100,15 +122,27 @@ export class HttpConnections {
     this.#isStopping = true;
     for (const socket of this.#quiet) stopReading(socket);
     for (const connection of this.#all.values()) this.#stopIfFree(connection);
-    if (this.#isAllFree()) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, limit);
-      this.#whenFree = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-    this.#whenFree = undefined;
+    if (!this.#isAllFree()) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, limit);
+        this.#whenFree = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#whenFree = undefined;
+      if (!this.#stopping()) return; // it goes on by now
+    }
+    for (const connection of this.#all.values()) if (!connection.isStopped) this.#hold(connection);
+  }
+
+  /**
+   * Nothing is read of it, and what is said on it waits: what it stores from now on may be seen by
+   * nobody, so nobody is told of it. It is closed with this process, or `resume` lets it go on.
+   */
+  #hold(connection: Connection): void {
+    connection.isHeld = true;
+    holdBack(connection.socket);
   }
 
   /** Those that are stopped, and can go. They stay open here. */
@@ -129,11 +163,12 @@ export class HttpConnections {
   /** Nobody takes them over: all go on. */
   resume(): void {
     this.#isStopping = false;
+    this.#whenFree?.();
     for (const socket of this.#quiet) startReading(socket);
     for (const connection of this.#all.values()) {
-      if (!connection.isStopped) continue;
       connection.isStopped = false;
-      startReading(connection.socket);
+      connection.isHeld = false;
+      letOn(connection.socket);
     }
   }
 
@@ -151,7 +186,6 @@ export class HttpConnections {
     countConnection(this.#server, socket);
     socket.once('close', () => {
       this.#quiet.delete(socket);
-      (this.#server as unknown as { _connections: number })._connections -= 1;
     });
     if (head.length > 0) {
       this.#wake(socket, head);
@@ -196,7 +230,8 @@ export class HttpConnections {
 
   #begin(request: IncomingMessage, response: ServerResponse): void {
     const connection = this.#all.get(request.socket);
-    if (!connection) return;
+    if (!connection || connection.request === request) return; // it is told again after checkContinue
+    connection.request = request;
     connection.reader.begins(request);
     if (connection.answering === 0) connection.since = performance.now();
     connection.answering += 1;
@@ -210,18 +245,25 @@ export class HttpConnections {
   }
 
   #stopIfFree(connection: Connection): void {
-    if (connection.isOther || connection.isStopped) return;
-    const { socket } = connection;
+    if (connection.isOther || connection.isStopped || connection.isHeld) return;
+    if (connection.isRead) stopReading(connection.socket); // requests that follow are the next one's
     if (connection.isFree) {
       connection.isStopped = true;
-      stopReading(socket);
-    } else if (connection.answering === 0) {
-      setTimeout(() => {
-        if (!this.#isStopping) return;
-        this.#stopIfFree(connection);
-        this.#checkFree();
-      }, DRAIN_MS);
+      return;
     }
+    if ((connection.answering > 0 && connection.isRead) || connection.isWatched) return; // its answer tells
+    connection.isWatched = true;
+    setTimeout(() => {
+      connection.isWatched = false;
+      if (!this.#isStopping) return;
+      this.#stopIfFree(connection);
+      this.#checkFree();
+    }, DRAIN_MS);
+  }
+
+  /** Whether it was not called off meanwhile. */
+  #stopping(): boolean {
+    return this.#isStopping;
   }
 
   #isAllFree(): boolean {

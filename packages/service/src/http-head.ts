@@ -61,8 +61,8 @@ export class HeadReader {
   }
 
   /**
-   * Between two messages: the bytes of the next one that were read, and are to be read again.
-   * undefined: that is not known, or they are too many.
+   * Between two messages, when all of the last one is read: the bytes of the next one that were
+   * read, and are to be read again. undefined: that is not known, or they are too many.
    */
   rest(): Buffer | undefined {
     if (this.#isUnknown) return undefined;
@@ -70,8 +70,10 @@ export class HeadReader {
     const bytes = this.#take();
     this.#push(bytes);
     if (this.#left === undefined)
-      return bytes.subarray(-LAST_CHUNK.length).equals(LAST_CHUNK) ? NOTHING : undefined;
-    return this.#left === 0 && bytes.length <= MOST_HEAD ? bytes : undefined;
+      return bytes.subarray(-HEAD_END.length).equals(HEAD_END) ? NOTHING : undefined;
+    // A whole head that was told to nobody was answered by Node.js itself.
+    const isNext = this.#left === 0 && bytes.length <= MOST_HEAD && !bytes.includes(HEAD_END);
+    return isNext ? bytes : undefined;
   }
 
   /** Of a body in chunks only the end counts. It is over when a head begins. */

@@ -3,7 +3,15 @@ import { createServer, type Server } from 'node:http';
 import * as net from 'node:net';
 import { fileBehind } from '@liveupdate/linux';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { countConnection, descriptorOf, startReading, stopListening, stopReading } from './node-internals.ts';
+import {
+  countConnection,
+  descriptorOf,
+  holdBack,
+  letOn,
+  startReading,
+  stopListening,
+  stopReading,
+} from './node-internals.ts';
 
 let server: Server;
 let client: net.Socket;
@@ -43,6 +51,24 @@ test('what comes while it is not read waits, and is read then', async () => {
   startReading(accepted);
   startReading(accepted);
   expect(await answer).toContain('answer');
+});
+
+test('what is held back waits on both sides, and goes on', async () => {
+  holdBack(accepted);
+  accepted.write('said');
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  let text = '';
+  client.on('data', (some: string) => (text += some));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect([accepted.bytesRead, text]).toEqual([0, '']);
+  letOn(accepted);
+  while (!text.includes('answer')) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(text).toMatch(/^said/);
+  const closed = new Promise((resolve) => client.once('close', resolve));
+  holdBack(accepted);
+  accepted.destroy();
+  await closed;
+  letOn(accepted);
 });
 
 test('a server that stops to listen keeps its connections, idle ones too', async () => {

@@ -41,6 +41,28 @@ export function startReading(socket: net.Socket): void {
   handle.readStart();
 }
 
+interface Connecting {
+  connecting: boolean;
+}
+
+/**
+ * From now on nothing is read of a connection, and what is written to it waits here, as it does
+ * until a connection is there. (To cork it would not do: http uncorks with each answer.)
+ */
+export function holdBack(socket: net.Socket): void {
+  stopReading(socket);
+  if (handleOf(socket)) (socket as Connecting).connecting = true;
+}
+
+/** The inverse. */
+export function letOn(socket: net.Socket): void {
+  if (socket.connecting && handleOf(socket)) {
+    (socket as Connecting).connecting = false;
+    socket.emit('connect');
+  }
+  startReading(socket);
+}
+
 interface Counting {
   _connections: number;
 }
