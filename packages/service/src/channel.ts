@@ -22,7 +22,10 @@ interface Line extends Message {
 }
 
 export class Channel<In extends Message, Out extends Message> {
-  /** A message, with its descriptors, which belong to whoever gets it. */
+  /**
+   * A message, with its descriptors, which belong to whoever gets it. Where there was no room for
+   * one of them in this process there is none.
+   */
   onMessage: ((message: In, fds: readonly number[]) => void) | undefined;
   /** The other end is closed, or its process has ended. Told once. */
   onEnd: (() => void) | undefined;
@@ -102,14 +105,21 @@ export class Channel<In extends Message, Out extends Message> {
     }
   }
 
+  /** All descriptors of a message; none where one was lost, because too many files are open. */
   #receive(count: number): number[] {
     const fds: number[] = [];
-    while (fds.length < count) {
-      const got = receiveFds(this.#packets);
-      if (got === undefined || got === 'ended') break;
-      fds.push(...got.fds);
+    for (let left = count; left > 0; left -= MOST_FDS_PER_MESSAGE) {
+      try {
+        const got = receiveFds(this.#packets);
+        if (got === undefined || got === 'ended') break;
+        fds.push(...got.fds);
+      } catch (error) {
+        if (!(error instanceof KernelError)) throw error; // those that follow are still to be taken
+      }
     }
-    return fds;
+    if (fds.length === count) return fds;
+    for (const fd of fds) fs.closeSync(fd);
+    return [];
   }
 
   #deliver(message: In, fds: readonly number[]): void {

@@ -24,6 +24,8 @@ export class Child {
   readyAt: number | undefined;
   generation: number | undefined;
   hasEnded = false;
+  /** The keys of listening sockets that it made, and that were not there before. */
+  readonly listening = new Set<string>();
   readonly #process: ChildProcess;
   readonly #channel: Channel<ToSupervisor, ToGeneration>;
 

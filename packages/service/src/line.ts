@@ -5,6 +5,8 @@ import type { Word } from './protocol.ts';
 export interface Predecessor {
   /**
    * Resolves when it has stopped and sealed, with what it hands over; without, when it has ended.
+   *
+   * @throws KernelError EMFILE: not all of its connections can be open here
    */
   word(): Promise<{ readonly word: Word | undefined; readonly fds: readonly number[] }>;
   /** It can end. */
@@ -13,6 +15,8 @@ export interface Predecessor {
 
 /** The generation after, which waits for the word. */
 export interface Successor {
+  /** Resolves when it is gone, with a sentence. */
+  readonly gone: Promise<string>;
   /**
    * Hands over. Resolves with an empty text when the other has committed; else, when it has ended,
    * with why this generation goes on.

@@ -103,7 +103,9 @@ export class Service {
   readonly #isHeld: boolean;
   /** Whether what an upgrade does was done once, by this generation or with the one before. */
   #isWarm: boolean;
-  #state: 'starting' | 'ready' | 'upgrading' | 'over' = 'starting';
+  #state: 'starting' | 'opening' | 'ready' | 'upgrading' | 'over' = 'starting';
+  /** Resolves when what is under way is over: becoming ready, or an upgrade. */
+  #work: Promise<unknown> = Promise.resolve();
 
   /** @internal Call openService. */
   constructor({ name, drain = DRAIN }: ServiceOptions, begun: Begun) {
@@ -119,7 +121,11 @@ export class Service {
     this.#came = begun;
     this.#line?.serve({
       prepare: () => this.#prepare(),
-      handOver: (successor) => this.#giveTo(successor),
+      handOver: (successor) => {
+        const giving = this.#giveTo(successor);
+        this.#work = giving.catch(() => undefined);
+        return giving;
+      },
     });
   }
 
@@ -167,14 +173,23 @@ export class Service {
     checkListenOptions(options);
     this.#checkStarting('listen');
     const key = keyOf(options);
-    if (this.#connections.listeners.some((other) => other.key === key))
-      throw new KernelError('EEXIST', `another server of this service listens at ${key} already`);
-    let fd = this.#listeners.get(key);
-    const isNew = fd === undefined;
-    fd ??= await makeListener(options);
-    this.#connections.add(server, key, fd);
-    this.#listeners.delete(key);
-    if (isNew) this.#line?.listens(key, fd);
+    this.#checkListensNot(key);
+    const found = this.#listeners.get(key);
+    if (found !== undefined) {
+      this.#connections.add(server, key, found);
+      this.#listeners.delete(key);
+      return addressOfListener(found);
+    }
+    const fd = await makeListener(options);
+    try {
+      this.#checkStarting('listen'); // others may have come meanwhile
+      this.#checkListensNot(key);
+      this.#connections.add(server, key, fd);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+    this.#line?.listens(key, fd);
     return addressOfListener(fd);
   }
 
@@ -226,10 +241,18 @@ export class Service {
    */
   async ready(): Promise<void> {
     this.#checkStarting('ready');
-    this.#state = 'ready';
+    this.#state = 'opening';
+    const opening = this.#open();
+    this.#work = opening.catch(() => undefined);
+    await opening;
+  }
+
+  async #open(): Promise<void> {
     const { connections, fds, left } = this.#came;
     this.machine.commit();
     this.#predecessor?.committed();
+    await this.#files.keepNew(); // nobody is told that something is stored where it would not survive
+    this.#state = 'ready';
     const unwanted = await this.#connections.open(connections, fds);
     await this.#files.keep();
     for (const [key, fd] of this.#listeners) {
@@ -260,6 +283,12 @@ export class Service {
       this.#line.upgrade();
       return;
     }
+    const upgrading = this.#replace();
+    this.#work = upgrading.catch(() => undefined);
+    await upgrading;
+  }
+
+  async #replace(): Promise<void> {
     this.#state = 'upgrading';
     try {
       await this.#stop();
@@ -284,6 +313,7 @@ export class Service {
    * starts next. The process should exit then.
    */
   async close(): Promise<void> {
+    await this.#work; // an upgrade may end this process, or not
     if (this.#state === 'over') return;
     if (this.#state === 'starting' && this.#predecessor) {
       this.giveUp(); // the generation before goes on
@@ -316,9 +346,23 @@ export class Service {
     await warmUp();
   }
 
-  async #stop(): Promise<void> {
-    for (const work of this.#before) await work();
+  /** @param isOver whether it is not wanted any more */
+  async #stop(isOver: () => boolean = () => false): Promise<void> {
+    for (const work of this.#before) {
+      await work();
+      if (isOver()) return;
+    }
     await this.#connections.stop(this.#drain);
+  }
+
+  /** The same for a process that waits for it, and may end meanwhile. */
+  async #stopFor({ gone }: Successor): Promise<void> {
+    let isGone = false;
+    const ended = gone.then((why) => {
+      isGone = true;
+      throw new KernelError('EIO', why);
+    });
+    await Promise.race([this.#stop(() => isGone), ended]);
   }
 
   async #goOn(): Promise<void> {
@@ -337,7 +381,7 @@ export class Service {
     this.#state = 'upgrading';
     let why: string;
     try {
-      await this.#stop();
+      await this.#stopFor(successor);
       const sealed = await this.machine.seal();
       const { connections, fds } = this.#connections.departing();
       why = await successor.give({ sealed, connections, left: this.#connections.staying }, fds);
@@ -369,6 +413,11 @@ export class Service {
       }
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
+  }
+
+  #checkListensNot(key: string): void {
+    if (this.#connections.listeners.some((other) => other.key === key))
+      throw new KernelError('EEXIST', `another server of this service listens at ${key} already`);
   }
 
   #checkStarting(what: string): void {

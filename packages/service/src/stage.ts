@@ -65,6 +65,7 @@ export class Stage implements Disposable {
     const armed = Promise.withResolvers<undefined>();
     const word = Promise.withResolvers<Given>();
     const ended = Promise.withResolvers<string>();
+    const gone = Promise.withResolvers<string>();
     const next: Next = {
       armed: () => {
         armed.resolve(undefined);
@@ -80,11 +81,14 @@ export class Stage implements Disposable {
       () => undefined,
       (error: unknown) => {
         next.service?.giveUp();
-        ended.resolve(error instanceof Error ? error.message : String(error));
+        const why = error instanceof Error ? error.message : String(error);
+        gone.resolve(why);
+        ended.resolve(why);
       },
     );
     await Promise.race([armed.promise, failed]);
     const successor: Successor = {
+      gone: gone.promise,
       give: (given, fds) => {
         const copies = fds.map((fd) => duplicateFrom(fd, LEAST_FD));
         word.resolve({ word: { type: 'word', ...given }, fds: copies });

@@ -56,13 +56,16 @@ class State implements StateFile {
   readonly version: number;
   readonly isNew: boolean;
   readonly file: ShmemFile;
+  /** Whether what there is of it is what the generation before preserved, and no more. */
+  readonly isFound: boolean;
   readonly #mapping: ShmemMapping;
 
-  constructor(name: string, version: number, file: ShmemFile, isNew: boolean) {
+  constructor(name: string, version: number, file: ShmemFile, origin: 'found' | 'grown' | 'new') {
     this.name = name;
     this.version = version;
     this.file = file;
-    this.isNew = isNew;
+    this.isNew = origin === 'new';
+    this.isFound = origin === 'found';
     this.#mapping = file.map();
   }
 
@@ -94,7 +97,7 @@ export class StateFiles {
     if (this.#files.has(name)) throw new KernelError('EEXIST', `file '${name}' was asked for already`);
     const found = await this.#find(sessionName(name, version));
     const state = found
-      ? new State(name, version, grown(found, size), false)
+      ? new State(name, version, found, grow(found, size) ? 'grown' : 'found')
       : await this.#make(name, version, size, migrate);
     this.#files.set(name, state);
     return state;
@@ -106,12 +109,21 @@ export class StateFiles {
    * @throws KernelError ENOMEM: no room for the records
    */
   async keep(): Promise<void> {
-    this.#isKept = true;
-    const { luo } = this.#machine.kernel;
-    for (const { name, version, file } of this.#files.values())
-      await luo.createSession(sessionName(name, version)).preserve(file, TOKEN);
+    await this.keepNew();
+    for (const state of this.#files.values()) if (state.isFound) await this.#preserve(state);
     for (const session of this.#arrived)
       if (session.state === 'open' && this.#files.has(nameOf(session))) await session.finish();
+  }
+
+  /** The same for those that the generation before did not leave so: before anything is stored. */
+  async keepNew(): Promise<void> {
+    if (this.#isKept) return;
+    this.#isKept = true;
+    for (const state of this.#files.values()) if (!state.isFound) await this.#preserve(state);
+  }
+
+  async #preserve({ name, version, file }: State): Promise<void> {
+    await this.#machine.kernel.luo.createSession(sessionName(name, version)).preserve(file, TOKEN);
   }
 
   async #find(session: string): Promise<ShmemFile | undefined> {
@@ -131,7 +143,7 @@ export class StateFiles {
     try {
       if (size >= HUGE) file.adviseHuge();
       file.allocate(0, size);
-      const state = new State(name, version, file, true);
+      const state = new State(name, version, file, 'new');
       if (old && migrate && before !== undefined) {
         const from = await old.retrieve(TOKEN, ShmemFile);
         const view = from.map();
@@ -167,19 +179,19 @@ function check(
   return { version, size, migrate };
 }
 
-/** The name of the file in a session of ours; the whole name of any other. */
+/** The name of the file in a session of ours; nothing for any other. */
 function nameOf({ name }: IncomingSession): string {
-  return name.slice(0, Math.max(0, name.lastIndexOf('@')));
+  return /^(.+)@[1-9]\d*$/.exec(name)?.[1] ?? '';
 }
 
 function versionOf({ name }: IncomingSession): number {
   return Number(name.slice(name.lastIndexOf('@') + 1));
 }
 
-function grown(file: ShmemFile, size: number): ShmemFile {
-  if (file.size < size) {
-    file.truncate(size);
-    file.allocate(0, size);
-  }
-  return file;
+/** Whether it had to grow. */
+function grow(file: ShmemFile, size: number): boolean {
+  if (file.size >= size) return false;
+  file.truncate(size);
+  file.allocate(0, size);
+  return true;
 }

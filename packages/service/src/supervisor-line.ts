@@ -25,11 +25,12 @@ class PreviousProcess implements Predecessor {
   }
 
   word(): Promise<{ readonly word: Word | undefined; readonly fds: readonly number[] }> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       this.#channel.listen(
         (word, fds) => {
           this.#channel.unref();
-          resolve({ word, fds });
+          if (fds.length === word.connections.length) resolve({ word, fds });
+          else reject(tooMany('connections'));
         },
         () => {
           resolve({ word: undefined, fds: [] });
@@ -45,31 +46,38 @@ class PreviousProcess implements Predecessor {
 
 /** The generation after this one, which waits for its word. */
 class NextProcess implements Successor {
+  readonly gone: Promise<string>;
   readonly #channel: Channel<Committed, Word>;
+  readonly #committed: Promise<string>;
 
   constructor(stream: number, packets: number) {
     this.#channel = new Channel(new net.Socket({ fd: stream }), packets);
+    const committed = Promise.withResolvers<string>();
+    const gone = Promise.withResolvers<string>();
+    this.#committed = committed.promise;
+    this.gone = gone.promise;
+    this.#channel.listen(
+      () => {
+        committed.resolve('');
+      },
+      () => {
+        gone.resolve('the new version ended before it was ready');
+      },
+    );
   }
 
   async give(word: Omit<Word, 'type'>, fds: readonly number[]): Promise<string> {
-    const answered = new Promise<string>((resolve) => {
-      this.#channel.listen(
-        () => {
-          resolve('');
-        },
-        () => {
-          resolve('the new version ended before it was ready');
-        },
-      );
-    });
     await this.#channel.send({ type: 'word', ...word }, fds);
-    return answered;
+    return Promise.race([this.#committed, this.gone]);
   }
 
   refuse(): void {
     this.#channel.close();
   }
 }
+
+/** Descriptors of a standby's line to its predecessor. */
+const LINK_FDS = 2;
 
 export class SupervisorLine implements Line {
   readonly #channel: Channel<ToGeneration, ToSupervisor>;
@@ -144,6 +152,8 @@ export class SupervisorLine implements Line {
     switch (message.type) {
       case 'hello': {
         const { listeners, role, hasMemory } = message;
+        const count = listeners.length + (hasMemory ? 1 : 0) + (role === 'standby' ? LINK_FDS : 0);
+        if (fds.length < count) throw tooMany('listening sockets');
         const more = fds.slice(listeners.length);
         const memory = hasMemory ? more.shift() : undefined;
         this.#hello?.({
@@ -157,10 +167,18 @@ export class SupervisorLine implements Line {
         this.#duties?.prepare().catch(() => undefined); // it shows again when it counts
         break;
       case 'hand-over':
-        void this.#duties?.handOver(new NextProcess(fds[0], fds[1]));
+        if (fds.length === 2) void this.#duties?.handOver(new NextProcess(fds[0], fds[1]));
+        else this.resumed(tooMany('files').message);
         break;
     }
   }
+}
+
+function tooMany(what: string): KernelError {
+  return new KernelError(
+    'EMFILE',
+    `there are more ${what} than may be open here: raise the limit (ulimit -n)`,
+  );
 }
 
 /** The line to the supervisor that started this process; undefined where none did. */

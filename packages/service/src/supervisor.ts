@@ -74,8 +74,12 @@ const ARM_LIMIT = 60_000;
 const READY_LIMIT = 15_000;
 /** Milliseconds for a generation that handed over to end. */
 const END_LIMIT = 5000;
+/** Milliseconds until a generation that has ended is known to have. */
+const END_TOLD = 200;
 /** One that lived so long, in milliseconds, did not crash at its start. */
 const LIVED = 10_000;
+/** Messages that come with a descriptor. */
+const BRINGS: ReadonlySet<string> = new Set(['listens', 'memory']);
 /** Crashes at the start in a row until the version before is tried, and until it is given up. */
 const MOST_CRASHES = 5;
 const FIRST_BACK_OFF = 50;
@@ -171,7 +175,7 @@ export class Supervisor {
   /** Passes a signal to the generation that runs. The service ends with it where it does. */
   signal(signal: NodeJS.Signals): void {
     if (signal === 'SIGTERM' || signal === 'SIGINT') this.isStopping = true;
-    if (this.isStopping) this.#next?.kill('SIGKILL');
+    if (this.isStopping && this.#next !== this.#current) this.#next?.kill('SIGKILL');
     if (this.#current) this.#current.kill(signal);
     else this.#whenEnded?.({ code: 0, signal: null });
   }
@@ -196,7 +200,8 @@ export class Supervisor {
       this.#isUpgrading = false;
       this.#next = undefined;
       // One that died meanwhile waited for this: the new version may have taken over from it.
-      if (this.#current === old && old.hasEnded) void this.#ended(old, await old.ended);
+      const current = this.#current;
+      if (current?.hasEnded) void this.#ended(current, await current.ended, current === old);
     }
   }
 
@@ -206,6 +211,7 @@ export class Supervisor {
     this.#next = next;
     const failed = await this.#letTakeOver(old, next);
     if (failed !== undefined) {
+      for (const key of next.listening) if (this.#current !== next) this.#drop(key);
       this.#log({ event: 'refused', text: failed, pid: next.pid });
       throw new KernelError('EIO', failed);
     }
@@ -242,7 +248,9 @@ export class Supervisor {
     }
     if (resumed) {
       const ready = this.#told(next, 'ready');
-      why = await first(ready, Promise.race([ended, resumed]), readyLimit, 'the new version was not ready');
+      // The one before may know of an end sooner, but not what end it was.
+      const known = resumed.then((text) => Promise.race([ended, delay(END_TOLD).then(() => text)]));
+      why = await first(ready, Promise.race([ended, known]), readyLimit, 'the new version was not ready');
     }
     if (why === undefined) return undefined;
     next.kill('SIGKILL');
@@ -283,6 +291,13 @@ export class Supervisor {
   }
 
   #get(child: Child, message: ToSupervisor, fds: readonly number[]): void {
+    if (fds.length === 0 && BRINGS.has(message.type)) {
+      this.#log({
+        event: 'note',
+        text: `too many files are open here to keep what a service has (${message.type})`,
+      });
+      return;
+    }
     switch (message.type) {
       case 'name':
         if (this.#name === undefined) {
@@ -293,6 +308,7 @@ export class Supervisor {
         }
         break;
       case 'listens':
+        if (child !== this.#current && !this.#listeners.has(message.key)) child.listening.add(message.key);
         this.#keep(message.key, fds[0]);
         break;
       case 'memory':
@@ -361,11 +377,12 @@ export class Supervisor {
 
   // ---- Ends -------------------------------------------------------------------------------------
 
-  async #ended(child: Child, how: Ended): Promise<void> {
+  /** @param wasReplaced it handed over, to one that is dead: what it ended with says nothing */
+  async #ended(child: Child, how: Ended, wasReplaced = false): Promise<void> {
     for (let i = this.#listening.length - 1; i >= 0; i--)
       if (this.#listening[i].child === child) this.#listening.splice(i, 1);
     if (this.#current !== child || this.#isUpgrading) return;
-    const isItsWill = this.isStopping || (how.code === 0 && how.signal === null);
+    const isItsWill = this.isStopping || (how.code === 0 && how.signal === null && !wasReplaced);
     if (isItsWill) {
       this.#log({ event: 'ended', text: `pid ${child.pid} ${howItEnded(how)}`, pid: child.pid });
       this.#whenEnded?.(how);
@@ -375,7 +392,7 @@ export class Supervisor {
     const lived = performance.now() - child.startedAt;
     this.#inARow = lived > LIVED ? 1 : this.#inARow + 1;
     this.#log({ event: 'crashed', text: `pid ${child.pid} ${howItEnded(how)}`, pid: child.pid });
-    let command = this.#options.command;
+    let command = wasReplaced ? child.command : this.#options.command;
     if (this.#inARow > MOST_CRASHES) {
       const good = this.#good;
       this.#good = undefined;
