@@ -17,7 +17,6 @@ export class Child {
   readonly pid: number;
   /** The program and its arguments, by paths that mean the same when links are switched. */
   readonly command: readonly string[];
-  readonly startedAt = performance.now();
   readonly ended: Promise<Ended>;
   onMessage: ((message: ToSupervisor, fds: readonly number[]) => void) | undefined;
   /** When it was ready. */

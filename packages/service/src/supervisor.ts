@@ -76,8 +76,8 @@ const READY_LIMIT = 15_000;
 const END_LIMIT = 5000;
 /** Milliseconds until a generation that has ended is known to have. */
 const END_TOLD = 200;
-/** One that lived so long, in milliseconds, did not crash at its start. */
-const LIVED = 10_000;
+/** One that served so long, in milliseconds, did not crash at its start. */
+const SERVED = 1000;
 /** Messages that come with a descriptor. */
 const BRINGS: ReadonlySet<string> = new Set(['listens', 'memory']);
 /** Crashes at the start in a row until the version before is tried, and until it is given up. */
@@ -389,8 +389,8 @@ export class Supervisor {
       return;
     }
     this.#crashes += 1;
-    const lived = performance.now() - child.startedAt;
-    this.#inARow = lived > LIVED ? 1 : this.#inARow + 1;
+    const hasServed = child.readyAt !== undefined && performance.now() - child.readyAt > SERVED;
+    this.#inARow = hasServed ? 1 : this.#inARow + 1;
     this.#log({ event: 'crashed', text: `pid ${child.pid} ${howItEnded(how)}`, pid: child.pid });
     let command = wasReplaced ? child.command : this.#options.command;
     if (this.#inARow > MOST_CRASHES) {
