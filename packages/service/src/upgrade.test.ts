@@ -477,3 +477,69 @@ process.on('SIGTERM', () => service.close().then(() => process.exit(0)));
     expect(new Set(events.map(([, , pid]) => pid)).size).toBe(4);
   });
 });
+
+describe('worker threads', () => {
+  /** In a file of its own: one that the new version replaced could not be started again. */
+  const WORKER = `
+import { workerData, parentPort } from 'node:worker_threads';
+import { openSharedView } from '@liveupdate/linux';
+const { view, number } = workerData;
+const counts = new Int32Array(openSharedView(view).bytes.buffer);
+const timer = setInterval(() => Atomics.add(counts, number, 1), 1);
+parentPort.once('message', () => clearInterval(timer)); // told: it ends by itself
+`;
+  const service = (worker: string): string => `
+import { createServer } from 'node:http';
+import { Worker } from 'node:worker_threads';
+import { openService } from '@liveupdate/service';
+const service = await openService({ name: process.env.TEST_NAME, size: '64MiB' });
+const state = await service.file('counts', { size: 4096 });
+const counts = new Int32Array(state.bytes.buffer);
+let workers = [];
+const start = () => {
+  workers = [0, 1, 2, 3].map(
+    (number) => new Worker(${JSON.stringify(worker)}, { workerData: { view: state.share(), number } }),
+  );
+};
+const stop = async () => {
+  const ended = workers.map((worker) => new Promise((resolve) => worker.once('exit', resolve)));
+  for (const worker of workers) worker.postMessage('stop');
+  const late = setTimeout(() => workers.forEach((worker) => worker.terminate()), 1000);
+  await Promise.all(ended);
+  clearTimeout(late);
+};
+service.beforeUpgrade(stop);
+service.afterFailedUpgrade(start);
+const server = createServer((_, response) => response.end(JSON.stringify([...counts.subarray(0, 4)])));
+await service.listen(server, { port: 0, host: '127.0.0.1' });
+await service.ready();
+start();
+process.on('SIGTERM', () => stop().then(() => service.close()).then(() => process.exit(0)));
+`;
+
+  test('are stopped before an upgrade, and there is nothing that they miscount', async () => {
+    const worker = new ProgramFile(WORKER);
+    programs.push(worker);
+    const code = service(worker.path);
+    const { supervised, program } = await start(code);
+    const counts = async (): Promise<number[]> =>
+      (await (await fetch(`http://127.0.0.1:${supervised.port}/`)).json()) as number[];
+    const grown = async (before: readonly number[]): Promise<number[]> => {
+      for (;;) {
+        const now = await counts();
+        for (const [i, count] of before.entries()) expect(now[i]).toBeGreaterThanOrEqual(count);
+        if (before.every((count, i) => now[i] > count)) return now;
+        await delay(5);
+      }
+    };
+    let before = await grown([0, 0, 0, 0]);
+    await supervised.supervisor.upgrade();
+    before = await grown(before);
+    program.write("throw new Error('bad');");
+    await failure(supervised.supervisor.upgrade());
+    before = await grown(before);
+    program.write(code.replace('await service.ready()', "throw new Error('bad')"));
+    await failure(supervised.supervisor.upgrade());
+    await grown(before);
+  });
+});
