@@ -7,6 +7,7 @@ export {
   type KernelParts,
   type LeftKernel,
 } from './kernel.ts';
+export { drill } from './drill.ts';
 export type { LastOwner } from './generation.ts';
 export { Machine, type ArmedMachine, type HandOverOptions } from './machine.ts';
 export type { MachineOptions } from './machine-options.ts';

@@ -25,6 +25,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { bootPageCopies, hasBootPage, readBootPage } from './boot-page.ts';
 import { bootKernel, type KernelOptions, type KernelParts } from './kernel.ts';
 import type { MachineOptions } from './machine-options.ts';
+import { drill } from './drill.ts';
 import { Machine } from './machine.ts';
 import type { KexecOptions } from './next-program.ts';
 import { ramPath } from './ram-source.ts';
@@ -77,6 +78,11 @@ const OPENS: Record<string, InputCall<undefined>> = {
 
 const ARMS: Record<string, InputCall<undefined>> = {
   'arm options': [(_, given: never) => Machine.arm(given), [...NO_OBJECT, {}, { names: 'a' }]],
+  'arm, whether it rehearses': [
+    (_, rehearses: boolean) => Machine.arm({ name }, rehearses),
+    optional(NO_FLAG),
+  ],
+  'drill visit': [(_, visit: () => Promise<void>) => drill(visit), optional(NO_FUNCTION)],
   'arm a name': [(_, given: string) => Machine.arm({ name: given }), NO_NAME],
   'arm huge': [(_, huge: 'never') => Machine.arm({ name, huge }), [...optional(NO_TEXT), 'Always']],
 };

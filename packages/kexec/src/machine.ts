@@ -8,20 +8,11 @@
  * RAM next continues. An owner that dies without either leaves its RAM in the state 'running', and
  * in it a live record of all that it had preserved: whoever opens it next goes on with that.
  */
-import {
-  checkFlag,
-  checkFunction,
-  checkOptions,
-  codeOf,
-  KernelError,
-  Undo,
-  withSuppressed,
-} from '@liveupdate/base';
+import { checkFlag, checkOptions, codeOf, KernelError, Undo, withSuppressed } from '@liveupdate/base';
 import {
   checkRuntime,
   collectChildren,
   drainOutput,
-  duplicateFrom,
   isMainThread,
   MappedRam,
   RamFile,
@@ -29,7 +20,6 @@ import {
   tryLock,
   unlock,
 } from '@liveupdate/linux';
-import { ShmemFile } from '@liveupdate/shmem';
 import type { BootPage } from './boot-page.ts';
 import { bootGeneration, type Generation, type LastOwner } from './generation.ts';
 import { addMachine, checkNotReplacing, Handover, removeMachine } from './handover.ts';
@@ -42,11 +32,6 @@ import { busyMessage, claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-c
 import { findExisting } from './ram-source.ts';
 import { Standby, type SealedRam } from './standby.ts';
 import type { Tenure } from './tenure.ts';
-
-/** Handovers of a drill: after so many the code is as quick as it gets. */
-const DRILLS = 12;
-const DRILL_SIZE = 4 * 2 ** 20;
-const DRILL_FILE = 2 ** 20;
 
 /** How often a RAM that others make and remove at the same time is tried. */
 const MOST_TRIES = 1000;
@@ -189,12 +174,14 @@ export class Machine {
   /**
    * Makes ready to take over a RAM that another process owns, and disturbs it in nothing: maps it,
    * tries out on a private copy whether what is there can be taken over, and makes the views that
-   * its files will want. Takes some 50 ms.
+   * its files will want. Takes some 10 ms.
    *
+   * @param rehearses false: it tries nothing out and makes nothing ahead. Default true
    * @throws KernelError ENOENT: there is no such RAM, or no handler for a file in it. EAGAIN: its
    * owner changes it all the time. EINVAL, EPERM, EACCES, ENOMEM, EOPNOTSUPP: as open
    */
-  static async arm(options: MachineOptions): Promise<ArmedMachine> {
+  static async arm(options: MachineOptions, rehearses = true): Promise<ArmedMachine> {
+    checkFlag(rehearses, 'whether it rehearses');
     prepareProcess(options);
     const found = findExisting(options);
     let standby: Standby;
@@ -205,7 +192,7 @@ export class Machine {
       throw error;
     }
     try {
-      await standby.prepare();
+      if (rehearses) await standby.prepare();
     } catch (error) {
       standby.release();
       throw error;
@@ -255,33 +242,6 @@ export class Machine {
     this.#tenure.own();
     this.#tenure.ownSoon(); // what makes the next handover quick
     this.ram.dropPrepared();
-  }
-
-  /**
-   * Hands over some times on memory of its own, 1 to 3 ms at a time, so that the next `seal` or
-   * `take` of this process finds its code compiled: for when one is about to come.
-   *
-   * @param visit what is done in each generation, the first of which boots cold; it commits, and
-   * preserves what it wants. Default: one file goes along
-   * @throws KernelError ENOMEM, EMFILE: no memory, or too many open files. What `visit` throws
-   */
-  static async drill(visit: (machine: Machine) => Promise<void> = carryOneFile): Promise<void> {
-    checkFunction(visit, 'what is done in a drill');
-    using memory = RamFile.memory({ name: 'liveupdate-drill', size: DRILL_SIZE });
-    const again = (): { fd: number } => ({ fd: duplicateFrom(memory.fd, 0) });
-    let machine = await Machine.open(again());
-    try {
-      for (let done = 0; done < DRILLS; done++) {
-        await visit(machine);
-        await new Promise((resolve) => setImmediate(resolve));
-        const standby = new Standby(findExisting(again()), {});
-        const next = Machine.#take(standby, {}, await machine.seal());
-        machine.close();
-        machine = next;
-      }
-    } finally {
-      machine.close();
-    }
   }
 
   /**
@@ -482,18 +442,6 @@ export class Machine {
 function checkHandOver(options: HandOverOptions, what: string): void {
   checkOptions(options, what, ['dropUnfinished']);
   if (options.dropUnfinished !== undefined) checkFlag(options.dropUnfinished, 'dropUnfinished');
-}
-
-/** Makes a file, or takes it over. */
-async function carryOneFile(machine: Machine): Promise<void> {
-  const { shmem, luo } = machine.kernel;
-  const session = machine.origin === 'cold' ? undefined : luo.incomingSessions[0];
-  const file = session ? await session.retrieve(1, ShmemFile) : shmem.memfdCreate('drill');
-  if (!session) file.write(new Uint8Array(DRILL_FILE));
-  file.map();
-  machine.commit();
-  await luo.createSession('drill').preserve(file, 1);
-  await session?.finish();
 }
 
 /** What has to be so, and is done once, before a RAM is looked at. */

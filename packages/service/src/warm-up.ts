@@ -4,7 +4,7 @@
  */
 import { createServer, type Server } from 'node:http';
 import * as net from 'node:net';
-import { Machine } from '@liveupdate/kexec';
+import { drill } from '@liveupdate/kexec';
 import { duplicateFrom, socketPair } from '@liveupdate/linux';
 import { Channel, type Message } from './channel.ts';
 import { Connections, type Departing } from './connections.ts';
@@ -31,7 +31,7 @@ interface Drilled extends Message {
 }
 
 export async function warmUp(): Promise<void> {
-  await Machine.drill(async (machine) => {
+  await drill(async (machine) => {
     const files = new StateFiles(machine);
     await files.file('drill', { size: DRILL_FILE });
     machine.commit();
