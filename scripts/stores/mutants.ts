@@ -202,6 +202,30 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     to: '',
     tests: ['packages/linux/src/process.test.ts'],
   },
+  'a next generation that has not committed uses memory that it was not lent': {
+    file: 'packages/kho/src/boot.ts',
+    from: 'new PageAllocator(ram, table, confinedTo)',
+    to: 'new PageAllocator(ram, table)',
+    tests: ['packages/kexec/src/standby.stores.ts'],
+  },
+  'what was lent is taken back with what the next generation stored in it': {
+    file: 'packages/kexec/src/tenure.ts',
+    from: '    for (let i = 0; i < rows.length; i++) pages.residency.giveBack(rows.pfns[i], rows.counts[i]);\n',
+    to: '',
+    tests: ['packages/kexec/src/standby.test.ts'],
+  },
+  'one that waits for the next generation goes on writing to the live record': {
+    file: 'packages/kexec/src/tenure.ts',
+    from: '    kho.publication?.suspend();\n',
+    to: '',
+    tests: ['packages/kexec/src/standby'],
+  },
+  'what the owner left in free memory counts as zeros for the next generation': {
+    file: 'packages/kho/src/boot.ts',
+    from: '    residency.markFreeStale(); // what is not there reads as zeros\n',
+    to: '',
+    tests: ['packages/kexec/src/standby.test.ts'],
+  },
 };
 
 /** The plugin, as Vite wants it: nothing where no mutant is named. */

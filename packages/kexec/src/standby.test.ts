@@ -241,6 +241,27 @@ test('where memory is short before it has committed, it commits', async () => {
   expect([third.generation, isAll(await found(third), 5 * 2 ** 20, 7)]).toEqual([3, true]);
 });
 
+test('what the owner left in memory that it lends, or had, is nothing that a file shows', async () => {
+  const first = await openMachine(SIZE);
+  await filled(first);
+  const gone = first.kernel.shmem.memfdCreate('gone');
+  gone.write(new Uint8Array((first.kernel.pages.freePages - 256) * PAGE_SIZE).fill(0xee));
+  gone.close();
+  const standby = await arm();
+  const second = take(standby, await first.seal());
+  const zeros = (size: number): boolean => {
+    const file = second.kernel.shmem.memfdCreate('zeros');
+    file.truncate(size);
+    file.allocate(0, size);
+    const isZero = isAll(file, size, 0);
+    file.close();
+    return isZero;
+  };
+  expect(zeros((second.kernel.pages.freePages - 64) * PAGE_SIZE)).toBe(true);
+  second.commit();
+  expect(zeros((second.kernel.pages.freePages - 64) * PAGE_SIZE)).toBe(true);
+});
+
 test('one whose owner dies is recovered by the one that waits', async () => {
   using program = new Program(`
     const machine = await Machine.open({ name: NAME, size: '16MiB' });
