@@ -256,9 +256,14 @@ export class Machine {
   async seal(options: HandOverOptions = {}): Promise<SealedRam> {
     checkHandOver(options, 'seal');
     this.#checkReachable();
-    await Handover.seal(this.#tenure, { isTogether: false, stays: true, ...options });
-    const lent = this.#tenure.lend();
-    this.#left = leftRam(this.#file);
+    const handover = await Handover.seal(this.#tenure, { isTogether: false, stays: true, ...options });
+    let lent: number[];
+    try {
+      lent = this.#tenure.lend();
+      this.#left = leftRam(this.#file);
+    } catch (error) {
+      throw withSuppressed(error, await handover.callOff());
+    }
     unlock(this.#file.fd);
     return { lent };
   }

@@ -1,5 +1,6 @@
 /** The next generation takes over from one that is there, and may go on. */
-import { PAGE_SIZE, type ErrnoCode } from '@liveupdate/base';
+import { renameSync } from 'node:fs';
+import { KernelError, PAGE_SIZE, type ErrnoCode } from '@liveupdate/base';
 import { viewSpace } from '@liveupdate/linux';
 import type { OutgoingSession } from '@liveupdate/luo-core';
 import { ShmemFile } from '@liveupdate/shmem';
@@ -320,6 +321,40 @@ test('no RAM: ENOENT; a file that nobody can read: ENOENT; and the owner goes on
   const files = await filled(first);
   expect(await codeFrom(Machine.arm({ name, handlers: () => [] }))).toBe('ENOENT');
   expectWhole(first, files);
+});
+
+test('a takeover that is refused leaves the RAM to its owner', async () => {
+  const first = await openMachine(SIZE);
+  const files = await filled(first);
+  const small = await Machine.arm({ name, size: SIZE / 2 });
+  armed.push(small);
+  const sealed = await first.seal();
+  expect(codeOf(() => small.take(sealed))).toBe('EINVAL');
+  await first.unseal();
+  expectWhole(first, files);
+  const standby = await arm();
+  const again = await first.seal();
+  renameSync(first.path ?? '', `${first.path ?? ''}.away`);
+  expect(codeOf(() => standby.take(again))).toBe('ENOENT');
+  renameSync(`${first.path ?? ''}.away`, first.path ?? '');
+  await first.unseal();
+  expectWhole(first, files);
+});
+
+test('where nothing can be lent, nothing is sealed', async () => {
+  const first = await openMachine(SIZE);
+  const files = await filled(first);
+  const { pages } = first.kernel;
+  const allocRuns = pages.allocRuns.bind(pages);
+  pages.allocRuns = () => {
+    throw new KernelError('ENOMEM', 'for this test');
+  };
+  expect(await codeFrom(first.seal())).toBe('ENOMEM');
+  pages.allocRuns = allocRuns;
+  expectWhole(first, files);
+  expect(await codeFrom(first.unseal())).toBe('EINVAL');
+  const second = take(await arm(), await first.seal());
+  expect(isAll(await found(second), 5 * 2 ** 20, 7)).toBe(true);
 });
 
 test('one that was released takes nothing', async () => {

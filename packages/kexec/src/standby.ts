@@ -7,7 +7,7 @@
  * see `Machine.seal`.
  */
 import { codeOf, KernelError } from '@liveupdate/base';
-import { MappedRam, tryLock } from '@liveupdate/linux';
+import { MappedRam, tryLock, unlock } from '@liveupdate/linux';
 import type { MachineOptions } from './machine-options.ts';
 import { busyMessage, readClaimed, type ClaimedRam } from './ram-claim.ts';
 import type { FoundRam } from './ram-source.ts';
@@ -48,7 +48,8 @@ export class Standby {
   }
 
   /**
-   * Takes the lock and reads what the owner left. Nothing is written.
+   * Takes the lock and reads what the owner left. Nothing is written. Where it throws, the lock is
+   * free.
    *
    * @throws KernelError EBUSY: the owner has it. ENOENT: its file was removed. EINVAL, EPERM: as
    * Machine.open
@@ -56,9 +57,14 @@ export class Standby {
   claim(): ClaimedRam {
     const { file, path, wanted } = this.#found;
     if (!tryLock(file.fd)) throw new KernelError('EBUSY', busyMessage(file));
-    if (path !== undefined && !file.isAt(path))
-      throw new KernelError('ENOENT', `${path} was removed, or replaced by another: open it anew`);
-    return readClaimed(this.#found, wanted);
+    try {
+      if (path !== undefined && !file.isAt(path))
+        throw new KernelError('ENOENT', `${path} was removed, or replaced by another: open it anew`);
+      return readClaimed(this.#found, wanted);
+    } catch (error) {
+      unlock(file.fd); // its owner may go on
+      throw error;
+    }
   }
 
   /** The RAM is a machine's from now on. */

@@ -194,14 +194,20 @@ export class Tenure {
    * and touches neither what it lends to that one nor the live record.
    *
    * @returns the frames that it lends, first and number in turn
+   * @throws KernelError ENOMEM: no memory to note them. Nothing is lent, and it is still sealed
    */
   lend(): number[] {
     const { pages, kho } = this.#init.kernel;
     const rows = new FolioRuns();
     const count = Math.min(Math.floor(pages.freePages / LENT_PART), MOST_LENT);
-    pages.allocRuns(count, { taken: 'when touched' }, (pfn, length) => {
-      rows.pushRow(pfn, length, 0);
-    });
+    try {
+      pages.allocRuns(count, { taken: 'when touched' }, (pfn, length) => {
+        rows.pushRow(pfn, length, 0);
+      });
+    } catch (error) {
+      pages.putRows(rows);
+      throw error;
+    }
     this.#lent = rows;
     kho.publication?.suspend();
     const runs: number[] = [];
