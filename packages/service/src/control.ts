@@ -136,7 +136,7 @@ function readLine(socket: net.Socket): Promise<string> {
       if (text.includes('\n')) resolve(text.slice(0, text.indexOf('\n')));
       else if (text.length > MOST_BYTES) socket.destroy();
     });
-    socket.once('error', reject);
+    socket.on('error', () => undefined); // told by 'close'
     socket.once('close', () => {
       reject(new KernelError('ENODATA', 'the supervisor ended before it answered'));
     });

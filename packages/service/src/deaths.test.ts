@@ -146,3 +146,41 @@ test('a hook that never returns: the upgrade fails, and the next one may come', 
   }
   program.write(NUMBERS);
 });
+
+test('where the one that runs has no descriptor left, the upgrade is refused and it goes on', async () => {
+  const LIMIT = 150;
+  const program = new ProgramFile(NUMBERS);
+  programs.push(program);
+  const command = ['/bin/sh', '-c', `ulimit -n ${LIMIT}; exec "$0" "$@"`, ...program.command];
+  const supervised = new Supervised(program, { command });
+  running.push(supervised);
+  await supervised.event('ready');
+  const { pid, port } = supervised;
+  const clients: net.Socket[] = [];
+  let closed = 0;
+  while (fs.readdirSync(`/proc/${pid}/fd`).length < LIMIT - 1) {
+    const client = net.connect(port, '127.0.0.1');
+    client.on('error', () => undefined).on('close', () => (closed += 1));
+    clients.push(client);
+    await new Promise((resolve) => client.once('connect', resolve));
+    await delay(2);
+  }
+  expect(await failure(supervised.supervisor.upgrade())).toContain('EMFILE');
+  expect([closed, supervised.pid]).toEqual([0, pid]);
+  for (const client of clients.splice(10)) client.destroy();
+  await delay(50);
+  await supervised.supervisor.upgrade();
+  expect(supervised.pid).not.toBe(pid);
+  expect(clients.filter(({ destroyed }) => destroyed)).toEqual([]);
+  for (const client of clients) client.destroy();
+});
+
+test('one process has one service', async () => {
+  const second = "const code = await openService({ name: name + '-2', size }).catch((error) => error.code);";
+  await start(
+    NUMBERS.replace(
+      'await service.ready',
+      `${second}\nif (code !== 'EEXIST') throw new Error(code);\nawait service.ready`,
+    ),
+  );
+});

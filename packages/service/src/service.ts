@@ -426,6 +426,9 @@ export class Service {
   }
 }
 
+/** Whether this process runs a service, or was to: an upgrade replaces the process. */
+let hasService = false;
+
 /**
  * Opens a service: its memory, made or found again, and what the generation before left of sockets.
  * Under a supervisor, beside a generation that runs, it waits until that one hands over: load and
@@ -437,7 +440,8 @@ export class Service {
  * await service.listen(server, { port: 8080 });
  * await service.ready();
  *
- * @throws KernelError EBUSY: another process owns this service. EOPNOTSUPP: a worker of
+ * @throws KernelError EBUSY: another process owns this service. EEXIST: this process has had a
+ * service. EOPNOTSUPP: a worker of
  * node:cluster, which shares its sockets in another way. Others as Machine.open
  */
 export async function openService(options: ServiceOptions): Promise<Service> {
@@ -449,7 +453,10 @@ export async function openService(options: ServiceOptions): Promise<Service> {
   if (ram === 'heap') {
     return new Service(options, { machine: await Machine.open(kernel), ...NOTHING });
   }
+  if (hasService)
+    throw new KernelError('EEXIST', 'this process has had its service: one process runs one, and once');
   const line = supervisorOfThis();
+  hasService = line !== undefined; // a supervisor starts another process for another try
   if (line) return openBy(line, options, { ...kernel, name });
   const parcel = unpack();
   const machine = await Machine.open(ram === 'memfd' ? kernel : { ...kernel, name });
@@ -459,6 +466,7 @@ export async function openService(options: ServiceOptions): Promise<Service> {
     ...parcel,
     machine,
   });
+  hasService = true;
   process.on('SIGUSR2', () => {
     service.upgrade().catch((error: unknown) => {
       console.error(error);
