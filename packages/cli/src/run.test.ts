@@ -86,7 +86,8 @@ async function start(code = COUNTER, options: readonly string[] = [], env = {}):
 }
 
 async function ask(url: string): Promise<string> {
-  return (await fetch(url)).text();
+  // No connection is kept: one of a process that was killed would be met by the next question.
+  return (await fetch(url, { headers: { connection: 'close' } })).text();
 }
 
 test('a service is run, upgraded by command and by signal, told of, and ended', async () => {
