@@ -54,6 +54,33 @@ test('sockets and connections go along, no request fails', async () => {
   expect(report.answered).toBeGreaterThan(20);
 });
 
+test('memory leaves the page tables while all is still served', async () => {
+  // What the hook sees is what there is when serving ends.
+  using program = new ProgramFile(
+    NUMBERS.replace("'64MiB'", "'192MiB'")
+      .replace("size: '1MiB'", "size: '128MiB'")
+      .replace(
+        'await service.ready();',
+        `await service.ready();
+const inTables = () => Number(/RssShmem:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))[1]);
+if (service.generation === 1) {
+  for (let at = 0; at < numbers.length; at += 1024) numbers[at] = 1;
+  numbers[1] = inTables();
+}
+service.beforeUpgrade(() => (numbers[2] = inTables()));`,
+      )
+      .replace('import', "import { readFileSync } from 'node:fs';\nimport"),
+  );
+  const { child, line } = run(program);
+  const port = Number(await line());
+  child.kill('SIGUSR2');
+  await line();
+  const kib = async (key: number): Promise<number> =>
+    Number(await (await fetch(`http://127.0.0.1:${port}/${key}`)).text());
+  expect(await kib(1)).toBeGreaterThan(127 * 1024);
+  expect(await kib(2)).toBeLessThan(32 * 1024);
+});
+
 test('where it cannot be replaced all goes on', async () => {
   using program = new ProgramFile(
     NUMBERS.replace(

@@ -291,6 +291,8 @@ export class Service {
   async #replace(): Promise<void> {
     this.#state = 'upgrading';
     try {
+      await this.#prepare().catch(() => undefined); // it shows again when it counts
+      await this.#dropPageTables();
       await this.#stop();
       const packed = pack({ listeners: this.#connections.listeners, ...this.#connections.departing() });
       try {
@@ -344,6 +346,12 @@ export class Service {
     if (this.#isWarm) return;
     this.#isWarm = true;
     await warmUp();
+  }
+
+  /** What kexec does before it freezes, and takes long: here everything is still served. */
+  async #dropPageTables(): Promise<void> {
+    const steps = this.machine.ram.dropPageTables();
+    while (steps.next().done !== true) await new Promise((resolve) => setImmediate(resolve));
   }
 
   /** @param isOver whether it is not wanted any more */
