@@ -26,7 +26,13 @@ export type ChildName =
   | 'phases'
   | 'service'
   | 'store'
-  | 'trial';
+  | 'trial'
+  | 'upgrade-load'
+  | 'upgrade-supervisor'
+  | 'upgraded-bare'
+  | 'upgraded-service'
+  | 'upgraded-store'
+  | 'upgraded-workers';
 
 /**
  * Whether what runs is built JavaScript, as a user runs it. Sources are stripped of their types at
@@ -61,11 +67,28 @@ function childArguments(name: ChildName, { argument = {}, execArgv = [] }: Child
   return [...execArgv, path(`${name}.js`), words];
 }
 
+/** What starts a child, for a program that starts it itself. */
+export function childCommand(name: ChildName, argument: object): string[] {
+  return [process.execPath, ...childArguments(name, { argument })];
+}
+
 /**
- * Programs that replace themselves, or are killed and started again, and shall be back soon: each
- * is one file, and keeps its compiled code.
+ * Programs that are replaced, or killed and started again, and shall be back soon: each is one
+ * file, and keeps its compiled code.
  */
-const BACK_SOON = new Set<ChildName>(['bare', 'killed-service', 'killed-store', 'service', 'store']);
+const BACK_SOON = new Set<ChildName>([
+  'bare',
+  'killed-service',
+  'killed-store',
+  'service',
+  'store',
+  'upgraded-bare',
+  'upgraded-service',
+  'upgraded-store',
+  'upgraded-workers',
+]);
+/** Those, and what starts one of them. */
+const KEEPS_CODE = new Set<ChildName>([...BACK_SOON, 'upgrade-supervisor']);
 
 let codeCache: string | undefined;
 
@@ -86,7 +109,7 @@ function childEnvironment(name: ChildName): NodeJS.ProcessEnv {
   const env = { ...process.env };
   for (const variable of ['NODE_OPTIONS', 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE', RAM_FD_VARIABLE])
     Reflect.deleteProperty(env, variable);
-  if (BACK_SOON.has(name)) env[CODE_CACHE_VARIABLE] = codeCacheDirectory();
+  if (KEEPS_CODE.has(name)) env[CODE_CACHE_VARIABLE] = codeCacheDirectory();
   return env;
 }
 
@@ -157,10 +180,18 @@ export class Child<Line> implements AsyncDisposable {
     this.#process.stdin!.write('\n');
   }
 
-  /** Kills it; resolves when the system has taken it down, as a supervisor hears of it. */
-  async kill(): Promise<void> {
+  /** Sends it a signal. */
+  signal(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
+  }
+
+  /**
+   * Kills it, or ends it by another signal; resolves when the system has taken it down, as a
+   * supervisor hears of it.
+   */
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const exit = once(this.#process, 'exit');
-    this.#process.kill('SIGKILL');
+    this.#process.kill(signal);
     await within(exit, PATIENCE.end, `the program '${this.#name}' does not end`);
   }
 

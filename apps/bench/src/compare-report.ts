@@ -1,6 +1,7 @@
 /** What two results files come to, for a terminal. */
 import { formatSize } from '@liveupdate/base';
 import { changedTimes, compareFigures, goalChange, type ComparedFigure } from './compare.ts';
+import { decisive } from './results.ts';
 import type { Results } from './results-format.ts';
 import { number, RESULTS, textTable, time } from './tables.ts';
 
@@ -38,9 +39,11 @@ function figureTable(figures: readonly ComparedFigure[]): string {
     return [
       after.title,
       formatSize(after.size),
-      RESULTS[after.kind](before.result.median),
-      RESULTS[after.kind](after.result.median),
-      `${number((after.result.median / before.result.median - 1) * 100)} %`,
+      RESULTS[after.kind](decisive(after.kind, before.result)),
+      RESULTS[after.kind](decisive(after.kind, after.result)),
+      ['more', 'count'].includes(after.kind)
+        ? ''
+        : `${number((after.result.median / before.result.median - 1) * 100)} %`,
       change === undefined ? 'no verdict' : change === 'same' ? '' : `${change}${goalChange(figure)}`,
     ];
   });

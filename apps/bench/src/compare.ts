@@ -12,7 +12,7 @@
  * Figures against a constant, such as 3 ns a page, are times: they depend on the day, and get no
  * verdict.
  */
-import { isTime, reaches } from './results.ts';
+import { decisive, isTime, reaches } from './results.ts';
 import type { FigureResult, Results, RunResult } from './results-format.ts';
 import { chanceOfRanks, corrected } from './significance.ts';
 import { summarize, type Series } from './stats.ts';
@@ -100,7 +100,7 @@ function chanceThat(change: 'better' | 'worse', { kind, ratio, measured }: Round
 /** Whether a goal was lost or reached. */
 export function goalChange({ old, new: { goal, kind, result, verdict } }: ComparedFigure): string {
   if (goal === undefined || old.verdict === verdict) return '';
-  return reaches(kind, result.median, goal) ? ', reaches its goal' : ', misses its goal';
+  return reaches(kind, decisive(kind, result), goal) ? ', reaches its goal' : ', misses its goal';
 }
 
 /** Times of both runs whose medians differ by more than is worth a word: no verdicts. */
@@ -112,7 +112,7 @@ export function changedTimes(
     const before = old.runs.find(({ trial, size }) => trial === run.trial && size === run.size);
     return Object.entries(run.series).flatMap(([name, is]) => {
       const was = before?.series[name];
-      if (!was || NO_TIMES.has(name) || !apart(was, is)) return [];
+      if (!was || NO_TIMES.test(name) || !apart(was, is)) return [];
       return [{ run, name, was, is }];
     });
   });
@@ -124,5 +124,5 @@ function apart(was: Series, is: Series): boolean {
   return is.p25 > was.p75 || is.p75 < was.p25;
 }
 
-/** Series of bytes, or of something that is a figure already. */
-const NO_TIMES = new Set(['bytes', 'outside', 'perGiB']);
+/** Series of bytes, of how many, or of something that is a figure already. */
+const NO_TIMES = /^(?:bytes|outside|perGiB)$| (?:failed|closed|lost|before|after)$/;

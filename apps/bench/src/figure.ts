@@ -9,7 +9,11 @@ export type Kind =
   /** `measured` / `against`, in percent, of bytes. */
   | 'share'
   /** `measured` itself: milliseconds per GiB. */
-  | 'slope';
+  | 'slope'
+  /** `measured` - `against`, in milliseconds. */
+  | 'more'
+  /** `measured` itself: how many. The worst round decides. */
+  | 'count';
 
 export interface Figure {
   readonly trial: string;

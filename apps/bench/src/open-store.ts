@@ -20,6 +20,14 @@ export interface StoreArgument {
   readonly size: number;
 }
 
+/** Numbers under keys, beside the bytes. */
+export interface Numbers {
+  /** 0 where nothing was put. */
+  readonly get: (key: number) => number;
+  /** What it returns resolves when the number is where the next program finds it. */
+  readonly put: (key: number, value: number) => unknown;
+}
+
 /** What is open. */
 export interface Store {
   /** Writes all bytes, in values of 1 MiB where there are values. */
@@ -112,17 +120,28 @@ export function openMapped(argument: StoreArgument, isNew: boolean): KilledStore
   };
 }
 
+/** A store of values that has a place for numbers, too. */
+export interface NumbersStore extends Store {
+  readonly numbers: Numbers;
+  /** Reads all bytes, where they are mapped, so that they are in this process's page tables. */
+  readAll?(): void;
+}
+
 /** As much of the package `lmdb` as is used. */
 interface Lmdb {
   readonly open: (options: object) => {
     transactionSync(work: () => unknown): void;
     put(key: number, value: Uint8Array): unknown;
     getBinaryFast(key: number): Uint8Array | undefined;
+    openDB(options: object): {
+      get(key: number): number | undefined;
+      put(key: number, value: number): Promise<boolean>;
+    };
     close(): Promise<void>;
   };
 }
 
-export function openLmdb(argument: StoreArgument): KilledStore {
+export function openLmdb(argument: StoreArgument): KilledStore & NumbersStore {
   const { size } = argument;
   const middle = Math.floor(countOf(size) / 2);
   const { open } = load('lmdb') as Lmdb;
@@ -132,7 +151,14 @@ export function openLmdb(argument: StoreArgument): KilledStore {
     mapSize: size * 1.5 + 2 ** 24,
     noSync: true, // it is on tmpfs
   });
+  let opened: ReturnType<typeof database.openDB> | undefined;
+  const numbers = (): NonNullable<typeof opened> =>
+    (opened ??= database.openDB({ name: 'numbers', encoding: 'msgpack' }));
   return {
+    numbers: {
+      get: (key) => numbers().get(key) ?? 0,
+      put: (key, value) => numbers().put(key, value),
+    },
     fill: () => {
       const value = content();
       for (const keys of values(size))
@@ -159,17 +185,21 @@ type Sqlite = new (path: string) => {
   exec(sql: string): unknown;
   prepare(sql: string): {
     run(...values: unknown[]): unknown;
-    get(...values: unknown[]): { value: Uint8Array };
+    get(...values: unknown[]): { value: Uint8Array & number } | undefined;
   };
   close(): unknown;
 };
 
-export function openSqlite(argument: StoreArgument, isNew: boolean): Store {
+export function openSqlite(argument: StoreArgument, isNew: boolean): NumbersStore {
   const { size } = argument;
   const database = new (load('better-sqlite3') as Sqlite)(pathOf(argument));
   database.exec('PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF');
-  if (isNew) database.exec('CREATE TABLE bench (key INTEGER PRIMARY KEY, value BLOB)');
+  if (isNew)
+    database.exec(
+      'CREATE TABLE bench (key INTEGER PRIMARY KEY, value BLOB); CREATE TABLE numbers (key INTEGER PRIMARY KEY, value INTEGER)',
+    );
   return {
+    numbers: sqliteNumbers(database),
     fill: () => {
       const value = content();
       const insert = database.prepare('INSERT INTO bench VALUES (?, ?)');
@@ -180,7 +210,19 @@ export function openSqlite(argument: StoreArgument, isNew: boolean): Store {
       }
     },
     firstByte: () =>
-      database.prepare('SELECT substr(value, 1, 1) AS value FROM bench WHERE key = 0').get().value[0],
+      database.prepare('SELECT substr(value, 1, 1) AS value FROM bench WHERE key = 0').get()!.value[0],
     end: () => database.close(),
+  };
+}
+
+/** Statements are made when somebody wants them. */
+function sqliteNumbers(database: InstanceType<Sqlite>): Numbers {
+  type Statement = ReturnType<typeof database.prepare>;
+  let get: Statement | undefined;
+  let put: Statement | undefined;
+  return {
+    get: (key) => (get ??= database.prepare('SELECT value FROM numbers WHERE key = ?')).get(key)?.value ?? 0,
+    put: (key, value) =>
+      (put ??= database.prepare('INSERT OR REPLACE INTO numbers VALUES (?, ?)')).run(key, value),
   };
 }

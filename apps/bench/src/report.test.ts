@@ -1,7 +1,15 @@
 import { expect, test } from 'vitest';
 import { plan } from './plan.ts';
 import { addingOurs } from './processes.ts';
-import { besideTables, circumstances, figureRows, markdownHeadlines, textReport, waits } from './report.ts';
+import {
+  besideTables,
+  circumstances,
+  figureRows,
+  markdownHeadlines,
+  textReport,
+  upgrades,
+  waits,
+} from './report.ts';
 import { fullResults, resultsOf, run } from './test-results.ts';
 import { FIGURES, TRIALS } from './trials.ts';
 
@@ -129,6 +137,47 @@ test('the wait behind a kill stands beside what it consists of; LMDB may be miss
     '',
     'missing',
   ]);
+});
+
+test('what clients notice of an upgrade, the shortest gap first; the worst round beside the median', () => {
+  const noticed = (side: string, gap: number, lost: number): Record<string, number[]> => ({
+    [`${side} failed`]: [0, 0, lost],
+    [`${side} closed`]: [0, lost, lost],
+    [`${side} gap`]: [gap, gap, 3 * gap],
+    [`${side} wait`]: [gap, 4 * gap, gap],
+    [`${side} before`]: [9000, 9000.4, 10],
+    [`${side} after`]: [8000, 8000, 8000],
+  });
+  const measured = {
+    ...noticed('standby', 4, 0),
+    ...noticed('large', 3, 0),
+    ...noticed('bare', 50, 1),
+    ...noticed('workers', 1, 50),
+    'most gap': [5, 5, 5],
+    'ours lost': [0, 0, 0],
+  };
+  const absent = { 'lmdb gap': 'the npm package lmdb does not load here' };
+  const results = resultsOf([{ ...run('upgrade', 16 * GiB, measured), absent }]);
+  const worker = 'LMDB on tmpfs, two workers of node:cluster rolled one after the other, 1 GiB';
+  const bare = 'bare server: exec with its listening socket, no state, no connections';
+  expect(upgrades(results)[0].slice(1)).toEqual([
+    [worker, '50', '50', '1.00 ms', '3.00 ms', '4.00 ms', '9000', '8000'],
+    ['live update by standby, 16 GiB', '0', '0', '3.00 ms', '9.00 ms', '12.0 ms', '9000', '8000'],
+    ['live update by standby, 1 GiB', '0', '0', '4.00 ms', '12.0 ms', '16.0 ms', '9000', '8000'],
+    [bare, '1', '1', '50.0 ms', '150 ms', '200 ms', '9000', '8000'],
+  ]);
+  const [, first, second, third] = figureRows(results);
+  expect(first.slice(1, 4)).toEqual(['4.00 ms', 'workers rolled 1.00 ms', '4.00 times as long']);
+  expect(second.slice(1)).toEqual([
+    '4.00 ms',
+    'at most 5.00 ms',
+    '0.800 times as long',
+    '0.800 .. 1.60',
+    '≤ 1',
+    'pass',
+  ]);
+  expect(third.slice(2, 4)).toEqual(['LMDB restarted', 'the npm package lmdb does not load here']);
+  expect(upgrades(resultsOf([]))).toEqual([]);
 });
 
 test('a ratio is written one way, above and below 1, as its spread is', () => {

@@ -7,11 +7,12 @@ import type { Figure } from './figure.ts';
 import { GENERATION_PHASES } from './generations.ts';
 import { WAIT_PHASES } from './kill-trial.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
-import { findRun, runsOf } from './results.ts';
+import { decisive, findRun, runsOf } from './results.ts';
 import type { FigureResult, MissingFigure, Results, RunResult } from './results-format.ts';
 import { summarize } from './stats.ts';
 import { markdownTable, number, RESULTS, textTable, time, VALUES, type Rows } from './tables.ts';
 import { doubts, MOVING, rates } from './trust.ts';
+import { CONNECTIONS, stateSizes, UPGRADED, UPGRADED_AGAINST } from './upgrade-trial.ts';
 
 /** What a series is measured against, in words. */
 const AGAINST: Readonly<Record<string, string>> = {
@@ -33,6 +34,7 @@ const AGAINST: Readonly<Record<string, string>> = {
   criu: 'CRIU',
   bareBuffer: 'mmap and a buffer',
   bareMap: 'bare mmap',
+  ...UPGRADED_AGAINST,
 };
 
 const FIGURE_HEAD = ['', 'measured', 'against', 'result', 'half of all between', 'goal', ''] as const;
@@ -68,7 +70,7 @@ function figureCells(figure: FigureResult): string[] {
     titleOf(figure),
     value(figure.measuredValue.median),
     `${AGAINST[figure.against] ?? figure.against} ${value(figure.againstValue.median)}`,
-    RESULTS[kind](result.median),
+    RESULTS[kind](decisive(kind, result)),
     `${number(result.p25)} .. ${number(result.p75)}`,
     goal === undefined ? '' : `${sign} ${goal}`,
     figure.verdict === 'no goal' ? '' : figure.verdict,
@@ -119,6 +121,30 @@ export function waits(results: Results): Rows[] {
       row('all of the wait', (side) => side),
     ],
   ];
+}
+
+/** What clients noticed of an upgrade, the shortest gap first. */
+export function upgrades(results: Results): Rows[] {
+  const run = runsOf(results, 'upgrade').at(0);
+  if (!run) return [];
+  const { small, middle, large } = stateSizes(run.size);
+  const sizes: Readonly<Record<string, number>> = { small, large };
+  const rows = Object.entries(UPGRADED)
+    .filter(([side]) => `${side} gap` in run.series)
+    .map(([side, title]) => ({
+      title: ['sockets', 'bare'].includes(side) ? title : `${title}, ${formatSize(sizes[side] ?? middle)}`,
+      of: (what: string) => run.series[`${side} ${what}`],
+    }))
+    .sort((a, b) => a.of('gap').median - b.of('gap').median)
+    .map(({ title, of }) => [
+      title,
+      ...['failed', 'closed'].map((what) => String(of(what).max)),
+      ...[of('gap').median, of('gap').max, of('wait').max].map(time),
+      ...['before', 'after'].map((what) => String(Math.round(of(what).median))),
+    ]);
+  const head = `an upgrade, as ${CONNECTIONS} clients see it`;
+  const most = ['most failed', 'most closed', 'gap', 'worst gap', 'worst wait'];
+  return [[[head, ...most, 'answers a second before', 'after'], ...rows]];
 }
 
 const REPLACED_SERIES = {
@@ -272,6 +298,7 @@ export function textReport(results: Results): string {
     ...blackout(results),
     ...besideTables(results),
     ...waits(results),
+    ...upgrades(results),
     ...bySize(results),
     ...rateTable(results),
     ...disturbanceTable(results),
@@ -289,6 +316,7 @@ export function markdownReport(results: Results): string {
     ...blackout(results),
     ...besideTables(results),
     ...waits(results),
+    ...upgrades(results),
     ...bySize(results),
   ];
   const parts = [circumstances(results).join(' '), ...sections.map(markdownTable)];

@@ -16,10 +16,10 @@ export type Verdict = 'pass' | 'fail' | 'no goal' | 'not judged' | 'no trust';
 export interface FigureResult extends Figure {
   /** Bytes. */
   readonly size: number;
-  /** Milliseconds, or bytes. */
+  /** Milliseconds, bytes, or how many. */
   readonly measuredValue: Summary;
   readonly againstValue: Summary;
-  /** Of the kind that the figure is; for a share in percent. */
+  /** Of the kind that the figure is; for a share in percent. Its median counts: see decisive. */
   readonly result: Series;
   readonly verdict: Verdict;
   /** Why it deserves no trust, in words; absent where it does. */
@@ -43,7 +43,7 @@ export interface RunResult {
   /** Bytes. */
   readonly size: number;
   readonly rounds: number;
-  /** Every series, whether it is in a figure or not: milliseconds, or bytes. */
+  /** Every series, whether it is in a figure or not: milliseconds, bytes, or how many. */
   readonly series: Readonly<Record<string, Series>>;
   /** The same of the rounds that do not count, in their order. */
   readonly warmUp: Measured;

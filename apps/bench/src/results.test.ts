@@ -15,6 +15,10 @@ test.each([
   ['share', 2, 2.1, 'fail'],
   ['slope', 10, 9.9, 'pass'],
   ['slope', 10, 10.1, 'fail'],
+  ['more', 1.5, -3, 'pass'],
+  ['more', 1.5, 1.6, 'fail'],
+  ['count', 0, 0, 'pass'],
+  ['count', 0, 1, 'fail'],
   ['faster', undefined, 0.1, 'no goal'],
 ] as const)('%s with goal %s at %s: %s', (kind, goal, median, verdict) => {
   expect(judge({ kind, ...(goal === undefined ? {} : { goal }) }, median, GOAL_SIZE)).toBe(verdict);
@@ -56,6 +60,15 @@ test('figures are evaluated when their trial was run at the size of the figures'
   expect(results.runs.map(({ size, series: { preserve } }) => [size, preserve.median])).toEqual([
     [GOAL_SIZE / 4, 100],
     [GOAL_SIZE, 0.15000000000000002],
+  ]);
+});
+
+test('of a difference the median counts, of a number the worst round', () => {
+  const upgrade = { 'standby gap': [3, 4, 9], 'small gap': [2, 3, 2], 'lmdb failed': [50, 50, 50] };
+  const { figures } = resultsOf([run('upgrade', 16 * GOAL_SIZE, { ...upgrade, 'ours lost': [0, 0, 2] })]);
+  expect(figures.map(({ kind, result, verdict }) => [kind, result.median, verdict])).toEqual([
+    ['more', 1, 'pass'],
+    ['count', 0, 'fail'],
   ]);
 });
 

@@ -14,7 +14,7 @@ import {
   type RunResult,
   type Verdict,
 } from './results-format.ts';
-import { seriesOf, summarize, type Series } from './stats.ts';
+import { seriesOf, summarize, type Series, type Summary } from './stats.ts';
 import { FIGURES } from './trials.ts';
 import { distrust } from './trust.ts';
 
@@ -69,7 +69,7 @@ function evaluateFigure(
   const against = series[figure.against];
   const result = ratio(figure.kind, measured, against);
   const doubt = distrust(all, { ...figure, size });
-  const verdict = judge(figure, result.median, size);
+  const verdict = judge(figure, decisive(figure.kind, result), size);
   return {
     ...figure,
     size,
@@ -83,10 +83,15 @@ function evaluateFigure(
 
 /**
  * Whether a figure is a time in disguise: measured against what it may take at most, or against
- * nothing. It says how quick this machine is today too.
+ * nothing. It says how quick this machine is today too. (A count is no ratio either.)
  */
 export function isTime({ kind, against }: FigureResult): boolean {
-  return kind === 'slope' || against.startsWith('most ') || against === 'second';
+  return ['slope', 'more', 'count'].includes(kind) || against.startsWith('most ') || against === 'second';
+}
+
+/** What of all rounds a figure is judged by. */
+export function decisive(kind: Figure['kind'], { median, max }: Summary): number {
+  return kind === 'count' ? max : median;
 }
 
 function ratio(kind: Figure['kind'], measured: readonly number[], against: readonly number[]): Series {
@@ -101,19 +106,21 @@ function ratio(kind: Figure['kind'], measured: readonly number[], against: reado
         against,
       );
     case 'slope':
+    case 'count':
       return seriesOf(measured);
+    case 'more':
+      return seriesOf(measured.map((value, round) => value - against[round]));
   }
 }
 
-/** The median decides. */
 export function judge(
   { goal, goalSize = GOAL_SIZE, kind }: Pick<Figure, 'goal' | 'goalSize' | 'kind'>,
-  median: number,
+  value: number,
   size: number,
 ): Verdict {
   if (goal === undefined) return 'no goal';
   if (size < goalSize) return 'not judged';
-  return reaches(kind, median, goal) ? 'pass' : 'fail';
+  return reaches(kind, value, goal) ? 'pass' : 'fail';
 }
 
 /** Whether a value is as good as a bound, or better. */
@@ -124,7 +131,7 @@ export function reaches(kind: Figure['kind'], value: number, bound: number): boo
 /** Figures that are so far off that something must be broken, on whatever machine. */
 export function brokenFigures({ figures }: Results): FigureResult[] {
   return figures.filter(
-    ({ kind, result, sane }) => sane !== undefined && !reaches(kind, result.median, sane),
+    ({ kind, result, sane }) => sane !== undefined && !reaches(kind, decisive(kind, result), sane),
   );
 }
 

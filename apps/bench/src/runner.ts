@@ -18,7 +18,7 @@ export interface TrialOptions {
 
 /** A trial that is set up. */
 export interface Rounds {
-  /** Measures everything once; the series by name, in milliseconds or bytes. */
+  /** Measures everything once; the series by name: milliseconds, bytes, or how many. */
   run(round: number): Promise<Record<string, number>>;
   /** Series that cannot be had here, by name, and why. */
   readonly absent?: Readonly<Record<string, string>>;

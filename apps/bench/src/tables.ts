@@ -24,6 +24,8 @@ export const VALUES: Readonly<Record<Kind, (value: number) => string>> = {
   longer: time,
   share: formatSize,
   slope: time,
+  more: time,
+  count: String,
 };
 
 /** How the result of each kind of figure is written. */
@@ -32,6 +34,8 @@ export const RESULTS: Readonly<Record<Kind, (value: number) => string>> = {
   longer: (value) => `${number(value)} times as long`,
   share: (value) => `${number(value)} %`,
   slope: (value) => `${number(value)} ms per GiB`,
+  more: (value) => `${value < 0 ? '' : '+'}${number(value)} ms`,
+  count: String,
 };
 
 /** Nothing between rows, two spaces between columns. */

@@ -10,6 +10,7 @@ import { MAP_FIGURES, MAP_TRIALS } from './map-trials.ts';
 import { firstUse, growth, memory, replacement, touchedAgain } from './processes.ts';
 import type { Trial } from './runner.ts';
 import { SHMEM_FIGURES, SHMEM_TRIALS } from './shmem-trials.ts';
+import { UPGRADE_FIGURES, UPGRADE_TRIALS } from './upgrade-trial.ts';
 import { HUGE, MEDIUM, missingRam, SMALL, type Workload } from './workload.ts';
 
 const GiB = 2 ** 30;
@@ -119,6 +120,7 @@ export const TRIALS: readonly Trial[] = [
   ...LUO_TRIALS,
   ...DEATH_TRIALS,
   ...KILL_TRIALS,
+  ...UPGRADE_TRIALS,
   ...SHMEM_TRIALS,
   ...MAP_TRIALS,
 ];
@@ -384,6 +386,7 @@ export const FIGURES: readonly Figure[] = [
   ...LUO_FIGURES,
   ...DEATH_FIGURES,
   ...KILL_FIGURES,
+  ...UPGRADE_FIGURES,
   ...SHMEM_FIGURES,
   ...MAP_FIGURES,
 ];
