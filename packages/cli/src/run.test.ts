@@ -121,11 +121,11 @@ test('one that is killed is there again, and clients are not refused', async () 
 
 test('a new version that is bad: exit code 1 and why, and the old one serves', async () => {
   const url = await start();
-  fs.writeFileSync(program, "throw new Error('bad');");
+  fs.writeFileSync(program, COUNTER.replace('const server', "throw new Error('bad');\nconst server"));
   const upgraded = await command('upgrade', name);
   expect(upgraded).toMatchObject({ status: 1, stdout: '' });
   expect(upgraded.stderr).toMatch(
-    /^liveupdate: EIO: the new version ended with code 1: the version before goes on\n$/,
+    /^liveupdate: EIO: the new version ended with code 1 \(bad\): the version before goes on\n$/,
   );
   expect(await ask(url)).toBe('1 1');
 });
@@ -158,6 +158,17 @@ test('a program that is not there: its code, and why', async () => {
   run = new Running(['--name', name], ['/no/such/program']);
   const [status] = await run.closed;
   expect(status).toBe(127);
+  expect(run.stderr).toMatch(/ENOENT/);
+  expect(run.stderr.split('\n').length).toBeLessThan(5);
+});
+
+test('a second supervisor of the same service, by whatever name: given up at once', async () => {
+  await start();
+  const words = ['run', '--name', `${name}-2`, '--', process.execPath, ...FLAGS, program, name];
+  const { status, stderr } = await command(...words);
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/owns this RAM/);
+  expect(stderr.match(/starts:/g)).toHaveLength(1);
 });
 
 test('a second supervisor of the same name: EBUSY', async () => {

@@ -7,6 +7,9 @@ import { SUPERVISOR_FDS, SUPERVISOR_VARIABLE, type ToGeneration, type ToSupervis
 
 const fs = process.getBuiltinModule('node:fs');
 
+/** What a shell makes of a program that cannot be started. */
+const NOT_FOUND = 127;
+
 /** How a process ended. */
 export interface Ended {
   readonly code: number | null;
@@ -23,6 +26,10 @@ export class Child {
   readyAt: number | undefined;
   generation: number | undefined;
   hasEnded = false;
+  /** What it ended of, where it could say so. */
+  why: string | undefined;
+  /** Whether to start it again would end in the same way. */
+  isHopeless = false;
   /** The keys of listening sockets that it made, and that were not there before. */
   readonly listening = new Set<string>();
   readonly #process: ChildProcess;
@@ -43,9 +50,11 @@ export class Child {
     this.#channel = new Channel(this.#process.stdio[SUPERVISOR_FDS[0]] as net.Socket, packets);
     this.pid = this.#process.pid ?? 0;
     this.ended = new Promise((resolve) => {
-      this.#process.once('error', () => {
+      this.#process.once('error', ({ message }) => {
         this.hasEnded = true;
-        resolve({ code: 127, signal: null });
+        this.why = message;
+        this.isHopeless = true;
+        resolve({ code: NOT_FOUND, signal: null });
       });
       this.#process.once('exit', (code, signal) => {
         this.hasEnded = true;
@@ -70,9 +79,11 @@ export class Child {
   }
 }
 
-/** How a process ended, in words. */
-export function howItEnded({ code, signal }: Ended): string {
-  return signal === null ? `ended with code ${code ?? '?'}` : `was ended by ${signal}`;
+/** How a generation ended, in words. */
+export function howItEnded({ why, readyAt }: Child, { code, signal }: Ended): string {
+  if (signal !== null) return `was ended by ${signal}`;
+  const early = code === 0 && readyAt === undefined ? ' before it was ready' : '';
+  return `ended with code ${code ?? '?'}${early} (${why ?? 'its own output says why'})`;
 }
 
 /** Without what systemd tells its own child: the service is not that, but ours. */

@@ -129,6 +129,28 @@ export class Connections {
     for (const socket of this.#carried.keys()) stopReading(socket);
   }
 
+  /**
+   * Ends all of it as Node.js does: idle connections now, others when they were answered; what is
+   * left after `limit` milliseconds is cut off.
+   */
+  async close(limit: number): Promise<void> {
+    const closed = this.#served.map(({ server, clients }) => {
+      if (clients instanceof HttpConnections) clients.endQuiet();
+      return new Promise<void>((resolve) => {
+        server.close(() => {
+          resolve();
+        });
+      });
+    });
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, limit);
+    });
+    await Promise.race([Promise.all(closed), late]);
+    clearTimeout(timer);
+    await this.stop(0);
+  }
+
   /** Whether it was not called off meanwhile. */
   #stopping(): boolean {
     return this.#isStopping;

@@ -172,6 +172,11 @@ export class HttpConnections {
     }
   }
 
+  /** Ends those that came along and have sent nothing since: their clients connect anew. */
+  endQuiet(): void {
+    for (const socket of this.#quiet) socket.end();
+  }
+
   /** Closes all of them here: whoever has them too goes on. */
   letGo(): void {
     for (const socket of [...this.#quiet, ...this.#all.keys()]) socket.destroy();

@@ -37,6 +37,8 @@ export interface Duties {
 export interface Hello {
   readonly listeners: readonly { readonly key: string; readonly fd: number }[];
   readonly predecessor: Predecessor | undefined;
+  /** What the generation before called itself. */
+  readonly name: string | undefined;
   /** A descriptor of the memory that somebody holds for this service. */
   readonly memory: number | undefined;
 }

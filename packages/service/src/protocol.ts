@@ -21,6 +21,8 @@ export type ToGeneration =
       /** What the listening sockets that come along stand for, in order. */
       readonly listeners: readonly string[];
       readonly hasMemory: boolean;
+      /** What the generation before called itself in openService. */
+      readonly name?: string;
     }
   /** A standby is about to start: what an upgrade needs can be made ready. */
   | { readonly type: 'prepare' }
@@ -47,6 +49,8 @@ export type ToSupervisor =
       /** And how many did not: encrypted ones, and those that nobody adopts. */
       readonly left: number;
     }
+  /** The program ends by an exception: what that says. */
+  | { readonly type: 'failed'; readonly why: string; readonly code?: string }
   /** The program itself asks for an upgrade. */
   | { readonly type: 'upgrade' }
   /** No standby takes over: this one goes on. */

@@ -99,6 +99,7 @@ export class Service {
   readonly #came: Pick<Begun, 'connections' | 'fds' | 'left'>;
   readonly #before: (() => void | Promise<void>)[] = [];
   readonly #after: (() => void | Promise<void>)[] = [];
+  #closing: Promise<void> | undefined;
   /** Whether the memory is there for whoever starts next. */
   readonly #isHeld: boolean;
   /** Whether what an upgrade does was done once, by this generation or with the one before. */
@@ -314,7 +315,11 @@ export class Service {
    * Ends this generation politely: requests are let end, and the memory is handed over to whoever
    * starts next. The process should exit then.
    */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
     await this.#work; // an upgrade may end this process, or not
     if (this.#state === 'over') return;
     if (this.#state === 'starting' && this.#predecessor) {
@@ -322,7 +327,7 @@ export class Service {
       return;
     }
     this.#state = 'over';
-    await this.#connections.stop(this.#drain);
+    await this.#connections.close(this.#drain);
     if (this.#isHeld) await this.machine.handOver();
     else this.machine.close(); // nobody could come for it
   }
@@ -465,7 +470,7 @@ export async function openService(options: ServiceOptions): Promise<Service> {
     throw new KernelError('EEXIST', 'this process has had its service: one process runs one, and once');
   const line = supervisorOfThis();
   hasService = line !== undefined; // a supervisor starts another process for another try
-  if (line) return openBy(line, options, { ...kernel, name });
+  if (line) return upgradedBySignal(await openBy(line, options, { ...kernel, name }));
   const parcel = unpack();
   const machine = await Machine.open(ram === 'memfd' ? kernel : { ...kernel, name });
   const service = new Service(options, {
@@ -475,6 +480,11 @@ export async function openService(options: ServiceOptions): Promise<Service> {
     machine,
   });
   hasService = true;
+  return upgradedBySignal(service);
+}
+
+/** SIGUSR2 upgrades: also a generation whose supervisor was killed. */
+function upgradedBySignal(service: Service): Service {
   process.on('SIGUSR2', () => {
     service.upgrade().catch((error: unknown) => {
       console.error(error);
@@ -514,7 +524,12 @@ export async function openBy(
   options: ServiceOptions,
   machineOptions: MachineOptions,
 ): Promise<Service> {
-  const { listeners, predecessor, memory } = await line.hello(options.name);
+  const { listeners, predecessor, memory, name } = await line.hello(options.name);
+  if (predecessor && name !== undefined && name !== options.name)
+    throw new KernelError(
+      'EINVAL',
+      `this is an upgrade of '${name}', and the new version calls itself '${options.name}': a service keeps its name`,
+    );
   const from = await ramOf(options, machineOptions, line, memory);
   if (!predecessor) {
     const machine = await Machine.open(from);

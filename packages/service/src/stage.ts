@@ -153,10 +153,11 @@ export class Stage implements Disposable {
 
   #hello(next: Next | undefined): Hello {
     const listeners = [...this.#listeners].map(([key, fd]) => ({ key, fd: duplicateFrom(fd, LEAST_FD) }));
-    if (!next) return { listeners, predecessor: undefined, memory: undefined };
+    if (!next) return { listeners, predecessor: undefined, memory: undefined, name: undefined };
     return {
       listeners,
       memory: undefined,
+      name: undefined,
       predecessor: {
         word: () => next.word,
         committed: () => {

@@ -3,7 +3,7 @@
  * the one after it.
  */
 import * as net from 'node:net';
-import { KernelError } from '@liveupdate/base';
+import { codeOf, KernelError } from '@liveupdate/base';
 import { isOpen, setClosesOnExec } from '@liveupdate/linux';
 import { Channel } from './channel.ts';
 import type { Duties, Hello, Line, Predecessor, ReadyInfo, Successor } from './line.ts';
@@ -94,6 +94,11 @@ export class SupervisorLine implements Line {
   }
 
   async hello(name: string): Promise<Hello> {
+    process.on('uncaughtExceptionMonitor', (error: unknown) => {
+      const [why] = (error instanceof Error ? error.message : String(error)).split('\n');
+      const code = codeOf(error);
+      this.#channel.sendNow({ type: 'failed', why, ...(code === undefined ? {} : { code }) });
+    });
     const hello = new Promise<Hello>((resolve) => {
       this.#hello = resolve;
     });
@@ -151,7 +156,7 @@ export class SupervisorLine implements Line {
   #get(message: ToGeneration, fds: readonly number[]): void {
     switch (message.type) {
       case 'hello': {
-        const { listeners, role, hasMemory } = message;
+        const { listeners, role, hasMemory, name } = message;
         const count = listeners.length + (hasMemory ? 1 : 0) + (role === 'standby' ? LINK_FDS : 0);
         if (fds.length < count) throw tooMany('listening sockets');
         const more = fds.slice(listeners.length);
@@ -160,6 +165,7 @@ export class SupervisorLine implements Line {
           listeners: listeners.map((key, i) => ({ key, fd: fds[i] })),
           predecessor: role === 'standby' ? new PreviousProcess(more[0], more[1]) : undefined,
           memory,
+          name,
         });
         break;
       }

@@ -36,7 +36,10 @@ export interface SupervisorOptions {
   readonly log?: (event: SupervisorEvent) => void;
   /** Milliseconds that a new version may take until it is armed; default 60,000. */
   readonly armLimit?: number;
-  /** Milliseconds from then on until it is ready; default 15,000. */
+  /**
+   * Milliseconds from then on until it is ready; default 3000. Clients wait so long for a new
+   * version that hangs: keep it below their patience, and below the server's keepAliveTimeout.
+   */
   readonly readyLimit?: number;
 }
 
@@ -71,7 +74,8 @@ const OPTIONS: readonly (keyof SupervisorOptions)[] = [
   'readyLimit',
 ];
 const ARM_LIMIT = 60_000;
-const READY_LIMIT = 15_000;
+/** Nobody is answered meanwhile. */
+const READY_LIMIT = 3000;
 /** Milliseconds for a generation that handed over to end. */
 const END_LIMIT = 5000;
 /** Milliseconds until a generation that has ended is known to have. */
@@ -91,6 +95,8 @@ export class Supervisor {
   /** Of the service, where that has no name. */
   #memory: number | undefined;
   #name: string | undefined;
+  /** What the program calls itself. */
+  #calls: string | undefined;
   #control: net.Server | undefined;
   #current: Child | undefined;
   /** The new version, while it is to take over. */
@@ -229,7 +235,7 @@ export class Supervisor {
   /** Undefined where the new version serves; else why it does not, and what does. */
   async #letTakeOver(old: Child, next: Child): Promise<string | undefined> {
     const { armLimit = ARM_LIMIT, readyLimit = READY_LIMIT } = this.#options;
-    const ended = next.ended.then((how) => `the new version ${howItEnded(how)}`);
+    const ended = next.ended.then((how) => `the new version ${howItEnded(next, how)}`);
     const [theirs, ours] = socketPair('stream');
     const [theirPackets, ourPackets] = socketPair('packets');
     let resumed: Promise<string> | undefined;
@@ -263,6 +269,7 @@ export class Supervisor {
     const child = this.#spawn(command);
     this.#current = child;
     this.#isRestarting = event === 'crashed';
+    if (child.pid === 0) return; // how it ended is told
     this.#log({ event: 'started', text: `pid ${child.pid} starts: ${command.join(' ')}`, pid: child.pid });
     await this.#hello(child, 'first', []);
   }
@@ -285,6 +292,7 @@ export class Supervisor {
         role,
         listeners: listeners.map(([key]) => key),
         hasMemory: memory.length > 0,
+        ...(this.#calls === undefined ? {} : { name: this.#calls }),
       },
       [...listeners.map(([, fd]) => fd), ...memory, ...links],
     );
@@ -299,7 +307,12 @@ export class Supervisor {
       return;
     }
     switch (message.type) {
+      case 'failed':
+        child.why = message.why;
+        child.isHopeless = message.code === 'EBUSY'; // another process has its memory
+        break;
       case 'name':
+        this.#calls ??= message.name;
         if (this.#name === undefined) {
           this.#name = message.name;
           this.#openControl(message.name).catch((error: unknown) => {
@@ -384,15 +397,20 @@ export class Supervisor {
     if (this.#current !== child || this.#isUpgrading) return;
     const isItsWill = this.isStopping || (how.code === 0 && how.signal === null && !wasReplaced);
     if (isItsWill) {
-      this.#log({ event: 'ended', text: `pid ${child.pid} ${howItEnded(how)}`, pid: child.pid });
+      this.#log({ event: 'ended', text: `pid ${child.pid} ${howItEnded(child, how)}`, pid: child.pid });
       this.#whenEnded?.(how);
       return;
     }
     this.#crashes += 1;
     const hasServed = child.readyAt !== undefined && performance.now() - child.readyAt > SERVED;
     this.#inARow = hasServed ? 1 : this.#inARow + 1;
-    this.#log({ event: 'crashed', text: `pid ${child.pid} ${howItEnded(how)}`, pid: child.pid });
+    this.#log({ event: 'crashed', text: `pid ${child.pid} ${howItEnded(child, how)}`, pid: child.pid });
     let command = wasReplaced ? child.command : this.#options.command;
+    if (child.isHopeless && child.readyAt === undefined) {
+      this.#log({ event: 'ended', text: 'to start it again would end in the same way: given up' });
+      this.#whenEnded?.(how);
+      return;
+    }
     if (this.#inARow > MOST_CRASHES) {
       const good = this.#good;
       this.#good = undefined;

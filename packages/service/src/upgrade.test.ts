@@ -1,8 +1,10 @@
 /** Upgrades of a real service under a supervisor, with clients that look at every answer. */
 import * as fs from 'node:fs';
+import * as http from 'node:http';
 import * as https from 'node:https';
 import * as net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { readBootPage, type BootPage } from '@liveupdate/kexec';
 import { duplicateFrom } from '@liveupdate/linux';
 import { afterEach, describe, expect, test } from 'vitest';
 import { CERTIFICATE, KEY } from './test-certificate.ts';
@@ -99,6 +101,7 @@ describe('a new version that is bad leaves the one before', () => {
     ['hangs when it has taken over', openAnd('await new Promise((r) => setInterval(r, 1e6));'), /was not ready/],
     ['wants more memory than there is', openAnd("await service.file('more', { size: '1TiB' });"), /ended with code 1/],
     ['wants another version of a file', NUMBERS.replace("size: '1MiB'", "size: '1MiB', version: 2"), /code 1/],
+    ['calls itself otherwise', NUMBERS.replace('{ name,', "{ name: 'other',"), /this is an upgrade of/],
     ['cannot listen', NUMBERS.replace('127.0.0.1', '192.0.2.1'), /ended with code 1/],
     ['throws before it is ready', NUMBERS.replace('await service.ready', `${THROWS}await service.ready`), /code 1/],
   ]; // prettier-ignore
@@ -543,3 +546,61 @@ process.on('SIGTERM', () => stop().then(() => service.close()).then(() => proces
     await grown(before);
   });
 });
+
+test('close() ends politely, however often it is called', async () => {
+  const twice = NUMBERS.replace(
+    "process.on('SIGTERM', () =>",
+    "process.on('SIGTERM', () => void service.close());\nprocess.on('SIGTERM', () =>",
+  ).replace(
+    "if (request.method === 'GET')",
+    "if (request.url === '/slow') return setTimeout(() => answer('slow'), 400);\n  if (request.method === 'GET')",
+  );
+  const { supervised } = await start(twice);
+  const url = `http://127.0.0.1:${supervised.port}/`;
+  await fetch(url + '3', { method: 'PUT', body: '17' });
+  const slow = fetch(url + 'slow');
+  const busy = (async () => {
+    const answers = { good: 0, reset: 0 };
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 5 });
+    const ask = (): Promise<boolean> =>
+      new Promise((resolve) => {
+        http
+          .get({ port: supervised.port, host: '127.0.0.1', path: '/1', agent }, (response) => {
+            response.resume().on('end', () => {
+              answers.good += 1;
+              resolve(true);
+            });
+          })
+          .on('error', ({ message }) => {
+            if (!message.includes('ECONNREFUSED')) answers.reset += 1;
+            resolve(false);
+          });
+      });
+    await Promise.all(
+      [1, 2, 3, 4, 5].map(async () => {
+        while (await ask());
+      }),
+    );
+    agent.destroy();
+    return answers;
+  })();
+  await delay(100);
+  running.splice(running.indexOf(supervised), 1);
+  supervised.supervisor.signal('SIGTERM');
+  await delay(50);
+  supervised.supervisor.signal('SIGTERM');
+  expect(await (await slow).text()).toBe('slow');
+  const { good, reset } = await busy;
+  expect(good).toBeGreaterThan(5);
+  expect(reset).toBeLessThanOrEqual(5); // an idle one that is closed as its client asks, as with Node.js
+  await supervised.event('ended');
+  const { openPage } = await ramOf(supervised.name);
+  expect(openPage.state).toBe('handed-over');
+  await supervised.stop();
+});
+
+/** What the boot page of a service's memory says. */
+async function ramOf(name: string): Promise<{ openPage: BootPage }> {
+  const bytes = await fs.promises.readFile(`/dev/shm/liveupdate.${name}`);
+  return { openPage: readBootPage(bytes.subarray(0, 4096), bytes.length) };
+}
