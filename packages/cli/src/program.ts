@@ -252,8 +252,16 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .argument('<command...>', 'the program and its arguments, behind --')
     .option('--name <name>', 'what the service is called; default: what its program says')
     .option('--json', 'tell what happens as JSON, a line each')
-    .option('--arm-limit <ms>', 'how long a new version may take to start', countValue('--arm-limit', 1))
-    .option('--ready-limit <ms>', 'and then to be ready', countValue('--ready-limit', 1))
+    .option(
+      '--arm-limit <ms>',
+      'how long a new version may take to start; default 60000',
+      countValue('--arm-limit', 1),
+    )
+    .option(
+      '--ready-limit <ms>',
+      'and then to be ready, while clients wait; default 3000',
+      countValue('--ready-limit', 1),
+    )
     .addHelpText('after', RUN_EXAMPLES)
     .passThroughOptions()
     .action(async (command: string[], flags: RunFlags) => {

@@ -5,7 +5,8 @@
  * Under a supervisor (`liveupdate run`) the next generation is a process beside this one, and waits
  * in `openService` until this one has stopped and sealed. Alone, the process replaces itself.
  *
- * Always: until the next generation is ready this one can go on, and does where that one fails.
+ * Always: until a next generation that stands by is ready this one can go on, and does where that
+ * one fails. One that replaces the process has nobody to go back to, but all of the memory.
  */
 import * as net from 'node:net';
 import {

@@ -96,8 +96,7 @@ export class SupervisorLine implements Line {
   async hello(name: string): Promise<Hello> {
     process.on('uncaughtExceptionMonitor', (error: unknown) => {
       const [why] = (error instanceof Error ? error.message : String(error)).split('\n');
-      const code = codeOf(error);
-      this.#channel.sendNow({ type: 'failed', why, ...(code === undefined ? {} : { code }) });
+      this.#channel.sendNow({ type: 'failed', why, code: codeOf(error) });
     });
     const hello = new Promise<Hello>((resolve) => {
       this.#hello = resolve;
