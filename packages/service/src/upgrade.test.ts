@@ -56,6 +56,29 @@ test('back to back under load: no request fails, no connection ends, nothing is 
   expect(supervised.pid).not.toBe(before);
 });
 
+test('the old version ends when the new one has all connections', async () => {
+  // Who is replaced notes its pid. Who comes after waits at its first request, so that an end has
+  // time to come, and notes whether that one is there.
+  const { supervised } = await start(
+    NUMBERS.replace('const key =', 'noteFirst?.();\n  const key =').replace(
+      'const server',
+      `const isThere = (pid) => { try { return process.kill(pid, 0); } catch { return false; } };
+let noteFirst = service.generation === 1 ? undefined : () => {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+  numbers[1001] = Number(isThere(numbers[1000]));
+  noteFirst = undefined;
+};
+if (service.generation === 1) numbers[1000] = process.pid;
+const server`,
+    ),
+  );
+  const load = new Load({ port: supervised.port, connections: CONNECTIONS });
+  await load.start();
+  await supervised.supervisor.upgrade();
+  expect(await load.stop()).toMatchObject(CLEAN);
+  expect(await (await fetch(`http://127.0.0.1:${supervised.port}/1001`)).text()).toBe('1');
+});
+
 test('a thousand connections go along', async () => {
   const { supervised } = await start();
   const load = new Load({ port: supervised.port, connections: 1000, keys: 1 });
