@@ -151,7 +151,7 @@ const BESIDE = 2 ** 28;
 
 function memory(size: number): number {
   const { small, middle, large } = stateSizes(size);
-  return 1.02 * (small + middle + large) + 2.1 * middle + 5 * BESIDE;
+  return 1.02 * (small + middle + large) + 2.1 * middle + 4 * BESIDE;
 }
 
 export const UPGRADE_TRIALS: readonly Trial[] = [
