@@ -9,6 +9,9 @@ import { liveupdateBytes, liveupdateCommand, type Ran } from './test-cli.ts';
 const FOLDER = fileURLToPath(new URL('../.vitest/', import.meta.url));
 const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
 
+/** The machine may be busy with something else. */
+const PATIENT = ['--arm-limit', '300000', '--ready-limit', '150000'];
+
 let counter = 0;
 let name: string;
 let program: string;
@@ -51,7 +54,7 @@ class Running {
   stderr = '';
 
   constructor(options: readonly string[], command: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    const [file, ...args] = liveupdateCommand('run', ...options, '--', ...command);
+    const [file, ...args] = liveupdateCommand('run', ...PATIENT, ...options, '--', ...command);
     const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     this.child = child;
     this.closed = once(child, 'close');
@@ -226,7 +229,7 @@ describe('systemd', () => {
       await run?.end('SIGTERM');
       run = undefined;
       expect(fs.existsSync(`/dev/shm/liveupdate.${name}`)).toBe(false);
-      const words = liveupdateCommand('run', '--', process.execPath, ...FLAGS, program, name);
+      const words = liveupdateCommand('run', ...PATIENT, '--', process.execPath, ...FLAGS, program, name);
       const shell = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=liveupdate-memory exec "$@"';
       const child = spawn('sh', ['-c', shell, 'sh', ...words], {
         stdio: ['ignore', 'pipe', 'inherit', stored],

@@ -111,7 +111,7 @@ export class PageAllocator extends FolioCounts {
     this.#normal = new Zone(table.frames);
     this.#scratch = new Zone(table.frames);
     this.residency = new Residency(ram, table);
-    if (confinedTo) this.#confine(confinedTo);
+    if (confinedTo !== undefined) this.#confine(confinedTo);
     else
       table.forEachFreeRun((pfn, count) => {
         this.#zoneOf(pfn).putRange(pfn, count);

@@ -6,6 +6,9 @@ import { Supervisor, type SupervisorEvent, type SupervisorOptions } from './supe
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
 const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
 
+/** The machine may be busy with something else. */
+const PATIENT = { armLimit: 300_000, readyLimit: 150_000 };
+
 let counter = 0;
 
 export function testName(): string {
@@ -77,6 +80,7 @@ export class Supervised {
     this.name = testName();
     this.supervisor = new Supervisor({
       command: program.command,
+      ...PATIENT,
       env: { ...process.env, TEST_NAME: this.name, ...env },
       log: (event) => {
         this.events.push(event);
