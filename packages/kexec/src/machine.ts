@@ -33,6 +33,9 @@ import { findExisting } from './ram-source.ts';
 import { Standby, type SealedRam } from './standby.ts';
 import type { Tenure } from './tenure.ts';
 
+/** Milliseconds after a commit until the next handover is prepared. */
+const PREPARE_MS = 200;
+
 /** How often a RAM that others make and remove at the same time is tried. */
 const MOST_TRIES = 1000;
 
@@ -240,7 +243,9 @@ export class Machine {
   commit(): void {
     if (this.#isClosed) throw new KernelError('EBADF', 'this machine is closed');
     this.#tenure.own();
-    this.#tenure.ownSoon(); // what makes the next handover quick
+    setTimeout(() => {
+      this.#tenure.ownSoon(); // makes the next handover quick: when clients have their first answers
+    }, PREPARE_MS).unref();
     this.ram.dropPrepared();
   }
 
