@@ -67,6 +67,8 @@ export class HttpConnections {
   readonly #all = new Map<net.Socket, Connection>();
   /** Those that came from another process and have sent nothing since. */
   readonly #quiet = new Set<net.Socket>();
+  /** How long those that are stopped may say nothing, in milliseconds, when they go on. */
+  readonly #timeouts = new Map<net.Socket, number>();
   #isStopping = false;
   #whenFree: (() => void) | undefined;
 
@@ -120,7 +122,10 @@ export class HttpConnections {
    */
   async stop(limit: number): Promise<void> {
     this.#isStopping = true;
-    for (const socket of this.#quiet) stopReading(socket);
+    for (const socket of this.#quiet) {
+      stopReading(socket);
+      this.#stopClock(socket);
+    }
     for (const connection of this.#all.values()) this.#stopIfFree(connection);
     if (!this.#isAllFree()) {
       await new Promise<void>((resolve) => {
@@ -164,6 +169,8 @@ export class HttpConnections {
   resume(): void {
     this.#isStopping = false;
     this.#whenFree?.();
+    for (const [socket, timeout] of this.#timeouts) if (!socket.destroyed) socket.setTimeout(timeout);
+    this.#timeouts.clear();
     for (const socket of this.#quiet) startReading(socket);
     for (const connection of this.#all.values()) {
       connection.isStopped = false;
@@ -249,11 +256,20 @@ export class HttpConnections {
     });
   }
 
+  /** A client that is not answered because all waits is not to blame: its time begins anew. */
+  #stopClock(socket: net.Socket): void {
+    const { timeout = 0 } = socket;
+    if (timeout === 0) return;
+    this.#timeouts.set(socket, timeout);
+    socket.setTimeout(0);
+  }
+
   #stopIfFree(connection: Connection): void {
     if (connection.isOther || connection.isStopped || connection.isHeld) return;
     if (connection.isRead) stopReading(connection.socket); // requests that follow are the next one's
     if (connection.isFree) {
       connection.isStopped = true;
+      this.#stopClock(connection.socket);
       return;
     }
     if ((connection.answering > 0 && connection.isRead) || connection.isWatched) return; // its answer tells
