@@ -12,7 +12,7 @@ import { single, sum, type Report } from './report.ts';
 import { isCore, workspace, type Package } from './workspace.ts';
 
 /** Bytes, minified, at most: of a number or a text, and of a layout, which brings its checks. */
-const LIMITS = { value: 256, object: 1536 };
+const LIMITS = { value: 256, object: 1280 };
 
 type Kind = keyof typeof LIMITS;
 

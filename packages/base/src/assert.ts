@@ -5,7 +5,7 @@ import { isBranded, type Branded } from './brand.ts';
 /** An error is understood whichever version threw it. */
 const BRAND: Branded = {
   className: 'AssertionError',
-  copy: { name: '@liveupdate/base', version: undefined, url: undefined },
+  copy: { name: '@liveupdate/base' },
 };
 
 /** A broken invariant inside liveupdate. Seeing one is a bug in liveupdate, never in the caller. */

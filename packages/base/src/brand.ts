@@ -23,9 +23,9 @@ export interface PackageCopy {
   /** Its name, such as `'@liveupdate/shmem'`. */
   readonly name: string;
   /** Its version; undefined where it runs from its sources. */
-  readonly version: string | undefined;
+  readonly version?: string | undefined;
   /** Where it lies, as a URL; undefined in a bundle. */
-  readonly url: string | undefined;
+  readonly url?: string | undefined;
 }
 
 /** What a class is, the same in all copies, and the copy that it is of. */
@@ -47,26 +47,22 @@ const MEMBER = 'liveupdateClass';
 export function isBranded(value: unknown, asked: unknown): boolean {
   const { prototype } = asked as { readonly prototype: object };
   if (!Object.hasOwn(prototype, MEMBER))
-    return Reflect.apply(Function.prototype[Symbol.hasInstance], asked, [value]);
+    return Function.prototype[Symbol.hasInstance].call(asked as () => void, value);
+  const ours = (prototype as { readonly [MEMBER]: Branded })[MEMBER];
   const theirs = brandedClass(value);
-  const ours = brandedClass(prototype);
-  if (!theirs || !ours || theirs.className !== ours.className) return false;
-  return theirs === ours || isCompatible(theirs.copy, ours.copy);
+  return theirs?.className === ours.className && isCompatible(theirs.copy, ours.copy);
 }
 
 /** Whether objects of one copy are understood by another. */
 export function isCompatible(one: PackageCopy, other: PackageCopy): boolean {
-  return one.version === undefined || other.version === undefined || majorOf(one) === majorOf(other);
-}
-
-function majorOf({ version }: PackageCopy): string | undefined {
-  return version?.split('.')[0];
+  const ours = one.version?.split('.')[0]; // the major version
+  const theirs = other.version?.split('.')[0];
+  return !ours || !theirs || ours === theirs;
 }
 
 /** The class with a brand that an object is of; undefined where it is of none. */
 export function brandedClass(value: unknown): Branded | undefined {
-  if (typeof value !== 'object' || value === null) return undefined;
-  return (value as { readonly [MEMBER]?: Branded })[MEMBER];
+  return (Object(value) as { readonly [MEMBER]?: Branded })[MEMBER];
 }
 
 /** Where a copy of a package is from, in words: `@liveupdate/shmem 2.0.0 (file:///...)`. */

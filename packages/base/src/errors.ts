@@ -87,7 +87,7 @@ export function errnoCode(errno: number): ErrnoCode {
 /** An error is understood whichever version threw it. */
 const BRAND: Branded = {
   className: 'KernelError',
-  copy: { name: '@liveupdate/base', version: undefined, url: undefined },
+  copy: { name: '@liveupdate/base' },
 };
 
 /**
@@ -114,13 +114,13 @@ export class KernelError extends Error {
   }
 
   /** errno name, such as `'EEXIST'`. */
-  readonly code: ErrnoCode;
+  declare readonly code: ErrnoCode;
   /** Negative errno number, as Node's own system errors have it. */
-  readonly errno: number;
+  declare readonly errno: number;
 
   constructor(code: ErrnoCode, message: string, options?: { cause?: unknown }) {
     super(`${code}: ${message}`, options);
-    this.name = 'KernelError';
+    this.name = BRAND.className;
     this.code = code;
     this.errno = -ERRNO[code];
   }
