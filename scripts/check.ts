@@ -100,7 +100,7 @@ const checks: Record<string, Check> = {
     title: 'changes that break a promise about a death, one by one: tests must fail',
     after: ['unit', 'stores'],
     run: mutants,
-    quick: 'it runs tests again for each of twenty-seven changes',
+    quick: 'it runs tests again for each of twenty-eight changes',
   },
   examples: {
     title: 'the code blocks of the READMEs and guides',

@@ -214,6 +214,16 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     to: '',
     tests: ['packages/kexec/src/standby.test.ts'],
   },
+  'what is known of memory that was lent counts before it is taken back': {
+    file: 'packages/kexec/src/tenure.ts',
+    from: `    for (let i = 0; i < rows.length; i++) pages.residency.giveBack(rows.pfns[i], rows.counts[i]);
+    kho.publication?.resume(); // what the record says of memory is right only now
+`,
+    to: `    kho.publication?.resume();
+    for (let i = 0; i < rows.length; i++) pages.residency.giveBack(rows.pfns[i], rows.counts[i]);
+`,
+    tests: ['packages/kexec/src/residency.stores.ts'],
+  },
   'one that waits for the next generation goes on writing to the live record': {
     file: 'packages/kexec/src/tenure.ts',
     from: '    kho.publication?.suspend();\n',

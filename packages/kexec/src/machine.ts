@@ -252,7 +252,7 @@ export class Machine {
   /**
    * Hands over to a process that is there already and waits for it (`arm`), and stays: where that
    * one does not commit, `unseal` goes on here as if nothing had happened. Nothing may be stored to
-   * files until then.
+   * files until then; what would take memory from the system is EBUSY.
    *
    * @returns what that process is to be told, for its `take`
    * @throws KernelError EBUSY, EBADF, ENOMEM, ENOENT, EOPNOTSUPP: as handOver. EINVAL: the RAM has

@@ -12,6 +12,7 @@ import {
   checkFd,
   checkPath,
   checkReplacement,
+  isClusterWorker,
   passedFds,
   type ReplaceOptions,
 } from '@liveupdate/linux';
@@ -109,9 +110,7 @@ function checkKinds(argv: readonly string[] | undefined, options: KexecOptions):
  * @throws KernelError EOPNOTSUPP: this is one
  */
 export function checkCluster(): void {
-  if (process.send === undefined) return; // without a channel there is no cluster: it is not loaded
-  const cluster: unknown = process.getBuiltinModule('node:cluster');
-  if (!(cluster as { readonly isWorker: boolean }).isWorker) return;
+  if (!isClusterWorker()) return;
   throw new KernelError(
     'EOPNOTSUPP',
     'this is a worker of node:cluster (or of pm2 in cluster mode), whose place in it does not go through exec: await machine.handOver() and process.exit(), and let the primary start the next worker; or run it as a process of its own (pm2: exec_mode fork)',

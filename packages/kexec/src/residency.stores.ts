@@ -183,6 +183,14 @@ const OPERATIONS: Record<string, (made: Made) => unknown> = {
     next.tenure.own();
     next.kernel.shmem.memfdCreate('h').write(page(1));
   },
+  'a next generation that does not commit, and its owner that goes on': async ({ ram, machine, file }) => {
+    await handOver(machine);
+    const next = bootNext(ram, {}, machine.tenure.lend());
+    next.kernel.shmem.memfdCreate('h').write(new Uint8Array(16 * PAGE_SIZE).fill(1));
+    expect(await machine.tenure.callOff()).toEqual([]);
+    file.pwrite(page(9), HOLE);
+    machine.kernel.shmem.memfdCreate('i').write(page(2));
+  },
   'a recovery that dies, and another': async ({ ram }) => {
     const next = bootNext(ram, { freeMemory: 'discard' });
     next.kernel.shmem.memfdCreate('h').write(page(1));

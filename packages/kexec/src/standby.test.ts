@@ -224,6 +224,24 @@ async function openCopyOfDead(machine: Machine): Promise<string> {
   }
 }
 
+test('while it is sealed it takes no memory that the next one would not know of', async () => {
+  const first = await openMachine(SIZE);
+  const files = await filled(first);
+  const sparse = first.kernel.shmem.memfdCreate('sparse');
+  sparse.truncate(2 ** 20);
+  await first.seal();
+  expect(codeOf(() => sparse.pwrite(Uint8Array.of(1), 0))).toBe('EBUSY');
+  expect(codeOf(() => files.own.pwrite(Uint8Array.of(1), 2 ** 22))).toBe('EBUSY');
+  const large = first.kernel.shmem.memfdCreate('large');
+  large.adviseHuge();
+  expect(codeOf(() => large.allocate(0, 4 * 2 ** 20))).toBe('EBUSY');
+  await first.unseal();
+  expectWhole(first, files);
+  sparse.pwrite(Uint8Array.of(1), 0);
+  expect(sparse.size).toBe(2 ** 20);
+  first.kernel.pages.assertConsistent();
+});
+
 test('where memory is short before it has committed, it commits', async () => {
   const first = await openMachine(SIZE);
   await filled(first);

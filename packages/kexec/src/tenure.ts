@@ -221,8 +221,8 @@ export class Tenure {
     if (!rows) return;
     this.#lent = undefined;
     const { pages, kho } = this.#init.kernel;
-    kho.publication?.resume();
     for (let i = 0; i < rows.length; i++) pages.residency.giveBack(rows.pfns[i], rows.counts[i]);
+    kho.publication?.resume(); // what the record says of memory is right only now
     pages.putRows(rows);
   }
 

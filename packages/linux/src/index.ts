@@ -15,6 +15,7 @@ export {
   checkReplacement,
   drainOutput,
   inheritedFd,
+  isClusterWorker,
   monotonicNow,
   prepareReplacement,
   replaceProcess,

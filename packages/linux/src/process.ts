@@ -133,6 +133,13 @@ export async function drainOutput(): Promise<void> {
   }
 }
 
+/** Whether this process is a worker of node:cluster, whose place in it does not go through exec. */
+export function isClusterWorker(): boolean {
+  if (process.send === undefined) return false; // without a channel there is no cluster: it is not loaded
+  const cluster: unknown = process.getBuiltinModule('node:cluster');
+  return (cluster as { readonly isWorker: boolean }).isWorker;
+}
+
 /**
  * Nanoseconds of CLOCK_MONOTONIC: one clock for all processes of this host, so a time taken before
  * exec can be compared with one taken after. It stands still while the host sleeps and begins anew

@@ -76,6 +76,8 @@ export class Residency {
   #together = 1;
   /** Chunks whose bits are not where who comes after a death finds them. */
   readonly #unrecorded: number[] = [];
+  /** Whether the memory is another kernel's, so that nothing of it may be taken. */
+  #isAnothers = false;
   /** Whether free frames may be another's still. */
   #isConfined = false;
   /** See UNSURE. */
@@ -126,6 +128,7 @@ export class Residency {
    * reason.
    */
   recordIn(words: Uint32Array): void {
+    this.#isAnothers = false;
     words[UNSURE] = this.#record[UNSURE] + 1;
     words[DOUBT_COUNT] = 0;
     this.#record = words;
@@ -137,10 +140,12 @@ export class Residency {
   }
 
   /**
-   * Nothing is recorded from now on: the memory of the record is another's, or nobody's. Where that
-   * one does not want it, `recordIn` and `record` begin anew.
+   * Nothing is recorded from now on, and so nothing is taken: the memory is another's, or nobody's,
+   * and what had no bit would be zeros for that one. Where it does not want it, `recordIn` and
+   * `record` begin anew.
    */
   endRecord(): void {
+    this.#isAnothers = true;
     const record = new Uint32Array(DOUBT_COUNT + 1);
     record[UNSURE] = this.#record[UNSURE];
     this.#record = record;
@@ -266,7 +271,13 @@ export class Residency {
     }
   }
 
+  #checkOurs(): void {
+    if (this.#isAnothers)
+      throw new KernelError('EBUSY', 'this memory is handed over: nothing of it is taken any more');
+  }
+
   #once<T>(work: () => T): T {
+    this.#checkOurs();
     const from = this.#taken.length;
     this.#attempts += 1;
     try {
@@ -315,6 +326,7 @@ export class Residency {
    */
   takeBlock(pfn: Pfn, count: number, taken: Taking): void {
     if (taken === 'when touched' || !this.#ram.system || this.has(pfn, count)) return;
+    this.#checkOurs();
     const end = pfn + count;
     if (this.#isConfined) {
       if (taken === 'now') this.take(pfn, count);

@@ -1,7 +1,8 @@
 export type { Ended } from './child.ts';
 export type { Adopt, Carrying } from './connections.ts';
 export type { ListenAddress, ListenOptions } from './listening.ts';
-export { openService, Service, type ServiceOptions } from './service.ts';
+export { openService } from './open-service.ts';
+export { Service, type ServiceOptions } from './service.ts';
 export { Stage } from './stage.ts';
 export type { OldState, StateFile, StateOptions } from './state-file.ts';
 export {

@@ -59,6 +59,8 @@ export interface Line {
   hello(name: string): Promise<Hello>;
   /** From now on it does what it is asked. */
   serve(duties: Duties): void;
+  /** Another process owns the memory of this service: it cannot run. */
+  owned(): void;
   /** It waits for the generation before. */
   armed(): void;
   /** A listening socket that all generations share. */

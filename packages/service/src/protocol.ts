@@ -50,7 +50,9 @@ export type ToSupervisor =
       readonly left: number;
     }
   /** The program ends by an exception: what that says. */
-  | { readonly type: 'failed'; readonly why: string; readonly code: string }
+  | { readonly type: 'failed'; readonly why: string }
+  /** Another process owns its memory: to start it again would not help. */
+  | { readonly type: 'owned' }
   /** The program itself asks for an upgrade. */
   | { readonly type: 'upgrade' }
   /** No standby takes over: this one goes on. */

@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import type { Service } from './service.ts';
-import { openService } from './service.ts';
+import { openService } from './open-service.ts';
 import { Stage } from './stage.ts';
 
 interface App {

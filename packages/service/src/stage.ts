@@ -6,7 +6,8 @@ import { duplicateFrom, RamFile } from '@liveupdate/linux';
 import { checkFunction, KernelError, parseSize } from '@liveupdate/base';
 import type { Duties, Hello, Line, Successor } from './line.ts';
 import type { Word } from './protocol.ts';
-import { checkServiceOptions, openBy, type Service, type ServiceOptions } from './service.ts';
+import { checkServiceOptions, openBy } from './open-service.ts';
+import type { Service, ServiceOptions } from './service.ts';
 
 const fs = process.getBuiltinModule('node:fs');
 
@@ -124,6 +125,7 @@ export class Stage implements Disposable {
       serve: (given) => {
         duties = given;
       },
+      owned: () => undefined,
       armed: () => {
         next?.armed();
       },

@@ -3,7 +3,7 @@
  * the one after it.
  */
 import * as net from 'node:net';
-import { codeOf, KernelError } from '@liveupdate/base';
+import { KernelError } from '@liveupdate/base';
 import { isOpen, setClosesOnExec } from '@liveupdate/linux';
 import { Channel } from './channel.ts';
 import type { Duties, Hello, Line, Predecessor, ReadyInfo, Successor } from './line.ts';
@@ -96,7 +96,7 @@ export class SupervisorLine implements Line {
   async hello(name: string): Promise<Hello> {
     process.on('uncaughtExceptionMonitor', (error: unknown) => {
       const [why] = (error instanceof Error ? error.message : String(error)).split('\n');
-      this.#channel.sendNow({ type: 'failed', why, code: codeOf(error) });
+      this.#channel.sendNow({ type: 'failed', why });
     });
     const hello = new Promise<Hello>((resolve) => {
       this.#hello = resolve;
@@ -118,6 +118,10 @@ export class SupervisorLine implements Line {
   serve(duties: Duties): void {
     this.#duties = duties;
     this.#channel.unref();
+  }
+
+  owned(): void {
+    this.#channel.sendNow({ type: 'owned' });
   }
 
   armed(): void {

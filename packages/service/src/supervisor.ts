@@ -38,7 +38,7 @@ export interface SupervisorOptions {
   readonly armLimit?: number;
   /**
    * Milliseconds from then on until it is ready; default 3000. Clients wait so long for a new
-   * version that hangs: keep it below their patience, and below the server's keepAliveTimeout.
+   * version that hangs: keep it below their patience.
    */
   readonly readyLimit?: number;
 }
@@ -309,7 +309,9 @@ export class Supervisor {
     switch (message.type) {
       case 'failed':
         child.why = message.why;
-        child.isHopeless = message.code === 'EBUSY'; // another process has its memory
+        break;
+      case 'owned':
+        child.isHopeless = true;
         break;
       case 'name':
         this.#calls ??= message.name;
