@@ -142,7 +142,8 @@ describe.each([PAGE, HUGE, 3 * HUGE + PAGE])('a view of %i bytes', (length) => {
 
   test('that cannot be mapped leaves nothing', () => {
     const { mmap, madvise } = libc;
-    const before = { ...viewSpace(), maps: countMaps() };
+    const before = { ...viewSpace(), ofFiles: countMaps(/liveupdate-view-test/) };
+    const maps = countMaps();
     const pieces = [0, 1, 2].map((i) => ({ pa: i * 2 * length, length }));
     const options = { size: 3 * length, populate: true };
     const make = (): string => codeOfThrown(() => ram.view(pieces, options));
@@ -161,7 +162,8 @@ describe.each([PAGE, HUGE, 3 * HUGE + PAGE])('a view of %i bytes', (length) => {
     });
     expect(make()).toBe('ENOSPC');
     spy.mockRestore();
-    expect({ ...viewSpace(), maps: countMaps() }).toEqual(before);
+    expect({ ...viewSpace(), ofFiles: countMaps(/liveupdate-view-test/) }).toEqual(before);
+    expect(countMaps() - maps).toBeLessThan(4); // one for each failure; V8's own heap may grow
     ram.view(pieces, options).release();
   });
 });

@@ -32,7 +32,8 @@ export function mappedAt(address: bigint): string | undefined {
 /** Memory of nobody: anonymous, private, no file. */
 export const NOBODYS = /^rw-p 0+ 00:00 0\s*$/;
 
-/** Mappings of this process. */
-export function countMaps(): number {
-  return fs.readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1;
+/** Mappings of this process; those alone whose line matches, where something is given. */
+export function countMaps(of = /./): number {
+  const lines = fs.readFileSync('/proc/self/maps', 'latin1').split('\n');
+  return lines.filter((line) => of.test(line)).length;
 }
