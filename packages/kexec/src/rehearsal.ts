@@ -23,15 +23,22 @@ export interface WantedView {
   readonly options: ViewOptions;
 }
 
+/** What a takeover will want. */
+export interface Wanted {
+  readonly views: readonly WantedView[];
+  /** Addresses of memory, one in each window through which it is seen. */
+  readonly windows: readonly number[];
+}
+
 /** How often it is tried: the owner may be in the midst of a change. */
 const MOST_TRIES = 4;
 
 /**
- * @returns the views that its files want
+ * @returns what is wanted of memory
  * @throws KernelError ENOENT: no handler for a file that is there. EAGAIN: the owner changes it all
  * the time. EINVAL, EFAULT, ENOMEM: it cannot be booted from
  */
-export async function rehearse(file: RamFile, options: MachineOptions): Promise<WantedView[]> {
+export async function rehearse(file: RamFile, options: MachineOptions): Promise<Wanted> {
   for (let tries = 1; ; tries++) {
     const before = pageOf(file);
     try {
@@ -51,8 +58,8 @@ async function rehearseOnce(
   file: RamFile,
   { state, entry, live, liveChange, ramSize }: BootPage,
   options: MachineOptions,
-): Promise<WantedView[]> {
-  if (state === 'empty') return [];
+): Promise<Wanted> {
+  if (state === 'empty') return { views: [], windows: [] };
   const ram = new PrivateRam(file, ramSize);
   const kernels: Kernel[] = [];
   const boot = (from: Parameters<typeof bootKernel>[1]): Kernel => {
@@ -72,7 +79,7 @@ async function rehearseOnce(
     await first.luo.reboot({ dropUnfinished: true });
     const second = boot({ live, liveChange: first.kho.publication?.seal(), entry: first.kho.entry });
     await retrieveAll(second, false);
-    return views;
+    return { views, windows: ram.opened };
   } finally {
     for (const kernel of kernels) kernel.end();
     ram.close();

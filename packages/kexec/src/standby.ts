@@ -38,8 +38,9 @@ export class Standby {
    * @throws KernelError as rehearse
    */
   async prepare(): Promise<void> {
-    for (const { pieces, options } of await rehearse(this.#found.file, this.#options))
-      this.#ram?.prepareView(pieces, options);
+    const { views, windows } = await rehearse(this.#found.file, this.#options);
+    for (const { pieces, options } of views) this.#ram?.prepareView(pieces, options);
+    for (const pa of windows) this.#ram?.prepareWindow(pa);
   }
 
   /** The RAM, mapped; undefined where it was given up. */

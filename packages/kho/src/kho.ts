@@ -280,9 +280,11 @@ export class Kho extends OutgoingMemory {
     if (!this.incoming || this.#isCommitted) return;
     this.#isCommitted = true;
     this.publication?.takeOver();
-    for (const pfn of [...this.incoming.structure, ...this.#residencyFrames]) {
-      this.pages.releaseReserved(pfn);
-      this.pages.residency.giveBack(pfn, 1);
+    const frames = Uint32Array.from([...this.incoming.structure, ...this.#residencyFrames]).sort();
+    for (let i = 0, from = 0; i < frames.length; i++) {
+      if (frames[i + 1] === frames[i] + 1) continue;
+      this.pages.releaseReserved(frames[from], i + 1 - from);
+      from = i + 1;
     }
     const errors: unknown[] = [];
     for (const work of this.#whenCommitted.splice(0)) {

@@ -137,6 +137,19 @@ const CALLS: Record<string, InputCall<World>> = {
     },
     [...optional(NO_WHOLE), 0, 4096, SIZE + 4096],
   ],
+  'prepareWindow address': [
+    ({ ram }, given: number) => {
+      ram.prepareWindow(given);
+    },
+    NO_ADDRESS,
+  ],
+  'prepareWindow address outside': [
+    ({ ram }, given: number) => {
+      ram.prepareWindow(given);
+    },
+    OUTSIDE,
+    'EFAULT',
+  ],
   'prepareView pieces': [
     ({ ram }, pieces: RamPiece[]) => {
       ram.prepareView(pieces, { size: 1, populate: false });

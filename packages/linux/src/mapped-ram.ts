@@ -335,6 +335,16 @@ export class MappedRam implements Ram {
     this.#prepared.set(key, view);
   }
 
+  /**
+   * Makes the buffer ahead through which memory at an address is seen by a kernel. To the engine
+   * each is 8 MiB more, and after some of them it collects garbage.
+   *
+   * @throws KernelError EBADF: closed. EFAULT: no address in it
+   */
+  prepareWindow(pa: number): void {
+    this.inner.bytes(pa, 1);
+  }
+
   /** Takes the views down that were prepared and that nobody asked for. */
   dropPrepared(): void {
     for (const view of this.#prepared.values()) view.release();

@@ -90,6 +90,11 @@ export class Windows {
     return new Uint8Array(buffer, inWindow, length);
   }
 
+  /** Where the windows begin that somebody looked through. */
+  get opened(): number[] {
+    return [...this.#windows.keys()].filter((i) => this.#windows[i]).map((i) => i * WINDOW);
+  }
+
   /** One buffer over everything. */
   get buffer(): ArrayBuffer {
     if (this.#whole === undefined || this.#whole.detached) {

@@ -61,3 +61,24 @@ test('a prepared view is given to who asks for the same first; others are droppe
   shared.close();
   file.close();
 });
+
+test('tells which windows were looked through, and another RAM makes those ahead', () => {
+  const size = 24 * 2 ** 20; // three windows
+  const file = RamFile.memory({ name: 'windows', size });
+  const own = new PrivateRam(file);
+  expect(own.opened).toEqual([]);
+  own.bytes(size - 5, 1);
+  own.bytes(9, 1);
+  expect(own.opened).toEqual([0, 16 * 2 ** 20]);
+  const shared = MappedRam.fromFd(RamFile.reopen(file.fd).fd);
+  const before = process.memoryUsage().external;
+  for (const pa of own.opened) shared.prepareWindow(pa);
+  expect(process.memoryUsage().external - before).toBeGreaterThanOrEqual(16 * 2 ** 20);
+  own.close();
+  expect(() => own.opened).toThrow('EBADF');
+  shared.close();
+  expect(() => {
+    shared.prepareWindow(0);
+  }).toThrow('EBADF');
+  file.close();
+});

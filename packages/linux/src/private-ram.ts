@@ -63,6 +63,11 @@ export class PrivateRam implements Ram {
     };
   }
 
+  /** Addresses of windows through which somebody looked: see MappedRam.prepareWindow. */
+  get opened(): number[] {
+    return this.#open().opened;
+  }
+
   close(): void {
     if (!this.#windows) return;
     const buffers = this.#windows.detach();

@@ -3,10 +3,7 @@
  * any size costs what is used.
  */
 import { clearBits, findBit, setBits, type Pfn } from '@liveupdate/base';
-
-/** Frames in a chunk: its bits are a page. */
-const CHUNK_SHIFT = 15;
-const CHUNK = 1 << CHUNK_SHIFT;
+import { CHUNK_FRAMES as CHUNK, CHUNK_SHIFT, CHUNK_WORDS, fullChunk, ownChunk } from './frame-chunk.ts';
 
 export class FrameSet {
   readonly #chunks = new Map<number, Uint32Array>();
@@ -18,21 +15,23 @@ export class FrameSet {
 
   add(pfn: Pfn, count: number): void {
     forEachChunk(pfn, pfn + count, (number, from, to) => {
-      let bits = this.#chunks.get(number);
-      if (!bits) {
-        bits = new Uint32Array(CHUNK / 32);
-        this.#chunks.set(number, bits);
+      if (to - from === CHUNK) {
+        this.#chunks.set(number, fullChunk());
+        return;
       }
+      const bits = this.#chunks.get(number) ?? new Uint32Array(CHUNK_WORDS);
+      this.#chunks.set(number, bits);
       setBits(bits, from, to - from);
     });
   }
 
   delete(pfn: Pfn, count: number): void {
     forEachChunk(pfn, pfn + count, (number, from, to) => {
-      const bits = this.#chunks.get(number);
-      if (!bits) return;
-      clearBits(bits, from, to - from);
-      if (findBit(bits, 0, CHUNK, true) === CHUNK) this.#chunks.delete(number);
+      const found = to - from < CHUNK ? this.#chunks.get(number) : undefined;
+      const bits = found && ownChunk(found);
+      if (bits) clearBits(bits, from, to - from);
+      if (bits && findBit(bits, 0, CHUNK, true) < CHUNK) this.#chunks.set(number, bits);
+      else this.#chunks.delete(number);
     });
   }
 

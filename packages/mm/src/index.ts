@@ -33,6 +33,7 @@ export {
   type ViewOptions,
 } from './ram.ts';
 export { RamWords } from './ram-words.ts';
-export { CHUNK_FRAMES, Residency, type Taking } from './residency.ts';
+export { Residency, type Taking } from './residency.ts';
+export { CHUNK_FRAMES } from './frame-chunk.ts';
 export { overlayRam, SparseRam, type BlockLoader } from './sparse-ram.ts';
 export { vmalloc, VmallocArea } from './vmalloc.ts';

@@ -308,11 +308,11 @@ describe('reserved frames', () => {
     table.reserve(40, 1);
     const pages = new PageAllocator(new HeapRam(64 * PAGE_SIZE), table);
     expect([pages.freePages, pages.freeScratchPages]).toEqual([29, 31]);
-    pages.releaseReserved(1);
-    pages.releaseReserved(40);
+    pages.releaseReserved(1, 1);
+    pages.releaseReserved(40, 1);
     expect([pages.freePages, pages.freeScratchPages]).toEqual([30, 32]);
     pages.assertConsistent();
-    expect(() => pages.releaseReserved(1)).toThrow(AssertionError);
+    expect(() => pages.releaseReserved(1, 1)).toThrow(AssertionError);
   });
 });
 
@@ -331,7 +331,7 @@ describe('misuse is found at once, and changes nothing', () => {
     ['unpin of what is not pinned', (pages, pfn) => pages.unpinRows(rowOf(pfn, 1, 2))],
     ['unpin of a free frame', (pages) => pages.unpinRows(rowOf(60, 1, 0))],
     ['split of a tail', (pages, pfn) => pages.split(pfn + 1)],
-    ['release of a frame in use', (pages, pfn) => pages.releaseReserved(pfn)],
+    ['release of a frame in use', (pages, pfn) => pages.releaseReserved(pfn, 1)],
   ];
 
   test.for(bugs)('%s', ([, use]) => {

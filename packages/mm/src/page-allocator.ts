@@ -438,11 +438,13 @@ export class PageAllocator extends FolioCounts {
     return true;
   }
 
-  /** Makes a reserved frame free memory. */
-  releaseReserved(pfn: Pfn): void {
-    if (this.table.kindOf(pfn) !== RESERVED)
-      throw new AssertionError(`frame ${pfn} is ${this.table.kindName(pfn)}, not reserved`);
-    this.release(pfn, 1);
+  /** Makes reserved frames free memory, and gives that back to the system. */
+  releaseReserved(pfn: Pfn, count: number): void {
+    const end = this.table.flagsEnd(KIND, RESERVED, pfn, pfn + count);
+    if (end < pfn + count)
+      throw new AssertionError(`frame ${end} is ${this.table.kindName(end)}, not reserved`);
+    this.release(pfn, count);
+    this.residency.giveBack(pfn, count);
   }
 
   /** Calls `visit` for each run of free frames, in ascending order. */

@@ -5,7 +5,8 @@
 import { PAGE_SIZE } from '@liveupdate/base';
 import { expect, it } from 'vitest';
 import { PageTable } from './page-table.ts';
-import { CHUNK_FRAMES, Residency, UNSURE } from './residency.ts';
+import { CHUNK_FRAMES } from './frame-chunk.ts';
+import { Residency, UNSURE } from './residency.ts';
 import { storesOf } from './test-stores.ts';
 import { SparseSystem } from './test-system.ts';
 

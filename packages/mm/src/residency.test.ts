@@ -8,7 +8,8 @@ import { HeapRam } from './heap-ram.ts';
 import { PageAllocator } from './page-allocator.ts';
 import { PageTable } from './page-table.ts';
 import type { RamPiece, SystemMemory } from './ram.ts';
-import { CHUNK_FRAMES } from './residency.ts';
+import { CHUNK_FRAMES } from './frame-chunk.ts';
+import type { Residency } from './residency.ts';
 import { ENOSPC, SparseSystem } from './test-system.ts';
 
 function sparse(frames: number, left = frames): { system: SparseSystem; pages: PageAllocator } {
@@ -225,4 +226,25 @@ test('costs what is used, and goes over to another generation', () => {
     false,
     5,
   ]);
+});
+
+test('memory that is all there is one chunk for all who know of it, and each gives back its own', () => {
+  const memory: Pick<SystemMemory, 'reserve'> = { reserve: () => undefined };
+  const system = Object.assign(new SparseSystem(16), { size: 2 * CHUNK_FRAMES * PAGE_SIZE }, memory);
+  const known = (): Residency => new PageAllocator(system, new PageTable(system.size)).residency;
+  const all = new Uint32Array(CHUNK_FRAMES / 32).fill(0xffff_ffff);
+  const [first, second, third] = [known(), known(), known()];
+  for (const residency of [first, second]) {
+    residency.load(0, all);
+    residency.load(1, all);
+  }
+  first.giveBack(7, 1);
+  first.load(1, new Uint32Array(CHUNK_FRAMES / 32));
+  third.load(0, all);
+  expect([first, second, third].map(({ pages }) => pages)).toEqual([
+    CHUNK_FRAMES - 1,
+    2 * CHUNK_FRAMES,
+    CHUNK_FRAMES,
+  ]);
+  expect([first.has(7, 1), first.has(8, 8)]).toEqual([false, true]);
 });

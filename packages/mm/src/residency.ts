@@ -20,6 +20,7 @@ import {
   setBits,
   type Pfn,
 } from '@liveupdate/base';
+import { CHUNK_FRAMES, CHUNK_SHIFT, CHUNK_WORDS, copyOfChunk, ownChunk } from './frame-chunk.ts';
 import { FreeSet } from './free-set.ts';
 import { FREE, KIND, STALE, type PageTable } from './page-table.ts';
 import { checkRam, HUGE_PAGE, type Ram, type RamPiece, type SystemMemory } from './ram.ts';
@@ -31,10 +32,6 @@ import { checkRam, HUGE_PAGE, type Ram, type RamPiece, type SystemMemory } from 
  */
 export type Taking = 'now' | 'when touched' | 'by write';
 
-/** Frames in a chunk: its bits are a page. */
-export const CHUNK_FRAMES = 32768;
-const CHUNK_SHIFT = 15;
-const CHUNK_WORDS = CHUNK_FRAMES / 32;
 /** Pages whose memory is taken together at most, but for huge pages. */
 const MOST_TOGETHER = 64;
 /** Frames in a huge page of the system. */
@@ -153,7 +150,7 @@ export class Residency {
     for (let number = this.#used.first(); number >= 0; number = this.#used.next(number + 1)) {
       const bits = this.#chunks[number];
       if (!bits || elsewhere.has(number)) continue;
-      this.#chunks[number] = bits.slice();
+      this.#chunks[number] = copyOfChunk(bits);
       this.#unrecorded.push(number);
       record[UNSURE] += 1;
     }
@@ -212,7 +209,9 @@ export class Residency {
 
   /** Takes over what another generation knew of these frames. */
   load(number: number, bits: Uint32Array): void {
-    this.#open(number).set(bits);
+    const known = this.#chunks[number];
+    if (known) (this.#chunks[number] = ownChunk(known)).set(bits);
+    else this.#add(number, copyOfChunk(bits));
   }
 
   /** Notes that these frames are there, as somebody knows who wrote them. */
@@ -519,22 +518,23 @@ export class Residency {
     for (let at = pfn, end = pfn + count; at < end;) {
       const base = at - (at & (CHUNK_FRAMES - 1));
       const to = Math.min(end, base + CHUNK_FRAMES);
-      const bits = this.#chunks[at >>> CHUNK_SHIFT];
-      if (bits) clearBits(bits, at - base, to - at);
+      const number = at >>> CHUNK_SHIFT;
+      const bits = this.#chunks[number];
+      if (bits) clearBits((this.#chunks[number] = ownChunk(bits)), at - base, to - at);
       at = to;
     }
   }
 
   /** The bits of a chunk, to be set. */
   #open(number: number): Uint32Array {
-    let bits = this.#chunks[number];
-    if (!bits) {
-      bits = new Uint32Array(CHUNK_WORDS);
-      this.#chunks[number] = bits;
-      this.#used.add(number);
-      this.#unrecorded.push(number);
-      this.#record[UNSURE] += 1;
-    }
+    return this.#chunks[number] ?? this.#add(number, new Uint32Array(CHUNK_WORDS));
+  }
+
+  #add(number: number, bits: Uint32Array): Uint32Array {
+    this.#chunks[number] = bits;
+    this.#used.add(number);
+    this.#unrecorded.push(number);
+    this.#record[UNSURE] += 1;
     return bits;
   }
 

@@ -113,8 +113,8 @@ export async function openBy(
     });
     return new Service(options, { ...NOTHING, machine, line, listeners });
   }
-  await warmUp();
   const armed = await Machine.arm(from);
+  await warmUp(); // after it: large views make the engine collect garbage, and compiled code with it
   line.armed();
   const { word, fds } = await predecessor.word();
   const machine = await taken(armed, word?.sealed);
