@@ -158,6 +158,18 @@ describe('the cache', () => {
     expect(size(true)).toBeGreaterThan(2 * size(false));
   });
 
+  test('has what a start needs, of a program that runs for long', () => {
+    const flags = ['--expose-gc', '--stress-flush-code']; // as some minutes do
+    const lives = `${manyFunctions(true)}
+      setTimeout(() => { gc(); gc(); }, 200);`;
+    const keptOf = (keepAfter: number): number => {
+      fs.rmSync(codeCacheFile(program), { force: true });
+      expect(run(lives, { flags, options: { keepAfter } }).status).toBe(0);
+      return readCache(codeCacheFile(program), fs.readFileSync(program))!.code.length;
+    };
+    expect(keptOf(20)).toBeGreaterThan(2 * keptOf(60_000));
+  });
+
   test('is that of one source, to the last byte', () => {
     run('console.log(1);');
     run();

@@ -1,12 +1,13 @@
 /**
- * Runs a program of CommonJS from compiled code that was kept when an earlier run of it ended: by
- * exit, or by being replaced (execve).
+ * Runs a program of CommonJS from compiled code that an earlier run of it kept: when it had run for
+ * a while, or ended before by exit, or by being replaced (execve).
  *
  * V8 compiles a function when it is first called. Node's own cache (NODE_COMPILE_CACHE) is made
  * before the program has run, so that the functions are compiled anew in each process; this one is
- * made afterwards, and has all that were called. The first runs of a program learn: one that began
- * with nothing calls others than one that was handed something. After that the cache stays as it
- * is, and ending costs nothing.
+ * made afterwards, and has all that were called. Not long afterwards: V8 forgets code that was not
+ * called for some garbage collections, and a start consists of such code. The first runs of a
+ * program learn: one that began with nothing calls others than one that was handed something. After
+ * that the cache stays as it is, and costs nothing.
  *
  * Always: the cache counts only for the very source that it was made of, which lies in it, and
  * where nobody but its owner could write it; V8 refuses code of another version or other flags.
@@ -21,6 +22,11 @@ import { readCache, writeCache } from './cache-file.ts';
 
 export interface CodeCacheOptions {
   /**
+   * Milliseconds after which the code of a program that runs for so long is kept; default 2000.
+   * That takes some milliseconds, in the first three runs.
+   */
+  readonly keepAfter?: number;
+  /**
    * Where the cache lies: a directory of the user's own, made where there is none. Default: beside
    * the program, where who can write could change the program too.
    */
@@ -34,6 +40,9 @@ export interface CodeCacheOptions {
 
 /** Runs of a program after which its cache is not written any more. */
 const LEARNING = 3;
+const KEEP_AFTER = 2000;
+/** Of a timer. */
+const MOST_KEEP_AFTER = 2 ** 31 - 1;
 
 /** As Node wraps a module. */
 const BEFORE = Buffer.from('(function (exports, require, module, __filename, __dirname) { ');
@@ -80,7 +89,7 @@ function pathOf(program: string | URL): string {
   }
 }
 
-const OPTIONS: readonly string[] = ['directory', 'tell'] satisfies (keyof CodeCacheOptions)[];
+const OPTIONS: readonly string[] = ['directory', 'keepAfter', 'tell'] satisfies (keyof CodeCacheOptions)[];
 
 function checkOptions(options: CodeCacheOptions): void {
   const given: unknown = options;
@@ -88,8 +97,10 @@ function checkOptions(options: CodeCacheOptions): void {
   for (const name of Object.keys(given))
     if (!OPTIONS.includes(name))
       throw refusal(`there is no option '${name}': there are ${OPTIONS.join(', ')}`);
-  const { directory, tell } = options;
+  const { directory, keepAfter = KEEP_AFTER, tell } = options;
   if (directory !== undefined && !isPath(directory)) throw refusal('directory is a path');
+  if (!(Number.isInteger(keepAfter) && keepAfter >= 0 && keepAfter <= MOST_KEEP_AFTER))
+    throw refusal('keepAfter is a whole number of milliseconds');
   if (tell !== undefined && typeof tell !== 'function') throw refusal('tell is a function');
 }
 
@@ -109,8 +120,8 @@ export function codeCacheFile(program: string | URL, options: CodeCacheOptions =
 
 /**
  * Runs a program, a file of CommonJS, as Node runs the one that it is started with: `require.main
- * === module` is true in it. What it compiled is kept when this process ends with exit code 0 or is
- * replaced, in its first three runs.
+ * === module` is true in it. What it compiled is kept when it has run for two seconds (`keepAfter`),
+ * or when this process ends with exit code 0 or is replaced before, in its first three runs.
  *
  * @param program a path or a file URL
  * @returns its `module.exports`
@@ -126,7 +137,7 @@ export function codeCacheFile(program: string | URL, options: CodeCacheOptions =
 export function runFromCodeCache(program: string | URL, options: CodeCacheOptions = {}): unknown {
   const filename = pathOf(program);
   checkOptions(options);
-  const { tell } = options;
+  const { keepAfter = KEEP_AFTER, tell } = options;
   const source = fs.readFileSync(filename);
   const cacheFile = codeCacheFile(filename, options);
   const cache = readCache(cacheFile, source);
@@ -141,7 +152,7 @@ export function runFromCodeCache(program: string | URL, options: CodeCacheOption
     runs > 0 ? `${cacheFile} is used (runs: ${runs})` : `${cacheFile} holds nothing for this program yet`,
   );
   if (runs < LEARNING)
-    beforeTheEnd(() => {
+    afterOrBeforeTheEnd(keepAfter, () => {
       try {
         writeCache(cacheFile, { runs: runs + 1, source, code: script.createCachedData() });
         tell?.(`${cacheFile} is kept (runs: ${runs + 1})`);
@@ -183,14 +194,15 @@ function mainModule(filename: string): NodeJS.Module {
  */
 const BEFORE_REPLACE_EVENT = 'liveupdate:beforeReplace';
 
-/** Calls `work` once, when this process ends well or is replaced. */
-function beforeTheEnd(work: () => void): void {
+/** Calls `work` once: after so many milliseconds, or when this process ends well or is replaced. */
+function afterOrBeforeTheEnd(after: number, work: () => void): void {
   let isDone = false;
   const once = (): void => {
     if (isDone) return;
     isDone = true;
     work();
   };
+  setTimeout(once, after).unref();
   process.on('exit', (code) => {
     if (code === 0) once();
   });

@@ -10,6 +10,7 @@ import {
   NO_FUNCTION,
   NO_OBJECT,
   NO_TEXT,
+  NO_WHOLE,
   optional,
   type InputCall,
 } from '@liveupdate/base/test-inputs';
@@ -45,6 +46,10 @@ const CALLS: Record<string, InputCall<undefined>> = {
   'runFromCodeCache directory': [
     (_, directory: string) => runFromCodeCache(program, { directory }),
     optional(NO_PATH),
+  ],
+  'runFromCodeCache keepAfter': [
+    (_, keepAfter: number) => runFromCodeCache(program, { keepAfter }),
+    [...optional(NO_WHOLE), 2 ** 31],
   ],
   'runFromCodeCache tell': [
     (_, tell: () => void) => runFromCodeCache(program, { tell }),

@@ -4,11 +4,10 @@
  */
 import { Server as HttpServer } from 'node:http';
 import * as net from 'node:net';
-import { Server as TlsServer } from 'node:tls';
 import { codeOf, KernelError } from '@liveupdate/base';
 import { duplicateFrom } from '@liveupdate/linux';
 import { HttpConnections } from './http-connections.ts';
-import { OtherConnections } from './other-connections.ts';
+import { isEncrypted, OtherConnections } from './other-connections.ts';
 import { descriptorOf, startReading, stopListening, stopReading } from './node-internals.ts';
 import type { PassedConnection } from './protocol.ts';
 
@@ -260,7 +259,7 @@ async function listenAgain(server: net.Server, fd: number): Promise<void> {
 
 /** Whose connections can go along: encrypted ones cannot, for their keys stay in the process. */
 function isPlainHttp(server: net.Server): server is HttpServer {
-  return server instanceof HttpServer && !(server instanceof TlsServer);
+  return server instanceof HttpServer && !isEncrypted(server);
 }
 
 /**
