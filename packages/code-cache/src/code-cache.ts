@@ -120,8 +120,8 @@ export function codeCacheFile(program: string | URL, options: CodeCacheOptions =
 
 /**
  * Runs a program, a file of CommonJS, as Node runs the one that it is started with: `require.main
- * === module` is true in it. What it compiled is kept when it has run for two seconds (`keepAfter`),
- * or when this process ends with exit code 0 or is replaced before, in its first three runs.
+ * === module` is true in it. In its first three runs what it compiled is kept: when it has run for
+ * two seconds (`keepAfter`), or before that when this process ends with exit code 0 or is replaced.
  *
  * @param program a path or a file URL
  * @returns its `module.exports`
