@@ -94,8 +94,13 @@ one, and lets it take over memory, sockets and connections. Returns when it
 serves. Where it fails, at whatever step, the old version goes on, and the
 reason is told.
 
+With --supervisor 'liveupdate run' itself is replaced by what is installed now,
+with the same pid. The service goes on, and its clients notice nothing.
+
 Examples:
   $ liveupdate upgrade counter
+  $ liveupdate upgrade counter --json | jq .ok
+  $ liveupdate upgrade counter --supervisor
 
 Exit codes: 0 the new version serves, 1 the old one does, 2 wrong use.`;
 
@@ -262,6 +267,11 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
       'and then to be ready, while clients wait; default 3000',
       countValue('--ready-limit', 1),
     )
+    .addOption(
+      new Option('--takes-over <format>', 'for a supervisor that asks its next version')
+        .argParser(countValue('--takes-over', 1))
+        .hideHelp(),
+    )
     .addHelpText('after', RUN_EXAMPLES)
     .passThroughOptions()
     .action(async (command: string[], flags: RunFlags) => {
@@ -272,10 +282,17 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .command('upgrade')
     .description('let the new version of a service take over')
     .argument('<name>', 'of the service', wordValue('<name>'))
+    .option('--supervisor', "the process of 'liveupdate run' itself; the service goes on")
+    .option('--json', 'print how it went as JSON')
     .addHelpText('after', UPGRADE_EXAMPLES)
-    .action(async (name: string) => {
-      exitCode = await (await import('./run.ts')).runUpgrade(name);
-    });
+    .action(
+      async (
+        name: string,
+        { json = false, supervisor = false }: { json?: boolean; supervisor?: boolean },
+      ) => {
+        exitCode = await (await import('./run.ts')).runUpgrade(name, { json, supervisor });
+      },
+    );
 
   program
     .command('status')

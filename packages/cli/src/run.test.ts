@@ -1,96 +1,26 @@
 /** `liveupdate run`, `upgrade`, `status`: real services under the real command. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { liveupdateBytes, liveupdateCommand, type Ran } from './test-cli.ts';
+import { liveupdateCommand } from './test-cli.ts';
+import { ask, command, COUNTER, FLAGS, PATIENT, Running, TestService } from './test-running.ts';
 
-const FOLDER = fileURLToPath(new URL('../.vitest/', import.meta.url));
-const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
-
-/** The machine may be busy with something else. */
-const PATIENT = ['--arm-limit', '300000', '--ready-limit', '150000'];
-
-let counter = 0;
+let service: TestService;
 let name: string;
 let program: string;
-let run: Running | undefined;
 
 beforeEach(() => {
-  counter += 1;
-  name = `test-run-${process.pid}-${counter}`;
-  fs.mkdirSync(FOLDER, { recursive: true });
-  program = `${FOLDER}${name}.mjs`;
+  service = new TestService();
+  ({ name, program } = service);
 });
 
 afterEach(async () => {
-  await run?.end('SIGTERM');
-  run = undefined;
-  fs.rmSync(program, { force: true });
-  fs.rmSync(`/dev/shm/liveupdate.${name}`, { force: true });
+  await service[Symbol.asyncDispose]();
 });
 
-const COUNTER = `
-import { createServer } from 'node:http';
-import { openService } from '@liveupdate/service';
-const service = await openService({ name: process.argv[2], size: '16MiB' });
-const count = new Uint32Array((await service.file('count', { size: 4096 })).bytes.buffer);
-const server = createServer((request, response) => {
-  if (request.url === '/die') process.kill(process.pid, 'SIGKILL');
-  response.end(\`\${(count[0] += 1)} \${service.generation}\`);
-});
-const { port } = await service.listen(server, { port: 0, host: '127.0.0.1' });
-await service.ready();
-process.on('SIGTERM', () => service.close().then(() => process.exit(7)));
-process.stdout.write(\`\${port}\\n\`);
-`;
-
-/** A supervisor that runs. */
-class Running {
-  readonly child: ChildProcess;
-  readonly closed: Promise<unknown[]>;
-  stdout = '';
-  stderr = '';
-
-  constructor(options: readonly string[], command: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    const [file, ...args] = liveupdateCommand('run', ...PATIENT, ...options, '--', ...command);
-    const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
-    this.child = child;
-    this.closed = once(child, 'close');
-    child.stdout.on('data', (data: Buffer) => (this.stdout += data.toString()));
-    child.stderr.on('data', (data: Buffer) => (this.stderr += data.toString()));
-  }
-
-  async until(stream: 'stdout' | 'stderr', pattern: RegExp): Promise<string> {
-    for (;;) {
-      const found = pattern.exec(this[stream]);
-      if (found) return found.at(1) ?? found[0];
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  }
-
-  async end(signal: NodeJS.Signals): Promise<unknown[]> {
-    this.child.kill(signal);
-    return this.closed;
-  }
-}
-
-async function command(...args: string[]): Promise<Ran> {
-  const { status, stdout, stderr } = await liveupdateBytes(...args);
-  return { status, stdout: stdout.toString(), stderr };
-}
-
-async function start(code = COUNTER, options: readonly string[] = [], env = {}): Promise<string> {
-  fs.writeFileSync(program, code);
-  run = new Running(options, [process.execPath, ...FLAGS, program, name], env);
-  const port = await run.until('stdout', /^(\d+)\n/);
-  return `http://127.0.0.1:${port}`;
-}
-
-async function ask(url: string): Promise<string> {
-  // No connection is kept: one of a process that was killed would be met by the next question.
-  return (await fetch(url, { headers: { connection: 'close' } })).text();
+function start(...args: Parameters<TestService['start']>): Promise<string> {
+  return service.start(...args);
 }
 
 test('a service is run, upgraded by command and by signal, told of, and ended', async () => {
@@ -100,17 +30,17 @@ test('a service is run, upgraded by command and by signal, told of, and ended', 
   expect(upgraded).toMatchObject({ status: 0, stderr: '' });
   expect(upgraded.stdout).toMatch(/^generation 2 \(pid \d+\) took over from 1 \(pid \d+\), \d+ ms after/);
   expect(await ask(url)).toBe('2 2');
-  run?.child.kill('SIGUSR2');
-  await run?.until('stderr', /generation 3 .* took over/);
+  service.running?.child.kill('SIGUSR2');
+  await service.running?.until('stderr', /generation 3 .* took over/);
   expect(await ask(url)).toBe('3 3');
   const status = await command('status', name);
   expect(status.stdout).toMatch(
     /^test-run-.*: ready, generation 3 \(pid \d+\), 2 upgrades, 0 crashes, supervisor \d+\n$/,
   );
   const json = JSON.parse((await command('status', name, '--json')).stdout) as object;
-  expect(json).toMatchObject({ name, state: 'ready', generation: 3, upgrades: 2, pid: run?.child.pid });
+  expect(json).toMatchObject({ name, state: 'ready', generation: 3, upgrades: 2, pid: service.running?.pid });
   expect((await command('status')).stdout).toContain(name);
-  expect(await run?.end('SIGTERM')).toEqual([7, null]); // the service's own
+  expect(await service.running?.end('SIGTERM')).toEqual([7, null]); // the service's own
   expect(await command('status', name)).toMatchObject({ status: 1 });
 });
 
@@ -119,7 +49,7 @@ test('one that is killed is there again, and clients are not refused', async () 
   await ask(url);
   await fetch(`${url}/die`).catch(() => undefined);
   expect(await ask(url)).toMatch(/^2 2$/);
-  expect(run?.stderr).toMatch(/was ended by SIGKILL/);
+  expect(service.running?.stderr).toMatch(/was ended by SIGKILL/);
 });
 
 test('a new version that is bad: exit code 1 and why, and the old one serves', async () => {
@@ -135,8 +65,8 @@ test('a new version that is bad: exit code 1 and why, and the old one serves', a
 
 test('what happens as JSON, a line each', async () => {
   await start(COUNTER, ['--json', '--name', name]);
-  await run?.until('stderr', /"ready"/);
-  const events = run?.stderr
+  await service.running?.until('stderr', /"ready"/);
+  const events = service.running?.stderr
     .trim()
     .split('\n')
     .map((line) => (JSON.parse(line) as { event: string }).event);
@@ -158,7 +88,7 @@ describe('wrong use', () => {
 });
 
 test('a program that is not there: its code, and why', async () => {
-  run = new Running(['--name', name], ['/no/such/program']);
+  const run = new Running(liveupdateCommand('run', '--name', name, '--', '/no/such/program'));
   const [status] = await run.closed;
   expect(status).toBe(127);
   expect(run.stderr).toMatch(/ENOENT/);
@@ -199,8 +129,36 @@ describe('systemd', () => {
       expect(await told()).toMatch(/^READY=1\nSTATUS=generation 1 /);
       await command('upgrade', name);
       expect(await told()).toMatch(/^READY=1\nSTATUS=generation 2 /);
-      run?.child.kill('SIGTERM');
+      service.running?.child.kill('SIGTERM');
       expect(await told()).toBe('STOPPING=1');
+    } finally {
+      fs.closeSync(fd);
+      fs.rmSync(socket, { force: true });
+    }
+  });
+
+  test('is told of an upgrade by signal when it begins and when it is over (notify-reload)', async () => {
+    const socket = `/tmp/${name}.notify`;
+    const { bindDatagram } = await import('../../linux/src/test-sockets.ts');
+    const { receiveFds } = await import('@liveupdate/linux');
+    const fd = bindDatagram(socket);
+    try {
+      const told = async (): Promise<string> => {
+        for (;;) {
+          const got = receiveFds(fd);
+          if (got && got !== 'ended') return Buffer.from(got.bytes).toString();
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      };
+      await start(COUNTER, [], { NOTIFY_SOCKET: socket });
+      expect(await told()).toMatch(/^READY=1\nSTATUS=generation 1 /);
+      service.running?.child.kill('SIGUSR2');
+      expect(await told()).toMatch(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
+      expect(await told()).toMatch(/^READY=1\nSTATUS=generation 2 /);
+      service.write('throw new Error("bad")');
+      service.running?.child.kill('SIGUSR2');
+      expect(await told()).toMatch(/^RELOADING=1\n/);
+      expect(await told()).toMatch(/^READY=1\nSTATUS=EIO: the new version ended with code 1/);
     } finally {
       fs.closeSync(fd);
       fs.rmSync(socket, { force: true });
@@ -226,8 +184,7 @@ describe('systemd', () => {
           await new Promise((resolve) => setTimeout(resolve, 5));
         }
       }
-      await run?.end('SIGTERM');
-      run = undefined;
+      await service.running?.end('SIGTERM');
       expect(fs.existsSync(`/dev/shm/liveupdate.${name}`)).toBe(false);
       const words = liveupdateCommand('run', ...PATIENT, '--', process.execPath, ...FLAGS, program, name);
       const shell = 'LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=liveupdate-memory exec "$@"';

@@ -1,11 +1,13 @@
 /** `liveupdate run`, `upgrade` and `status`: a service under a supervisor. */
 import { constants } from 'node:os';
 import { KernelError } from '@liveupdate/base';
-import { drainOutput } from '@liveupdate/linux';
+import { collectOrphans, drainOutput, monotonicNow } from '@liveupdate/linux';
 import {
   activatedListeners,
   askSupervisor,
+  leftSupervisor,
   notifySystemd,
+  RENEWAL_FORMAT,
   storedMemory,
   storeMemory,
   Supervisor,
@@ -20,22 +22,38 @@ interface RunFlags {
   readonly json?: boolean;
   readonly armLimit?: number;
   readonly readyLimit?: number;
+  readonly takesOver?: number;
 }
 
 /** Signals that are the service's affair. */
 const PASSED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGWINCH', 'SIGCONT'] as const;
+/** The option by which a supervisor asks its next version whether that could go on. */
+const TAKES_OVER = '--takes-over';
+/** The first process of a container: orphans become its children. */
+const FIRST_PID = 1;
 /** What a shell makes of a signal. */
 const SIGNALLED = 128;
 
 /** Runs a service until it ends. The exit code is its. */
 export async function runService(command: readonly string[], flags: RunFlags): Promise<number> {
-  const { json = false, ...options } = flags;
-  const memory = storedMemory();
+  const { json = false, takesOver, ...options } = flags;
+  if (takesOver !== undefined) return couldTakeOver(takesOver);
+  const left = leftSupervisor();
+  const memory = left ? undefined : storedMemory();
   const supervisor = new Supervisor({
     ...options,
     command,
-    listeners: activatedListeners(),
+    ...(left ? { left } : { listeners: activatedListeners() }),
     ...(memory === undefined ? {} : { memory }),
+    trial: [
+      process.execPath,
+      ...process.execArgv,
+      process.argv[1],
+      'run',
+      TAKES_OVER,
+      `${RENEWAL_FORMAT}`,
+      'x',
+    ],
     holds: (fd) => {
       systemd(() => {
         storeMemory(fd);
@@ -53,11 +71,25 @@ export async function runService(command: readonly string[], flags: RunFlags): P
       if (signal === 'SIGTERM' || signal === 'SIGINT') notify(['STOPPING=1']);
     });
   process.on('SIGUSR2', () => {
-    supervisor.upgrade().catch(() => undefined); // it was told
+    const usec = monotonicNow() / 1000n;
+    notify(['RELOADING=1', `MONOTONIC_USEC=${usec}`]); // of Type=notify-reload; when it is over: READY
+    supervisor.upgrade().catch((error: unknown) => {
+      const text = error instanceof Error ? error.message : String(error); // it was told
+      notify(['READY=1', `STATUS=${text}`]);
+    });
   });
+  if (process.pid === FIRST_PID) collectOrphans((pid) => supervisor.waitsFor(pid));
   const { code, signal } = await supervisor.run();
   await drainOutput();
   return code ?? SIGNALLED + (signal === null ? 0 : constants.signals[signal]);
+}
+
+/** Whether this version could go on as the supervisor of one that leaves it in this format. */
+function couldTakeOver(format: number): number {
+  if (format === RENEWAL_FORMAT) return 0;
+  const why = `this version goes on with format ${RENEWAL_FORMAT}, and not with ${format}`;
+  process.stderr.write(`liveupdate: ${why}: restart the service to change the supervisor\n`);
+  return 1;
 }
 
 function tell(event: SupervisorEvent, json: boolean): void {
@@ -82,9 +114,13 @@ function systemd(tell: () => void): void {
 }
 
 /** Asks for an upgrade and waits for it. */
-export async function runUpgrade(name: string): Promise<number> {
-  const { ok, text } = await askSupervisor(name, 'upgrade');
-  if (ok) printLine(text);
+export async function runUpgrade(
+  name: string,
+  { json, supervisor }: { json: boolean; supervisor: boolean },
+): Promise<number> {
+  const { ok, text } = await askSupervisor(name, supervisor ? 'renew' : 'upgrade');
+  if (json) printJson({ ok, text });
+  else if (ok) printLine(text);
   else process.stderr.write(`liveupdate: ${printable(text)}\n`);
   return ok ? 0 : 1;
 }

@@ -7,8 +7,9 @@
  * - Children of the new program are never touched: libuv waits for those.
  * - A child that lives longer than this program is found by the next one in the same way.
  */
-import { checkObject } from '@liveupdate/base';
-import { bootTimeNow, hasEnded } from './libc.ts';
+import { constants } from 'node:os';
+import { checkFunction, checkObject, checkWhole } from '@liveupdate/base';
+import { bootTimeNow, hasEnded, statusOfEnded } from './libc.ts';
 import { fs } from './node-fs.ts';
 
 /** Environment variable by which the new program learns when the old one was replaced. */
@@ -57,6 +58,54 @@ export function collectChildren(env: Record<string, string | undefined> = proces
     if (left.length === 0) clearInterval(look);
   }, LOOK_MS);
   look.unref();
+}
+
+/** How a process ended: by an exit code, or of a signal. */
+export interface ChildEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** Above this no process has a number. */
+const MOST_PID = 2 ** 22;
+/** In what waitpid(2) tells: the signal, and where the exit code begins. */
+const SIGNAL_BITS = 0x7f;
+const CODE_SHIFT = 8;
+const CODE_BITS = 0xff;
+
+/**
+ * Collects a child of this process that Node.js does not know: one that the program had started
+ * that this one replaced. SIGCHLD tells when to ask.
+ *
+ * @returns how it ended; undefined while it runs
+ * @throws KernelError ECHILD: no child of this process, or it was collected. EINVAL: no number of a
+ * process
+ */
+export function collectChild(pid: number): ChildEnd | undefined {
+  checkWhole(pid, 'the number of a process', { min: 1, max: MOST_PID });
+  const status = statusOfEnded(pid);
+  if (status === undefined) return undefined;
+  const number = status & SIGNAL_BITS;
+  if (number === 0) return { code: (status >>> CODE_SHIFT) & CODE_BITS, signal: null };
+  const found = Object.entries(constants.signals).find(([, each]) => each === number);
+  return { code: null, signal: (found?.[0] ?? 'SIGKILL') as NodeJS.Signals };
+}
+
+/**
+ * Collects processes as they end that became children of this one when their parents ended: for the
+ * first process of a container (PID 1), where else each would stay a zombie.
+ *
+ * @param isWaitedFor whether somebody waits for this child: it is left alone. Asked for each child
+ * that this process has, again and again
+ * @throws KernelError EINVAL: no function
+ */
+export function collectOrphans(isWaitedFor: (pid: number) => boolean): void {
+  checkFunction(isWaitedFor, 'what tells children that somebody waits for');
+  const look = (): void => {
+    for (const { pid } of childrenOf(process.pid)) if (!isWaitedFor(pid)) hasEnded(pid);
+  };
+  process.on('SIGCHLD', look);
+  look();
 }
 
 /** The children of a process, those that have ended and were not collected too. */

@@ -1,5 +1,5 @@
 export { viewSpace, type ViewSpace } from './address-ranges.ts';
-export { collectChildren } from './children.ts';
+export { collectChild, collectChildren, collectOrphans, type ChildEnd } from './children.ts';
 export { fileBehind } from './file-behind.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
 export { checkEnvironment, checkFd, checkPath } from './inputs.ts';

@@ -187,6 +187,19 @@ export function hasEnded(pid: number): boolean {
 }
 
 /**
+ * What waitpid(2) says of a child process that has ended, which is collected; undefined while it
+ * runs.
+ *
+ * @throws KernelError ECHILD: no child of ours, or it was collected
+ */
+export function statusOfEnded(pid: number): number | undefined {
+  const status = new Int32Array(1);
+  const ended = c('waitpid')(pid, status, WNOHANG | WAIT_ALL);
+  if (ended < 0) throw failed(`waiting for process ${pid}`);
+  return ended === 0 ? undefined : status[0];
+}
+
+/**
  * An ArrayBuffer over memory of this process, without a copy. It holds nothing: the memory must
  * outlive it, or it be detached before.
  */

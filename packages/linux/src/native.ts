@@ -122,7 +122,7 @@ interface Libc {
   execve: (file: string, args: readonly (string | null)[], env: readonly (string | null)[]) => number;
   sigaction: (signal: number, action: Uint8Array | null, before: Uint8Array | null) => number;
   clock_gettime: (clock: number, time: BigInt64Array) => number;
-  waitpid: (pid: number, status: null, options: number) => number;
+  waitpid: (pid: number, status: Int32Array | null, options: number) => number;
   fallocate: (fd: number, mode: number, at: number, length: number) => number;
   memfd_create: (name: string, flags: number) => number;
   fcntl: (fd: number, command: number, ...argument: [] | ['int', number] | ['void *', Uint8Array]) => number;

@@ -6,6 +6,7 @@
 import type * as net from 'node:net';
 import { KernelError } from '@liveupdate/base';
 import { MOST_FDS_PER_MESSAGE, receiveFds, sendFds } from '@liveupdate/linux';
+import { descriptorOf, startReading, stopReading } from './node-internals.ts';
 
 const fs = process.getBuiltinModule('node:fs');
 
@@ -19,6 +20,14 @@ export interface Message {
 interface Line extends Message {
   /** Descriptors that came before it. */
   readonly fds?: number;
+}
+
+/** A channel that is suspended. */
+export interface LeftChannel {
+  /** What has come of the next message. */
+  readonly text: string;
+  readonly stream: number;
+  readonly packets: number;
 }
 
 export class Channel<In extends Message, Out extends Message> {
@@ -39,10 +48,12 @@ export class Channel<In extends Message, Out extends Message> {
   /**
    * @param stream a socket for messages
    * @param packets a socket of kind SEQPACKET for descriptors, which belongs to this from here on
+   * @param text what has come of the next message
    */
-  constructor(stream: net.Socket, packets: number) {
+  constructor(stream: net.Socket, packets: number, text = '') {
     this.#stream = stream;
     this.#packets = packets;
+    this.#text = text;
     stream.setEncoding('utf8');
     stream.on('data', (text: string) => {
       this.#read(text);
@@ -140,6 +151,26 @@ export class Channel<In extends Message, Out extends Message> {
     this.#hasEnded = true;
     fs.closeSync(this.#packets);
     this.onEnd?.();
+  }
+
+  /**
+   * Stops, so that another program can go on with both sockets: what was sent has left, and what
+   * comes waits in the system. `resume` goes on here.
+   *
+   * @returns what that program needs: a part of a message, and the descriptors; undefined where the
+   * other end is closed
+   */
+  async suspend(): Promise<LeftChannel | undefined> {
+    await this.#sending;
+    while (this.#stream.writableLength > 0 && !this.#hasEnded)
+      await new Promise((resolve) => setTimeout(resolve, FULL_MS));
+    stopReading(this.#stream);
+    const stream = this.#hasEnded ? undefined : descriptorOf(this.#stream);
+    return stream === undefined ? undefined : { text: this.#text, stream, packets: this.#packets };
+  }
+
+  resume(): void {
+    startReading(this.#stream);
   }
 
   /** Closes this end, when what was sent has left. */

@@ -37,6 +37,13 @@ export interface Carrying {
    * closed.
    */
   readonly state: () => Uint8Array | undefined;
+  /**
+   * Called before, when nothing is read of it any more: resolves when all that was read is done
+   * with and all that was said has left. It has as long as requests have to end.
+   */
+  readonly settle?: () => Promise<void>;
+  /** Called where it does not go, for the upgrade did not come about: it goes on here. */
+  readonly resume?: () => void;
 }
 
 export type Adopt = (socket: net.Socket, state: Uint8Array) => void;
@@ -58,6 +65,8 @@ export interface Departing {
 export class Connections {
   readonly #served: Served[] = [];
   readonly #carried = new Map<net.Socket, Carrying>();
+  /** Of those, what was asked to be ready to go. */
+  readonly #asked = new Set<Carrying>();
   /** While all is to stop, or has. */
   #isStopping = false;
   readonly #adopts = new Map<string, Adopt>();
@@ -83,7 +92,10 @@ export class Connections {
   carry(socket: net.Socket, carrying: Carrying): void {
     this.#carried.set(socket, carrying);
     for (const { clients } of this.#served) clients.forget(socket);
-    socket.once('close', () => this.#carried.delete(socket));
+    socket.once('close', () => {
+      this.#carried.delete(socket);
+      this.#asked.delete(carrying);
+    });
   }
 
   adoptBy(kind: string, adopt: Adopt): void {
@@ -125,7 +137,23 @@ export class Connections {
     const left = Math.max(0, end - performance.now());
     await Promise.all(this.#served.map(({ clients }) => clients.stop(left)));
     if (!this.#stopping()) return;
-    for (const socket of this.#carried.keys()) stopReading(socket);
+    for (const [socket, carrying] of this.#carried) {
+      stopReading(socket);
+      this.#asked.add(carrying);
+    }
+    await this.#settle(Math.max(0, end - performance.now()));
+  }
+
+  /** Waits until carried connections are at rest, so many milliseconds at most. */
+  async #settle(limit: number): Promise<void> {
+    const settling = [...this.#asked].flatMap(({ settle }) => (settle ? [settle()] : []));
+    if (settling.length === 0) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, limit);
+    });
+    await Promise.race([Promise.all(settling).catch(() => undefined), late]);
+    clearTimeout(timer);
   }
 
   /**
@@ -199,6 +227,8 @@ export class Connections {
     this.#isStopping = false;
     for (const { clients } of this.#served) clients.resume();
     for (const socket of this.#carried.keys()) startReading(socket);
+    for (const { resume } of this.#asked) resume?.();
+    this.#asked.clear();
     for (const { server, fd } of this.#served) if (!server.listening) await listenAgain(server, fd);
   }
 

@@ -6,10 +6,11 @@ import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { codeOf, KernelError } from '@liveupdate/base';
+import { duplicateFrom, listenUnix } from '@liveupdate/linux';
 
 const fs = process.getBuiltinModule('node:fs');
 
-export type Question = { readonly ask: 'upgrade' | 'status' | 'stop' };
+export type Question = { readonly ask: 'upgrade' | 'renew' | 'status' | 'stop' };
 
 export interface Answer {
   readonly ok: boolean;
@@ -43,37 +44,57 @@ function controlPath(name: string): string {
   return join(controlFolder(), `${name}.sock`);
 }
 
-/**
- * Answers questions.
- *
- * @throws KernelError EBUSY: another supervisor of this name runs
- */
-export async function answerQuestions(
-  name: string,
-  answer: (question: Question) => Promise<Answer>,
-): Promise<net.Server> {
-  const path = controlPath(name);
-  const server = net.createServer((socket) => {
-    readLine(socket)
-      .then(async (line) => {
-        socket.end(`${JSON.stringify(await answer(JSON.parse(line) as Question))}\n`);
-      })
-      .catch(() => socket.destroy());
-  });
-  for (const isLast of [false, true]) {
-    try {
-      await listen(server, path);
-      fs.chmodSync(path, 0o600);
-      server.unref();
-      return server;
-    } catch (error) {
-      if (codeOf(error) !== 'EADDRINUSE' || isLast) throw error;
-      if (await isAlive(path))
-        throw new KernelError('EBUSY', `a supervisor of '${name}' runs already: see 'liveupdate status'`);
-      fs.rmSync(path, { force: true }); // of one that was killed
-    }
+/** Where questions come in. */
+export class Control {
+  /** The listening socket: it outlives this process where that is replaced. */
+  readonly fd: number;
+  readonly #path: string;
+  readonly #server: net.Server;
+
+  /**
+   * Answers questions.
+   *
+   * @param answer resolves with undefined where another will answer
+   * @param fd the socket, where there is one already
+   * @throws KernelError EBUSY: another supervisor of this name runs
+   */
+  constructor(
+    name: string,
+    answer: (question: Question, asks: net.Socket) => Promise<Answer | undefined>,
+    fd?: number,
+  ) {
+    this.#path = controlPath(name);
+    this.fd = fd ?? listenAt(this.#path, name);
+    this.#server = net.createServer((socket) => {
+      readLine(socket)
+        .then(async (line) => {
+          const said = await answer(JSON.parse(line) as Question, socket);
+          if (said) endWith(socket, said);
+        })
+        .catch(() => socket.destroy());
+    });
+    this.#server.listen({ fd: duplicateFrom(this.fd, 0) }).unref();
   }
-  return server;
+
+  close(): void {
+    fs.rmSync(this.#path, { force: true });
+    this.#server.close();
+    fs.closeSync(this.fd);
+  }
+}
+
+/** Says the answer to who asked. */
+export function endWith(socket: net.Socket, answer: Answer): void {
+  socket.end(`${JSON.stringify(answer)}\n`);
+}
+
+function listenAt(path: string, name: string): number {
+  try {
+    return listenUnix({ path, mode: 0o600 });
+  } catch (error) {
+    if (codeOf(error) !== 'EADDRINUSE') throw error;
+    throw new KernelError('EBUSY', `a supervisor of '${name}' runs already: see 'liveupdate status'`);
+  }
 }
 
 /**
@@ -102,29 +123,6 @@ export function supervisorNames(): string[] {
     .readdirSync(controlFolder())
     .filter((file) => file.endsWith('.sock'))
     .map((file) => file.slice(0, -'.sock'.length));
-}
-
-async function listen(server: net.Server, path: string): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-}
-
-function isAlive(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => {
-      resolve(false);
-    });
-  });
 }
 
 function readLine(socket: net.Socket): Promise<string> {

@@ -1,4 +1,3 @@
-export type { Ended } from './child.ts';
 export type { Adopt, Carrying } from './connections.ts';
 export type { ListenAddress, ListenOptions } from './listening.ts';
 export { openService } from './open-service.ts';
@@ -12,4 +11,13 @@ export {
   type SupervisorStatus,
 } from './supervisor.ts';
 export { askSupervisor, supervisorNames, type Answer, type Question } from './control.ts';
+export { leftSupervisor, RENEWAL_FORMAT, type LeftSupervisor } from './renewal.ts';
 export { activatedListeners, notifySystemd, storedMemory, storeMemory } from './notify.ts';
+export {
+  serveWebSockets,
+  type CarriedWebSocket,
+  type ServedWebSocket,
+  type ServeWebSocket,
+  type WebSocketAcceptor,
+  type WebSocketsOptions,
+} from './websockets.ts';

@@ -96,6 +96,7 @@ const CALLS: Record<string, InputCall<Service>> = {
     (service, backlog: number) => service.listen(createServer(), { port: 0, backlog }),
     [...optional(NO_WHOLE), 0],
   ],
+  'carry socket': [(service, given: net.Socket) => { service.carry(given, { kind: 'a', state: () => undefined }); }, [...NO_OBJECT, {}]], // prettier-ignore
   'carry options': [(service, given: Carrying) => { service.carry(socket, given); }, [...NO_OBJECT, {}, { kind: 'a' }]], // prettier-ignore
   adopt: [(service, adopt: () => void) => { service.adopt('a', adopt); }, NO_FUNCTION], // prettier-ignore
   beforeUpgrade: [(service, work: () => void) => { service.beforeUpgrade(work); }, NO_FUNCTION], // prettier-ignore

@@ -18,7 +18,7 @@ export interface Parcel {
   readonly fds: readonly number[];
 }
 
-/** A parcel that is packed: what the next program needs to find it. */
+/** Something that is packed: what the next program needs to find it. */
 export interface Packed {
   readonly env: Readonly<Record<string, string>>;
   readonly keepFds: readonly number[];
@@ -26,37 +26,49 @@ export interface Packed {
   discard(): void;
 }
 
-export function pack(parcel: Parcel): Packed {
+/** Packs what can be JSON for the program that replaces this one, which finds it by a variable. */
+export function packJson(variable: string, content: object, fds: readonly number[]): Packed {
   const memfd = Memfd.create('liveupdate-service', 0);
-  memfd.write([Buffer.from(JSON.stringify(parcel))]);
-  const { fd } = memfd;
+  memfd.write([Buffer.from(JSON.stringify(content))]);
   return {
-    env: { [PARCEL_VARIABLE]: String(fd) },
-    keepFds: [fd, ...parcel.listeners.map((listener) => listener.fd), ...parcel.fds],
+    env: { [variable]: String(memfd.fd) },
+    keepFds: [memfd.fd, ...fds],
     discard: () => {
       memfd.close();
     },
   };
 }
 
-/** @throws KernelError EINVAL: the variable is another program's. EBADF: no such descriptor */
-export function unpack(env: Record<string, string | undefined> = process.env): Parcel | undefined {
-  const fd = inheritedFd(PARCEL_VARIABLE, env);
+/**
+ * Unpacks what stands behind a variable, which is deleted; undefined where it is not set.
+ *
+ * @throws KernelError EINVAL: the variable is another program's. EBADF: no such descriptor
+ */
+export function unpackJson(variable: string, env: Record<string, string | undefined>): unknown {
+  const fd = inheritedFd(variable, env);
   if (fd === undefined) return undefined;
-  Reflect.deleteProperty(env, PARCEL_VARIABLE);
-  let parcel: Parcel;
+  Reflect.deleteProperty(env, variable);
   try {
     const bytes = Buffer.alloc(fs.fstatSync(fd).size);
     fs.readSync(fd, bytes, 0, bytes.length, 0);
-    parcel = JSON.parse(bytes.toString()) as Parcel;
+    return JSON.parse(bytes.toString());
   } catch (cause) {
-    throw new KernelError('EINVAL', `${PARCEL_VARIABLE}=${fd} leads to no sockets of a service: unset it`, {
-      cause,
-    });
+    throw new KernelError('EINVAL', `${variable}=${fd} leads to nothing of a service: unset it`, { cause });
   } finally {
     fs.closeSync(fd);
   }
-  for (const other of [...parcel.listeners.map((listener) => listener.fd), ...parcel.fds])
-    setClosesOnExec(other, true);
+}
+
+export function pack(parcel: Parcel): Packed {
+  const fds = [...parcel.listeners.map((listener) => listener.fd), ...parcel.fds];
+  return packJson(PARCEL_VARIABLE, parcel, fds);
+}
+
+/** @throws KernelError EINVAL: the variable is another program's. EBADF: no such descriptor */
+export function unpack(env: Record<string, string | undefined> = process.env): Parcel | undefined {
+  const parcel = unpackJson(PARCEL_VARIABLE, env) as Parcel | undefined;
+  if (!parcel) return undefined;
+  for (const fd of [...parcel.listeners.map((listener) => listener.fd), ...parcel.fds])
+    setClosesOnExec(fd, true);
   return parcel;
 }

@@ -9,7 +9,7 @@
  * one fails. One that replaces the process has nobody to go back to, but all of the memory.
  */
 import * as net from 'node:net';
-import { checkFunction, checkInstance, checkOptions, codeOf, KernelError } from '@liveupdate/base';
+import { checkFunction, checkInstance, checkOptions, checkText, codeOf, KernelError } from '@liveupdate/base';
 import type { Machine, MachineOptions } from '@liveupdate/kexec';
 import { Connections, type Adopt, type Carrying } from './connections.ts';
 import type { Line, Predecessor, Successor } from './line.ts';
@@ -183,11 +183,21 @@ export class Service {
    * A connection that is no plain HTTP between two requests goes along all the same: the next
    * generation adopts it. Nothing may be half said on it when its state is asked for.
    *
-   * @throws KernelError EINVAL: no such options
+   * @throws KernelError EINVAL: no connection or options; or an encrypted one, whose keys stay here
    */
   carry(socket: net.Socket, carrying: Carrying): void {
-    checkOptions(carrying, 'carry', ['kind', 'state']);
-    checkFunction(carrying.state, 'what tells the state of a connection');
+    checkOptions(carrying, 'carry', ['kind', 'state', 'settle', 'resume']);
+    const { kind, state, settle, resume } = carrying;
+    checkText(kind, 'a kind of connections');
+    checkFunction(state, 'what tells the state of a connection');
+    if (settle !== undefined) checkFunction(settle, 'what settles a connection');
+    if (resume !== undefined) checkFunction(resume, 'what goes on with a connection');
+    checkInstance(socket, 'a connection', net.Socket);
+    if ('encrypted' in socket)
+      throw new KernelError(
+        'EINVAL',
+        'an encrypted connection cannot be carried: its keys stay in this process',
+      );
     this.#connections.carry(socket, carrying);
   }
 

@@ -5,14 +5,16 @@
  *
  * Always: at most one generation serves. An upgrade that fails leaves the one before as it was.
  */
-import type * as net from 'node:net';
+import * as net from 'node:net';
 import { checkFunction, checkList, checkOptions, checkText, checkWhole, KernelError } from '@liveupdate/base';
 import { ramPath } from '@liveupdate/kexec';
-import { socketPair } from '@liveupdate/linux';
-import { Child, howItEnded, type Ended } from './child.ts';
-import { answerQuestions, type Answer, type Question } from './control.ts';
+import { drainOutput, replaceProcess, socketPair, type ChildEnd } from '@liveupdate/linux';
+import { Child, howItEnded, withoutManager, type LeftChild } from './child.ts';
+import { Control, endWith, type Answer, type Question } from './control.ts';
 import type { ToSupervisor } from './protocol.ts';
 import { addressOfListener } from './listening.ts';
+import { descriptorOf } from './node-internals.ts';
+import { packSupervisor, RENEWAL_FORMAT, tryOut, type LeftSupervisor } from './renewal.ts';
 import { resolvedCommand } from './resolved-command.ts';
 
 const fs = process.getBuiltinModule('node:fs');
@@ -32,6 +34,13 @@ export interface SupervisorOptions {
    * for who keeps it when the supervisor ends. It is the supervisor's.
    */
   readonly holds?: (fd: number) => void;
+  /** What the supervisor left that this process was before: see leftSupervisor. */
+  readonly left?: LeftSupervisor;
+  /**
+   * A command that starts the program of this supervisor and ends with exit code 0 where that could
+   * go on here: before `renew`.
+   */
+  readonly trial?: readonly string[];
   /** Told what happens, a line each. */
   readonly log?: (event: SupervisorEvent) => void;
   /** Milliseconds that a new version may take until it is armed; default 60,000. */
@@ -45,7 +54,7 @@ export interface SupervisorOptions {
 
 /** What happened. */
 export interface SupervisorEvent {
-  readonly event: 'started' | 'ready' | 'upgraded' | 'refused' | 'crashed' | 'ended' | 'note';
+  readonly event: 'started' | 'ready' | 'upgraded' | 'refused' | 'crashed' | 'ended' | 'renewed' | 'note';
   readonly text: string;
   readonly pid?: number;
   readonly generation?: number;
@@ -59,6 +68,8 @@ export interface SupervisorStatus {
   readonly state: 'starting' | 'ready' | 'upgrading' | 'restarting' | 'stopping';
   readonly upgrades: number;
   readonly crashes: number;
+  /** How often the supervisor was replaced by another version of itself. */
+  readonly renewals: number;
   readonly listeners: readonly string[];
 }
 
@@ -69,6 +80,8 @@ const OPTIONS: readonly (keyof SupervisorOptions)[] = [
   'listeners',
   'memory',
   'holds',
+  'left',
+  'trial',
   'log',
   'armLimit',
   'readyLimit',
@@ -97,7 +110,7 @@ export class Supervisor {
   #name: string | undefined;
   /** What the program calls itself. */
   #calls: string | undefined;
-  #control: net.Server | undefined;
+  #control: Control | undefined;
   #current: Child | undefined;
   /** The new version, while it is to take over. */
   #next: Child | undefined;
@@ -111,7 +124,10 @@ export class Supervisor {
   #crashes = 0;
   /** Crashes at the start in a row. */
   #inARow = 0;
-  #whenEnded: ((ended: Ended) => void) | undefined;
+  #renewals = 0;
+  /** Processes whose end is told here. */
+  readonly #waitedFor = new Set<number>();
+  #whenEnded: ((ended: ChildEnd) => void) | undefined;
 
   constructor(options: SupervisorOptions) {
     checkOptions(options, 'a supervisor', OPTIONS);
@@ -126,6 +142,17 @@ export class Supervisor {
     this.#name = options.name;
     this.#memory = options.memory;
     for (const [key, fd] of options.listeners ?? []) this.#listeners.set(key, fd);
+    if (options.left) this.#takeOn(options.left);
+  }
+
+  #takeOn({ name, calls, counts, good, memory, listeners }: LeftSupervisor): void {
+    this.#name = name;
+    this.#calls = calls;
+    this.#good = good;
+    this.#memory = memory;
+    ({ upgrades: this.#upgrades, crashes: this.#crashes, inARow: this.#inARow } = counts);
+    this.#renewals = counts.renewals + 1;
+    for (const { key, fd } of listeners) this.#listeners.set(key, fd);
   }
 
   /**
@@ -134,12 +161,14 @@ export class Supervisor {
    *
    * @throws KernelError EBUSY: a supervisor of this name runs already
    */
-  async run(): Promise<Ended> {
-    const ended = new Promise<Ended>((resolve) => {
+  async run(): Promise<ChildEnd> {
+    const { command, left } = this.#options;
+    const ended = new Promise<ChildEnd>((resolve) => {
       this.#whenEnded = resolve;
     });
-    if (this.#name !== undefined) await this.#openControl(this.#name);
-    await this.#start(this.#options.command, 'started');
+    if (this.#name !== undefined) this.#openControl(this.#name, left?.control);
+    if (left) this.#goOnWith(left);
+    else await this.#start(command, 'started');
     const how = await ended;
     this.#control?.close();
     for (const fd of this.#listeners.values()) fs.closeSync(fd);
@@ -167,6 +196,7 @@ export class Supervisor {
               : 'ready',
       upgrades: this.#upgrades,
       crashes: this.#crashes,
+      renewals: this.#renewals,
       listeners: [...this.#listeners.keys()],
     };
   }
@@ -194,6 +224,21 @@ export class Supervisor {
    * new version did not take over, and the one before goes on, or was started again: why
    */
   async upgrade(): Promise<string> {
+    return this.#exclusively(async (old) => {
+      try {
+        return await this.#upgrade(old);
+      } finally {
+        this.#next = undefined;
+      }
+    });
+  }
+
+  /**
+   * Does something to the generation that runs while nobody else does.
+   *
+   * @throws KernelError EBUSY: somebody does, or none is ready
+   */
+  async #exclusively<T>(work: (current: Child) => Promise<T>): Promise<T> {
     const old = this.#current;
     if (this.#isUpgrading)
       throw new KernelError('EBUSY', 'an upgrade is under way: try again when it is over');
@@ -201,14 +246,91 @@ export class Supervisor {
       throw new KernelError('EBUSY', 'the service is starting, or stopping: try again when it is ready');
     this.#isUpgrading = true;
     try {
-      return await this.#upgrade(old);
+      return await work(old);
     } finally {
       this.#isUpgrading = false;
-      this.#next = undefined;
       // One that died meanwhile waited for this: the new version may have taken over from it.
       const current = this.#current;
       if (current?.hasEnded) void this.#ended(current, await current.ended, current === old);
     }
+  }
+
+  /**
+   * Replaces this process by the program that is at its path now, with the same pid, which goes on
+   * with the service: that notices nothing. Does not return.
+   *
+   * @param asks a connection on which the next supervisor answers
+   * @throws KernelError EBUSY: an upgrade is under way, or the service is just starting. EIO: the
+   * program that is there now could not go on here: why. EMFILE, ENOMEM, and what replaceProcess
+   * throws. Then this one goes on
+   */
+  async renew(asks?: net.Socket): Promise<never> {
+    return this.#exclusively(async (current) => {
+      const { trial } = this.#options;
+      if (trial) await this.#tryOut(trial);
+      try {
+        const child = await current.suspend();
+        const left = child && this.#left(child, asks);
+        if (!left) throw new KernelError('EBUSY', 'the service has just ended: try again when it is ready');
+        const packed = packSupervisor(left);
+        try {
+          await drainOutput();
+          const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+          replaceProcess({ args, env: { ...environment(), ...packed.env }, keepFds: packed.keepFds });
+        } catch (error) {
+          packed.discard();
+          throw error;
+        }
+      } catch (error) {
+        current.resume();
+        throw error;
+      }
+    });
+  }
+
+  async #tryOut(trial: readonly string[]): Promise<void> {
+    let number: number | undefined;
+    try {
+      await tryOut(trial, (pid) => {
+        number = pid;
+        if (pid !== undefined) this.#waitedFor.add(pid);
+      });
+    } finally {
+      if (number !== undefined) this.#waitedFor.delete(number);
+    }
+  }
+
+  /** All that is known here; undefined where nobody could ask for it. */
+  #left(child: LeftChild, asks: net.Socket | undefined): LeftSupervisor | undefined {
+    const name = this.#name;
+    if (name === undefined || !this.#control) return undefined;
+    return {
+      format: RENEWAL_FORMAT,
+      name,
+      calls: this.#calls,
+      child,
+      good: this.#good,
+      counts: {
+        upgrades: this.#upgrades,
+        crashes: this.#crashes,
+        inARow: this.#inARow,
+        renewals: this.#renewals,
+      },
+      listeners: [...this.#listeners].map(([key, fd]) => ({ key, fd })),
+      memory: this.#memory,
+      control: this.#control.fd,
+      asks: asks && descriptorOf(asks),
+    };
+  }
+
+  /** Goes on with the service of the supervisor that this process was. */
+  #goOnWith({ child: left, asks }: LeftSupervisor): void {
+    const child = Child.adopt(left);
+    this.#watch(child);
+    this.#current = child;
+    const text = `the supervisor (pid ${process.pid}) is another version of itself; generation ${left.generation ?? '?'} (pid ${left.pid}) serves`;
+    this.#log({ event: 'renewed', text, pid: left.pid, ...generationOf(child) });
+    if (asks !== undefined) endWith(new net.Socket({ fd: asks }), { ok: true, text });
   }
 
   async #upgrade(old: Child): Promise<string> {
@@ -227,7 +349,9 @@ export class Supervisor {
       old.kill('SIGKILL');
     });
     const ms = Math.round(performance.now() - start);
-    const text = `generation ${next.generation ?? '?'} (pid ${next.pid}) took over from ${old.generation ?? '?'} (pid ${old.pid}), ${ms} ms after it was started`;
+    const gone =
+      next.dropped.size === 0 ? '' : `; nobody listens any more at ${[...next.dropped].join(', ')}`;
+    const text = `generation ${next.generation ?? '?'} (pid ${next.pid}) took over from ${old.generation ?? '?'} (pid ${old.pid}), ${ms} ms after it was started${gone}`;
     this.#log({ event: 'upgraded', text, pid: next.pid, ...generationOf(next) });
     return text;
   }
@@ -275,12 +399,25 @@ export class Supervisor {
   }
 
   #spawn(command: readonly string[]): Child {
-    const child = new Child(resolvedCommand(command), this.#options.env ?? process.env);
+    const child = Child.start(resolvedCommand(command), this.#options.env ?? process.env);
+    this.#watch(child);
+    return child;
+  }
+
+  #watch(child: Child): void {
+    this.#waitedFor.add(child.pid);
     child.onMessage = (message, fds) => {
       this.#get(child, message, fds);
     };
-    void child.ended.then((how) => this.#ended(child, how));
-    return child;
+    void child.ended.then((how) => {
+      this.#waitedFor.delete(child.pid);
+      return this.#ended(child, how);
+    });
+  }
+
+  /** Whether this is a process that it has started, or found, and whose end it waits for. */
+  waitsFor(pid: number): boolean {
+    return this.#waitedFor.has(pid);
   }
 
   async #hello(child: Child, role: 'first' | 'standby', links: readonly number[]): Promise<void> {
@@ -317,9 +454,11 @@ export class Supervisor {
         this.#calls ??= message.name;
         if (this.#name === undefined) {
           this.#name = message.name;
-          this.#openControl(message.name).catch((error: unknown) => {
-            this.#log({ event: 'note', text: String(error instanceof Error ? error.message : error) });
-          });
+          try {
+            this.#openControl(message.name);
+          } catch (error) {
+            this.#log({ event: 'note', text: messageOf(error) });
+          }
         }
         break;
       case 'listens':
@@ -330,6 +469,7 @@ export class Supervisor {
         this.#hold(fds[0]);
         break;
       case 'dropped':
+        child.dropped.add(message.key);
         this.#drop(message.key);
         break;
       case 'ready':
@@ -393,7 +533,7 @@ export class Supervisor {
   // ---- Ends -------------------------------------------------------------------------------------
 
   /** @param wasReplaced it handed over, to one that is dead: what it ended with says nothing */
-  async #ended(child: Child, how: Ended, wasReplaced = false): Promise<void> {
+  async #ended(child: Child, how: ChildEnd, wasReplaced = false): Promise<void> {
     for (let i = this.#listening.length - 1; i >= 0; i--)
       if (this.#listening[i].child === child) this.#listening.splice(i, 1);
     if (this.#current !== child || this.#isUpgrading) return;
@@ -433,11 +573,11 @@ export class Supervisor {
     else await this.#start(command, 'crashed');
   }
 
-  async #openControl(name: string): Promise<void> {
-    this.#control = await answerQuestions(name, (question) => this.#answer(question));
+  #openControl(name: string, fd?: number): void {
+    this.#control = new Control(name, (question, asks) => this.#answer(question, asks), fd);
   }
 
-  async #answer({ ask }: Question): Promise<Answer> {
+  async #answer({ ask }: Question, asks: net.Socket): Promise<Answer> {
     switch (ask) {
       case 'status':
         return { ok: true, text: '', status: this.status };
@@ -448,7 +588,13 @@ export class Supervisor {
         try {
           return { ok: true, text: await this.upgrade() };
         } catch (error) {
-          return { ok: false, text: error instanceof Error ? error.message : String(error) };
+          return { ok: false, text: messageOf(error) };
+        }
+      case 'renew':
+        try {
+          return await this.renew(asks);
+        } catch (error) {
+          return { ok: false, text: messageOf(error) };
         }
     }
   }
@@ -456,6 +602,16 @@ export class Supervisor {
   #log(event: SupervisorEvent): void {
     this.#options.log?.(event);
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Of this process, without what was for its start alone; what systemd is told by goes along. */
+function environment(): NodeJS.ProcessEnv {
+  const { NOTIFY_SOCKET } = process.env;
+  return { ...withoutManager(process.env), ...(NOTIFY_SOCKET === undefined ? {} : { NOTIFY_SOCKET }) };
 }
 
 function generationOf({ generation }: Child): { generation: number } | object {

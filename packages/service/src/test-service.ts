@@ -48,10 +48,10 @@ process.stdout.write(port + '\\n');
 export class ProgramFile implements Disposable {
   readonly path: string;
 
-  constructor(code: string) {
+  constructor(code: string, extension = 'mjs') {
     counter += 1;
     fs.mkdirSync(`${PACKAGE}.vitest`, { recursive: true });
-    this.path = `${PACKAGE}.vitest/service-${process.pid}-${counter}.mjs`;
+    this.path = `${PACKAGE}.vitest/service-${process.pid}-${counter}.${extension}`;
     this.write(code);
   }
 

@@ -317,6 +317,24 @@ process.on('SIGTERM', () => service.close().then(() => process.exit(0)));
     client.socket.destroy();
   });
 
+  test('go on here where the upgrade fails', async () => {
+    const { supervised, program } = await start(
+      LINES.replace('const timer = setInterval(', 'let timer; const begin = () => (timer = setInterval(')
+        .replace('`), 5);', '`), 5)); begin();')
+        .replace("kind: 'lines',", "kind: 'lines', resume: begin,"),
+    );
+    const client = new Client(supervised.port);
+    await delay(50);
+    program.write(LINES.replace('await service.ready()', "throw new Error('bad')"));
+    expect(await failure(supervised.supervisor.upgrade())).toContain('bad');
+    const { length } = client.text;
+    while (client.text.length < length + 50 && !client.hasEnded) await delay(5);
+    const lines = client.text.trim().split('\n');
+    expect(lines.map((line) => Number(line.split(' ')[0]))).toEqual(lines.map((_, i) => i + 1));
+    expect(new Set(lines.map((line) => line.split(' ')[1])).size).toBe(1);
+    client.socket.destroy();
+  });
+
   test('and that nobody adopts are closed', async () => {
     const { supervised, program } = await start(LINES);
     const client = new Client(supervised.port);
