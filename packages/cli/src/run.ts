@@ -71,18 +71,27 @@ export async function runService(command: readonly string[], flags: RunFlags): P
       if (signal === 'SIGTERM' || signal === 'SIGINT') notify(['STOPPING=1']);
     });
   process.on('SIGUSR2', () => {
-    const usec = monotonicNow() / 1000n;
-    notify(['RELOADING=1', `MONOTONIC_USEC=${usec}`]); // of Type=notify-reload; when it is over: READY
-    supervisor.upgrade().catch((error: unknown) => {
-      const text = error instanceof Error ? error.message : String(error); // it was told
-      notify(['READY=1', `STATUS=${text}`]);
-    });
+    void reload(supervisor);
   });
   if (process.pid === FIRST_PID) collectOrphans((pid) => supervisor.waitsFor(pid));
   const { code, signal } = await supervisor.run();
   await drainOutput();
   return code ?? SIGNALLED + (signal === null ? 0 : constants.signals[signal]);
 }
+
+/** Upgrades by signal, as systemd does with Type=notify-reload: it is told when that is over. */
+async function reload(supervisor: Supervisor): Promise<void> {
+  reloads += 1;
+  notify(['RELOADING=1', `MONOTONIC_USEC=${monotonicNow() / 1000n}`]);
+  const text = await supervisor.upgrade().catch((error: unknown) => {
+    return error instanceof Error ? error.message : String(error); // it was logged
+  });
+  reloads -= 1;
+  if (reloads === 0) notify(['READY=1', `STATUS=${text}`]);
+}
+
+/** Upgrades by signal that are under way. */
+let reloads = 0;
 
 /** Whether this version could go on as the supervisor of one that leaves it in this format. */
 function couldTakeOver(format: number): number {
@@ -94,7 +103,7 @@ function couldTakeOver(format: number): number {
 
 function tell(event: SupervisorEvent, json: boolean): void {
   const { text } = event;
-  if (event.event === 'ready') notify(['READY=1', `STATUS=${text}`]);
+  if (event.event === 'ready' && reloads === 0) notify(['READY=1', `STATUS=${text}`]);
   process.stderr.write(json ? `${JSON.stringify(event)}\n` : `liveupdate: ${printable(text)}\n`);
 }
 
