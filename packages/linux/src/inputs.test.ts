@@ -16,6 +16,7 @@ import {
   NO_LIST,
   NO_OBJECT,
   NO_TEXT,
+  NO_FUNCTION,
   NO_WHOLE,
   optional,
   type InputCall,
@@ -24,7 +25,9 @@ import type { RamPiece, SharedView, ViewOptions } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import {
   checkReplacement,
+  collectChild,
   collectChildren,
+  collectOrphans,
   duplicateFrom,
   fileBehind,
   eventfd,
@@ -399,6 +402,13 @@ const CALLS: Record<string, InputCall<World>> = {
     [...optional(NO_OBJECT), { Root: '/' }, ...optional(NO_PATH).map((root) => ({ root }))],
   ],
   passedFds: [(_, given: object) => passedFds(given as NodeJS.ProcessEnv), optional(NO_OBJECT)],
+  collectChild: [(_, given: number) => collectChild(given), [...NO_WHOLE, 0, 2 ** 22 + 1]],
+  collectOrphans: [
+    (_, given: () => boolean) => {
+      collectOrphans(given);
+    },
+    NO_FUNCTION,
+  ],
   collectChildren: [
     (_, given: object) => {
       collectChildren(given as NodeJS.ProcessEnv);

@@ -21,7 +21,10 @@ import {
   openService,
   Stage,
   Supervisor,
+  leftSupervisor,
+  serveWebSockets,
   type Carrying,
+  type LeftSupervisor,
   type ListenOptions,
   type Service,
   type ServiceOptions,
@@ -54,6 +57,15 @@ const OPENS: Record<string, InputCall<undefined>> = {
     (_, name: string) => new Supervisor({ command: ['a'], name }),
     [...optional(NO_TEXT), 'a/b'],
   ],
+  'new Supervisor trial': [
+    (_, trial: string[]) => new Supervisor({ command: ['a'], trial }),
+    [...optional(NO_LIST), [], [5]],
+  ],
+  'new Supervisor left': [
+    (_, left: LeftSupervisor) => new Supervisor({ command: ['a'], left }),
+    [...optional(NO_OBJECT), {}, { format: 2 }],
+  ],
+  leftSupervisor: [(_, env: NodeJS.ProcessEnv) => leftSupervisor(env), optional(NO_OBJECT)],
   'new Supervisor armLimit': [
     (_, armLimit: number) => new Supervisor({ command: ['a'], armLimit }),
     [...optional(NO_WHOLE), 0],
@@ -68,6 +80,11 @@ test.each(inputRows(OPENS))('$title', async ({ call }) => {
 
 const file = (service: Service, more: object): Promise<unknown> => service.file('f', { size: 4096, ...more });
 const socket = new net.Socket();
+const web = {
+  server: createServer(),
+  acceptor: { handleUpgrade: () => undefined, on: () => undefined },
+  serve: () => ({ state: () => undefined }),
+};
 
 const CALLS: Record<string, InputCall<Service>> = {
   'file name': [(service, name: string) => service.file(name, { size: 4096 }), [...NO_TEXT, '', 'a@1', 'a/b', 'a'.repeat(51)]], // prettier-ignore
@@ -96,6 +113,11 @@ const CALLS: Record<string, InputCall<Service>> = {
     (service, backlog: number) => service.listen(createServer(), { port: 0, backlog }),
     [...optional(NO_WHOLE), 0],
   ],
+  'serveWebSockets options': [(service, given: never) => { serveWebSockets(service, given); }, [...NO_OBJECT, {}, { server: net.createServer() }]], // prettier-ignore
+  'serveWebSockets acceptor': [(service, acceptor: never) => { serveWebSockets(service, { ...web, acceptor }); }, [...NO_OBJECT, {}]], // prettier-ignore
+  'serveWebSockets serve': [(service, serve: never) => { serveWebSockets(service, { ...web, serve }); }, NO_FUNCTION], // prettier-ignore
+  'serveWebSockets kind': [(service, kind: string) => { serveWebSockets(service, { ...web, kind }); }, optional(NO_TEXT)], // prettier-ignore
+  'serveWebSockets, an option that there is none of': [(service, more: object) => { serveWebSockets(service, { ...web, ...more }); }, [{ Kind: 'a' }]], // prettier-ignore
   'carry socket': [(service, given: net.Socket) => { service.carry(given, { kind: 'a', state: () => undefined }); }, [...NO_OBJECT, {}]], // prettier-ignore
   'carry options': [(service, given: Carrying) => { service.carry(socket, given); }, [...NO_OBJECT, {}, { kind: 'a' }]], // prettier-ignore
   adopt: [(service, adopt: () => void) => { service.adopt('a', adopt); }, NO_FUNCTION], // prettier-ignore

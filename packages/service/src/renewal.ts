@@ -3,7 +3,7 @@
  * what the one leaves to the other. Descriptors are named by their numbers.
  */
 import { execFile } from 'node:child_process';
-import { KernelError } from '@liveupdate/base';
+import { checkObject, KernelError } from '@liveupdate/base';
 import { duplicateFrom, setClosesOnExec } from '@liveupdate/linux';
 import type { LeftChild } from './child.ts';
 import { packJson, unpackJson, type Packed } from './parcel.ts';
@@ -11,7 +11,7 @@ import { packJson, unpackJson, type Packed } from './parcel.ts';
 const fs = process.getBuiltinModule('node:fs');
 
 /** How it is left. A supervisor that knows another one only is not let in: see `tryOut`. */
-export const RENEWAL_FORMAT = 1;
+export const RENEWAL_FORMAT: number = 1;
 
 /** Environment variable by which a supervisor learns that it replaced another. */
 const RENEWAL_VARIABLE = 'LIVEUPDATE_RENEWAL_FD';
@@ -22,7 +22,8 @@ const TRIAL_LIMIT = 60_000;
 
 /** All that a supervisor knows. */
 export interface LeftSupervisor {
-  readonly format: typeof RENEWAL_FORMAT;
+  /** RENEWAL_FORMAT of who left it. */
+  readonly format: number;
   readonly name: string;
   /** What the program calls itself. */
   readonly calls: string | undefined;
@@ -98,6 +99,7 @@ export function packSupervisor(left: LeftSupervisor): Packed {
 export function leftSupervisor(
   env: Record<string, string | undefined> = process.env,
 ): LeftSupervisor | undefined {
+  checkObject(env, 'an environment');
   const left = unpackJson(RENEWAL_VARIABLE, env) as LeftSupervisor | undefined;
   if (!left) return undefined;
   const { child, listeners, memory, control, asks } = left;

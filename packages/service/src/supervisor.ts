@@ -6,7 +6,15 @@
  * Always: at most one generation serves. An upgrade that fails leaves the one before as it was.
  */
 import * as net from 'node:net';
-import { checkFunction, checkList, checkOptions, checkText, checkWhole, KernelError } from '@liveupdate/base';
+import {
+  checkFunction,
+  checkList,
+  checkObject,
+  checkOptions,
+  checkText,
+  checkWhole,
+  KernelError,
+} from '@liveupdate/base';
 import { ramPath } from '@liveupdate/kexec';
 import { drainOutput, replaceProcess, socketPair, type ChildEnd } from '@liveupdate/linux';
 import { Child, howItEnded, withoutManager, type LeftChild } from './child.ts';
@@ -131,9 +139,15 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     checkOptions(options, 'a supervisor', OPTIONS);
-    const { command, name, log, armLimit, readyLimit } = options;
+    const { command, name, log, armLimit, readyLimit, trial, left } = options;
     for (const word of checkList(command, 'a command')) checkText(word, 'a word of a command');
     if (command.length === 0) throw new KernelError('EINVAL', 'give the program to run');
+    if (trial !== undefined) {
+      for (const word of checkList(trial, 'a command')) checkText(word, 'a word of a command');
+      if (trial.length === 0) throw new KernelError('EINVAL', 'give the program to try out');
+    }
+    if (left !== undefined && checkObject(left, 'what a supervisor left').format !== RENEWAL_FORMAT)
+      throw new KernelError('EINVAL', `a supervisor left something of another format than ${RENEWAL_FORMAT}`);
     if (name !== undefined) ramPath(name); // says what is wrong with it
     if (log !== undefined) checkFunction(log, 'what is told what happens');
     for (const limit of [armLimit, readyLimit])

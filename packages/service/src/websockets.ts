@@ -6,7 +6,7 @@
 import { IncomingMessage, Server, type IncomingHttpHeaders } from 'node:http';
 import type * as net from 'node:net';
 import type { Duplex } from 'node:stream';
-import { checkFunction, checkInstance, checkObject, checkText } from '@liveupdate/base';
+import { checkFunction, checkInstance, checkObject, checkOptions, checkText } from '@liveupdate/base';
 import type { Service } from './service.ts';
 import { FrameReader } from './websocket-frames.ts';
 
@@ -82,11 +82,14 @@ const OPEN = 1;
  */
 export function serveWebSockets<W extends CarriedWebSocket>(
   service: Service,
-  { server, acceptor, serve, kind = 'websocket' }: WebSocketsOptions<W>,
+  options: WebSocketsOptions<W>,
 ): void {
+  checkOptions(options, 'serveWebSockets', ['server', 'acceptor', 'serve', 'kind']);
+  const { server, acceptor, serve, kind = 'websocket' } = options;
   checkInstance(server, 'a server of HTTP', Server);
   checkObject(acceptor, 'a WebSocketServer');
-  checkFunction(acceptor.handleUpgrade.bind(acceptor), 'handleUpgrade of a WebSocketServer');
+  for (const method of ['handleUpgrade', 'on'])
+    checkFunction(Reflect.get(acceptor, method), `${method} of a WebSocketServer`);
   checkFunction(serve, 'what serves a WebSocket');
   checkText(kind, 'a kind of connections');
   /** Requests that were answered with a compression that remembers what was said before. */
