@@ -1,8 +1,8 @@
 import * as fs from 'node:fs';
 import { expect, it } from 'vitest';
-import { README, TRANSCRIPT, withTranscript } from './demo-transcript.ts';
+import { DEMOS, README, transcriptOf, withTranscript } from './demo-transcript.ts';
 
-it('the README shows the transcript that the command wrote', () => {
+it.each(DEMOS)('the README shows the transcript that the command wrote: %s', (demo) => {
   const readme = fs.readFileSync(README, 'utf8');
-  expect(withTranscript(readme, fs.readFileSync(TRANSCRIPT, 'utf8'))).toBe(readme);
+  expect(withTranscript(readme, demo, fs.readFileSync(transcriptOf(demo), 'utf8'))).toBe(readme);
 });

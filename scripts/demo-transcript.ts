@@ -1,6 +1,6 @@
 /**
- * Runs the demo and puts what it shows into docs/demo.txt and the README, so that no figure there
- * is typed by hand.
+ * Runs the demos and puts what they show into docs/ and the README, so that no figure there is
+ * typed by hand.
  *
  *   npm run -s demo-transcript
  */
@@ -8,31 +8,39 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-export const TRANSCRIPT = fileURLToPath(new URL('../docs/demo.txt', import.meta.url));
-export const README = fileURLToPath(new URL('../README.md', import.meta.url));
-const MARKED = /(<!-- demo: begin -->\n)[^]*?(<!-- demo: end -->)/;
+/** What `npm start` runs, in this order. */
+export const DEMOS = ['demo-upgrade', 'demo'] as const;
 
-/** The README with this transcript between its marks. */
-export function withTranscript(readme: string, transcript: string): string {
-  if (!MARKED.test(readme)) throw new Error('README.md has no marks for the demo');
+export const README = fileURLToPath(new URL('../README.md', import.meta.url));
+
+export function transcriptOf(demo: string): string {
+  return fileURLToPath(new URL(`../docs/${demo}.txt`, import.meta.url));
+}
+
+/** The README with this transcript between the marks of the demo. */
+export function withTranscript(readme: string, demo: string, transcript: string): string {
+  const marked = new RegExp(`(<!-- ${demo}: begin -->\\n)[^]*?(<!-- ${demo}: end -->)`);
+  if (!marked.test(readme)) throw new Error(`README.md has no marks for ${demo}`);
   return readme.replace(
-    MARKED,
+    marked,
     (_, begin: string, end: string) => `${begin}\n\`\`\`\n${transcript}\`\`\`\n\n${end}`,
   );
 }
 
 if (import.meta.main) {
   const main = fileURLToPath(new URL('../packages/cli/dist/main.js', import.meta.url));
-  const { status, stdout } = spawnSync('sh', ['-c', '"$0" "$1" demo 2>&1', process.execPath, main], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) {
-    process.stderr.write(stdout);
-    throw new Error('the demo failed');
+  for (const demo of DEMOS) {
+    const { status, stdout } = spawnSync('sh', ['-c', '"$0" "$1" "$2" 2>&1', process.execPath, main, demo], {
+      encoding: 'utf8',
+    });
+    if (status !== 0) {
+      process.stderr.write(stdout);
+      throw new Error(`${demo} failed`);
+    }
+    // Where nobody watches, progress is lines of percent.
+    const lines = stdout.split('\n').filter((line) => !/^ {2}\w+ \d+% of /.test(line));
+    const transcript = `${lines.join('\n').trim()}\n`;
+    fs.writeFileSync(transcriptOf(demo), transcript);
+    fs.writeFileSync(README, withTranscript(fs.readFileSync(README, 'utf8'), demo, transcript));
   }
-  // Where nobody watches, progress is lines of percent.
-  const lines = stdout.split('\n').filter((line) => !/^ {2}\w+ \d+% of /.test(line));
-  const transcript = `$ npm start\n\n${lines.join('\n').trim()}\n`;
-  fs.writeFileSync(TRANSCRIPT, transcript);
-  fs.writeFileSync(README, withTranscript(fs.readFileSync(README, 'utf8'), transcript));
 }

@@ -19,6 +19,7 @@ const LONG: Record<string, string> = {
   'packages/cli/src/check.test.ts': PROGRAMS,
   'packages/cli/src/dead-rams.test.ts': PROGRAMS,
   'packages/cli/src/demo.test.ts': PROGRAMS,
+  'packages/cli/src/demo-upgrade.test.ts': PROGRAMS,
   'packages/cli/src/export-import.test.ts': PROGRAMS,
   'packages/cli/src/find-entry.test.ts': LARGE,
   'packages/cli/src/inspect.test.ts': LARGE,

@@ -16,6 +16,14 @@ interface DemoFlags {
   readonly json?: boolean;
 }
 
+interface DemoUpgradeFlags {
+  readonly size: number;
+  readonly clients: number;
+  readonly upgrades: number;
+  readonly role?: 'service' | 'clients';
+  readonly json?: boolean;
+}
+
 interface InspectFlags extends ImageHints {
   readonly json?: boolean;
   readonly hash?: boolean;
@@ -44,6 +52,7 @@ const COMMANDS = [
   'upgrade',
   'status',
   'demo',
+  'demo-upgrade',
   'list',
   'inspect',
   'check',
@@ -110,6 +119,17 @@ Examples:
   $ liveupdate status counter --json | jq .generation
 
 Exit codes: 0 fine, 1 no such service runs, 2 wrong use.`;
+
+const DEMO_UPGRADE_EXAMPLES = `
+A service with its state in memory is upgraded again and again while clients ask
+it; then a bad version is refused, and then it is killed. Every answer is looked
+at. Exit code 1 where a client noticed an upgrade.
+
+Examples:
+  $ liveupdate demo-upgrade
+  $ liveupdate demo-upgrade --size 8GiB --clients 200 --upgrades 20
+  $ liveupdate demo-upgrade --json > figures.json
+${EXIT_CODES}`;
 
 const DEMO_EXAMPLES = `
 Each generation is the same process (the pid stays) that has replaced itself:
@@ -323,6 +343,25 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText('after', DEMO_EXAMPLES)
     .action(async ({ json = false, ...flags }: DemoFlags) => {
       exitCode = await (await import('./demo.ts')).runDemo({ ...flags, json });
+    });
+
+  program
+    .command('demo-upgrade')
+    .description('upgrade a service under load and prove that its clients notice nothing')
+    .addOption(
+      new Option('--size <size>', 'bytes of state').argParser(sizeValue('--size')).default(2 ** 30, '1GiB'),
+    )
+    .option('--clients <n>', 'connections that are kept alive', countValue('--clients', 1), 50)
+    .option('--upgrades <n>', 'in a row', countValue('--upgrades', 1), 3)
+    .addOption(
+      new Option('--role <role>', 'of a process of the demo').choices(['service', 'clients']).hideHelp(),
+    )
+    .option('--json', 'print the figures as JSON')
+    .addHelpText('after', DEMO_UPGRADE_EXAMPLES)
+    .action(async ({ json = false, role, ...flags }: DemoUpgradeFlags) => {
+      if (role === 'service') await (await import('./demo-upgrade-service.ts')).serveNumbers();
+      else if (role === 'clients') await (await import('./demo-upgrade-clients.ts')).runClients();
+      else exitCode = await (await import('./demo-upgrade.ts')).runDemoUpgrade({ ...flags, json });
     });
 
   program
