@@ -51,6 +51,11 @@ class DemoLoad {
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
+  /** Resolves when all of them have been answered. */
+  async begun(): Promise<void> {
+    await this.#answer();
+  }
+
   async met(): Promise<Met> {
     return (await this.#ask('met')) as Met;
   }
@@ -61,6 +66,10 @@ class DemoLoad {
 
   async #ask(line: string): Promise<unknown> {
     this.#child.stdin.write(`${line}\n`);
+    return this.#answer();
+  }
+
+  async #answer(): Promise<unknown> {
     const next = await this.#lines.next();
     if (next.done === true) throw new KernelError('EIO', 'the clients of the demo have ended');
     return JSON.parse(next.value);
@@ -124,6 +133,7 @@ export async function runDemoUpgrade(options: DemoUpgradeOptions): Promise<numbe
       count: clients,
     });
     loads.push(load);
+    await load.begun();
     const steps: Step[] = [];
     const step = async (what: string, work: () => Promise<string>): Promise<void> => {
       await delay(LOAD_MS);

@@ -17,10 +17,13 @@ const fs = process.getBuiltinModule('node:fs');
 const LEAST_FD = 64;
 /**
  * Connections that are adopted in the first turn of the event loop, so that the first answer is
- * soon there; and in later ones at most, twice as many each time: 1 ms.
+ * soon there. Later it is done for so long in each turn as the one before took, times this: who
+ * came along already asks again and again, and who did not yet would wait for all of that.
  */
 const FIRST = 4;
-const MOST_AT_ONCE = 32;
+const BY_TURN = 3;
+/** Milliseconds at least. */
+const LEAST_TURN = 1;
 /** A request that is younger than this when an upgrade begins ends soon, milliseconds. */
 const YOUNG = 10;
 /** How often it is looked at older ones. */
@@ -111,12 +114,13 @@ export class Connections {
   async open(came: readonly PassedConnection[], fds: readonly number[]): Promise<number> {
     for (const { server, fd } of this.#served) await listenOn(server, fd);
     let unwanted = 0;
-    let atOnce = FIRST;
-    for (let i = 0, turn = 0; i < came.length; i++, turn++) {
-      if (turn === atOnce) {
-        turn = 0;
-        atOnce = Math.min(2 * atOnce, MOST_AT_ONCE);
+    let pause = 0;
+    for (let i = 0; i < came.length; i++) {
+      if (i === FIRST || (i > FIRST && performance.now() > pause)) {
+        const start = performance.now();
         await polled();
+        const end = performance.now();
+        pause = end + Math.max(LEAST_TURN, BY_TURN * (end - start));
       }
       if (!this.#adopt(came[i], fds[i])) unwanted += 1;
     }
