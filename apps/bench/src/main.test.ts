@@ -72,7 +72,7 @@ test('a smoke run measures everything and says so', (context) => {
   for (const trial of ['replace', 'replace-huge', 'replace-8g', 'kept', 'alternatives'])
     named(trial, BLACKOUT_PHASES);
   const waited = Object.keys(WAIT_PHASES).map((phase) => [`answer ${phase}`, phase] as const);
-  for (const side of ['small', 'standby', 'large', 'sockets', 'exec', 'bare', 'heap'])
+  for (const side of ['small', 'standby', 'large', 'many', 'sockets', 'exec', 'bare', 'heap'])
     named('upgrade', Object.fromEntries(NOTICED.map((what) => [`${side} ${what}`, what])));
   expect(findRun(results, 'upgrade')!.series['ours lost'].max).toBe(0);
   named('killed', { ...Object.fromEntries(waited), answer: '', empty: '', mapped: '' });

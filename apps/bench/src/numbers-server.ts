@@ -9,7 +9,7 @@ import type { Numbers } from './open-store.ts';
 /** Where all of them listen. */
 export const HOST = '127.0.0.1';
 /** Keys that clients use are below this. */
-export const MOST_KEYS = 1024;
+export const MOST_KEYS = 4096;
 
 const PID = `${process.pid}-${Math.round(performance.timeOrigin * 1000)}`;
 

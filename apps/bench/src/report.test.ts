@@ -154,6 +154,7 @@ test('what clients notice of an upgrade, the shortest gap first; the worst round
     ...noticed('bare', 50, 1),
     ...noticed('workers', 1, 50),
     'most gap': [5, 5, 5],
+    'most wait': [100, 100, 100],
     'ours lost': [0, 0, 0],
   };
   const absent = { 'lmdb gap': 'the npm package lmdb does not load here' };

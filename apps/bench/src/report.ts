@@ -128,7 +128,7 @@ export function upgrades(results: Results): Rows[] {
   const run = runsOf(results, 'upgrade').at(0);
   if (!run) return [];
   const { small, middle, large } = stateSizes(run.size);
-  const sizes: Readonly<Record<string, number>> = { small, large };
+  const sizes: Readonly<Record<string, number>> = { small, many: small, large };
   const rows = Object.entries(UPGRADED)
     .filter(([side]) => `${side} gap` in run.series)
     .map(([side, title]) => ({

@@ -205,6 +205,7 @@ const WHOLE: readonly Figure[] = [
 ];
 
 export const FIGURES: readonly Figure[] = [
+  ...UPGRADE_FIGURES,
   ...WHOLE,
   {
     trial: 'small',
@@ -386,7 +387,6 @@ export const FIGURES: readonly Figure[] = [
   ...LUO_FIGURES,
   ...DEATH_FIGURES,
   ...KILL_FIGURES,
-  ...UPGRADE_FIGURES,
   ...SHMEM_FIGURES,
   ...MAP_FIGURES,
 ];

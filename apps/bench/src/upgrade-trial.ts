@@ -31,9 +31,11 @@ export function stateSizes(size: number): { small: number; middle: number; large
 }
 
 /** A file of ours with next to nothing in it. */
-const NOTHING = 4096;
+const NOTHING = 4 * 4096;
 
 export const CONNECTIONS = 50;
+/** Of the side with many. */
+const MANY = 1000;
 /** Milliseconds of load before and after an upgrade; and where a run only shows that it works. */
 const LOADED_MS = 300;
 const QUICK_MS = 50;
@@ -48,7 +50,8 @@ export const UPGRADED = {
   small: 'live update by standby',
   standby: 'live update by standby',
   large: 'live update by standby',
-  sockets: 'sockets only: live update by standby with one page of state',
+  many: 'live update by standby, 1,000 clients',
+  sockets: 'sockets only: live update by standby with four pages of state',
   exec: 'live update by exec',
   bare: 'bare server: exec with its listening socket, no state, no connections',
   workers: 'LMDB on tmpfs, two workers of node:cluster rolled one after the other',
@@ -59,8 +62,8 @@ export const UPGRADED = {
 
 type SideName = keyof typeof UPGRADED;
 
-const OURS: readonly SideName[] = ['small', 'standby', 'large', 'sockets', 'exec'];
-const STANDING = ['small', 'standby', 'large', 'sockets'] as const;
+const OURS: readonly SideName[] = ['small', 'standby', 'large', 'many', 'sockets', 'exec'];
+const STANDING = ['small', 'standby', 'large', 'many', 'sockets'] as const;
 
 /** Why a side cannot be had here; undefined where it can. */
 function missing(name: SideName): string | undefined {
@@ -75,6 +78,7 @@ function starts(size: number): Record<SideName, () => Promise<Upgradable>> {
     small: () => supervised(small),
     standby: () => supervised(middle),
     large: () => supervised(large),
+    many: () => supervised(small),
     sockets: () => supervised(NOTHING),
     exec: () => alone(middle),
     bare,
@@ -86,14 +90,19 @@ function starts(size: number): Record<SideName, () => Promise<Upgradable>> {
 }
 
 /** Upgrades a service once under load, and tells what its clients met. */
-async function upgraded(service: Upgradable, round: number, isQuick: boolean): Promise<LoadReport> {
+async function upgraded(
+  service: Upgradable,
+  connections: number,
+  round: number,
+  isQuick: boolean,
+): Promise<LoadReport> {
   const { port } = service;
   // On connections of their own, so that each of two workers reads.
   for (let i = 0; i < 2; i++)
     await (await fetch(`http://${HOST}:${port}/all`, { headers: { connection: 'close' } })).text();
   const argument = {
     port,
-    connections: CONNECTIONS,
+    connections,
     least: round * NUMBERS_PER_ROUND,
   } satisfies LoadArgument;
   await using load = new Child<LoadLine>('upgrade-load', { argument });
@@ -123,7 +132,12 @@ function prepare({ size, warm }: { size: number; warm: boolean }): Promise<Round
     const sides = names.map((name) => async (): Promise<Record<string, number>> => {
       const stands = standing[name];
       await using service = stands ? undefined : await start[name]();
-      const report = await upgraded((stands ?? service)!, current, !warm);
+      const report = await upgraded(
+        (stands ?? service)!,
+        name === 'many' ? MANY : CONNECTIONS,
+        current,
+        !warm,
+      );
       if (OURS.includes(name) && report.failed > 0)
         process.stderr.write(`bench: ${UPGRADED[name]}: ${report.failures.join('; ')}\n`);
       return Object.fromEntries(NOTICED.map((what) => [`${name} ${what}`, report[what]]));
@@ -134,7 +148,12 @@ function prepare({ size, warm }: { size: number; warm: boolean }): Promise<Round
         current = round;
         const series = await inTurn(sides, round);
         const noticed = OURS.flatMap((name) => [series[`${name} failed`], series[`${name} closed`]]);
-        return { ...series, 'ours lost': noticed.reduce((a, b) => a + b), 'most gap': MOST_GAP };
+        return {
+          ...series,
+          'ours lost': noticed.reduce((a, b) => a + b),
+          'most gap': MOST_GAP,
+          'most wait': MOST_WAIT,
+        };
       },
       end: () => ends[Symbol.asyncDispose](),
     };
@@ -143,6 +162,8 @@ function prepare({ size, warm }: { size: number; warm: boolean }): Promise<Round
 
 /** Milliseconds that ours by standby may leave clients without an answer. */
 const MOST_GAP = 5;
+/** And one of 1,000 clients. */
+const MOST_WAIT = 100;
 /** Milliseconds by which the size may change that. */
 const MOST_GROWTH = 1.5;
 
@@ -151,7 +172,7 @@ const BESIDE = 2 ** 28;
 
 function memory(size: number): number {
   const { small, middle, large } = stateSizes(size);
-  return 1.02 * (small + middle + large) + 2.1 * middle + 4 * BESIDE;
+  return 1.02 * (2 * small + middle + large) + 2.1 * middle + 4 * BESIDE;
 }
 
 export const UPGRADE_TRIALS: readonly Trial[] = [
@@ -176,6 +197,7 @@ export const UPGRADED_AGAINST: Readonly<Record<string, string>> = {
   'heap gap': 'heap restarted',
   'small gap': '64 MiB',
   'most gap': 'at most',
+  'most wait': 'at most',
 };
 
 const GAP = 'gap of ours by standby';
@@ -197,6 +219,14 @@ export const UPGRADE_FIGURES: readonly Figure[] = [
   { ...STANDBY, title: `${GAP}, 1 GiB, against a heap written and read`, against: 'heap gap' },
   { ...GROWN, title: `${GAP}, 1 GiB beside 64 MiB`, measured: 'standby gap' },
   { ...GROWN, title: `${GAP}, 16 GiB beside 64 MiB`, measured: 'large gap', goalSize: 16 * GiB },
+  {
+    trial: 'upgrade',
+    title: 'longest wait of one of 1,000 clients, 64 MiB',
+    measured: 'many wait',
+    against: 'most wait',
+    kind: 'longer',
+    goal: 1,
+  },
   {
     trial: 'upgrade',
     title: 'gap of ours by exec, 1 GiB, against a bare server',
