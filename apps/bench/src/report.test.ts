@@ -36,7 +36,13 @@ function kept(handover: number): ReturnType<typeof resultsOf> {
 }
 
 test('what flatters least stands first, among the headlines too', () => {
-  expect(FIGURES[0]).toMatchObject({ trial: 'kept', against: 'bare', headline: true });
+  // What clients notice comes first, and of each kind what flatters least.
+  const firsts = ['upgrade', 'kept'].map((of) => FIGURES.find(({ trial }) => trial === of));
+  expect(firsts).toMatchObject([
+    { against: 'workers gap', headline: true },
+    { against: 'bare', headline: true },
+  ]);
+  expect(FIGURES[0]).toBe(firsts[0]);
   expect(figureRows(kept(50))[1].slice(1, 4)).toEqual([
     '50.0 ms',
     'bare program 30.0 ms',
