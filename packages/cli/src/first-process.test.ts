@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { liveupdateCommand } from './test-cli.ts';
-import { COUNTER, PATIENT, Running, TestService } from './test-running.ts';
+import { ask, command, COUNTER, PATIENT, Running, TestService } from './test-running.ts';
 
 let service: TestService;
 
@@ -39,6 +39,31 @@ test('as PID 1 it collects orphans, and takes no exit code from anybody', async 
   await fetch(`${url}/die`).catch(() => undefined);
   await run.until('stderr', /was ended by SIGKILL/);
   expect(await (await fetch(url)).text()).toBe('1 2');
+  await run.end('SIGKILL');
+});
+
+test('as PID 1, a service that dies while the supervisor is replaced is started again', async (context) => {
+  const [file, ...args] = UNSHARE;
+  if (spawnSync(file, [...args, 'true']).status !== 0)
+    context.skip('a namespace of processes cannot be made here: run as root');
+  service.write(
+    COUNTER.replace(
+      "if (request.url === '/die')",
+      "if (request.url.startsWith('/in/')) setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(request.url.slice(4)));\n  if (request.url === '/die')",
+    ),
+  );
+  const run = new Running([...UNSHARE, ...liveupdateCommand('run', ...PATIENT, '--', ...service.words)]);
+  const url = await run.url();
+  for (const [i, ms] of [300, 450, 550, 650, 750, 900].entries()) {
+    await ask(`${url}/in/${ms}`);
+    await command('upgrade', service.name, '--supervisor'); // it may just have ended
+    while (!(await ask(url).catch(() => '')).endsWith(` ${i + 2}`)) {
+      expect(run.child.exitCode).toBe(null);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    while (run.stderr.split('was ended by SIGKILL').length < i + 2)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+  }
   await run.end('SIGKILL');
 });
 

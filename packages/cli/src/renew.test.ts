@@ -1,8 +1,10 @@
 /** The supervisor's own upgrade: it replaces itself, and the service and its clients go on. */
+import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { Agent, get, type IncomingMessage } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { liveupdateCommand } from './test-cli.ts';
 import { ask, command, COUNTER, FLAGS, FOLDER, PATIENT, Running, TestService } from './test-running.ts';
 
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
@@ -153,6 +155,50 @@ test('a service that dies meanwhile is started again', async () => {
   expect(await status()).toMatchObject({ crashes: 8 });
 });
 
+/** The next version takes its time to say whether it could go on. */
+const SLOWLY = `if (words.includes('--takes-over')) await new Promise((resolve) => setTimeout(resolve, 1500));`;
+
+test('while the next version is tried out, a service that dies is started again, and upgrades go on', async () => {
+  const url = await start();
+  writeSupervisor(SLOWLY);
+  const done = command('upgrade', service.name, '--supervisor');
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  await fetch(`${url}/die`).catch(() => undefined);
+  expect(await ask(url)).toBe('1 2');
+  expect(await status()).toMatchObject({ renewals: 0, crashes: 1 });
+  expect((await command('upgrade', service.name, '--supervisor')).stderr).toMatch(
+    /EBUSY: .* is being replaced/,
+  );
+  expect(await done).toMatchObject({ status: 0 });
+  expect(await status()).toMatchObject({ renewals: 1, crashes: 1 });
+});
+
+test('a signal to end that comes while it is tried out ends all, and nothing is started again', async () => {
+  const slow = 'setTimeout(() => service.close().then(() => process.exit(7)), 500)';
+  await start(COUNTER.replace('service.close().then(() => process.exit(7))', slow));
+  writeSupervisor(SLOWLY);
+  const done = command('upgrade', service.name, '--supervisor');
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  expect(await service.running?.end('SIGTERM')).toEqual([7, null]);
+  expect(service.running?.stderr.match(/starts:/g)).toHaveLength(1);
+  expect((await done).status).toBe(1);
+});
+
+test('who asks may be gone before the answer', async () => {
+  const url = await start();
+  const [file, ...args] = liveupdateCommand('upgrade', service.name, '--supervisor');
+  for (let i = 0; i < 8; i++) {
+    const { renewals } = await status();
+    const asking = spawn(file, args, { stdio: 'ignore' });
+    await new Promise((resolve) => setTimeout(resolve, 250 + 70 * i));
+    asking.kill('SIGKILL');
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect((await status()).renewals - renewals).toBeLessThan(2);
+    expect(await ask(url)).toBe(`${i + 1} 1`);
+  }
+  expect((await status()).pid).toBe(service.running?.pid);
+});
+
 test('a second one waits for nothing: an upgrade that is under way is told', async () => {
   await start();
   const [first, second] = await Promise.all([
@@ -160,6 +206,9 @@ test('a second one waits for nothing: an upgrade that is under way is told', asy
     command('upgrade', service.name, '--supervisor'),
   ]);
   const statuses = [first.status, second.status].sort();
-  if (statuses[1] === 1) expect(first.stderr + second.stderr).toMatch(/EBUSY: an upgrade is under way/);
+  if (statuses[1] === 1)
+    expect(first.stderr + second.stderr).toMatch(
+      /EBUSY: (an upgrade is under way|the supervisor is being replaced)/,
+    );
   expect(statuses[0]).toBe(0);
 });

@@ -73,8 +73,9 @@ export async function runService(command: readonly string[], flags: RunFlags): P
   process.on('SIGUSR2', () => {
     void reload(supervisor);
   });
+  const running = supervisor.run(); // from now on it knows whose end it waits for
   if (process.pid === FIRST_PID) collectOrphans((pid) => supervisor.waitsFor(pid));
-  const { code, signal } = await supervisor.run();
+  const { code, signal } = await running;
   await drainOutput();
   return code ?? SIGNALLED + (signal === null ? 0 : constants.signals[signal]);
 }

@@ -77,14 +77,15 @@ const CODE_BITS = 0xff;
  * Collects a child of this process that Node.js does not know: one that the program had started
  * that this one replaced. SIGCHLD tells when to ask.
  *
- * @returns how it ended; undefined while it runs
- * @throws KernelError ECHILD: no child of this process, or it was collected. EINVAL: no number of a
- * process
+ * @returns how it ended; undefined while it runs. Neither code nor signal: it is no child of this
+ * process, or somebody has collected it
+ * @throws KernelError EINVAL: no number of a process
  */
 export function collectChild(pid: number): ChildEnd | undefined {
   checkWhole(pid, 'the number of a process', { min: 1, max: MOST_PID });
   const status = statusOfEnded(pid);
   if (status === undefined) return undefined;
+  if (status === null) return { code: null, signal: null };
   const number = status & SIGNAL_BITS;
   if (number === 0) return { code: (status >>> CODE_SHIFT) & CODE_BITS, signal: null };
   const found = Object.entries(constants.signals).find(([, each]) => each === number);

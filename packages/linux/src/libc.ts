@@ -188,14 +188,12 @@ export function hasEnded(pid: number): boolean {
 
 /**
  * What waitpid(2) says of a child process that has ended, which is collected; undefined while it
- * runs.
- *
- * @throws KernelError ECHILD: no child of ours, or it was collected
+ * runs, null where it is no child of ours, or was collected.
  */
-export function statusOfEnded(pid: number): number | undefined {
+export function statusOfEnded(pid: number): number | null | undefined {
   const status = new Int32Array(1);
   const ended = c('waitpid')(pid, status, WNOHANG | WAIT_ALL);
-  if (ended < 0) throw failed(`waiting for process ${pid}`);
+  if (ended < 0) return null;
   return ended === 0 ? undefined : status[0];
 }
 

@@ -41,7 +41,8 @@ export class Channel<In extends Message, Out extends Message> {
   readonly #stream: net.Socket;
   readonly #packets: number;
   readonly #waiting: { message: In; fds: readonly number[] }[] = [];
-  #text = '';
+  /** What has come of the next message. */
+  #parts: string[];
   #hasEnded = false;
   #sending: Promise<void> = Promise.resolve();
 
@@ -53,7 +54,7 @@ export class Channel<In extends Message, Out extends Message> {
   constructor(stream: net.Socket, packets: number, text = '') {
     this.#stream = stream;
     this.#packets = packets;
-    this.#text = text;
+    this.#parts = text === '' ? [] : [text];
     stream.setEncoding('utf8');
     stream.on('data', (text: string) => {
       this.#read(text);
@@ -106,14 +107,14 @@ export class Channel<In extends Message, Out extends Message> {
   }
 
   #read(text: string): void {
-    this.#text += text;
-    for (;;) {
-      const end = this.#text.indexOf('\n');
-      if (end < 0) return;
-      const line = JSON.parse(this.#text.slice(0, end)) as In & Line;
-      this.#text = this.#text.slice(end + 1);
+    let from = 0;
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', from)) {
+      const line = JSON.parse(this.#parts.join('') + text.slice(from, end)) as In & Line;
+      this.#parts = [];
+      from = end + 1;
       this.#deliver(line, this.#receive(line.fds ?? 0));
     }
+    if (from < text.length) this.#parts.push(text.slice(from));
   }
 
   /** All descriptors of a message; none where one was lost, because too many files are open. */
@@ -166,7 +167,7 @@ export class Channel<In extends Message, Out extends Message> {
       await new Promise((resolve) => setTimeout(resolve, FULL_MS));
     stopReading(this.#stream);
     const stream = this.#hasEnded ? undefined : descriptorOf(this.#stream);
-    return stream === undefined ? undefined : { text: this.#text, stream, packets: this.#packets };
+    return stream === undefined ? undefined : { text: this.#parts.join(''), stream, packets: this.#packets };
   }
 
   resume(): void {

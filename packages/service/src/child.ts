@@ -167,8 +167,9 @@ export function howItEnded({ why, readyAt }: Child, { code, signal }: ChildEnd):
   return `ended with code ${code ?? '?'}${early} (${why ?? 'its own output says why'})`;
 }
 
-/** Without what systemd tells its own child: the service is not that, but ours. */
+/** Without what this process alone was told, by systemd or the program that it replaced. */
 export function withoutManager(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const own = /^(?:NOTIFY_SOCKET|LISTEN_(?:PID|FDS|FDNAMES)|WATCHDOG_(?:PID|USEC)|MAINPID)$/;
+  const own =
+    /^(?:LIVEUPDATE_REPLACED_AT|NOTIFY_SOCKET|LISTEN_(?:PID|FDS|FDNAMES)|WATCHDOG_(?:PID|USEC)|MAINPID)$/;
   return Object.fromEntries(Object.entries(env).filter(([name]) => !own.test(name)));
 }

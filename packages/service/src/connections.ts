@@ -28,6 +28,8 @@ const LEAST_TURN = 1;
 const YOUNG = 10;
 /** How often it is looked at older ones. */
 const LOOK_MS = 2;
+/** Milliseconds in which carried connections have to settle: nobody is served meanwhile. */
+const SETTLE_MS = 500;
 /** How often it is tried to listen again where too many files are open. */
 const AGAIN_MS = 20;
 
@@ -42,7 +44,8 @@ export interface Carrying {
   readonly state: () => Uint8Array | undefined;
   /**
    * Called before, when nothing is read of it any more: resolves when all that was read is done
-   * with and all that was said has left. It has as long as requests have to end.
+   * with and all that was said has left. Where that takes more than half a second, or it rejects,
+   * the connection cannot go, and is closed.
    */
   readonly settle?: () => Promise<void>;
   /** Called where it does not go, for the upgrade did not come about: it goes on here. */
@@ -70,6 +73,10 @@ export class Connections {
   readonly #carried = new Map<net.Socket, Carrying>();
   /** Of those, what was asked to be ready to go. */
   readonly #asked = new Set<Carrying>();
+  /** Of those, what has not settled. */
+  readonly #restless = new Set<Carrying>();
+  /** Carried connections that could not go. */
+  #unable = 0;
   /** While all is to stop, or has. */
   #isStopping = false;
   readonly #adopts = new Map<string, Adopt>();
@@ -145,18 +152,27 @@ export class Connections {
       stopReading(socket);
       this.#asked.add(carrying);
     }
-    await this.#settle(Math.max(0, end - performance.now()));
+    await this.#settle();
   }
 
-  /** Waits until carried connections are at rest, so many milliseconds at most. */
-  async #settle(limit: number): Promise<void> {
-    const settling = [...this.#asked].flatMap(({ settle }) => (settle ? [settle()] : []));
+  /** Waits until carried connections are at rest, and notes which of them are. */
+  async #settle(): Promise<void> {
+    this.#restless.clear();
+    const settling = [...this.#asked].flatMap((carrying) => {
+      if (!carrying.settle) return [];
+      this.#restless.add(carrying);
+      const settled = carrying.settle().then(
+        () => this.#restless.delete(carrying),
+        () => undefined, // it is left behind
+      );
+      return [settled];
+    });
     if (settling.length === 0) return;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, limit);
+      timer = setTimeout(resolve, SETTLE_MS);
     });
-    await Promise.race([Promise.all(settling).catch(() => undefined), late]);
+    await Promise.race([Promise.all(settling), late]);
     clearTimeout(timer);
   }
 
@@ -173,6 +189,7 @@ export class Connections {
         });
       });
     });
+    for (const socket of this.#carried.keys()) socket.end(); // they would not end by themselves
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, limit);
@@ -202,11 +219,17 @@ export class Connections {
         fds.push(fd);
       }
     }
-    for (const [socket, { kind, state }] of this.#carried) {
+    this.#unable = 0;
+    for (const [socket, carrying] of this.#carried) {
       const fd = descriptorOf(socket);
-      if (fd === undefined || socket.writableLength > 0) continue;
-      const data = state();
-      if (!data) continue;
+      if (fd === undefined) continue;
+      const { kind, state } = carrying;
+      const isAtRest = socket.writableLength === 0 && !this.#restless.has(carrying);
+      const data = isAtRest ? state() : undefined;
+      if (!data) {
+        this.#unable += 1;
+        continue;
+      }
       connections.push({ to: kind, isKind: true, data: Buffer.from(data).toString('base64') });
       fds.push(fd);
     }
@@ -215,7 +238,7 @@ export class Connections {
 
   /** How many connections cannot go: see OtherConnections; and those that are still answered. */
   get staying(): number {
-    return this.#served.reduce((sum, { clients }) => sum + clients.staying, 0);
+    return this.#served.reduce((sum, { clients }) => sum + clients.staying, this.#unable);
   }
 
   /** The next generation serves: what could not go is ended as its protocol has it. */
@@ -252,7 +275,7 @@ export class Connections {
       if (adopt) {
         const socket = new net.Socket({ fd, readable: true, writable: true });
         adopt(socket, bytes);
-        socket.resume();
+        if (!socket.isPaused()) socket.resume();
         return true;
       }
     } else {

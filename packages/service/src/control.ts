@@ -48,7 +48,8 @@ function controlPath(name: string): string {
 export class Control {
   /** The listening socket: it outlives this process where that is replaced. */
   readonly fd: number;
-  readonly #path: string;
+  /** Undefined where the folder is not this user's any more. */
+  readonly #path: string | undefined;
   readonly #server: net.Server;
 
   /**
@@ -63,8 +64,8 @@ export class Control {
     answer: (question: Question, asks: net.Socket) => Promise<Answer | undefined>,
     fd?: number,
   ) {
-    this.#path = controlPath(name);
-    this.fd = fd ?? listenAt(this.#path, name);
+    this.#path = fd === undefined ? controlPath(name) : knownPath(name);
+    this.fd = fd ?? listenAt(controlPath(name), name);
     this.#server = net.createServer((socket) => {
       readLine(socket)
         .then(async (line) => {
@@ -77,7 +78,7 @@ export class Control {
   }
 
   close(): void {
-    fs.rmSync(this.#path, { force: true });
+    if (this.#path !== undefined) fs.rmSync(this.#path, { force: true });
     this.#server.close();
     fs.closeSync(this.fd);
   }
@@ -97,12 +98,30 @@ function listenAt(path: string, name: string): number {
   }
 }
 
+function knownPath(name: string): string | undefined {
+  try {
+    return controlPath(name);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Asks the supervisor of a service.
  *
- * @throws KernelError ENOENT: none of this name runs
+ * @throws KernelError ENOENT: none of this name runs. ENODATA: it ended before it answered
  */
 export async function askSupervisor(name: string, ask: Question['ask']): Promise<Answer> {
+  try {
+    return await askOnce(name, ask);
+  } catch (error) {
+    // One that is just being replaced leaves questions; to ask this again changes nothing.
+    if (ask !== 'status' || codeOf(error) !== 'ENODATA') throw error;
+    return askOnce(name, ask);
+  }
+}
+
+async function askOnce(name: string, ask: Question['ask']): Promise<Answer> {
   const socket = net.connect(controlPath(name));
   try {
     await new Promise<void>((resolve, reject) => {

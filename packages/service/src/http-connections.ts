@@ -69,6 +69,8 @@ export class HttpConnections {
   readonly #quiet = new Set<net.Socket>();
   /** How long those that are stopped may say nothing, in milliseconds, when they go on. */
   readonly #timeouts = new Map<net.Socket, number>();
+  /** Those that are held and belong to their program by now. */
+  readonly #heldApart = new Set<net.Socket>();
   #isStopping = false;
   #whenFree: (() => void) | undefined;
 
@@ -105,6 +107,7 @@ export class HttpConnections {
 
   /** A connection is its program's own affair from now on. */
   forget(socket: net.Socket): void {
+    if (this.#all.get(socket)?.isHeld === true) this.#heldApart.add(socket);
     this.#all.delete(socket);
     this.#checkFree();
   }
@@ -172,6 +175,8 @@ export class HttpConnections {
     for (const [socket, timeout] of this.#timeouts) if (!socket.destroyed) socket.setTimeout(timeout);
     this.#timeouts.clear();
     for (const socket of this.#quiet) startReading(socket);
+    for (const socket of this.#heldApart) letOn(socket);
+    this.#heldApart.clear();
     for (const connection of this.#all.values()) {
       connection.isStopped = false;
       connection.isHeld = false;

@@ -70,6 +70,8 @@ export interface Line {
   /** Nobody listens there any more. */
   dropped(key: string): void;
   ready(info: ReadyInfo): void;
+  /** It has stopped, and handed over. */
+  gave(): void;
   /** An upgrade did not come about, and this generation goes on. */
   resumed(why: string): void;
   /** Asks for an upgrade. */

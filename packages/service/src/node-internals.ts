@@ -25,18 +25,25 @@ export function descriptorOf(socket: net.Socket): number | undefined {
   return fd === undefined || fd < 0 ? undefined : fd;
 }
 
-/** From now on what comes stays in the kernel, where whoever has the connection next finds it. */
+const stopped = new WeakSet<Handle>();
+
+/**
+ * From now on what comes stays in the kernel, where whoever has the connection next finds it;
+ * whatever is done with the stream here. (It is told that it reads, so it does not begin to.)
+ */
 export function stopReading(socket: net.Socket): void {
   const handle = handleOf(socket);
   if (!handle) return;
-  handle.reading = false;
   handle.readStop();
+  handle.reading = true;
+  stopped.add(handle);
 }
 
 /** The inverse. */
 export function startReading(socket: net.Socket): void {
   const handle = handleOf(socket);
-  if (!handle || handle.reading) return;
+  if (!handle || (handle.reading && !stopped.has(handle))) return;
+  stopped.delete(handle);
   handle.reading = true;
   handle.readStart();
 }

@@ -55,6 +55,8 @@ export type ToSupervisor =
   | { readonly type: 'owned' }
   /** The program itself asks for an upgrade. */
   | { readonly type: 'upgrade' }
+  /** It has stopped, and the standby has all: nobody is served until that one is ready. */
+  | { readonly type: 'gave' }
   /** No standby takes over: this one goes on. */
   | { readonly type: 'resumed'; readonly why: string };
 

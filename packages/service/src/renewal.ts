@@ -112,22 +112,32 @@ export function leftSupervisor(
 /**
  * Starts a program that says by its exit code whether it could replace this one.
  *
+ * @param signal ends it
  * @param started is told its number
  * @throws KernelError EIO: it says that it could not, or nothing
  */
 export async function tryOut(
   [file, ...args]: readonly string[],
+  signal: AbortSignal,
   started: (pid: number | undefined) => void,
 ): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    const { pid } = execFile(file, args, { timeout: TRIAL_LIMIT }, (error, _, stderr) => {
-      const why = stderr.trim().split('\n').at(-1) ?? '';
-      if (error)
-        reject(
-          new KernelError('EIO', `the new version could not take over: ${why === '' ? error.message : why}`),
-        );
-      else resolve();
-    });
+    const { pid } = execFile(
+      file,
+      args,
+      { timeout: TRIAL_LIMIT, killSignal: 'SIGKILL', signal },
+      (error, _, stderr) => {
+        const why = stderr.trim().split('\n').at(-1) ?? '';
+        if (error)
+          reject(
+            new KernelError(
+              'EIO',
+              `the new version could not take over: ${why === '' ? error.message : why}`,
+            ),
+          );
+        else resolve();
+      },
+    );
     started(pid);
   });
 }

@@ -392,6 +392,7 @@ export class Service {
       await this.#stopFor(successor);
       const sealed = await this.machine.seal();
       const { connections, fds } = this.#connections.departing();
+      this.#line?.gave();
       why = await successor.give({ sealed, connections, left: this.#connections.staying }, fds);
     } catch (error) {
       why = error instanceof Error ? error.message : String(error);

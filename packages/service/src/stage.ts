@@ -142,6 +142,7 @@ export class Stage implements Disposable {
         this.#duties = duties;
         this.#service = line.service;
       },
+      gave: () => undefined,
       resumed: () => undefined,
       upgrade: () => {
         throw new KernelError('EOPNOTSUPP', 'on a stage it is the test that upgrades');

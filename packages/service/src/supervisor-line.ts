@@ -144,6 +144,10 @@ export class SupervisorLine implements Line {
     void this.#channel.send({ type: 'ready', ...info });
   }
 
+  gave(): void {
+    void this.#channel.send({ type: 'gave' });
+  }
+
   resumed(why: string): void {
     void this.#channel.send({ type: 'resumed', why });
   }

@@ -54,8 +54,8 @@ export interface SupervisorOptions {
   /** Milliseconds that a new version may take until it is armed; default 60,000. */
   readonly armLimit?: number;
   /**
-   * Milliseconds from then on until it is ready; default 3000. Clients wait so long for a new
-   * version that hangs: keep it below their patience.
+   * Milliseconds until it is ready, from when the one before has stopped; default 3000. Clients
+   * wait so long for a new version that hangs: keep it below their patience.
    */
   readonly readyLimit?: number;
 }
@@ -133,6 +133,8 @@ export class Supervisor {
   /** Crashes at the start in a row. */
   #inARow = 0;
   #renewals = 0;
+  /** Ends the process that tries out the next version of the supervisor. */
+  #trial: AbortController | undefined;
   /** Processes whose end is told here. */
   readonly #waitedFor = new Set<number>();
   #whenEnded: ((ended: ChildEnd) => void) | undefined;
@@ -225,6 +227,7 @@ export class Supervisor {
   /** Passes a signal to the generation that runs. The service ends with it where it does. */
   signal(signal: NodeJS.Signals): void {
     if (signal === 'SIGTERM' || signal === 'SIGINT') this.isStopping = true;
+    if (this.isStopping) this.#trial?.abort();
     if (this.isStopping && this.#next !== this.#current) this.#next?.kill('SIGKILL');
     if (this.#current) this.#current.kill(signal);
     else this.#whenEnded?.({ code: 0, signal: null });
@@ -279,9 +282,11 @@ export class Supervisor {
    * throws. Then this one goes on
    */
   async renew(asks?: net.Socket): Promise<never> {
+    if (this.#trial) throw new KernelError('EBUSY', 'the supervisor is being replaced: wait for that');
+    await this.#exclusively(() => Promise.resolve()); // else it would be tried out for nothing
+    // While it is tried out, all goes on: the service may end, be started again, or upgraded.
+    await this.#tryOut();
     return this.#exclusively(async (current) => {
-      const { trial } = this.#options;
-      if (trial) await this.#tryOut(trial);
       try {
         const child = await current.suspend();
         const left = child && this.#left(child, asks);
@@ -289,6 +294,7 @@ export class Supervisor {
         const packed = packSupervisor(left);
         try {
           await drainOutput();
+          this.#checkStays();
           const args = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
           replaceProcess({ args, env: { ...environment(), ...packed.env }, keepFds: packed.keepFds });
         } catch (error) {
@@ -302,14 +308,28 @@ export class Supervisor {
     });
   }
 
-  async #tryOut(trial: readonly string[]): Promise<void> {
+  /** @throws KernelError EBUSY: the service was told to end meanwhile */
+  #checkStays(): void {
+    if (this.isStopping) throw new KernelError('EBUSY', 'the service is stopping');
+  }
+
+  /** @throws KernelError EIO: the next version could not go on. EBUSY: the service is stopping */
+  async #tryOut(): Promise<void> {
+    const { trial } = this.#options;
+    if (!trial) return;
+    const abort = new AbortController();
+    this.#trial = abort;
     let number: number | undefined;
     try {
-      await tryOut(trial, (pid) => {
+      await tryOut(trial, abort.signal, (pid) => {
         number = pid;
         if (pid !== undefined) this.#waitedFor.add(pid);
       });
+    } catch (error) {
+      this.#checkStays();
+      throw error;
     } finally {
+      this.#trial = undefined;
       if (number !== undefined) this.#waitedFor.delete(number);
     }
   }
@@ -344,7 +364,10 @@ export class Supervisor {
     this.#current = child;
     const text = `the supervisor (pid ${process.pid}) is another version of itself; generation ${left.generation ?? '?'} (pid ${left.pid}) serves`;
     this.#log({ event: 'renewed', text, pid: left.pid, ...generationOf(child) });
-    if (asks !== undefined) endWith(new net.Socket({ fd: asks }), { ok: true, text });
+    if (asks === undefined) return;
+    const socket = new net.Socket({ fd: asks });
+    socket.on('error', () => undefined); // who asked is gone
+    endWith(socket, { ok: true, text });
   }
 
   async #upgrade(old: Child): Promise<string> {
@@ -376,6 +399,7 @@ export class Supervisor {
     const ended = next.ended.then((how) => `the new version ${howItEnded(next, how)}`);
     const [theirs, ours] = socketPair('stream');
     const [theirPackets, ourPackets] = socketPair('packets');
+    let gave: Promise<ToSupervisor> | undefined;
     let resumed: Promise<string> | undefined;
     let why: string | undefined;
     try {
@@ -384,17 +408,21 @@ export class Supervisor {
       await this.#hello(next, 'standby', [theirs, theirPackets]);
       why = await first(armed, ended, armLimit, 'the new version was not armed');
       if (why === undefined) {
+        gave = this.#told(old, 'gave');
         resumed = this.#told(old, 'resumed').then((message) => ('why' in message ? message.why : ''));
         await old.send({ type: 'hand-over' }, [ours, ourPackets]);
       }
     } finally {
       for (const fd of [theirs, ours, theirPackets, ourPackets]) fs.closeSync(fd);
     }
-    if (resumed) {
+    if (gave && resumed) {
       const ready = this.#told(next, 'ready');
       // The one before may know of an end sooner, but not what end it was.
       const known = resumed.then((text) => Promise.race([ended, delay(END_TOLD).then(() => text)]));
-      why = await first(ready, Promise.race([ended, known]), readyLimit, 'the new version was not ready');
+      const bad = Promise.race([ended, known]);
+      // Until then the version before waits for long requests, in a time of its own.
+      why = await first(Promise.race([gave, ready]), bad, armLimit, 'the version before did not stop');
+      why ??= await first(ready, bad, readyLimit, 'the new version was not ready');
     }
     if (why === undefined) return undefined;
     next.kill('SIGKILL');
@@ -502,6 +530,7 @@ export class Supervisor {
         this.upgrade().catch(() => undefined); // it was logged
         break;
       case 'armed':
+      case 'gave':
       case 'resumed':
         break;
     }

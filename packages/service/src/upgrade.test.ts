@@ -278,6 +278,22 @@ test('a connection that came along and says nothing lives as long as any other',
   expect(client.text).not.toContain('408');
 });
 
+test('requests that take longer than a new version may are waited for, by the time that they have', async () => {
+  const slow = NUMBERS.replace(
+    "if (request.method === 'GET')",
+    "if (request.url === '/slow') return setTimeout(() => answer('slow'), 1500);\n  if (request.method === 'GET')",
+  );
+  const { supervised, program } = await start(slow, { readyLimit: 700 });
+  const answer = fetch(`http://127.0.0.1:${supervised.port}/slow`).then((response) => response.text());
+  await delay(100);
+  await supervised.supervisor.upgrade();
+  expect(await answer).toBe('slow');
+  program.write(
+    NUMBERS.replace('await service.ready()', 'await new Promise(() => setInterval(() => 1, 1000))'),
+  );
+  expect(await failure(supervised.supervisor.upgrade())).toMatch(/was not ready after 700 ms/);
+});
+
 describe('connections that the program carries', () => {
   const LINES = `
 import { createServer } from 'node:net';
@@ -333,6 +349,56 @@ process.on('SIGTERM', () => service.close().then(() => process.exit(0)));
     expect(lines.map((line) => Number(line.split(' ')[0]))).toEqual(lines.map((_, i) => i + 1));
     expect(new Set(lines.map((line) => line.split(' ')[1])).size).toBe(1);
     client.socket.destroy();
+  });
+
+  test.each([
+    ['rejects', "() => Promise.reject(new Error('no rest'))"],
+    ['never resolves', '() => new Promise(() => undefined)'],
+  ])('one whose settling %s is closed and told of; the others go on', async (_, settle) => {
+    const { supervised } = await start(
+      LINES.replace(
+        'const serve = (socket, count) => {',
+        'let first = true;\nconst serve = (socket, count) => {',
+      )
+        .replace(
+          "kind: 'lines',",
+          `kind: 'lines', settle: first && service.generation === 1 ? ${settle} : async () => undefined,`,
+        )
+        .replace(
+          'const server = createServer((socket) => serve(socket, 0));',
+          'const server = createServer((socket) => { serve(socket, 0); first = false; });',
+        ),
+    );
+    const bad = new Client(supervised.port);
+    await delay(100);
+    const good = new Client(supervised.port);
+    await delay(100);
+    await supervised.supervisor.upgrade();
+    while (!bad.hasEnded) await delay(5);
+    await delay(100);
+    expect(good.hasEnded).toBe(false);
+    expect((await supervised.event('ready', 2)).text).toMatch(/1 connections came along, 1 could not/);
+    const lines = good.text.trim().split('\n');
+    expect(lines.map((line) => Number(line.split(' ')[0]))).toEqual(lines.map((__, i) => i + 1));
+    good.socket.destroy();
+  });
+
+  test('with much state each: in one go', async () => {
+    const { supervised } = await start(
+      LINES.replace(
+        'return Buffer.from(String(count));',
+        'return Buffer.from(String(count).padEnd(200_000));',
+      ).replace('Number(state)', 'Number(Buffer.from(state).toString().trim())'),
+    );
+    const clients = Array.from({ length: 100 }, () => new Client(supervised.port));
+    while (clients.some(({ text }) => text === '')) await delay(20);
+    await supervised.supervisor.upgrade();
+    const { length } = clients[99].text;
+    while (clients[99].text.length < length + 20) await delay(5);
+    for (const { hasEnded, socket } of clients) {
+      expect(hasEnded).toBe(false);
+      socket.destroy();
+    }
   });
 
   test('and that nobody adopts are closed', async () => {

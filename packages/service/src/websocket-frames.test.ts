@@ -21,14 +21,14 @@ function frame(opcode: number, isFinal: boolean, payload: Buffer, isMasked: bool
 
 test('of any frames in any parts', () => {
   const random = new Prng(seed);
-  for (let round = 0; round < 200; round++) {
+  for (let round = 0; round < 60; round++) {
     const reader = new FrameReader();
     let since = Buffer.alloc(0); // the last message that was whole
     let isOpen = false;
     for (let i = 0; i < 20; i++) {
       const isControl = random.below(4) === 0;
       const isFinal = isControl || random.below(2) === 0;
-      const length = [0, 1, 125, 126, 127, 300, 65_535, 65_536][random.below(isControl ? 3 : 8)];
+      const length = [0, 1, 125, 126, 127, 65_535, 65_536, 600_000][random.below(isControl ? 3 : 8)];
       const bytes = frame(
         isControl ? 9 : isOpen ? 0 : 1,
         isFinal,
@@ -37,13 +37,13 @@ test('of any frames in any parts', () => {
       );
       if (!isControl) isOpen = !isFinal;
       for (let at = 0; at < bytes.length;) {
-        const some = bytes.subarray(at, at + 1 + random.below(random.below(2) === 0 ? 4 : 100_000));
+        const some = bytes.subarray(at, at + 1 + random.below(random.below(4) === 0 ? 4 : 200_000));
         reader.add(some);
         since = Buffer.concat([since, some]);
         at += some.length;
         if (at === bytes.length && !isOpen) since = Buffer.alloc(0);
         const rest = reader.rest();
-        if (since.length > 2 ** 16) expect(rest).toBeUndefined();
+        if (since.length > 2 ** 20) expect(rest).toBeUndefined();
         else expect(rest?.equals(since)).toBe(true);
       }
     }

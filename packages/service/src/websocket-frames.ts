@@ -4,7 +4,7 @@
  */
 
 /** Bytes of one message that are kept at most: a longer one has to end first. */
-const MOST_KEPT = 2 ** 16;
+const MOST_KEPT = 2 ** 20;
 
 const FINAL = 0x80;
 const OPCODE = 0x0f;

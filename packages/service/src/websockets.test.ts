@@ -14,7 +14,7 @@ afterEach(async () => {
 });
 
 /** Says numbers, and how many it has heard; and both go on in the next generation. */
-const program = (options: string): string => `
+const program = (options: string, onMessage = ''): string => `
 import { createServer } from 'node:http';
 import { openService, serveWebSockets } from '@liveupdate/service';
 const ws = await import(process.env.TEST_WS);
@@ -37,6 +37,7 @@ serveWebSockets(service, {
     socket.on('message', (data) => {
       counts.heard += 1;
       socket.send(JSON.stringify({ heard: counts.heard, text: String(data) }));
+      ${onMessage}
     });
     socket.on('close', () => clearInterval(timer));
     return {
@@ -53,8 +54,8 @@ await service.ready();
 process.on('SIGTERM', () => service.close().then(() => process.exit(0)));
 `;
 
-function start(ws: string, options = ''): Promise<Supervised> {
-  return startProgram(program(options), 'mjs', { TEST_WS: ws });
+function start(ws: string, options = '', onMessage = ''): Promise<Supervised> {
+  return startProgram(program(options, onMessage), 'mjs', { TEST_WS: ws });
 }
 
 interface Said {
@@ -193,6 +194,116 @@ describe.each(['ws', 'ws-7'])('%s', (ws) => {
     client.socket.terminate();
   });
 
+  test('under a load that it cannot keep up with: no message is lost, and none comes twice', async () => {
+    const options = ws === 'ws' ? 'allowSynchronousEvents: false' : '';
+    const supervised = await start(ws, options);
+    const clients = [0, 1].map(() => new Client(supervised.port, {}));
+    await Promise.all(clients.map((each) => each.until((told) => told.length > 0)));
+    let sent = 0;
+    const over = new AbortController();
+    const flood = (async () => {
+      while (!over.signal.aborted) {
+        for (let i = 0; i < 200; i++) {
+          sent += 1;
+          for (const { socket } of clients) socket.send(`message ${sent} `.padEnd(3000, '.'));
+        }
+        while (
+          clients.some(
+            ({ told }) => (told.findLast(({ heard }) => heard !== undefined)?.heard ?? 0) < sent - 300,
+          ) &&
+          !over.signal.aborted
+        )
+          await delay(1);
+      }
+    })();
+    for (let i = 0; i < 3; i++) {
+      await delay(100);
+      await supervised.supervisor.upgrade();
+    }
+    over.abort();
+    await flood;
+    for (const each of clients) {
+      await each.until((told) => told.some(({ heard }) => heard === sent));
+      expect(each.hasEnded).toBe(false);
+      const heard = each.told.flatMap((told) => (told.heard === undefined ? [] : [told.text?.split(' ')[1]]));
+      expect(heard).toEqual(heard.map((_, i) => String(i + 1)));
+      each.socket.terminate();
+    }
+  });
+
+  test('that the program has paused: what has come is there afterwards', async () => {
+    const supervised = await start(ws, '', "if (data.toString() === 'pause') request.socket.pause();");
+    const client = new Client(supervised.port, {});
+    await client.until((told) => told.length > 0);
+    client.socket.send('pause');
+    await client.until((told) => told.some(({ heard }) => heard === 1));
+    for (let i = 2; i <= 5; i++) client.socket.send(`message ${i}`);
+    await delay(50);
+    await supervised.supervisor.upgrade();
+    client.socket.send('message 6');
+    await client.until((told) => told.some(({ heard }) => heard === 6));
+    const texts = client.told.flatMap(({ text }) => (text === undefined ? [] : [text]));
+    expect(texts).toEqual(['pause', ...[2, 3, 4, 5, 6].map((i) => `message ${i}`)]);
+    client.socket.terminate();
+  });
+
+  test('whoever accepts them may take its time, and may refuse', async () => {
+    const supervised = await start(
+      ws,
+      'verifyClient: (info, done) => setTimeout(() => done(globalThis.accepts ?? true), 100)',
+    );
+    const client = new Client(supervised.port, {});
+    await client.until((told) => told.length > 0);
+    let sent = 0;
+    const timer = setInterval(() => client.socket.send(`message ${(sent += 1)}`), 3);
+    for (let i = 0; i < 2; i++) {
+      await supervised.supervisor.upgrade();
+      await delay(200);
+    }
+    clearInterval(timer);
+    await client.until((told) => told.some(({ heard }) => heard === sent));
+    expect(client.hasEnded).toBe(false);
+    const heard = client.told.filter((told) => told.heard !== undefined);
+    expect(heard).toEqual(heard.map((_, i) => ({ heard: i + 1, text: `message ${i + 1}` })));
+    const frames: unknown[] = [];
+    client.socket.on('message', (data: Buffer) => frames.push(data.toString()));
+    files.at(-1)?.write(`globalThis.accepts = false;${program('verifyClient: (info, done) => done(false)')}`);
+    await supervised.supervisor.upgrade();
+    while (!client.hasEnded) await delay(5);
+    for (const frame of frames) expect(frame).toMatch(/^\{/); // no answer of HTTP in between
+  });
+
+  test('a client that does not read is left behind, and the others do not wait for it', async () => {
+    const supervised = await start(
+      ws,
+      '',
+      "if (data.toString() === 'much') socket.send('x'.repeat(8_000_000));",
+    );
+    const slow = new Client(supervised.port, {});
+    const good = new Client(supervised.port, {});
+    await Promise.all([slow, good].map((each) => each.until((told) => told.length > 0)));
+    slow.socket.pause();
+    slow.socket.send('much');
+    await delay(100);
+    await supervised.supervisor.upgrade();
+    const { length } = good.told;
+    await good.until((told) => told.length > length + 5);
+    expect(good.hasEnded).toBe(false);
+    good.socket.terminate();
+    slow.socket.terminate();
+  });
+
+  test('close() does not wait for those that are open', async () => {
+    const supervised = await start(ws);
+    const client = new Client(supervised.port, {});
+    await client.until((told) => told.length > 0);
+    const begin = performance.now();
+    process.kill(supervised.pid, 'SIGTERM');
+    await supervised.event('ended');
+    expect(performance.now() - begin).toBeLessThan(4000); // drain is 5000
+    while (!client.hasEnded) await delay(5);
+  });
+
   test('compressed with what was said before: closed by its protocol, and counted', async () => {
     const supervised = await start(ws, 'perMessageDeflate: { threshold: 0 }');
     const client = new Client(supervised.port, { perMessageDeflate: { threshold: 0 } });
@@ -215,20 +326,24 @@ describe.each(['ws', 'ws-7'])('%s', (ws) => {
     );
     await until(/101 Switching Protocols[^]*"said":1,/);
     // A message of three frames, masked with zeros, cut into parts wherever an upgrade comes.
-    const frame = (first: number, body: string): Buffer =>
-      Buffer.concat([Buffer.of(first, 0x80 | body.length, 0, 0, 0, 0), Buffer.from(body)]);
-    const message = Buffer.concat([frame(0x01, 'one '), frame(0x00, 'two '), frame(0x80, 'three')]);
+    const frame = (first: number, body: string): Buffer => {
+      const length = Buffer.alloc(2);
+      length.writeUInt16BE(body.length);
+      return Buffer.concat([Buffer.of(first, 0x80 | 126), length, Buffer.alloc(4), Buffer.from(body)]);
+    };
+    const bodies = ['one ', 'two ', 'three'].map((word) => word.repeat(10_000));
+    const message = Buffer.concat([frame(0x01, bodies[0]), frame(0x00, bodies[1]), frame(0x80, bodies[2])]);
     for (const [from, to] of [
       [0, 3],
       [3, 8],
-      [8, 17],
-      [17, message.length],
+      [8, 45_003],
+      [45_003, message.length],
     ]) {
       socket.write(message.subarray(from, to));
       await delay(50);
       if (to < message.length) await supervised.supervisor.upgrade();
     }
-    await until(/"heard":1,"text":"one two three"/);
+    await until(new RegExp(`"heard":1,"text":"${bodies.join('')}"`));
     socket.destroy();
   });
 });

@@ -36,6 +36,8 @@ export interface ServedWebSocket {
    * and tells the next generation all that it must know. Undefined: it cannot go, and is closed.
    */
   state(): Uint8Array | undefined;
+  /** Called before: resolves when what the messages that have come began is done. */
+  settle?(): Promise<void>;
   /** Called where the upgrade did not come about: it goes on here. */
   resume?(): void;
 }
@@ -111,27 +113,49 @@ export function serveWebSockets<W extends CarriedWebSocket>(
     checkFunction(served.state.bind(served), 'what tells the state of a WebSocket');
     if (remembering.has(request) || 'encrypted' in connection) return;
     let said: Uint8Array | undefined;
+    let attempt = 0;
+    /** What was read of the connection, and not told to the program. */
+    let unread: Buffer | undefined;
     service.carry(connection, {
       kind,
       settle: async () => {
-        while (delivered < frames.messages && socket.readyState === OPEN) await soon();
+        attempt += 1;
+        const mine = attempt;
+        said = undefined;
+        const goesOn = (): boolean => mine === attempt && socket.readyState === OPEN;
+        const isBehind = (): boolean => delivered < frames.messages && goesOn();
+        do {
+          while (isBehind()) await soon();
+          await served.settle?.();
+        } while (isBehind());
+        if (!goesOn()) return;
+        unread = takeUnread(connection); // of one that is paused: nothing of it comes any more
         said = served.state();
-        while (socket.bufferedAmount > 0 && socket.readyState === OPEN) await soon();
+        while (socket.bufferedAmount > 0 && goesOn()) await soon();
       },
       state: () => {
         const rest = frames.rest();
-        if (!said || !rest || socket.bufferedAmount > 0 || socket.readyState !== OPEN) return undefined;
-        return Buffer.from(JSON.stringify(leftOf(request, rest, said)));
+        const isAtRest = socket.bufferedAmount === 0 && delivered === frames.messages;
+        if (!said || !rest || !isAtRest || socket.readyState !== OPEN) return undefined;
+        const all = unread ? Buffer.concat([rest, unread]) : rest;
+        return Buffer.from(JSON.stringify(leftOf(request, all, said)));
       },
-      resume: () => served.resume?.(),
+      resume: () => {
+        attempt += 1;
+        if (unread) connection.unshift(unread);
+        unread = undefined;
+        served.resume?.();
+      },
     });
   };
   service.adopt(kind, (connection, bytes) => {
     const { url, headers, rest, state } = JSON.parse(Buffer.from(bytes).toString()) as Left;
     const request = Object.assign(new IncomingMessage(connection), { method: 'GET', url, headers });
     const answered = keepsSilent(connection);
+    connection.pause(); // who accepts it may take its time
     acceptor.handleUpgrade(request, connection, Buffer.from(rest, 'base64'), (socket) => {
       answered();
+      connection.resume(); // in the next turn
       begin(socket, request, Buffer.from(state, 'base64'));
     });
   });
@@ -162,11 +186,24 @@ function remembers(line: string): boolean {
   return !(line.includes('server_no_context_takeover') && line.includes('client_no_context_takeover'));
 }
 
-/** Nothing is written to a connection until the function is called that this returns. */
+/**
+ * Nothing is written to a connection until the function is called that this returns; where it is
+ * refused instead, it is closed.
+ */
 function keepsSilent(connection: net.Socket): () => void {
-  const writes = { write: () => true };
-  Object.assign(connection, writes);
+  const end = (): net.Socket => connection.destroy();
+  Object.assign(connection, { write: () => true, end });
   return () => {
-    Reflect.deleteProperty(connection, 'write');
+    for (const name of ['write', 'end']) Reflect.deleteProperty(connection, name);
   };
+}
+
+/** Takes what a stream has read and told nobody. */
+function takeUnread(connection: net.Socket): Buffer | undefined {
+  if (connection.readableLength === 0) return undefined;
+  const listeners = connection.rawListeners('data') as ((chunk: Buffer) => void)[];
+  connection.removeAllListeners('data'); // reading would tell them
+  const chunk = connection.read() as Buffer | null;
+  for (const listener of listeners) connection.on('data', listener);
+  return chunk ?? undefined;
 }
