@@ -54,7 +54,8 @@ test('as PID 1, a service that dies while the supervisor is replaced is started 
   );
   const run = new Running([...UNSHARE, ...liveupdateCommand('run', ...PATIENT, '--', ...service.words)]);
   const url = await run.url();
-  for (const [i, ms] of [300, 450, 550, 650, 750, 900].entries()) {
+  for (const [i, ms] of [400, 550, 650, 800].entries()) {
+    await new Promise((resolve) => setTimeout(resolve, 1100)); // else it has crashed at its start
     await ask(`${url}/in/${ms}`);
     await command('upgrade', service.name, '--supervisor'); // it may just have ended
     while (!(await ask(url).catch(() => '')).endsWith(` ${i + 2}`)) {
