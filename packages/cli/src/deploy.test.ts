@@ -119,7 +119,7 @@ test('pm2 starts what stands there', async () => {
 
 test('Docker starts what stands there', async (context) => {
   const words = JSON.parse(/^CMD (.*)$/m.exec(below('Docker', 'dockerfile'))?.[1] ?? '[]') as string[];
-  expect(words.slice(0, 2)).toEqual(['npx', 'liveupdate']);
+  expect(words.slice(0, 2)).toEqual(['node', 'node_modules/@liveupdate/cli/dist/main.js']);
   fs.mkdirSync(join(folder, 'current'));
   fs.writeFileSync(join(folder, 'current/app.mjs'), app());
   const ours = words

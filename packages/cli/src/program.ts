@@ -279,7 +279,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .option('--json', 'tell what happens as JSON, a line each')
     .option(
       '--arm-limit <ms>',
-      'how long a new version may take to start; default 60000',
+      'how long a version may take to start; default 60000',
       countValue('--arm-limit', 1),
     )
     .option(

@@ -58,7 +58,9 @@ async function status(): Promise<Status> {
 async function renewed(): Promise<void> {
   const done = await command('upgrade', service.name, '--supervisor');
   expect(done).toMatchObject({ status: 0, stderr: '' });
-  expect(done.stdout).toMatch(/^the supervisor \(pid \d+\) is another version of itself; generation \d+ /);
+  expect(done.stdout).toMatch(
+    /^the supervisor \(pid \d+\) was replaced, and keeps its number; generation \d+ /,
+  );
 }
 
 test('keeps its pid, the service its own; upgrades, crashes, signals and the exit code are as before', async () => {

@@ -162,9 +162,10 @@ function found(pid: number, { stream, packets, text }: LeftChannel): Running {
 
 /** How a generation ended, in words. */
 export function howItEnded({ why, readyAt }: Child, { code, signal }: ChildEnd): string {
-  if (signal !== null) return `was ended by ${signal}`;
-  const early = code === 0 && readyAt === undefined ? ' before it was ready' : '';
-  return `ended with code ${code ?? '?'}${early} (${why ?? 'its own output says why'})`;
+  if (signal !== null) return `was ended by ${signal}${why === undefined ? '' : ` (${why})`}`;
+  const early = code === 0 && readyAt === undefined ? ' before it called ready()' : '';
+  const output = code === 0 ? '' : " (its output, beside that of 'liveupdate run', says why)";
+  return `ended with code ${code ?? '?'}${early}${why === undefined ? output : ` (${why})`}`;
 }
 
 /** Without what this process alone was told, by systemd or the program that it replaced. */

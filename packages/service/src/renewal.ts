@@ -127,7 +127,8 @@ export async function tryOut(
       args,
       { timeout: TRIAL_LIMIT, killSignal: 'SIGKILL', signal },
       (error, _, stderr) => {
-        const why = stderr.trim().split('\n').at(-1) ?? '';
+        const lines = stderr.trim().split('\n');
+        const why = lines.find((line) => /\bError\b/.test(line)) ?? lines.at(-1) ?? '';
         if (error)
           reject(
             new KernelError(

@@ -51,7 +51,10 @@ export interface SupervisorOptions {
   readonly trial?: readonly string[];
   /** Told what happens, a line each. */
   readonly log?: (event: SupervisorEvent) => void;
-  /** Milliseconds that a new version may take until it is armed; default 60,000. */
+  /**
+   * Milliseconds that a new version may take until it is armed, and one that is started until it is
+   * ready; default 60,000.
+   */
   readonly armLimit?: number;
   /**
    * Milliseconds until it is ready, from when the one before has stopped; default 3000. Clients
@@ -362,7 +365,7 @@ export class Supervisor {
     const child = Child.adopt(left);
     this.#watch(child);
     this.#current = child;
-    const text = `the supervisor (pid ${process.pid}) is another version of itself; generation ${left.generation ?? '?'} (pid ${left.pid}) serves`;
+    const text = `the supervisor (pid ${process.pid}) was replaced, and keeps its number; generation ${left.generation ?? '?'} (pid ${left.pid}) serves`;
     this.#log({ event: 'renewed', text, pid: left.pid, ...generationOf(child) });
     if (asks === undefined) return;
     const socket = new net.Socket({ fd: asks });
@@ -437,6 +440,15 @@ export class Supervisor {
     this.#isRestarting = event === 'crashed';
     if (child.pid === 0) return; // how it ended is told
     this.#log({ event: 'started', text: `pid ${child.pid} starts: ${command.join(' ')}`, pid: child.pid });
+    const { armLimit = ARM_LIMIT } = this.#options;
+    const timer = setTimeout(() => {
+      if (child.readyAt !== undefined || this.isStopping) return;
+      child.why = `it has not called ready() after ${armLimit} ms`;
+      child.kill('SIGKILL');
+    }, armLimit);
+    void child.ended.then(() => {
+      clearTimeout(timer);
+    });
     await this.#hello(child, 'first', []);
   }
 
@@ -597,7 +609,7 @@ export class Supervisor {
       return;
     }
     if (this.#inARow > MOST_CRASHES) {
-      const good = this.#good;
+      const good = this.#good?.join('\0') === child.command.join('\0') ? undefined : this.#good;
       this.#good = undefined;
       if (!good) {
         this.#log({ event: 'ended', text: `it crashed ${this.#inARow} times in a row: given up` });

@@ -457,6 +457,19 @@ test('a listening socket that the new version does not want is closed', async ()
   expect(supervised.supervisor.status.listeners).toHaveLength(1);
 });
 
+test('one that never calls ready() counts as crashed, at its start and after a crash', async () => {
+  const { supervised, program } = await start(NUMBERS, { armLimit: 1500 });
+  program.write(
+    NUMBERS.replace('await service.ready()', 'await new Promise(() => setInterval(() => 1, 1000))'),
+  );
+  process.kill(supervised.pid, 'SIGKILL');
+  await supervised.event('crashed', 2);
+  program.write(NUMBERS);
+  await supervised.event('ready', 2);
+  const [, second] = supervised.events.filter(({ event }) => event === 'crashed');
+  expect(second.text).toMatch(/was ended by SIGKILL \(it has not called ready\(\) after 1500 ms\)/);
+});
+
 test('one that crashes again and again is given up', async () => {
   const program = new ProgramFile("throw new Error('bad');");
   programs.push(program);
