@@ -18,7 +18,7 @@ import { bootKernel, type Kernel } from './kernel.ts';
 import { kernelOptions, type MachineOptions } from './machine-options.ts';
 
 /** A view that the program will want. */
-export interface WantedView {
+interface WantedView {
   readonly pieces: readonly RamPiece[];
   readonly options: ViewOptions;
 }

@@ -11,6 +11,8 @@ export {
   type SupervisorStatus,
 } from './supervisor.ts';
 export { askSupervisor, supervisorNames, type Answer, type Question } from './control.ts';
+export type { LeftChild } from './child.ts';
+export type { LeftChannel } from './channel.ts';
 export { leftSupervisor, RENEWAL_FORMAT, type LeftSupervisor } from './renewal.ts';
 export { activatedListeners, notifySystemd, storedMemory, storeMemory } from './notify.ts';
 export {
