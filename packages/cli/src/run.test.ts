@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
+import { receiveFds } from '@liveupdate/linux';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { liveupdateCommand } from './test-cli.ts';
 import { ask, command, COUNTER, FLAGS, PATIENT, Running, TestService } from './test-running.ts';
@@ -112,63 +113,58 @@ test('a second supervisor of the same name: EBUSY', async () => {
 });
 
 describe('systemd', () => {
-  test('is told when the service is ready and when it stops', async () => {
-    const socket = `/tmp/${name}.notify`;
-    const { bindDatagram } = await import('../../linux/src/test-sockets.ts');
-    const { receiveFds } = await import('@liveupdate/linux');
-    const fd = bindDatagram(socket);
-    try {
-      const told = async (): Promise<string> => {
-        for (;;) {
-          const got = receiveFds(fd);
-          if (got && got !== 'ended') return Buffer.from(got.bytes).toString();
-          await new Promise((resolve) => setTimeout(resolve, 5));
-        }
-      };
-      await start(COUNTER, [], { NOTIFY_SOCKET: socket });
-      expect(await told()).toMatch(/^READY=1\nSTATUS=generation 1 /);
-      await command('upgrade', name);
-      expect(await told()).toMatch(/^READY=1\nSTATUS=generation 2 /);
-      service.running?.child.kill('SIGTERM');
-      expect(await told()).toBe('STOPPING=1');
-    } finally {
-      fs.closeSync(fd);
-      fs.rmSync(socket, { force: true });
+  /** What is told to a socket of its own, message by message. */
+  class Manager implements Disposable {
+    readonly socket = `/tmp/${name}.notify`;
+    #fd = -1;
+
+    static async open(): Promise<Manager> {
+      const { bindDatagram } = await import('../../linux/src/test-sockets.ts');
+      const manager = new Manager();
+      manager.#fd = bindDatagram(manager.socket);
+      return manager;
     }
+
+    async told(): Promise<string> {
+      for (;;) {
+        const got = receiveFds(this.#fd);
+        if (got && got !== 'ended') return Buffer.from(got.bytes).toString();
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
+
+    [Symbol.dispose](): void {
+      fs.closeSync(this.#fd);
+      fs.rmSync(this.socket, { force: true });
+    }
+  }
+
+  test('is told when the service is ready and when it stops', async () => {
+    using manager = await Manager.open();
+    await start(COUNTER, [], { NOTIFY_SOCKET: manager.socket });
+    expect(await manager.told()).toMatch(/^READY=1\nSTATUS=generation 1 /);
+    await command('upgrade', name);
+    expect(await manager.told()).toMatch(/^READY=1\nSTATUS=generation 2 /);
+    service.running?.child.kill('SIGTERM');
+    expect(await manager.told()).toBe('STOPPING=1');
   });
 
   test('is told of an upgrade by signal when it begins and when it is over (notify-reload)', async () => {
-    const socket = `/tmp/${name}.notify`;
-    const { bindDatagram } = await import('../../linux/src/test-sockets.ts');
-    const { receiveFds } = await import('@liveupdate/linux');
-    const fd = bindDatagram(socket);
-    try {
-      const told = async (): Promise<string> => {
-        for (;;) {
-          const got = receiveFds(fd);
-          if (got && got !== 'ended') return Buffer.from(got.bytes).toString();
-          await new Promise((resolve) => setTimeout(resolve, 5));
-        }
-      };
-      await start(COUNTER, [], { NOTIFY_SOCKET: socket });
-      expect(await told()).toMatch(/^READY=1\nSTATUS=generation 1 /);
-      service.running?.child.kill('SIGUSR2');
-      expect(await told()).toMatch(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
-      expect(await told()).toMatch(/^READY=1\nSTATUS=generation 2 .* took over from 1/);
-      service.write('throw new Error("bad")');
-      service.running?.child.kill('SIGUSR2');
-      expect(await told()).toMatch(/^RELOADING=1\n/);
-      expect(await told()).toMatch(/^READY=1\nSTATUS=EIO: the new version ended with code 1/);
-    } finally {
-      fs.closeSync(fd);
-      fs.rmSync(socket, { force: true });
-    }
+    using manager = await Manager.open();
+    await start(COUNTER, [], { NOTIFY_SOCKET: manager.socket });
+    expect(await manager.told()).toMatch(/^READY=1\nSTATUS=generation 1 /);
+    service.running?.child.kill('SIGUSR2');
+    expect(await manager.told()).toMatch(/^RELOADING=1\nMONOTONIC_USEC=\d+$/);
+    expect(await manager.told()).toMatch(/^READY=1\nSTATUS=generation 2 .* took over from 1/);
+    service.write('throw new Error("bad")');
+    service.running?.child.kill('SIGUSR2');
+    expect(await manager.told()).toMatch(/^RELOADING=1\n/);
+    expect(await manager.told()).toMatch(/^READY=1\nSTATUS=EIO: the new version ended with code 1/);
   });
 
   test('keeps the memory of a service that is stopped and started', async () => {
-    const socket = `/tmp/${name}.notify`;
     const { bindDatagram } = await import('../../linux/src/test-sockets.ts');
-    const { receiveFds } = await import('@liveupdate/linux');
+    const socket = `/tmp/${name}.notify`;
     const fd = bindDatagram(socket);
     const code = COUNTER.replace("size: '16MiB'", "size: '16MiB', ram: 'memfd'");
     try {
