@@ -52,7 +52,9 @@ interface Status {
 }
 
 async function status(): Promise<Status> {
-  return JSON.parse((await command('status', service.name, '--json')).stdout) as Status;
+  const { stdout, stderr } = await command('status', service.name, '--json');
+  if (stdout === '') throw new Error(`${stderr}\n${service.running?.stderr ?? ''}`);
+  return JSON.parse(stdout) as Status;
 }
 
 async function renewed(): Promise<void> {
@@ -158,7 +160,7 @@ test('a service that dies meanwhile is started again', async () => {
 });
 
 /** The next version takes its time to say whether it could go on. */
-const SLOWLY = `if (words.includes('--takes-over')) await new Promise((resolve) => setTimeout(resolve, 1500));`;
+const SLOWLY = `if (words.includes('--takes-over')) await new Promise((resolve) => setTimeout(resolve, 6000));`;
 
 test('while the next version is tried out, a service that dies is started again, and upgrades go on', async () => {
   const url = await start();

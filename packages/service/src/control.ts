@@ -21,6 +21,8 @@ export interface Answer {
 }
 
 const MOST_BYTES = 2 ** 16;
+/** How often a question is asked that a supervisor leaves unanswered. */
+const MOST_TRIES = 5;
 
 /**
  * The folder of the sockets of this user's supervisors.
@@ -112,12 +114,13 @@ function knownPath(name: string): string | undefined {
  * @throws KernelError ENOENT: none of this name runs. ENODATA: it ended before it answered
  */
 export async function askSupervisor(name: string, ask: Question['ask']): Promise<Answer> {
-  try {
-    return await askOnce(name, ask);
-  } catch (error) {
-    // One that is just being replaced leaves questions; to ask this again changes nothing.
-    if (ask !== 'status' || codeOf(error) !== 'ENODATA') throw error;
-    return askOnce(name, ask);
+  for (let tries = 1; ; tries++) {
+    try {
+      return await askOnce(name, ask);
+    } catch (error) {
+      // One that is just being replaced leaves questions; to ask this again changes nothing.
+      if (ask !== 'status' || codeOf(error) !== 'ENODATA' || tries === MOST_TRIES) throw error;
+    }
   }
 }
 
