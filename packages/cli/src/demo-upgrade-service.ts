@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { openService } from '@liveupdate/service';
+import { ramSizeFor } from './demo-size.ts';
 
 export const HOST = '127.0.0.1';
 /** Keys that there are numbers for at most. */
@@ -21,7 +22,7 @@ export interface DemoService {
 /** GET /KEY asks for a number, PUT /KEY/NUMBER stores one; who answers stands in the head. */
 export async function serveNumbers(): Promise<void> {
   const { name, size, bad } = JSON.parse(process.env[SERVICE_VARIABLE] ?? '{}') as DemoService;
-  const service = await openService({ name, size: size + 2 ** 28 });
+  const service = await openService({ name, size: ramSizeFor(size, 1) });
   const { bytes, isNew } = await service.file('numbers', { size });
   if (isNew) bytes.fill(1); // all of it is there
   if (existsSync(bad)) {

@@ -51,6 +51,19 @@ test('says what it shows', async () => {
   expect(text).toMatch(/verified {6}12 numbers that were acknowledged: all are there/);
 });
 
+test('what a killed one left is cleared away', async () => {
+  const dead = '/dev/shm/liveupdate.demo-upgrade-4194304'; // above the last number of a process
+  fs.writeFileSync(dead, '');
+  await liveupdateBytes('demo-upgrade', '--size', '8MiB', '--clients', '1', '--upgrades', '1', '--json');
+  expect(fs.existsSync(dead)).toBe(false);
+});
+
+test('where it does not fit it says at once what would', async () => {
+  const ran = await liveupdateBytes('demo-upgrade', '--size', '900TiB');
+  expect([ran.status, ran.stdout.toString()]).toEqual([1, '']);
+  expect(ran.stderr).toMatch(/^liveupdate: ENOSPC: there is room for .* run the demo with --size \d+MiB/);
+});
+
 test.each([
   [['--size', '4096'], 1],
   [['--clients', '100000'], 1],

@@ -14,6 +14,7 @@ import { formatSize, KernelError } from '@liveupdate/base';
 import { ramPath } from '@liveupdate/kexec';
 import { Supervisor, type SupervisorEvent } from '@liveupdate/service';
 import { BIN, CLIENTS_VARIABLE, type DemoClients, type Met } from './demo-upgrade-clients.ts';
+import { checkRoom, removeLeftovers } from './demo-room.ts';
 import { MOST_KEYS, SERVICE_VARIABLE, type DemoService } from './demo-upgrade-service.ts';
 import { printLine } from './output.ts';
 
@@ -93,6 +94,8 @@ export async function runDemoUpgrade(options: DemoUpgradeOptions): Promise<numbe
   if (clients > MOST_CLIENTS) throw new KernelError('EINVAL', `at most ${MOST_CLIENTS} clients`);
   if (size < 4 * MOST_KEYS)
     throw new KernelError('EINVAL', `give --size at least ${formatSize(4 * MOST_KEYS)}`);
+  checkRoom(size, 1);
+  removeLeftovers();
   const say = (line: string): void => {
     if (!json) printLine(line);
   };

@@ -9,14 +9,14 @@
 import * as fs from 'node:fs';
 import { assert, codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { Machine, ramPath } from '@liveupdate/kexec';
-import { hostFacts, trackWrites } from '@liveupdate/linux';
+import { trackWrites } from '@liveupdate/linux';
 import type { IncomingSession, OutgoingSession } from '@liveupdate/luo-core';
 import { readMemfdRecord, readMemfdRuns } from '@liveupdate/memfd-handler';
 import { ShmemFile } from '@liveupdate/shmem';
 import { bytesToWrite, hashFile, makeFile, planFiles, type FilePlan, type HugeChoice } from './demo-files.ts';
 import { ledgerSize, readLedger, writeLedger, type Ledger, type UpdateFigures } from './demo-ledger.ts';
-import { filesThatFit, ramSizeFor } from './demo-size.ts';
-import { roomForDemo } from './doctor-checks.ts';
+import { checkRoom, removeLeftovers } from './demo-room.ts';
+import { ramSizeFor } from './demo-size.ts';
 import { silent, startProgress, type Progress } from './progress.ts';
 
 export interface DemoOptions {
@@ -33,7 +33,6 @@ const SESSION = 'demo';
 const LEDGER_TOKEN = 0n;
 /** Environment variable that names the RAM to the next generation. */
 const RAM_NAME = 'LIVEUPDATE_DEMO_RAM';
-const DIRECTORY = '/dev/shm';
 /** Files that are listed one by one. */
 const SHOWN_FILES = 8;
 /** Files and their ledger, by token: the ledger is 0. */
@@ -41,32 +40,6 @@ type Files = ReadonlyMap<bigint, ShmemFile>;
 
 function milliseconds(since: bigint): number {
   return Number(process.hrtime.bigint() - since) / 1e6;
-}
-
-/** Says at once when shared memory is too small, with the size that fits. */
-function checkRoom(size: number, files: number): void {
-  const facts = hostFacts();
-  const room = roomForDemo(facts);
-  const needed = ramSizeFor(size, files);
-  if (needed <= room) return;
-  const fits = filesThatFit(room, files);
-  const advice = fits > 0 ? `run the demo with --size ${fits / 2 ** 20}MiB, or make room` : 'make room';
-  // A larger mount helps only where there is memory for it.
-  const isMount = roomForDemo({ ...facts, shm: facts.shm && { ...facts.shm, free: Infinity } }) >= needed;
-  const how = `as root: mount -o remount,size=${Math.ceil(needed / 2 ** 30) + 1}G ${DIRECTORY}`;
-  throw new KernelError(
-    'ENOSPC',
-    `there is room for ${formatSize(Math.max(0, room))} in ${isMount ? DIRECTORY : 'memory'} and the demo needs ${formatSize(needed)}: ${advice}${isMount ? ` (${how})` : ''}`,
-  );
-}
-
-/** Removes what demos left behind that were killed: their RAM has no owner. */
-function removeLeftovers(): void {
-  for (const entry of fs.readdirSync(DIRECTORY)) {
-    const pid = /^liveupdate\.demo-(\d+)$/.exec(entry)?.[1];
-    if (pid !== undefined && !fs.existsSync(`/proc/${pid}`))
-      fs.rmSync(`${DIRECTORY}/${entry}`, { force: true });
-  }
 }
 
 /** Ctrl-C and its like remove the RAM file. */

@@ -15,7 +15,7 @@ function generations(...bodies: string[]): string[] {
     import { once } from 'node:events';
     import { setTimeout as sleep } from 'node:timers/promises';
     import { nodeArgs } from './src/test-child.ts';
-    import { collectChildren, replaceProcess } from './src/index.ts';
+    import { collectChild, collectChildren, collectOrphans, replaceProcess } from './src/index.ts';
     const stat = (pid) => fs.readFileSync('/proc/' + pid + '/stat', 'latin1').replace(/^.*\\) /, '').split(' ');
     const children = () => fs.readdirSync('/proc').filter((name) => /^\\d+$/.test(name)).filter((pid) => {
       try { return stat(pid)[1] === String(process.pid); } catch { return false; }
@@ -82,6 +82,37 @@ test('where the kernel has no list of children they are found all the same', () 
   expect(found).toEqual(expect.arrayContaining(pids));
   const inList = listed(process.pid);
   if (inList) expect(found.toSorted()).toEqual(inList.toSorted());
+});
+
+test('a child of the program before is collected by its number, with how it ended', () => {
+  const lines = generations(
+    `const end = (code) => spawn('sh', ['-c', 'sleep 0.3; exit ' + code], { stdio: 'ignore' }).pid;
+     process.env.PIDS = [end(3), end(0), sleeper(1000).pid, sleeper(1000).pid].join();`,
+    `const [three, none, killed, left] = process.env.PIDS.split(',').map(Number);
+     process.kill(killed, 'SIGTERM');
+     const said = [collectChild(left)?.code];
+     for (const pid of [three, none, killed]) {
+       let end;
+       while (!(end = collectChild(pid))) await sleep(20);
+       said.push(end.code ?? end.signal);
+     }
+     const again = collectChild(three);
+     process.kill(left);
+     say(JSON.stringify(said), again.code === null && again.signal === null);`,
+  );
+  expect(lines).toEqual(['1 [null,3,0,"SIGTERM"] true']);
+});
+
+test('orphans are collected, and those that somebody waits for are not', () => {
+  const lines = generations(
+    `process.env.PIDS = [sleeper(0.1).pid, sleeper(0.1).pid, sleeper(0.1).pid].join();`,
+    `const pids = process.env.PIDS.split(',');
+     collectOrphans((pid) => String(pid) === pids[1]);
+     while (children().length > 1) await sleep(20);
+     await sleep(100);
+     say(children().join() === pids[1]);`,
+  );
+  expect(lines).toEqual(['1 true']);
 });
 
 test('it keeps no program alive', () => {

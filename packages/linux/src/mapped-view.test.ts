@@ -144,6 +144,7 @@ describe.each([PAGE, HUGE, 3 * HUGE + PAGE])('a view of %i bytes', (length) => {
     const { mmap, madvise } = libc;
     const before = { ...viewSpace(), ofFiles: countMaps(/liveupdate-view-test/) };
     const maps = countMaps();
+    const addresses: bigint[] = [];
     const pieces = [0, 1, 2].map((i) => ({ pa: i * 2 * length, length }));
     const options = { size: 3 * length, populate: true };
     const make = (): string => codeOfThrown(() => ram.view(pieces, options));
@@ -151,7 +152,9 @@ describe.each([PAGE, HUGE, 3 * HUGE + PAGE])('a view of %i bytes', (length) => {
       let calls = 0;
       const spy = vi.spyOn(libc, 'mmap').mockImplementation((...args) => {
         if (args[4] >= 0 && ++calls === fails) throw new KernelError('ENOMEM', 'no more mappings');
-        return mmap(...args);
+        const address = mmap(...args);
+        addresses.push(address);
+        return address;
       });
       expect(make()).toBe('ENOMEM');
       spy.mockRestore();
@@ -164,6 +167,10 @@ describe.each([PAGE, HUGE, 3 * HUGE + PAGE])('a view of %i bytes', (length) => {
     spy.mockRestore();
     expect({ ...viewSpace(), ofFiles: countMaps(/liveupdate-view-test/) }).toEqual(before);
     expect(countMaps() - maps).toBeLessThan(4); // one for each failure; V8's own heap may grow
+    expect(addresses.length).toBeGreaterThan(3);
+    // Neither a piece of the file nor what was reserved for it.
+    for (const address of addresses)
+      expect(mappedAt(address) ?? '').not.toMatch(/liveupdate-view-test|^---p 0+ /);
     ram.view(pieces, options).release();
   });
 });

@@ -51,6 +51,8 @@ export class Child {
   /** And of those that it gave up. */
   readonly dropped = new Set<string>();
   readonly #running: Running;
+  /** Messages that somebody waits for. */
+  readonly #waiting = new Map<string, PromiseWithResolvers<ToSupervisor>>();
 
   private constructor(command: readonly string[], running: Running) {
     this.command = command;
@@ -67,6 +69,8 @@ export class Child {
       (message, fds) => {
         if (this.onMessage) this.onMessage(message, fds);
         else for (const fd of fds) fs.closeSync(fd);
+        this.#waiting.get(message.type)?.resolve(message);
+        this.#waiting.delete(message.type);
       },
       () => undefined,
     );
@@ -97,6 +101,13 @@ export class Child {
 
   resume(): void {
     this.#running.channel.resume();
+  }
+
+  /** Resolves when it says this the next time; never, where it ends before. */
+  told(type: ToSupervisor['type']): Promise<ToSupervisor> {
+    const waiting = this.#waiting.get(type) ?? Promise.withResolvers<ToSupervisor>();
+    this.#waiting.set(type, waiting);
+    return waiting.promise;
   }
 
   send(message: ToGeneration, fds: readonly number[] = []): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { Server as HttpServer } from 'node:http';
 import * as net from 'node:net';
-import { codeOf, KernelError } from '@liveupdate/base';
+import { codeOf, KernelError, withSuppressed } from '@liveupdate/base';
 import { duplicateFrom } from '@liveupdate/linux';
 import { HttpConnections } from './http-connections.ts';
 import { isEncrypted, OtherConnections } from './other-connections.ts';
@@ -139,6 +139,13 @@ export class Connections {
    * those requests that take long. After `limit` milliseconds what is left is left behind.
    */
   async stop(limit: number): Promise<void> {
+    await this.#halt(limit);
+    if (!this.#stopping()) return;
+    for (const carrying of this.#carried.values()) this.#asked.add(carrying);
+    await this.#settle();
+  }
+
+  async #halt(limit: number): Promise<void> {
     const end = performance.now() + limit;
     this.#isStopping = true;
     while (this.#oldest() > YOUNG && performance.now() < end && this.#stopping())
@@ -148,11 +155,7 @@ export class Connections {
     const left = Math.max(0, end - performance.now());
     await Promise.all(this.#served.map(({ clients }) => clients.stop(left)));
     if (!this.#stopping()) return;
-    for (const [socket, carrying] of this.#carried) {
-      stopReading(socket);
-      this.#asked.add(carrying);
-    }
-    await this.#settle();
+    for (const socket of this.#carried.keys()) stopReading(socket);
   }
 
   /** Waits until carried connections are at rest, and notes which of them are. */
@@ -161,11 +164,7 @@ export class Connections {
     const settling = [...this.#asked].flatMap((carrying) => {
       if (!carrying.settle) return [];
       this.#restless.add(carrying);
-      const settled = carrying.settle().then(
-        () => this.#restless.delete(carrying),
-        () => undefined, // it is left behind
-      );
-      return [settled];
+      return [this.#settleOne(carrying)];
     });
     if (settling.length === 0) return;
     let timer: NodeJS.Timeout | undefined;
@@ -174,6 +173,15 @@ export class Connections {
     });
     await Promise.race([Promise.all(settling), late]);
     clearTimeout(timer);
+  }
+
+  async #settleOne(carrying: Carrying): Promise<void> {
+    try {
+      await carrying.settle?.();
+      this.#restless.delete(carrying);
+    } catch {
+      // it is left behind
+    }
   }
 
   /**
@@ -196,7 +204,7 @@ export class Connections {
     });
     await Promise.race([Promise.all(closed), late]);
     clearTimeout(timer);
-    await this.stop(0);
+    await this.#halt(0);
   }
 
   /** Whether it was not called off meanwhile. */
@@ -254,9 +262,18 @@ export class Connections {
     this.#isStopping = false;
     for (const { clients } of this.#served) clients.resume();
     for (const socket of this.#carried.keys()) startReading(socket);
-    for (const { resume } of this.#asked) resume?.();
-    this.#asked.clear();
     for (const { server, fd } of this.#served) if (!server.listening) await listenAgain(server, fd);
+    const asked = [...this.#asked];
+    this.#asked.clear();
+    const errors: unknown[] = [];
+    for (const { resume } of asked) {
+      try {
+        resume?.();
+      } catch (error) {
+        errors.push(error); // of the program: all others go on first
+      }
+    }
+    if (errors.length > 0) throw withSuppressed(errors[0], errors.slice(1));
   }
 
   /** Closes all of it here: whoever has it too goes on. */

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
-import type { SupervisorOptions } from './supervisor.ts';
+import type { SupervisorOptions } from './supervisor-options.ts';
 import { NUMBERS, ProgramFile, Supervised } from './test-service.ts';
 
 const running: Supervised[] = [];

@@ -4,12 +4,8 @@ export { openService } from './open-service.ts';
 export { Service, type ServiceOptions } from './service.ts';
 export { Stage } from './stage.ts';
 export type { OldState, StateFile, StateOptions } from './state-file.ts';
-export {
-  Supervisor,
-  type SupervisorEvent,
-  type SupervisorOptions,
-  type SupervisorStatus,
-} from './supervisor.ts';
+export { Supervisor } from './supervisor.ts';
+export type { SupervisorEvent, SupervisorOptions, SupervisorStatus } from './supervisor-options.ts';
 export { askSupervisor, supervisorNames, type Answer, type Question } from './control.ts';
 export type { LeftChild } from './child.ts';
 export type { LeftChannel } from './channel.ts';

@@ -128,7 +128,7 @@ export async function tryOut(
       { timeout: TRIAL_LIMIT, killSignal: 'SIGKILL', signal },
       (error, _, stderr) => {
         const lines = stderr.trim().split('\n');
-        const why = lines.find((line) => /\bError\b/.test(line)) ?? lines.at(-1) ?? '';
+        const why = lines.find((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1) ?? '';
         if (error)
           reject(
             new KernelError(

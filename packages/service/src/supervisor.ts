@@ -6,16 +6,7 @@
  * Always: at most one generation serves. An upgrade that fails leaves the one before as it was.
  */
 import * as net from 'node:net';
-import {
-  checkFunction,
-  checkList,
-  checkObject,
-  checkOptions,
-  checkText,
-  checkWhole,
-  KernelError,
-} from '@liveupdate/base';
-import { ramPath } from '@liveupdate/kexec';
+import { KernelError } from '@liveupdate/base';
 import { drainOutput, replaceProcess, socketPair, type ChildEnd } from '@liveupdate/linux';
 import { Child, howItEnded, withoutManager, type LeftChild } from './child.ts';
 import { Control, endWith, type Answer, type Question } from './control.ts';
@@ -24,79 +15,16 @@ import { addressOfListener } from './listening.ts';
 import { descriptorOf } from './node-internals.ts';
 import { packSupervisor, RENEWAL_FORMAT, tryOut, type LeftSupervisor } from './renewal.ts';
 import { resolvedCommand } from './resolved-command.ts';
+import {
+  checkSupervisorOptions,
+  type SupervisorEvent,
+  type SupervisorOptions,
+  type SupervisorStatus,
+} from './supervisor-options.ts';
+import { delay, first, within } from './waiting.ts';
 
 const fs = process.getBuiltinModule('node:fs');
 
-export interface SupervisorOptions {
-  /** The program and its arguments. */
-  readonly command: readonly string[];
-  /** What the service is called; default: what its program says in openService. */
-  readonly name?: string;
-  readonly env?: NodeJS.ProcessEnv;
-  /** Listening sockets that are there, by their keys: see activatedListeners. */
-  readonly listeners?: ReadonlyMap<string, number>;
-  /** A descriptor of the memory of the service, where somebody has kept it: see `holds`. */
-  readonly memory?: number;
-  /**
-   * Told of the descriptor of memory that the supervisor holds for the service (`ram: 'memfd'`):
-   * for who keeps it when the supervisor ends. It is the supervisor's.
-   */
-  readonly holds?: (fd: number) => void;
-  /** What the supervisor left that this process was before: see leftSupervisor. */
-  readonly left?: LeftSupervisor;
-  /**
-   * A command that starts the program of this supervisor and ends with exit code 0 where that could
-   * go on here: before `renew`.
-   */
-  readonly trial?: readonly string[];
-  /** Told what happens, a line each. */
-  readonly log?: (event: SupervisorEvent) => void;
-  /**
-   * Milliseconds that a new version may take until it is armed, and one that is started until it is
-   * ready; default 60,000.
-   */
-  readonly armLimit?: number;
-  /**
-   * Milliseconds until it is ready, from when the one before has stopped; default 3000. Clients
-   * wait so long for a new version that hangs: keep it below their patience.
-   */
-  readonly readyLimit?: number;
-}
-
-/** What happened. */
-export interface SupervisorEvent {
-  readonly event: 'started' | 'ready' | 'upgraded' | 'refused' | 'crashed' | 'ended' | 'renewed' | 'note';
-  readonly text: string;
-  readonly pid?: number;
-  readonly generation?: number;
-}
-
-export interface SupervisorStatus {
-  readonly name: string | undefined;
-  readonly pid: number;
-  readonly generation: number | undefined;
-  readonly servicePid: number | undefined;
-  readonly state: 'starting' | 'ready' | 'upgrading' | 'restarting' | 'stopping';
-  readonly upgrades: number;
-  readonly crashes: number;
-  /** How often the supervisor was replaced by another version of itself. */
-  readonly renewals: number;
-  readonly listeners: readonly string[];
-}
-
-const OPTIONS: readonly (keyof SupervisorOptions)[] = [
-  'command',
-  'name',
-  'env',
-  'listeners',
-  'memory',
-  'holds',
-  'left',
-  'trial',
-  'log',
-  'armLimit',
-  'readyLimit',
-];
 const ARM_LIMIT = 60_000;
 /** Nobody is answered meanwhile. */
 const READY_LIMIT = 3000;
@@ -143,20 +71,7 @@ export class Supervisor {
   #whenEnded: ((ended: ChildEnd) => void) | undefined;
 
   constructor(options: SupervisorOptions) {
-    checkOptions(options, 'a supervisor', OPTIONS);
-    const { command, name, log, armLimit, readyLimit, trial, left } = options;
-    for (const word of checkList(command, 'a command')) checkText(word, 'a word of a command');
-    if (command.length === 0) throw new KernelError('EINVAL', 'give the program to run');
-    if (trial !== undefined) {
-      for (const word of checkList(trial, 'a command')) checkText(word, 'a word of a command');
-      if (trial.length === 0) throw new KernelError('EINVAL', 'give the program to try out');
-    }
-    if (left !== undefined && checkObject(left, 'what a supervisor left').format !== RENEWAL_FORMAT)
-      throw new KernelError('EINVAL', `a supervisor left something of another format than ${RENEWAL_FORMAT}`);
-    if (name !== undefined) ramPath(name); // says what is wrong with it
-    if (log !== undefined) checkFunction(log, 'what is told what happens');
-    for (const limit of [armLimit, readyLimit])
-      if (limit !== undefined) checkWhole(limit, 'a limit, in milliseconds', { min: 1, max: 2 ** 31 - 1 });
+    checkSupervisorOptions(options);
     this.#options = options;
     this.#name = options.name;
     this.#memory = options.memory;
@@ -259,11 +174,7 @@ export class Supervisor {
    * @throws KernelError EBUSY: somebody does, or none is ready
    */
   async #exclusively<T>(work: (current: Child) => Promise<T>): Promise<T> {
-    const old = this.#current;
-    if (this.#isUpgrading)
-      throw new KernelError('EBUSY', 'an upgrade is under way: try again when it is over');
-    if (!old || old.readyAt === undefined || this.isStopping)
-      throw new KernelError('EBUSY', 'the service is starting, or stopping: try again when it is ready');
+    const old = this.#atRest();
     this.#isUpgrading = true;
     try {
       return await work(old);
@@ -273,6 +184,20 @@ export class Supervisor {
       const current = this.#current;
       if (current?.hasEnded) void this.#ended(current, await current.ended, current === old);
     }
+  }
+
+  /**
+   * The generation that runs.
+   *
+   * @throws KernelError EBUSY: somebody does something to it, or none is ready
+   */
+  #atRest(): Child {
+    const current = this.#current;
+    if (this.#isUpgrading)
+      throw new KernelError('EBUSY', 'an upgrade is under way: try again when it is over');
+    if (!current || current.readyAt === undefined || this.isStopping)
+      throw new KernelError('EBUSY', 'the service is starting, or stopping: try again when it is ready');
+    return current;
   }
 
   /**
@@ -286,7 +211,7 @@ export class Supervisor {
    */
   async renew(asks?: net.Socket): Promise<never> {
     if (this.#trial) throw new KernelError('EBUSY', 'the supervisor is being replaced: wait for that');
-    await this.#exclusively(() => Promise.resolve()); // else it would be tried out for nothing
+    this.#atRest(); // else it would be tried out for nothing
     // While it is tried out, all goes on: the service may end, be started again, or upgraded.
     await this.#tryOut();
     return this.#exclusively(async (current) => {
@@ -407,19 +332,19 @@ export class Supervisor {
     let why: string | undefined;
     try {
       void old.send({ type: 'prepare' });
-      const armed = this.#told(next, 'armed');
+      const armed = next.told('armed');
       await this.#hello(next, 'standby', [theirs, theirPackets]);
       why = await first(armed, ended, armLimit, 'the new version was not armed');
       if (why === undefined) {
-        gave = this.#told(old, 'gave');
-        resumed = this.#told(old, 'resumed').then((message) => ('why' in message ? message.why : ''));
+        gave = old.told('gave');
+        resumed = old.told('resumed').then((message) => ('why' in message ? message.why : ''));
         await old.send({ type: 'hand-over' }, [ours, ourPackets]);
       }
     } finally {
       for (const fd of [theirs, ours, theirPackets, ourPackets]) fs.closeSync(fd);
     }
     if (gave && resumed) {
-      const ready = this.#told(next, 'ready');
+      const ready = next.told('ready');
       // The one before may know of an end sooner, but not what end it was.
       const known = resumed.then((text) => Promise.race([ended, delay(END_TOLD).then(() => text)]));
       const bad = Promise.race([ended, known]);
@@ -544,29 +469,11 @@ export class Supervisor {
       case 'armed':
       case 'gave':
       case 'resumed':
-        break;
-    }
-    this.#tell(child, message);
-  }
-
-  // ---- What a child tells -----------------------------------------------------------------------
-
-  readonly #listening: { child: Child; type: string; resolve: (message: ToSupervisor) => void }[] = [];
-
-  /** Resolves when a child says this. */
-  #told(child: Child, type: ToSupervisor['type']): Promise<ToSupervisor> {
-    return new Promise((resolve) => {
-      this.#listening.push({ child, type, resolve });
-    });
-  }
-
-  #tell(child: Child, message: ToSupervisor): void {
-    for (const listener of this.#listening.slice()) {
-      if (listener.child !== child || listener.type !== message.type) continue;
-      this.#listening.splice(this.#listening.indexOf(listener), 1);
-      listener.resolve(message);
+        break; // who waits for it is told
     }
   }
+
+  // ---- What it holds ----------------------------------------------------------------------------
 
   #keep(key: string, fd: number): void {
     this.#drop(key);
@@ -589,8 +496,6 @@ export class Supervisor {
 
   /** @param wasReplaced it handed over, to one that is dead: what it ended with says nothing */
   async #ended(child: Child, how: ChildEnd, wasReplaced = false): Promise<void> {
-    for (let i = this.#listening.length - 1; i >= 0; i--)
-      if (this.#listening[i].child === child) this.#listening.splice(i, 1);
     if (this.#current !== child || this.#isUpgrading) return;
     const isItsWill = this.isStopping || (how.code === 0 && how.signal === null && !wasReplaced);
     if (isItsWill) {
@@ -640,14 +545,9 @@ export class Supervisor {
         this.signal('SIGTERM');
         return { ok: true, text: 'stopping' };
       case 'upgrade':
-        try {
-          return { ok: true, text: await this.upgrade() };
-        } catch (error) {
-          return { ok: false, text: messageOf(error) };
-        }
       case 'renew':
         try {
-          return await this.renew(asks);
+          return ask === 'renew' ? await this.renew(asks) : { ok: true, text: await this.upgrade() };
         } catch (error) {
           return { ok: false, text: messageOf(error) };
         }
@@ -671,36 +571,6 @@ function environment(): NodeJS.ProcessEnv {
 
 function generationOf({ generation }: Child): { generation: number } | object {
   return generation === undefined ? {} : { generation };
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** Undefined where `good` comes first; else why it does not. */
-async function first(
-  good: Promise<unknown>,
-  bad: Promise<string>,
-  limit: number,
-  late: string,
-): Promise<string | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<string>((resolve) => {
-    timer = setTimeout(() => {
-      resolve(`${late} after ${limit} ms`);
-    }, limit);
-  });
-  try {
-    return await Promise.race([good.then(() => undefined), bad, tooLate]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function within(work: Promise<unknown>, limit: number, late: () => void): Promise<void> {
-  const timer = setTimeout(late, limit);
-  await work;
-  clearTimeout(timer);
 }
 
 function cameAlong({ adopted, left }: { readonly adopted: number; readonly left: number }): string {

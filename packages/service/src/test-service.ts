@@ -1,7 +1,8 @@
 /** A service under a supervisor, for tests: real processes with real clients. */
 import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Supervisor, type SupervisorEvent, type SupervisorOptions } from './supervisor.ts';
+import type { SupervisorEvent, SupervisorOptions } from './supervisor-options.ts';
+import { Supervisor } from './supervisor.ts';
 
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
 const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];

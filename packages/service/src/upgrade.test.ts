@@ -353,6 +353,7 @@ process.on('SIGTERM', () => service.close().then(() => process.exit(0)));
 
   test.each([
     ['rejects', "() => Promise.reject(new Error('no rest'))"],
+    ['throws', "() => { throw new Error('no rest'); }"],
     ['never resolves', '() => new Promise(() => undefined)'],
   ])('one whose settling %s is closed and told of; the others go on', async (_, settle) => {
     const { supervised } = await start(

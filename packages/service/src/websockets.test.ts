@@ -1,10 +1,13 @@
 /** WebSockets over upgrades: real ones, of each major version of `ws` that is there, numbered. */
 import * as fs from 'node:fs';
+import { createServer, IncomingMessage } from 'node:http';
 import * as net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
+import { openService } from './open-service.ts';
 import { ProgramFile, Supervised } from './test-service.ts';
+import { serveWebSockets } from './websockets.ts';
 
 const running: AsyncDisposable[] = [];
 const files: ProgramFile[] = [];
@@ -110,6 +113,20 @@ async function startProgram(code: string, extension: string, env = {}): Promise<
   await supervised.event('ready');
   return supervised;
 }
+
+test('a program that returns nothing for one is told what it is to return', async () => {
+  const service = await openService({ name: 'a', size: '16MiB', ram: 'heap' });
+  const server = createServer();
+  const request = new IncomingMessage(new net.Socket());
+  const acceptor = {
+    handleUpgrade: (...args: unknown[]) =>
+      (args[3] as (...given: unknown[]) => void)({ on: () => 0 }, request),
+    on: () => undefined,
+  };
+  serveWebSockets(service, { server, acceptor, serve: (() => undefined) as never });
+  expect(() => server.emit('upgrade', request, request.socket, Buffer.of())).toThrow('EINVAL');
+  await service.close();
+});
 
 describe("the README's", () => {
   test('WebSockets go on', async () => {

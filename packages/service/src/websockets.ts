@@ -110,7 +110,8 @@ export function serveWebSockets<W extends CarriedWebSocket>(
       delivered += 1;
     });
     const served = serve(socket, request, state);
-    checkFunction(served.state.bind(served), 'what tells the state of a WebSocket');
+    checkObject(served, 'what serve returns for a WebSocket');
+    checkFunction(Reflect.get(served, 'state'), 'what tells the state of a WebSocket');
     if (remembering.has(request) || 'encrypted' in connection) return;
     let said: Uint8Array | undefined;
     let attempt = 0;
