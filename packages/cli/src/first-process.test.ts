@@ -74,7 +74,8 @@ test('Ctrl-C in a terminal reaches the generation that runs, once, and its exit 
     `process.on('SIGINT', () => { console.log('interrupted'); setTimeout(() => process.exit(5), 300); });${COUNTER}`,
   );
   const words = liveupdateCommand('run', ...PATIENT, '--', ...service.words);
-  const line = words.map((word) => `'${word}'`).join(' ');
+  // exec: a shell that stays is interrupted as well, and dies of it
+  const line = `exec ${words.map((word) => `'${word}'`).join(' ')}`;
   const run = new Running(['script', '-qec', line, '/dev/null'], {}, true);
   const url = await run.url();
   expect(await (await fetch(url)).text()).toBe('1 1');
