@@ -278,6 +278,7 @@ const CALLS: Record<string, InputCall<World>> = {
   ],
   openSharedView: [(_, given: SharedView) => openSharedView(given), NO_SHARED],
   'Memfd.create name': [(_, given: string) => Memfd.create(given, 0), [...NO_TEXT, 'a\0', 'a'.repeat(250)]],
+  'Memfd.of fd': [(_, given: number) => Memfd.of(given), NO_FD],
   'Memfd.create flags': [(_, given: number) => Memfd.create('a', given), [...NO_WHOLE, 2 ** 32, 2 ** 30]],
   'memfd.write sources': [({ memfd }, given: Uint8Array[]) => memfd.write(given), NO_BUFFERS],
   'memfd.write position': [

@@ -1,3 +1,4 @@
+import * as fs from 'node:fs';
 import { codeOf } from '@liveupdate/base';
 import { expect, test } from 'vitest';
 import { Memfd } from './memfd.ts';
@@ -34,6 +35,18 @@ test('another description has its own position', () => {
   using other = file.reopen();
   const target = new Uint8Array(2);
   expect([other.read([target]), ...target, other.seek(0, 1), file.seek(0, 1)]).toEqual([2, 5, 6, 2, 3]);
+});
+
+test('a descriptor from elsewhere is a memfd, where it is one', () => {
+  const { fd } = Memfd.create('liveupdate-test', ALLOW_SEALING);
+  using file = Memfd.of(fd);
+  file.write([Uint8Array.of(5)]);
+  file.addSeals(2);
+  expect([file.fd, file.stat().size, file.seals]).toEqual([fd, 1, 2]);
+  const disk = fs.openSync(process.execPath, 'r');
+  expect(outcome(() => Memfd.of(disk))).toBe('EINVAL');
+  fs.closeSync(disk);
+  expect(outcome(() => Memfd.of(disk))).toBe('EBADF');
 });
 
 test('a mapping is the file, and keeps it from being sealed', () => {

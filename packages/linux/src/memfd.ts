@@ -13,6 +13,7 @@ import {
   type Bytes,
 } from '@liveupdate/base';
 import { addSeals, fallocate, getSeals, lseek, memfdCreate } from './libc.ts';
+import { checkFd } from './inputs.ts';
 import { MappedView } from './mapped-view.ts';
 import { callFs } from './call-fs.ts';
 
@@ -47,6 +48,21 @@ export class Memfd implements Disposable {
    */
   static create(name: string, flags: number): Memfd {
     return new Memfd(memfdCreate(name, flags));
+  }
+
+  /**
+   * A memfd whose descriptor came from elsewhere: inherited, passed over a socket, or left by the
+   * kernel before. It belongs to this object from here on.
+   *
+   * @throws KernelError EBADF: not open. EINVAL: no number of a descriptor, or no file in memory.
+   * EOPNOTSUPP: not Linux on x64 or arm64.
+   */
+  static of(fd: number): Memfd {
+    checkFd(fd);
+    callFs('looking at a memfd', () => fs.fstatSync(fd));
+    if (getSeals(fd) === undefined)
+      throw new KernelError('EINVAL', `descriptor ${fd} is no file in memory: a memfd has seals`);
+    return new Memfd(fd);
   }
 
   /**
