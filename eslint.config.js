@@ -15,6 +15,7 @@ const arrows = {
   'packages/eventfd-handler': ['base', 'kho', 'luo-core'],
   'packages/linux': ['base', 'mm'],
   'packages/fd-handler': ['base', 'kho', 'luo-core', 'linux'],
+  'packages/device': ['base', 'luo-core', 'linux'],
   'packages/streams': ['base', 'mm', 'shmem'],
   'packages/code-cache': [],
   'packages/kexec': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux'],

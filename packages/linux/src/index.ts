@@ -3,7 +3,19 @@ export { collectChild, collectChildren, collectOrphans, type ChildEnd } from './
 export { fileBehind } from './file-behind.ts';
 export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './host.ts';
 export { checkEnvironment, checkFd, checkPath } from './inputs.ts';
-export { duplicateFrom, eventfd, isMainThread, isOpen, pollNow, setClosesOnExec } from './libc.ts';
+export {
+  duplicateFrom,
+  eventfd,
+  ioctlBytes,
+  isMainThread,
+  isOpen,
+  loadKexecKernel,
+  pollNow,
+  rebootByKexec,
+  setClosesOnExec,
+  unloadKexecKernel,
+  type KexecKernel,
+} from './libc.ts';
 export { isLockedByOther, tryLock, unlock } from './locks.ts';
 export { MappedMemory } from './mapped-memory.ts';
 export { MappedRam } from './mapped-ram.ts';

@@ -33,11 +33,13 @@ import {
   eventfd,
   hostFacts,
   inheritedFd,
+  ioctlBytes,
   isListening,
   isLockedByOther,
   isOpen,
   listenTcp,
   listenUnix,
+  loadKexecKernel,
   localAddress,
   MappedRam,
   Memfd,
@@ -56,6 +58,7 @@ import {
   trackWrites,
   tryLock,
   unlock,
+  type KexecKernel,
   type ListenTcpOptions,
   type ListenUnixOptions,
   type ReplaceOptions,
@@ -121,6 +124,33 @@ const inRange = (
 });
 
 const CALLS: Record<string, InputCall<World>> = {
+  'ioctlBytes fd': [(_, fd: number) => ioctlBytes(fd, 0, ONE_BYTE), NO_FD],
+  'ioctlBytes request': [(_, request: number) => ioctlBytes(0, request, ONE_BYTE), [...NO_WHOLE, 2 ** 32]],
+  'ioctlBytes argument': [(_, argument: Uint8Array) => ioctlBytes(0, 0, argument), NO_BYTES],
+  loadKexecKernel: [
+    (_, given: KexecKernel) => {
+      loadKexecKernel(given);
+    },
+    [...NO_OBJECT, {}, { kernel: 0, commandLine: '', flags: 0 }],
+  ],
+  'loadKexecKernel kernel': [
+    (_, kernel: number) => {
+      loadKexecKernel({ kernel, commandLine: '' });
+    },
+    NO_FD,
+  ],
+  'loadKexecKernel initrd': [
+    (_, initrd: number) => {
+      loadKexecKernel({ kernel: 0, initrd, commandLine: '' });
+    },
+    optional(NO_FD),
+  ],
+  'loadKexecKernel command line': [
+    (_, commandLine: string) => {
+      loadKexecKernel({ kernel: 0, commandLine });
+    },
+    [...NO_TEXT, 'a\0'],
+  ],
   'MappedRam.create options': [(_, given: never) => MappedRam.create(given), [...NO_OBJECT, {}, ['a']]],
   'MappedRam.create path': [(_, path: string) => MappedRam.create({ path, size: SIZE }), NO_PATH],
   'MappedRam.create size': [(_, size: number) => MappedRam.create({ path: NEW, size }), NO_SIZE],

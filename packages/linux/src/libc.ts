@@ -6,7 +6,15 @@
  * - Numbers of flags are those of Linux on x86-64 and arm64, where they are equal; other machines
  *   are refused.
  */
-import { checkFlag, checkText, checkWhole, KernelError } from '@liveupdate/base';
+import {
+  bytesOf,
+  checkFlag,
+  checkOptions,
+  checkText,
+  checkWhole,
+  KernelError,
+  type Bytes,
+} from '@liveupdate/base';
 import { checkFd } from './inputs.ts';
 import { c, failed, lastError, MAP_FAILED, native, type Address } from './native.ts';
 
@@ -63,6 +71,11 @@ const UFFD_USER_MODE_ONLY = 1;
 /** System calls that libc has no function for, or not in every version. */
 const SYS_USERFAULTFD = { x64: 323, arm64: 282 } as const;
 const SYS_GETTID = { x64: 186, arm64: 178 } as const;
+const SYS_KEXEC_FILE_LOAD = { x64: 320, arm64: 294 } as const;
+const KEXEC_FILE_UNLOAD = 1;
+const KEXEC_FILE_NO_INITRAMFS = 4;
+const LINUX_REBOOT_CMD_KEXEC = 0x4558_4543;
+const NO_FD = -1;
 /**
  * Counts also while the host sleeps; what /proc tells as the start of a process is on this clock.
  */
@@ -418,12 +431,111 @@ export function pageSize(): number {
  * @throws KernelError ENOTTY, EINVAL: this descriptor or kernel does not know the request. EBADF,
  * EFAULT, others: as the request has them.
  */
-export function ioctl(fd: number, request: number, argument: Address): number {
+export function ioctl(fd: number, request: number, argument: Address | Uint8Array): number {
   for (;;) {
     const result = c('ioctl')(fd, request, 'void *', argument);
     if (result >= 0) return result;
     if (lastError() !== 'EINTR') throw failed(`ioctl 0x${request.toString(16)} on descriptor ${fd}`);
   }
+}
+
+/**
+ * ioctl(2) with a structure in `argument`, which the kernel reads and may write; goes on after a
+ * signal. What lies behind its last byte is memory of this process too: a structure that says a
+ * larger size than it has is read beyond it.
+ *
+ * @returns what the kernel returns, mostly 0
+ * @throws KernelError EINVAL: no number of a descriptor, no request, or nothing that has bytes.
+ * EBADF: not open. ENOTTY, EINVAL: this descriptor or kernel does not know the request. Others: as
+ * the request has them.
+ */
+export function ioctlBytes(fd: number, request: number, argument: Bytes): number {
+  checkFd(fd);
+  checkWhole(request, 'a request', U32);
+  return ioctl(fd, request, bytesOf(argument));
+}
+
+/** A kernel that `loadKexecKernel` reads. */
+export interface KexecKernel {
+  /** A descriptor of the kernel's image, open for reading. */
+  readonly kernel: number;
+  /** A descriptor of its initial RAM disk; none unless given. */
+  readonly initrd?: number;
+  /** Its command line. */
+  readonly commandLine: string;
+}
+
+/**
+ * Reads the kernel that a reboot by kexec starts (kexec_file_load(2)). One that was loaded before
+ * is dropped.
+ *
+ * @throws KernelError EPERM: not allowed (CAP_SYS_BOOT), or kernel.kexec_load_disabled is 1.
+ * ENOEXEC: no image of a kernel for this machine. EBADF: not open, or no file that can be read.
+ * EINVAL: no number of a descriptor, no text, a NUL in it, a command line that is too long, or no
+ * memory where this kernel could lie. EBUSY: another is being loaded. ENOSYS: a kernel without
+ * CONFIG_KEXEC_FILE. ENOMEM. EIO: its signature is refused, or the file cannot be read.
+ */
+export function loadKexecKernel(next: KexecKernel): void {
+  checkOptions(next, 'a kernel', ['kernel', 'initrd', 'commandLine']);
+  const { kernel, initrd, commandLine } = next;
+  checkFd(kernel);
+  if (initrd !== undefined) checkFd(initrd);
+  checkText(commandLine, 'a command line');
+  if (commandLine.includes('\0')) throw new KernelError('EINVAL', 'the command line holds a NUL character');
+  const line = Buffer.from(`${commandLine}\0`);
+  const flags = initrd === undefined ? KEXEC_FILE_NO_INITRAMFS : 0;
+  kexecFileLoad('loading a kernel', kernel, initrd ?? NO_FD, line, flags);
+}
+
+/**
+ * Drops the kernel that was loaded for a reboot by kexec, if there is one.
+ *
+ * @throws KernelError EPERM, EBUSY, ENOSYS: as loadKexecKernel
+ */
+export function unloadKexecKernel(): void {
+  kexecFileLoad('unloading a kernel', NO_FD, NO_FD, new Uint8Array(1), KEXEC_FILE_UNLOAD);
+}
+
+function kexecFileLoad(
+  tried: string,
+  kernel: number,
+  initrd: number,
+  commandLine: Uint8Array,
+  flags: number,
+): void {
+  native();
+  const number = SYS_KEXEC_FILE_LOAD[process.arch as keyof typeof SYS_KEXEC_FILE_LOAD];
+  const line = ['unsigned long', commandLine.length, 'void *', commandLine] as const;
+  if (c('syscall')(number, 'int', kernel, 'int', initrd, ...line, 'unsigned long', flags) !== 0)
+    throw failed(tried, KEXEC_ADVICE);
+}
+
+const KEXEC_ADVICE = {
+  EPERM: 'it takes root (CAP_SYS_BOOT), and sysctl kernel.kexec_load_disabled must be 0',
+  ENOEXEC: 'it is no image of a kernel for this machine: name a bzImage (a vmlinuz) or an Image',
+  EBADF: 'a descriptor is not open, or is no file that can be read',
+  EINVAL: 'no kernel is loaded, or the command line is too long, or no memory fits this kernel',
+  EBUSY: 'another kernel is being loaded, or what is preserved could not be frozen: try again',
+  ENOSYS: 'this kernel has no kexec: CONFIG_KEXEC_FILE must be on',
+} as const;
+
+/**
+ * Replaces the running kernel by the one that was loaded, at once (reboot(2) with
+ * LINUX_REBOOT_CMD_KEXEC): no program of the machine is asked to end. File systems are written out
+ * first. It does not return; when it throws, all goes on.
+ *
+ * @throws KernelError EPERM: not allowed (CAP_SYS_BOOT). EINVAL: no kernel is loaded. EBUSY:
+ * another kernel is being loaded. ENOSYS: a kernel without kexec. What a freeze of preserved files
+ * fails with.
+ */
+export function rebootByKexec(): never {
+  c('sync')();
+  c('reboot')(LINUX_REBOOT_CMD_KEXEC);
+  throw failed('replacing the kernel', {
+    ...KEXEC_ADVICE,
+    EINVAL: 'no kernel is loaded: load one first',
+    EPERM: 'it takes root (CAP_SYS_BOOT)',
+  });
 }
 
 /**

@@ -129,8 +129,10 @@ interface Libc {
   lseek: (fd: number, at: number, whence: number) => number;
   linkat: (fromFd: number, from: string, toFd: number, to: string, flags: number) => number;
   getpagesize: () => number;
-  ioctl: (fd: number, request: number, type: 'void *', argument: Address) => number;
-  syscall: (number: number, type: 'int', argument: number) => number;
+  ioctl: (fd: number, request: number, type: 'void *', argument: Address | Uint8Array) => number;
+  syscall: (number: number, ...typedArguments: readonly (string | number | Uint8Array)[]) => number;
+  reboot: (command: number) => number;
+  sync: () => void;
   eventfd: (initial: number, flags: number) => number;
   poll: (descriptors: Uint8Array, count: number, timeout: number) => number;
   socket: (family: number, type: number, protocol: number) => number;
@@ -164,6 +166,8 @@ const PROTOTYPES: Record<keyof Libc, string> = {
   getpagesize: 'int getpagesize()',
   ioctl: 'int ioctl(int, unsigned long, ...)',
   syscall: 'long syscall(long, ...)',
+  reboot: 'int reboot(int)',
+  sync: 'void sync()',
   eventfd: 'int eventfd(unsigned int, int)',
   poll: 'int poll(void *, unsigned long, int)',
   socket: 'int socket(int, int, int)',
