@@ -18,6 +18,7 @@ const arrows = {
   'packages/device': ['base', 'luo-core', 'linux'],
   'packages/streams': ['base', 'mm', 'shmem'],
   'packages/code-cache': [],
+  'packages/boot-image': ['base', 'mm', 'kho'],
   'packages/kexec': ['base', 'mm', 'kho', 'luo-core', 'shmem', 'memfd-handler', 'linux'],
   'packages/handler-testkit': ['base', 'mm', 'kho', 'luo-core', 'shmem'],
   'packages/service': ['base', 'mm', 'luo-core', 'shmem', 'linux', 'kexec'],
@@ -45,6 +46,19 @@ const arrows = {
     'code-cache',
     'service',
   ],
+  'apps/interop': [
+    'base',
+    'mm',
+    'kho',
+    'luo-core',
+    'shmem',
+    'memfd-handler',
+    'linux',
+    'device',
+    'boot-image',
+    'kexec',
+    'service',
+  ],
 };
 
 // What tests may import besides, to compare with and to be run by.
@@ -67,7 +81,7 @@ const core = [
   'handler-testkit',
 ].map((name) => `packages/${name}`);
 
-const tests = ['**/*.{test,fuzz,bench,stores}.ts', '**/test-*.ts'];
+const tests = ['**/*.{test,fuzz,bench,stores,linux}.ts', '**/test-*.ts'];
 
 const noUpward = (allowed) => ({
   group: ['@liveupdate/*', ...allowed.map((name) => `!@liveupdate/${name}`)],

@@ -75,8 +75,8 @@ const PREPARED_PAGES = 64;
  * in 4 KiB folios, or 64 GiB in 2 MiB folios.
  */
 const MOST_PREPARED_LEAVES = 128;
-/** Pages of the outgoing tree and the scratch array. */
-const OWN_PAGES = 3;
+/** Pages that are not handed over: the other one of the outgoing tree, and the scratch array. */
+const OWN_PAGES = 2;
 
 export class Kho extends OutgoingMemory {
   readonly scratch: readonly ScratchArea[];
@@ -105,7 +105,9 @@ export class Kho extends OutgoingMemory {
     this.incoming = incoming;
     this.#isCommitted = incoming === undefined;
     this.#residencyFrames = residencyFrames ?? new Uint32Array(0);
-    this.#tree = new OutgoingTree(pages, this.mapRoot);
+    this.#tree = new OutgoingTree(pages, this.mapRoot, (pa, isHandedOver) => {
+      this.markOwn(pa, isHandedOver);
+    });
     this.#scratchArray = this.#writeScratchArray();
     const metadata = this.allocRecord(KexecMetadataSer.SIZE);
     metadata.setU32(KexecMetadataSer.version, KEXEC_METADATA_VERSION);

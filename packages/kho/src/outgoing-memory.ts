@@ -100,6 +100,25 @@ export class OutgoingMemory extends IncomingMemory {
     }
   }
 
+  /**
+   * Hands a page of this kernel's own over, or takes it back. Whoever watches keys is not told: a
+   * kernel that dies leaves nothing in it.
+   *
+   * @throws KernelError ENOMEM: no page for the map; nothing is changed
+   */
+  protected markOwn(pa: PhysAddr, isHandedOver: boolean): void {
+    const pfn = physToPfn(pa);
+    const { watcher } = this.#map;
+    this.#map.watcher = undefined;
+    try {
+      if (isHandedOver) this.#map.addRun(pfn, 1, 0);
+      else this.#map.deleteRun(pfn, 1, 0);
+    } finally {
+      this.#map.watcher = watcher;
+    }
+    this.pages.table.markFolios(isHandedOver ? HEAD | PRESERVED : HEAD, pfn, 1, 0);
+  }
+
   /** pa of the root of the map of preserved pages. */
   protected get mapRoot(): PhysAddr {
     return this.#map.root;

@@ -2,7 +2,8 @@
  * The device tree that leads the next kernel to what this one hands over (kernel: kho_add_subtree).
  *
  * Always: the published tree is whole. It has two pages, written in turn, so that a next kernel may
- * come at any instant.
+ * come at any instant. The one that is published is itself preserved: Linux reads it again when
+ * memory that is not has long been used for something else.
  */
 import { KernelError, pfnToPhys, writeU64, type PhysAddr } from '@liveupdate/base';
 import type { PageAllocator } from '@liveupdate/mm';
@@ -26,19 +27,24 @@ function u64Bytes(value: number): Uint8Array {
 export class OutgoingTree {
   readonly #pages: PageAllocator;
   readonly #mapRoot: PhysAddr;
+  readonly #mark: (pa: PhysAddr, isHandedOver: boolean) => void;
   readonly #subtrees = new Map<string, Subtree>();
   readonly #buffers: readonly [PhysAddr, PhysAddr];
   #published: 0 | 1 = 0;
+  /** Whether there is a tree yet. */
+  #isPublished = false;
 
   /**
    * A tree that publishes nothing before the first subtree is added.
    *
    * @param mapRoot the map of preserved pages
+   * @param mark puts a page into that map, or takes it out
    * @throws KernelError ENOMEM: no pages for it
    */
-  constructor(pages: PageAllocator, mapRoot: PhysAddr) {
+  constructor(pages: PageAllocator, mapRoot: PhysAddr, mark: (pa: PhysAddr, isHandedOver: boolean) => void) {
     this.#pages = pages;
     this.#mapRoot = mapRoot;
+    this.#mark = mark;
     this.#buffers = [pfnToPhys(pages.alloc(0, { zero: true })), pfnToPhys(pages.alloc(0, { zero: true }))];
   }
 
@@ -91,7 +97,10 @@ export class OutgoingTree {
     ]);
     const bytes = writeFdt({ name: '', properties, children }, KHO_FDT_SIZE);
     const other = this.#published === 0 ? 1 : 0;
+    this.#mark(this.#buffers[other], true);
     this.#pages.ram.bytes(this.#buffers[other], KHO_FDT_SIZE).set(bytes);
+    if (this.#isPublished) this.#mark(this.pa, false);
     this.#published = other;
+    this.#isPublished = true;
   }
 }

@@ -221,10 +221,12 @@ function checkSubtrees(table: PageTable, subtrees: ReadonlyMap<string, Subtree>)
 
 /**
  * Keeps the handover's own pages out of free memory, in scratch too (Linux puts the scratch array
- * there). Those that are preserved (Linux preserves some) are kept anyhow.
+ * there), until it is consumed. The device tree is one of them, though it is preserved.
  */
-function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>): Uint32Array {
-  const claimed = [...frames].filter((pfn) => table.isUnclaimed(pfn, 1));
+function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>, tree: Pfn): Uint32Array {
+  const isOwn = (pfn: Pfn): boolean =>
+    pfn === tree && table.kindOf(pfn) === INCOMING_HEAD && table.orderOf(pfn) === 0;
+  const claimed = [...frames].filter((pfn) => table.isUnclaimed(pfn, 1) || isOwn(pfn));
   for (const pfn of claimed) table.reserve(pfn, 1);
   return Uint32Array.from(claimed.sort((a, b) => a - b));
 }
@@ -285,7 +287,7 @@ export function readHandover(ram: Ram, entry: EntryRecord): Handover {
     preservedByOrder: new Map([...counts.entries()].filter(([, count]) => count > 0).reverse()),
     leaves,
     table,
-    structure: claimStructure(table, structure),
+    structure: claimStructure(table, structure, physToPfn(entry.fdtAddr)),
     kexecMetadata: readMetadata(ram, subtrees.get(KEXEC_METADATA)),
   };
 }
