@@ -11,10 +11,9 @@
  */
 import { type Bytes, bytesOf, checkObject, checkWhole, KernelError, type StructView } from '@liveupdate/base';
 import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
-import type { IncomingSession } from './incoming-session.ts';
+import { HeldSessions } from './held-sessions.ts';
 import { callCommand, type Command } from './ioctl.ts';
 import type { LiveUpdateOrchestrator } from './orchestrator.ts';
-import type { OutgoingSession } from './outgoing-session.ts';
 import { SessionFile } from './session-file.ts';
 import { LIVEUPDATE_IOCTL, SessionArgument } from './uapi.ts';
 
@@ -36,14 +35,33 @@ function nameOf(argument: StructView): string {
   }
 }
 
+/**
+ * The name of a session to retrieve. One that no session can have is looked for as any other, as
+ * Linux does, and not found.
+ *
+ * @throws KernelError ENOENT: no session has such a name
+ */
+function soughtNameOf(argument: StructView): string {
+  let name: string;
+  try {
+    name = nameOf(argument);
+  } catch (cause) {
+    throw new KernelError('ENOENT', 'no session has such a name', { cause });
+  }
+  if (name === '') throw new KernelError('ENOENT', 'no session has an empty name');
+  return name;
+}
+
 /** An open device. */
 class DeviceFile implements ReleasableFile {
   readonly luo: LiveUpdateOrchestrator;
+  readonly held: HeldSessions;
   readonly #closed: () => void;
   #references = 1;
 
-  constructor(luo: LiveUpdateOrchestrator, closed: () => void) {
+  constructor(luo: LiveUpdateOrchestrator, held: HeldSessions, closed: () => void) {
     this.luo = luo;
+    this.held = held;
     this.#closed = closed;
   }
 
@@ -74,26 +92,34 @@ class DeviceFile implements ReleasableFile {
 /** A command that ends with a session's descriptor. */
 function sessionCommand(
   request: number,
-  make: (luo: LiveUpdateOrchestrator, name: string) => OutgoingSession | IncomingSession,
+  install: (device: DeviceFile, argument: StructView, descriptors: DescriptorTable) => number,
 ): Command<DeviceFile> {
   return {
     request,
     size: SessionArgument.SIZE,
-    run({ luo }, argument, descriptors) {
-      const name = nameOf(argument);
-      const fd = SessionFile.install(descriptors, () => make(luo, name));
-      argument.setI32(SessionArgument.fd, fd);
+    run(device, argument, descriptors) {
+      argument.setI32(SessionArgument.fd, install(device, argument, descriptors));
     },
   };
 }
 
 const COMMANDS: readonly Command<DeviceFile>[] = [
-  sessionCommand(LIVEUPDATE_IOCTL.createSession, (luo, name) => luo.createSession(name)),
-  sessionCommand(LIVEUPDATE_IOCTL.retrieveSession, (luo, name) => luo.retrieveSession(name)),
+  sessionCommand(LIVEUPDATE_IOCTL.createSession, ({ luo, held }, argument, descriptors) => {
+    const name = nameOf(argument);
+    return SessionFile.install(descriptors, held, () => luo.createSession(name));
+  }),
+  sessionCommand(LIVEUPDATE_IOCTL.retrieveSession, ({ luo, held }, argument, descriptors) => {
+    const name = soughtNameOf(argument);
+    return SessionFile.install(descriptors, held, () => {
+      if (held.names.has(name)) throw new KernelError('EINVAL', `session '${name}' was retrieved already`);
+      return luo.retrieveSession(name);
+    });
+  }),
 ];
 
 export class LiveUpdateDevice {
   readonly #luo: LiveUpdateOrchestrator;
+  readonly #held = new HeldSessions();
   #state: 'closed' | 'open' = 'closed';
 
   constructor(luo: LiveUpdateOrchestrator) {
@@ -114,7 +140,7 @@ export class LiveUpdateDevice {
     if (this.#state === 'open')
       throw new KernelError('EBUSY', 'the device is open: one program at a time has it');
     this.#luo.readIncoming();
-    const file = new DeviceFile(this.#luo, () => {
+    const file = new DeviceFile(this.#luo, this.#held, () => {
       this.#state = 'closed';
     });
     const fd = descriptors.install(file, { closeOnExec: false });

@@ -2,10 +2,14 @@
  * A session behind a descriptor. Closing its last descriptor closes the session: an outgoing one
  * unpreserves its files, last first; a retrieved one is finished, and stays where that is refused.
  * While a handover is on its way nothing is closed; where that is called off, it is then. Its
- * commands go by what kind of session it is.
+ * commands go by what kind of session it is. A session that was finished is an empty one until it
+ * is closed.
  */
 import { assert, KernelError, type StructView, isBranded, type Branded } from '@liveupdate/base';
+import type { MaybePromise } from './callback-types.ts';
 import type { DescriptorTable, ReleasableFile } from './descriptors.ts';
+import type { PreservableFile } from './handler.ts';
+import type { HeldSessions } from './held-sessions.ts';
 import { IncomingSession } from './incoming-session.ts';
 import { callCommand, type Command } from './ioctl.ts';
 import { OutgoingSession } from './outgoing-session.ts';
@@ -29,18 +33,25 @@ export class SessionFile implements ReleasableFile {
 
   #session: Session | undefined;
   #references = 1;
+  readonly #held: HeldSessions;
+
+  private constructor(held: HeldSessions) {
+    this.#held = held;
+  }
 
   /**
    * Makes a session with a descriptor, close-on-exec. The number is taken first: where none is
    * free, no session is made or retrieved.
    *
+   * @param held what its device knows of such sessions
    * @throws KernelError EMFILE: no number is free. What `make` throws; the number is free again.
    */
-  static install(descriptors: DescriptorTable, make: () => Session): number {
-    const file = new SessionFile();
+  static install(descriptors: DescriptorTable, held: HeldSessions, make: () => Session): number {
+    const file = new SessionFile(held);
     const fd = descriptors.install(file, { closeOnExec: true });
     try {
       file.#session = make();
+      if (file.#session instanceof IncomingSession) held.names.add(file.#session.name);
     } catch (error) {
       void descriptors.close(fd); // there is no session yet that could be closed
       throw error;
@@ -63,10 +74,38 @@ export class SessionFile implements ReleasableFile {
   }
 
   /** @throws KernelError EBADF: closed. What closing the session throws, which is waited for. */
-  release(): void | Promise<void> {
+  release(): MaybePromise<void> {
     this.#checkOpen();
     this.#references -= 1;
-    if (this.#references === 0) return this.#session?.release();
+    if (this.#references > 0 || !this.#session) return undefined;
+    if (this.#session instanceof IncomingSession) this.#held.names.delete(this.#session.name);
+    return this.#session.release();
+  }
+
+  /** Preserves the file that a descriptor is of. */
+  preserve(find: () => PreservableFile, token: bigint): Promise<void> {
+    return outgoing(this).preserveFrom(() => {
+      const file = find();
+      const from = this.#held.files.get(file);
+      if (from?.state !== 'open') return file;
+      throw new KernelError('EBUSY', `the file came from session '${from.name}': finish that first`);
+    }, token);
+  }
+
+  /** A file of the kernel before, with a reference. A session that is finished has none. */
+  async retrieve(token: bigint): Promise<PreservableFile> {
+    const session = incoming(this);
+    if (session.state === 'finished')
+      throw new KernelError('ENOENT', `session '${session.name}' is finished: it has no file`);
+    const file = await session.retrieve(token);
+    this.#held.files.set(file, session);
+    return file;
+  }
+
+  /** Finishes the session; as on Linux, twice is once. */
+  async finish(): Promise<void> {
+    const session = incoming(this);
+    if (session.state !== 'finished') await session.finish();
   }
 
   #checkOpen(): void {
@@ -101,14 +140,14 @@ const COMMANDS: readonly Command<SessionFile>[] = [
     size: FileArgument.SIZE,
     run(file, argument, descriptors) {
       const fd = argument.getI32(FileArgument.fd);
-      return outgoing(file).preserveFrom(() => descriptors.get(fd), argument.getU64(FileArgument.token));
+      return file.preserve(() => descriptors.get(fd), argument.getU64(FileArgument.token));
     },
   },
   {
     request: LIVEUPDATE_IOCTL.retrieveFd,
     size: FileArgument.SIZE,
     async run(file, argument, descriptors) {
-      const retrieved = await incoming(file).retrieve(argument.getU64(FileArgument.token));
+      const retrieved = await file.retrieve(argument.getU64(FileArgument.token));
       try {
         argument.setI32(FileArgument.fd, descriptors.install(retrieved, { closeOnExec: true }));
       } catch (error) {
@@ -122,7 +161,7 @@ const COMMANDS: readonly Command<SessionFile>[] = [
     size: FinishArgument.SIZE,
     run(file, argument) {
       checkReserved(argument);
-      return incoming(file).finish();
+      return file.finish();
     },
   },
   {
