@@ -25,6 +25,11 @@ export default defineConfig({
         plugins: [recordStores()],
         test: { name: 'stores', include: ['packages/*/src/**/*.stores.ts'] },
       },
+      // Real kernels, in QEMU: one guest at a time.
+      {
+        extends: true,
+        test: { name: 'linux', include: ['apps/interop/src/**/*.linux.ts'], fileParallelism: false },
+      },
     ],
     // A mutant is in no file, so a cache would not know it from what it was made of.
     fsModuleCache: process.env[MUTANT] === undefined,

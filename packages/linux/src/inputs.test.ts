@@ -139,6 +139,12 @@ const CALLS: Record<string, InputCall<World>> = {
     },
     NO_FD,
   ],
+  'loadKexecKernel debug': [
+    (_, debug: boolean) => {
+      loadKexecKernel({ kernel: 0, commandLine: '', debug });
+    },
+    optional(NO_FLAG),
+  ],
   'loadKexecKernel initrd': [
     (_, initrd: number) => {
       loadKexecKernel({ kernel: 0, initrd, commandLine: '' });

@@ -74,6 +74,7 @@ const SYS_GETTID = { x64: 186, arm64: 178 } as const;
 const SYS_KEXEC_FILE_LOAD = { x64: 320, arm64: 294 } as const;
 const KEXEC_FILE_UNLOAD = 1;
 const KEXEC_FILE_NO_INITRAMFS = 4;
+const KEXEC_FILE_DEBUG = 8;
 const LINUX_REBOOT_CMD_KEXEC = 0x4558_4543;
 const NO_FD = -1;
 /**
@@ -463,6 +464,11 @@ export interface KexecKernel {
   readonly initrd?: number;
   /** Its command line. */
   readonly commandLine: string;
+  /**
+   * Whether the log of the running kernel (dmesg) says where in memory it is put: Linux 6.8 and
+   * newer. Default false.
+   */
+  readonly debug?: boolean;
 }
 
 /**
@@ -476,14 +482,15 @@ export interface KexecKernel {
  * CONFIG_KEXEC_FILE. ENOMEM. EIO: its signature is refused, or the file cannot be read.
  */
 export function loadKexecKernel(next: KexecKernel): void {
-  checkOptions(next, 'a kernel', ['kernel', 'initrd', 'commandLine']);
-  const { kernel, initrd, commandLine } = next;
+  checkOptions(next, 'a kernel', ['kernel', 'initrd', 'commandLine', 'debug']);
+  const { kernel, initrd, commandLine, debug = false } = next;
+  checkFlag(debug, 'debug');
   checkFd(kernel);
   if (initrd !== undefined) checkFd(initrd);
   checkText(commandLine, 'a command line');
   if (commandLine.includes('\0')) throw new KernelError('EINVAL', 'the command line holds a NUL character');
   const line = Buffer.from(`${commandLine}\0`);
-  const flags = initrd === undefined ? KEXEC_FILE_NO_INITRAMFS : 0;
+  const flags = (initrd === undefined ? KEXEC_FILE_NO_INITRAMFS : 0) | (debug ? KEXEC_FILE_DEBUG : 0);
   kexecFileLoad('loading a kernel', kernel, initrd ?? NO_FD, line, flags);
 }
 
