@@ -17,7 +17,7 @@ import { Debugger } from './gdb.ts';
 import { Guest, kernelPath } from './guest.ts';
 import type { KeptSession } from './guest/kept.ts';
 import { describe as lookAt, testFlbs } from './made-here.ts';
-import { testSeed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 const program = (name: string): string => fileURLToPath(new URL(`./guest/${name}.ts`, import.meta.url));
 const MiB = 2 ** 20;
@@ -43,7 +43,6 @@ function entryIn(memory: number, parameters: number): EntryRecord {
 }
 
 test('files that Linux preserved are found by ours, byte by byte, and by Linux again', async () => {
-  const seed = testSeed();
   const memory = 384;
   await using guest = await Guest.start({
     program: program('give'),

@@ -8,12 +8,11 @@ import { expect, onTestFinished, test } from 'vitest';
 import { Guest, kernelPath } from './guest.ts';
 import type { KeptSession } from './guest/kept.ts';
 import { makeHandover } from './made-here.ts';
-import { testSeed } from './test-seed.ts';
+import { seed } from '@liveupdate/base/test-seed';
 
 const RECEIVE = fileURLToPath(new URL('./guest/receive.ts', import.meta.url));
 
 test('306 files of every kind, in 20 sessions: Linux finds them, and so does the one after it', async () => {
-  const seed = testSeed();
   const { ram, entry, sessions } = await makeHandover({
     seed,
     memory: 1280,

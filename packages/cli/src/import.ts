@@ -5,17 +5,16 @@
  * is as it was.
  */
 import * as fs from 'node:fs';
-import { Transform, Writable, type Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { byteLength, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { Machine, type Kernel } from '@liveupdate/kexec';
 import { MAX_SESSION_NAME } from '@liveupdate/luo-core';
-import type { ShmemFile } from '@liveupdate/shmem';
-import { forEachDataRun } from './data-runs.ts';
+import { CHUNK, counting, sparseWriter } from './sparse-writer.ts';
 import { progressOnTerminal } from './open-image.ts';
 import type { FileName } from './option-values.ts';
 import { printLine } from './output.ts';
-import { silent, type Progress } from './progress.ts';
+import { silent } from './progress.ts';
 import { pathOfRam } from './ram-name.ts';
 import { untilTold } from './until-told.ts';
 import { UsageError } from './usage-error.ts';
@@ -26,9 +25,6 @@ export interface ImportOptions {
   /** Whether the file gets 2 MiB folios. */
   readonly huge?: boolean | undefined;
 }
-
-/** Bytes that are read from disk and written at once: the largest folio that a file gets. */
-const CHUNK = 2 * 2 ** 20;
 
 /**
  * Puts the file `from` into the RAM `to`, as `which`. Returns the exit code.
@@ -157,43 +153,4 @@ async function importInto(
   } finally {
     file.close(); // the session has a reference of its own
   }
-}
-
-/** Writes what it is given into the file, and leaves pages of zeros holes. */
-function sparseWriter(file: ShmemFile, huge: boolean): Writable {
-  let position = 0;
-  const write = (chunk: Uint8Array, from: number, to: number): void => {
-    for (let at = from; at < to;) at += file.pwrite(chunk.subarray(at, to), position + at);
-  };
-  return new Writable({
-    highWaterMark: CHUNK,
-    write(chunk: Uint8Array, _encoding, done) {
-      try {
-        const runs: [from: number, to: number][] = [];
-        forEachDataRun(chunk, position, (from, to) => runs.push([from, to]));
-        // A large folio is written whole.
-        if (huge && runs.length > 0) write(chunk, 0, chunk.length);
-        else for (const [from, to] of runs) write(chunk, from, to);
-        position += chunk.length;
-      } catch (error) {
-        done(error as Error);
-        return;
-      }
-      setImmediate(done); // signals and the display of progress get their turn
-    },
-    final(done) {
-      if (file.size < position) file.truncate(position);
-      done();
-    },
-  });
-}
-
-function counting(progress: Progress): Transform {
-  return new Transform({
-    highWaterMark: CHUNK,
-    transform(chunk: Buffer, _encoding, done) {
-      progress.add(chunk.length);
-      done(null, chunk);
-    },
-  });
 }

@@ -81,6 +81,35 @@ export function fileName(text: string): FileName {
   );
 }
 
+/** A file of a disk, and what it is in a handover. */
+export interface ImageFile extends FileName {
+  readonly from: string;
+}
+
+/** `session/token=file`. @throws UsageError: it is none */
+export function imageFile(text: string): ImageFile {
+  const equals = text.indexOf('=');
+  if (equals > 0 && equals < text.length - 1)
+    return { ...fileName(text.slice(0, equals)), from: text.slice(equals + 1) };
+  throw new UsageError(`'${text}' names no file of a disk: write session/token=file, such as vm/1=state.bin`);
+}
+
+/** State that files share: its name, and the number in its record. */
+export interface ImageFlb {
+  readonly name: string;
+  readonly data: bigint;
+}
+
+/** A parser of `name=data`, given once or more. */
+export function flbValue(option: string): (text: string, before: readonly ImageFlb[]) => ImageFlb[] {
+  return (text, before) => {
+    const found = /^(.+)=(0x[\da-f]+|\d+)$/i.exec(text);
+    if (!found || BigInt(found[2]) >= 2n ** 64n)
+      throw new UsageError(`${option}: '${text}' is no FLB: write name=data, such as iommu-v1=0x1000`);
+    return [...before, { name: found[1], data: BigInt(found[2]) }];
+  };
+}
+
 /**
  * A parser of `fdtAddr,scratchAddr[,scratchSize]`. Without the size it is 0: as many areas as there
  * are.

@@ -3,7 +3,17 @@ import * as fs from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { HugeChoice } from './demo-files.ts';
 import { DEMO_FILES } from './demo-size.ts';
-import { countValue, entryValue, fileName, ramSizeValue, sizeValue, wordValue } from './option-values.ts';
+import {
+  countValue,
+  entryValue,
+  fileName,
+  flbValue,
+  imageFile,
+  ramSizeValue,
+  sizeValue,
+  wordValue,
+  type ImageFlb,
+} from './option-values.ts';
 import type { ImageHints } from './open-image.ts';
 import { printable } from './output.ts';
 import { UsageError } from './usage-error.ts';
@@ -40,6 +50,14 @@ interface ImportFlags {
   readonly huge?: boolean;
 }
 
+interface MakeImageFlags {
+  readonly kernel: string;
+  readonly memory?: number;
+  readonly flb: readonly ImageFlb[];
+  readonly huge?: boolean;
+  readonly json?: boolean;
+}
+
 interface RunFlags {
   readonly name?: string;
   readonly json?: boolean;
@@ -59,6 +77,7 @@ const COMMANDS = [
   'export',
   'import',
   'remove',
+  'make-image',
   'doctor',
 ];
 
@@ -221,6 +240,22 @@ Examples:
   $ liveupdate import my-service service/2 more.bin
   $ liveupdate import --size 4GiB --huge fresh vm/1 guest-memory.bin
   $ zcat state.gz | liveupdate import my-service service/3 -
+${EXIT_CODES}`;
+
+const MAKE_IMAGE_EXAMPLES = `
+Puts files into sessions of a handover, and writes it as a folder from which
+QEMU boots a real Linux (an x86 bzImage with CONFIG_LIVEUPDATE): the memory of
+the machine, the kernel, and run.sh, to which you add what Linux needs for its
+programs. There they are retrieved from /dev/liveupdate. Linux with its FLB test
+built in (CONFIG_LIVEUPDATE_TEST) wants the three FLBs of the second example.
+
+Examples:
+  $ liveupdate make-image guest --kernel bzImage vm/1=state.bin vm/2=more.bin
+  $ liveupdate make-image guest --kernel bzImage vm/1=state.bin \\
+      --flb liveupdate-test-flb-v0=0xfeedf00dcafebee0 \\
+      --flb liveupdate-test-flb-v1=0xfeedf00dcafebee1 \\
+      --flb liveupdate-test-flb-v2=0xfeedf00dcafebee2
+  $ guest/run.sh -initrd initrd.img
 ${EXIT_CODES}`;
 
 const DOCTOR_EXAMPLES = `
@@ -444,6 +479,23 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText('after', REMOVE_EXAMPLES)
     .action(async (ram: string) => {
       exitCode = (await import('./rams.ts')).runRemove(ram);
+    });
+
+  program
+    .command('make-image')
+    .description('write files as a handover from which QEMU boots a real Linux')
+    .argument('<folder>', 'that is made', wordValue('<folder>'))
+    .argument('<session/token=file...>', 'which file becomes what')
+    .requiredOption('--kernel <bzImage>', 'the kernel that boots from it')
+    .option('--memory <size>', 'of the machine; default: what the files need', sizeValue('--memory'))
+    .option('--flb <name=data>', 'state that the files share; may be given often', flbValue('--flb'), [])
+    .option('--huge', 'give the files 2 MiB folios')
+    .option('--json', 'print what was written as JSON')
+    .addHelpText('after', MAKE_IMAGE_EXAMPLES)
+    .action(async (folder: string, files: string[], flags: MakeImageFlags) => {
+      const { flb: flbs, json = false, huge = false, ...rest } = flags;
+      const { runMakeImage } = await import('./make-image.ts');
+      exitCode = await runMakeImage(folder, files.map(imageFile), { ...rest, flbs, json, huge });
     });
 
   program
