@@ -28,7 +28,12 @@ export default defineConfig({
       // Real kernels, in QEMU: one guest at a time.
       {
         extends: true,
-        test: { name: 'linux', include: ['apps/interop/src/**/*.linux.ts'], fileParallelism: false },
+        test: {
+          name: 'linux',
+          include: ['apps/interop/src/**/*.linux.ts'],
+          setupFiles: ['apps/interop/src/test-skips.ts'],
+          fileParallelism: false,
+        },
       },
     ],
     // A mutant is in no file, so a cache would not know it from what it was made of.

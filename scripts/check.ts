@@ -21,7 +21,7 @@ import { rehearsal } from './check/release.ts';
 import { runtimes } from './check/runtimes.ts';
 import { sizes } from './check/sizes.ts';
 import { thirdParty } from './check/third-party.ts';
-import { quickUnit, stores, unit } from './check/unit.ts';
+import { linux, quickUnit, stores, unit } from './check/unit.ts';
 
 const AT_ONCE = 2;
 
@@ -95,6 +95,12 @@ const checks: Record<string, Check> = {
     after: ['components'],
     run: () => unit(positionals),
     quick: () => quickUnit(positionals),
+  },
+  linux: {
+    title: 'handovers traded with a real Linux, in QEMU (Vitest)',
+    after: ['components'],
+    run: () => linux(positionals),
+    quick: 'it boots a kernel again and again',
   },
   mutants: {
     title: 'changes that break a promise about a death, one by one: tests must fail',

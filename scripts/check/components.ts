@@ -20,6 +20,7 @@ interface Component {
 
 const COMPONENTS: readonly Component[] = [
   { program: 'dtc', debian: 'device-tree-compiler', wantedBy: 'the device trees of packages/kho' },
+  { program: 'qemu-system-x86_64', debian: 'qemu-system-x86', wantedBy: 'a real Linux (apps/interop)' },
   { program: 'chromium', debian: 'chromium', wantedBy: 'the core packages in a browser' },
 ];
 

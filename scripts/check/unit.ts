@@ -72,7 +72,12 @@ export function stores(filters: string[], isQuick = false): Promise<Report> {
   return run('stores', ['--maxWorkers=1', ...filters], isQuick ? { LIVEUPDATE_QUICK: '1' } : {});
 }
 
-/** The same without what takes long, and with a fraction of the rounds of random tests. */
+/** Those that boot a real Linux. */
+export function linux(filters: string[]): Promise<Report> {
+  return run('linux', filters, {});
+}
+
+/** The tests of all packages without what takes long, and with a fraction of the rounds of random tests. */
 export async function quickUnit(filters: string[]): Promise<Report> {
   const without = Object.keys(LONG).map((path) => `--exclude=${path}`);
   const left = Object.entries(LONG).map(([path, why]) => skipped(path, `--quick leaves it out: ${why}`));

@@ -128,7 +128,7 @@ export class Guest implements AsyncDisposable {
       ...env,
     };
     const commandLine = [
-      `console=ttyS0 liveupdate=on panic=-1 ${ROOT} init=${INIT}`,
+      `console=ttyS0 liveupdate=on panic=-1 oops=panic ${ROOT} init=${INIT}`,
       append,
       ...Object.entries(words).map(([name, value]) => `${name}=${value}`),
     ].join(' ');

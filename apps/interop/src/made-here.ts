@@ -1,7 +1,7 @@
 /** A handover of random content, made by the ordinary packages for a PC, and what is in it. */
 import { createHash } from 'node:crypto';
 import { fillRandom, PAGE_SIZE, Prng } from '@liveupdate/base';
-import { bootCold, type EntryRecord, type ScratchArea } from '@liveupdate/kho';
+import { bootCold, type EntryRecord, type Kho, type ScratchArea } from '@liveupdate/kho';
 import { LiveUpdateOrchestrator, type FileLifecycleBound } from '@liveupdate/luo-core';
 import { memfdHandler } from '@liveupdate/memfd-handler';
 import { SparseRam, withMemoryMap, type Ram } from '@liveupdate/mm';
@@ -18,6 +18,8 @@ export const SCRATCH: readonly ScratchArea[] = [
 ];
 /** What the FLB test of Linux has in its entries. */
 const TEST_FLB_DATA = 0xfeedf00dcafebee0n;
+/** What this kernel is called. */
+export const RELEASE = 'from-typescript';
 /** The seals that memfd-v2 carries: SEAL to EXEC. */
 const ALL_SEALS = 0x3f;
 const F_SEAL_SEAL = 1;
@@ -41,8 +43,10 @@ export interface MadeOptions {
   readonly files: number;
   /** MiB of one file in pages of 4 KiB: 512 and more need a second chunk of the vmalloc area. */
   readonly large?: number;
-  readonly release?: string;
 }
+
+/** One that is always the same, and soon looked at. */
+export const SMALL: MadeOptions = { seed: 11, memory: 320, sessions: 2, files: 8 };
 
 /** The FLBs of Linux's own test (CONFIG_LIVEUPDATE_TEST): it wants them wherever a memfd is. */
 export function testFlbs(): FileLifecycleBound[] {
@@ -55,15 +59,28 @@ export function testFlbs(): FileLifecycleBound[] {
   }));
 }
 
-/** Makes a machine, files and sessions, and hands over. */
-export async function makeHandover(options: MadeOptions): Promise<MadeHandover> {
-  const { seed, memory, sessions: count, files, large = 0, release = 'from-typescript' } = options;
-  const random = new Prng(seed);
+export interface OpenMachine {
+  readonly ram: Ram;
+  readonly kho: Kho;
+  readonly shmem: Shmem;
+  readonly luo: LiveUpdateOrchestrator;
+}
+
+/** A machine of `memory` MiB that boots cold, and whose handover Linux takes. */
+export function openMachine({ memory }: { readonly memory: number }): OpenMachine {
   const ram = withMemoryMap(new SparseRam(memory * MiB), pcMemoryMap(memory * MiB));
-  const kho = bootCold(ram, { scratch: SCRATCH, freeMemory: 'zero', release });
+  const kho = bootCold(ram, { scratch: SCRATCH, freeMemory: 'zero', release: RELEASE });
   const shmem = new Shmem({ pages: kho.pages });
   const handler = { ...memfdHandler({ kho, shmem }), flbs: testFlbs() };
   const luo = new LiveUpdateOrchestrator({ kho, handlers: [handler] });
+  return { ram, kho, shmem, luo };
+}
+
+/** Makes a machine, files and sessions, and hands over. */
+export async function makeHandover(options: MadeOptions): Promise<MadeHandover> {
+  const { seed, memory, sessions: count, files, large = 0 } = options;
+  const random = new Prng(seed);
+  const { ram, kho, shmem, luo } = openMachine({ memory });
   const sessions = Array.from({ length: count }, (_, i) => ({
     session: luo.createSession(nameOf(i, random)),
     files: [] as KeptFile[],

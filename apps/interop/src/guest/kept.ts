@@ -30,6 +30,7 @@ export function lookAt(fd: number, token: string): KeptFile {
   const part = Buffer.alloc(CHUNK);
   for (let at = 0; at < size;) {
     const length = fs.readSync(fd, part, 0, CHUNK, at);
+    if (length === 0) break; // a size that is not true
     hash.update(part.subarray(0, length));
     at += length;
   }

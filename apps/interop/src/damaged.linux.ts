@@ -1,0 +1,46 @@
+/** Damaged handovers, judged by a real Linux and here. All of them: `npm run -s interop -- damage`. */
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { writeBootImage, type BootImage } from '@liveupdate/boot-image';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { compare, DAMAGES, harm, judgedByLinux, judgedHere, placesOf } from './damage.ts';
+import { DIFFERENCES } from './differences.ts';
+import { kernelPath } from './guest.ts';
+import { makeHandover, SMALL, type MadeHandover } from './made-here.ts';
+
+/** One of each: refused by both, a panic, a part that is lost, and what differs. */
+const TOLD = [
+  'tree: kho-v9',
+  'scratch: an area is not whole pages',
+  'LUO: luo-v9',
+  'sessions: one less',
+  'session: no files',
+  'file: memfd-v9',
+  'memfd: a larger size',
+  'folio: that is not preserved',
+];
+
+let folder: string;
+let made: MadeHandover;
+let image: BootImage;
+beforeAll(async () => {
+  folder = fs.mkdtempSync(join(tmpdir(), 'liveupdate-damaged-'));
+  made = await makeHandover(SMALL);
+  const { ram, entry } = made;
+  image = await writeBootImage(folder, { ram, entry, kernel: fs.readFileSync(kernelPath() ?? '') });
+});
+afterAll(() => {
+  fs.rmSync(folder, { recursive: true });
+});
+
+test.each(TOLD)('%s', async (name) => {
+  const damage = DAMAGES.find((each) => each.name === name)!;
+  const undo = harm(image, damage, placesOf(made));
+  try {
+    const verdict = compare(await judgedByLinux(image, made.sessions), await judgedHere(image, made), made);
+    expect(verdict).toMatchObject({ isSame: !(name in DIFFERENCES) });
+  } finally {
+    undo();
+  }
+});

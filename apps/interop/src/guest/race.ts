@@ -1,0 +1,100 @@
+/**
+ * Linux's own preserve and retrieve of memfds, beside ours on the same machine and beside a copy of
+ * the same bytes. All three take turns. The kernels after the first measure Linux's retrieve.
+ */
+import * as fs from 'node:fs';
+import { openDevice, type DeviceSession } from '@liveupdate/device';
+import { Machine } from '@liveupdate/kexec';
+import { loadKexecKernel, Memfd, rebootByKexec } from '@liveupdate/linux';
+import { ShmemFile } from '@liveupdate/shmem';
+import { RACE_BYTES, RACE_KINDS, type RaceKind } from './race-kinds.ts';
+import { report, SHARE } from './report.ts';
+
+const { GUEST_KERNEL = '', GUEST_STAGE = '1' } = process.env;
+const MiB = 2 ** 20;
+const ROUNDS = 9;
+/** Kernels. */
+const STAGES = 4;
+const HUGE = '/sys/kernel/mm/transparent_hugepage/shmem_enabled';
+const stage = Number(GUEST_STAGE);
+
+/** Tells how long it took, in milliseconds. */
+async function lap<T>(kind: RaceKind, what: string, work: () => T | Promise<T>): Promise<T> {
+  const start = performance.now();
+  const result = await work();
+  report('lap', { kind, what, ms: performance.now() - start });
+  return result;
+}
+
+function fill(write: (part: Uint8Array, at: number) => void): void {
+  const part = new Uint8Array(2 * MiB).fill(7);
+  for (let at = 0; at < RACE_BYTES; at += part.length) write(part, at);
+}
+
+/** A file of Linux in folios of a kind. */
+function fileOfLinux(kind: RaceKind): Memfd {
+  fs.writeFileSync(HUGE, kind === '2 MiB' ? 'always' : 'never');
+  const file = Memfd.create('race', 0);
+  fill((part, at) => file.write([part], at));
+  return file;
+}
+
+const openMachine = (): Promise<Machine> =>
+  Machine.open({ path: '/dev/shm/race', size: RACE_BYTES + 64 * MiB });
+
+/** Preserves in turn: Linux, ours, which hands over each time, and a copy. */
+async function preserve(kind: RaceKind, theirs: Memfd): Promise<void> {
+  using device = openDevice();
+  let machine = await openMachine();
+  let ours = machine.kernel.shmem.memfdCreate('race');
+  if (kind === '2 MiB') ours.adviseHuge();
+  fill((part, at) => ours.pwrite(part, at));
+  const from = new Uint8Array(RACE_BYTES).fill(7);
+  const to = new Uint8Array(RACE_BYTES).fill(1);
+  for (let round = 0; round < ROUNDS; round++) {
+    using session = device.createSession(`round ${round}`);
+    await lap(kind, 'preserve, Linux', () => {
+      session.preserveFd(theirs.fd, 1);
+    });
+    const own = machine.kernel.luo.createSession('race');
+    await lap(kind, 'preserve, here', () => own.preserve(ours, 1));
+    await machine.handOver();
+    machine = await openMachine();
+    const came = machine.kernel.luo.retrieveSession('race');
+    ours = await lap(kind, 'retrieve, here', () => came.retrieve(1, ShmemFile));
+    await came.finish();
+    await lap(kind, 'copy', () => {
+      to.set(from);
+    });
+  }
+  machine.remove();
+}
+
+/** What goes through all kernels: a session with a file of each kind. */
+const files = new Map<RaceKind, Memfd>();
+if (stage === 1) {
+  for (const kind of RACE_KINDS) {
+    const file = fileOfLinux(kind);
+    await preserve(kind, file);
+    files.set(kind, file);
+  }
+} else {
+  using device = openDevice();
+  using session = device.retrieveSession('race');
+  for (const [i, kind] of RACE_KINDS.entries()) {
+    const fd = await lap(kind, 'retrieve, Linux', () => session.retrieveFd(i));
+    files.set(kind, Memfd.of(fd));
+  }
+  session.finish();
+}
+if (stage < STAGES) {
+  using device = openDevice();
+  const held: DeviceSession[] = [device.createSession('race')];
+  for (const [i, kind] of RACE_KINDS.entries()) held[0].preserveFd(files.get(kind)?.fd ?? -1, i);
+  const commandLine = fs
+    .readFileSync(`${SHARE}/command-line`, 'utf8')
+    .replace(/GUEST_STAGE=\d/, `GUEST_STAGE=${stage + 1}`);
+  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine });
+  rebootByKexec();
+}
+report('raced');
