@@ -248,7 +248,7 @@ export async function judgedByLinux(
     fs.readFileSync(`${guest.share}/judgement.json`, 'utf8'),
   ) as Judgement;
   if (guest.hasPanicked) return { boot: 'panic', sessions: {} };
-  const isCold = !guest.serial.includes('KHO: found kexec handover data') || found === undefined;
+  const isCold = !guest.serial.includes('KHO: found kexec handover data');
   return { boot: isCold ? 'cold' : 'handover', ...(open !== undefined && { open }), sessions: found };
 }
 
@@ -316,11 +316,17 @@ export interface Verdict {
   readonly isSame: boolean;
 }
 
-/** Compares: an error is an error, whatever its code; where Linux panics we report damage. */
+/**
+ * Compares: an error is an error, whatever its code. Where Linux panics, it is enough that here
+ * something is refused.
+ */
 export function compare(linux: Judgement, here: Judgement, made: MadeHandover): Verdict {
-  const said = [inWords(linux, made), inWords(here, made)];
-  const isSame = JSON.stringify(essence(linux)) === JSON.stringify(essence(here));
-  return { linux: said[0], here: said[1], isSame };
+  const [ofLinux, ofHere] = [essence(linux), essence(here)];
+  const isSame =
+    linux.boot === 'panic'
+      ? JSON.stringify(ofHere).includes('refused')
+      : JSON.stringify(ofLinux) === JSON.stringify(ofHere);
+  return { linux: inWords(linux, made), here: inWords(here, made), isSame };
 }
 
 const isWhole = ({ boot: how, open }: Judgement): boolean => how === 'handover' && open === undefined;

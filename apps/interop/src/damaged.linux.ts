@@ -1,4 +1,6 @@
-/** Damaged handovers, judged by a real Linux and here. All of them: `npm run -s interop -- damage`. */
+/**
+ * Damaged handovers, judged by a real Linux and here. All of them: `npm run -s interop -- damage`.
+ */
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +8,7 @@ import { writeBootImage, type BootImage } from '@liveupdate/boot-image';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compare, DAMAGES, harm, judgedByLinux, judgedHere, placesOf } from './damage.ts';
 import { DIFFERENCES } from './differences.ts';
-import { kernelPath } from './guest.ts';
+import { kernelPath, whyNoGuest } from './guest.ts';
 import { makeHandover, SMALL, type MadeHandover } from './made-here.ts';
 
 /** One of each: refused by both, a panic, a part that is lost, and what differs. */
@@ -23,22 +25,28 @@ const TOLD = [
 
 let folder: string;
 let made: MadeHandover;
-let image: BootImage;
+let image: BootImage | undefined;
 beforeAll(async () => {
+  if (whyNoGuest() !== undefined) return;
   folder = fs.mkdtempSync(join(tmpdir(), 'liveupdate-damaged-'));
   made = await makeHandover(SMALL);
   const { ram, entry } = made;
   image = await writeBootImage(folder, { ram, entry, kernel: fs.readFileSync(kernelPath() ?? '') });
 });
 afterAll(() => {
-  fs.rmSync(folder, { recursive: true });
+  if (image) fs.rmSync(folder, { recursive: true });
 });
 
 test.each(TOLD)('%s', async (name) => {
   const damage = DAMAGES.find((each) => each.name === name)!;
-  const undo = harm(image, damage, placesOf(made));
+  const damaged = image!;
+  const undo = harm(damaged, damage, placesOf(made));
   try {
-    const verdict = compare(await judgedByLinux(image, made.sessions), await judgedHere(image, made), made);
+    const verdict = compare(
+      await judgedByLinux(damaged, made.sessions),
+      await judgedHere(damaged, made),
+      made,
+    );
     expect(verdict).toMatchObject({ isSame: !(name in DIFFERENCES) });
   } finally {
     undo();

@@ -24,7 +24,9 @@ export const DEVICE_SELFTEST = 'liveupdate';
 /** The built tests: a folder. Or why there is none. */
 export function builtSelftests(): { readonly folder: string } | { readonly why: string } {
   if (spawnSync('gcc', ['--version']).status !== 0)
-    return { why: "Linux's own tests are in C: gcc is not installed; on Debian: apt-get install gcc libc6-dev" };
+    return {
+      why: "Linux's own tests are in C: gcc is not installed; on Debian: apt-get install gcc libc6-dev",
+    };
   const given = process.env.LIVEUPDATE_KERNEL_SOURCE;
   const source = given === undefined ? fetched() : { folder: given };
   if ('why' in source) return source;
@@ -46,7 +48,14 @@ function compiled(source: string): string {
     execFileSync(
       'gcc',
       [
-        ...['-O2', '-D_GNU_SOURCE=', '-I', join(CACHE, 'include'), '-I', join(source, 'tools/testing/selftests')],
+        ...[
+          '-O2',
+          '-D_GNU_SOURCE=',
+          '-I',
+          join(CACHE, 'include'),
+          '-I',
+          join(source, 'tools/testing/selftests'),
+        ],
         ...['-o', join(out, name), join(folder, `${name}.c`), join(folder, 'luo_test_utils.c')],
       ],
       { stdio: 'pipe' },
@@ -74,22 +83,40 @@ function fetched(): { readonly folder: string } | { readonly why: string } {
     'APT::Sandbox::User': 'root',
   };
   const apt = (program: string, ...args: string[]): string =>
-    execFileSync(program, [...Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]), ...args], {
-      cwd: CACHE,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    execFileSync(
+      program,
+      [...Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]), ...args],
+      {
+        cwd: CACHE,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
   try {
     apt('apt-get', '-qq', 'update');
     const names = apt('apt-cache', 'pkgnames', 'linux-source-').split('\n');
-    const version = (name: string): number => Number(/^linux-source-(\d+)\.(\d+)$/.exec(name)?.slice(1).map((part) => part.padStart(4, '0')).join('') ?? 0);
+    const version = (name: string): number =>
+      Number(
+        /^linux-source-(\d+)\.(\d+)$/
+          .exec(name)
+          ?.slice(1)
+          .map((part) => part.padStart(4, '0'))
+          .join('') ?? 0,
+      );
     const newest = names.sort((a, b) => version(b) - version(a))[0];
     apt('apt-get', '-qq', 'download', newest);
     const deb = fs.readdirSync(CACHE).find((name) => name.endsWith('.deb')) ?? '';
     execFileSync('dpkg-deb', ['-x', deb, 'package'], { cwd: CACHE });
     fs.mkdirSync(tree);
     const archive = join(CACHE, 'package/usr/src', `${newest}.tar.xz`);
-    execFileSync('tar', ['-xf', archive, '-C', tree, '--strip-components=1', ...PARTS.map((part) => `${newest}/${part}`)]);
+    execFileSync('tar', [
+      '-xf',
+      archive,
+      '-C',
+      tree,
+      '--strip-components=1',
+      ...PARTS.map((part) => `${newest}/${part}`),
+    ]);
     fs.rmSync(join(CACHE, 'package'), { recursive: true });
     fs.rmSync(join(CACHE, deb));
     return { folder: tree };
@@ -107,7 +134,9 @@ function debianMirror(): string | undefined {
   if (fs.existsSync(folder)) files.push(...fs.readdirSync(folder).map((name) => join(folder, name)));
   for (const file of files) {
     if (!fs.existsSync(file)) continue;
-    const found = /^(?:deb\s+(?:\[.*\]\s+)?|URIs:\s*)(\S+\/debian)\/?(?:\s|$)/m.exec(fs.readFileSync(file, 'utf8'));
+    const found = /^(?:deb\s+(?:\[.*\]\s+)?|URIs:\s*)(\S+\/debian)\/?(?:\s|$)/m.exec(
+      fs.readFileSync(file, 'utf8'),
+    );
     if (found) return found[1];
   }
   return undefined;

@@ -58,7 +58,7 @@ async function openState(machine: Machine): Promise<{ state: ShmemFile; count: S
 }
 
 function hashOf(file: ShmemFile): string {
-  const hash = createHash('sha256');
+  const hash = createHash('blake2b512');
   const part = new Uint8Array(MiB);
   for (let at = 0; at < file.size; at += MiB) hash.update(part.subarray(0, file.pread(part, at)));
   return hash.digest('hex');
