@@ -31,6 +31,7 @@ const arrows = {
     'memfd-handler',
     'linux',
     'boot-image',
+    'device',
     'streams',
     'kexec',
     'service',
@@ -92,7 +93,7 @@ const sidesteps = ['../../*', '**/dist/**', '@liveupdate/*/*', '!@liveupdate/han
 const byName = 'Import another package by its name: its one entry is src/index.ts.';
 const noSidestep = { group: sidesteps, message: byName };
 // What the tests of several packages share is for tests.
-const shared = ['base', 'mm', 'kexec', 'boot-image'].map((name) => `!@liveupdate/${name}/test-*`);
+const shared = ['base', 'mm', 'luo-core', 'kexec', 'boot-image'].map((name) => `!@liveupdate/${name}/test-*`);
 const noSidestepInTests = { group: [...sidesteps, ...shared], message: byName };
 const noNode = {
   group: ['node:*', ...builtinModules.filter((name) => !name.startsWith('_')), 'koffi'],

@@ -63,6 +63,8 @@ const NO_FILE = [
   'a/1 ',
   'a/18446744073709551616',
 ];
+const NO_TOKEN_FILE = ['', '=', '1', '1=', '=a', 'a=b', '-1=a', '1.5=a', '18446744073709551616=a', '1 =a'];
+const NO_SESSION = ['', 'a'.repeat(64), 'ü'.repeat(32)];
 const NO_CHOICE = ['', 'Always', 'yes', 'within_size', 'always '];
 const NO_FLAG_VALUE = ['--json=yes', '--json=', '--JSON', '-json', '--no-json'];
 
@@ -123,6 +125,27 @@ const LINES: Record<string, InputCall<undefined>> = {
   'import from': [words('import', 'RAM', 's/2', 'GIVEN'), ['']],
   'import --size': [words('import', '--size=GIVEN', 'RAM', 's/2', 'DIR/file'), [...NO_SIZE, '5000', '17TiB']],
   'import, a flag': [words('import', 'GIVEN', 'RAM', 's/2', 'DIR/file'), ['--huge=1', '--Huge', 'extra']],
+  'kernel preserve session': [words('kernel', 'preserve', 'GIVEN', '1=DIR/file'), NO_SESSION],
+  'kernel preserve file': [words('kernel', 'preserve', 's', 'GIVEN'), NO_TOKEN_FILE],
+  'kernel preserve, a file more': [
+    words('kernel', 'preserve', 's', '1=DIR/file', 'GIVEN'),
+    ['1=a', '0x1=a', 'a'],
+  ],
+  'kernel preserve, standard input twice': [words('kernel', 'preserve', 's', '1=-', 'GIVEN'), ['2=-']],
+  'kernel preserve, a flag': [words('kernel', 'preserve', 'GIVEN', 's', '1=DIR/file'), NO_FLAG_VALUE],
+  'kernel retrieve session': [words('kernel', 'retrieve', 'GIVEN', '1=DIR/out'), NO_SESSION],
+  'kernel retrieve file': [words('kernel', 'retrieve', 's', 'GIVEN'), NO_TOKEN_FILE],
+  'kernel retrieve, a flag': [
+    words('kernel', 'retrieve', 'GIVEN', 's', '1=DIR/out'),
+    ['--force=1', '--Force'],
+  ],
+  'kernel finish session': [words('kernel', 'finish', 'GIVEN'), NO_SESSION],
+  'kernel load image': [words('kernel', 'load', 'GIVEN'), ['']],
+  'kernel load --initrd': [words('kernel', 'load', '--initrd=GIVEN', 'DIR/file'), ['']],
+  'kernel load --unload': [words('kernel', 'load', '--unload', 'GIVEN'), ['a']],
+  'kernel, a word': [words('kernel', 'GIVEN'), ['lst', 'preserv', '--json']],
+  'kernel list, a flag': [words('kernel', 'list', 'GIVEN'), [...NO_FLAG_VALUE, 'extra']],
+  'kernel exec, a flag': [words('kernel', 'exec', 'GIVEN'), ['--force=1', 'extra']],
   'remove RAM': [words('remove', 'GIVEN'), ['', '.', '..', 'a b', 'a'.repeat(201)]],
   'remove, a flag': [words('remove', 'GIVEN', 'RAM'), ['--force', 'extra']],
 };

@@ -27,6 +27,13 @@ test.each([
   [['demo', '--files', '1.5'], "--files: '1.5' is no number from 1 up", 'such as 2'],
   [['demo', '--generations', '1'], "--generations: '1' is no number from 2 up", 'such as 3'],
   [['demo', '--huge', 'maybe'], 'Allowed choices are auto, always, never', 'liveupdate demo --help'],
+  [['kernel', 'lst'], "unknown command 'lst'", 'liveupdate kernel --help'],
+  [
+    ['kernel', 'preserve', 's'],
+    "missing required argument 'token=file'",
+    'liveupdate kernel preserve --help',
+  ],
+  [['kernel', 'load'], 'no image is named', 'liveupdate kernel load --help'],
   [['demo', '--size', '1MiB', '--resume'], "unknown option '--resume'", 'liveupdate demo --help'],
 ])('wrong use: %j', async (args, what, advice) => {
   const { status, stdout, stderr } = await runHere(...args);
@@ -65,12 +72,29 @@ test.each([
     ['<ram>', '--json'],
   ],
   [['doctor', '--help'], ['--json']],
+  [
+    ['kernel', '--help'],
+    ['list', 'preserve', 'retrieve', 'finish', 'load', 'exec'],
+  ],
+  [
+    ['kernel', 'preserve', '--help'],
+    ['<session>', '<token=file...>', '--background', '--json'],
+  ],
+  [['kernel', 'retrieve', '--help'], ['--force']],
+  [
+    ['kernel', 'load', '--help'],
+    ['[image]', '--initrd', '--command-line', '--unload'],
+  ],
+  [['kernel', 'list', '--help'], ['--json']],
+  [['kernel', 'exec', '--help'], ['--force']],
+  [['kernel', 'finish', '--help'], ['<session>']],
 ])('help: %j', async (args, words) => {
   const { status, stdout, stderr } = await runHere(...args);
   expect(status).toBe(0);
   expect(stderr).toBe('');
   for (const word of ['Usage:', 'Examples:', 'Exit codes:', ...words]) expect(stdout).toContain(word);
   expect(stdout).not.toContain('--resume');
+  expect(stdout).not.toContain('--holder');
   expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
 });
 

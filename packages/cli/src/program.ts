@@ -14,6 +14,7 @@ import {
   wordValue,
   type ImageFlb,
 } from './option-values.ts';
+import { KERNEL_COMMANDS, kernelCommand } from './kernel-program.ts';
 import type { ImageHints } from './open-image.ts';
 import { printable } from './output.ts';
 import { UsageError } from './usage-error.ts';
@@ -79,6 +80,7 @@ const COMMANDS = [
   'remove',
   'make-image',
   'doctor',
+  'kernel',
 ];
 
 const ABOUT = 'Memory and open files that survive the replacement of the program that owns them.';
@@ -101,6 +103,7 @@ Examples:
   $ liveupdate remove my-service          the RAM and all that is in it goes
   $ liveupdate run -- node app.js         a service whose clients notice no
   $ liveupdate upgrade counter            upgrade
+  $ liveupdate kernel list                live updates of Linux itself
 ${EXIT_CODES}`;
 
 const RUN_EXAMPLES = `
@@ -280,8 +283,9 @@ function usageError(error: CommanderError, argv: readonly string[]): UsageError 
     .replace(/\.$/, '')
     .split('\n');
   const suggestion = rest.map((line) => line.trim().replace(/^\((.*)\)$/, ' ($1)')).join('');
-  const command = argv.find((word) => COMMANDS.includes(word));
-  const help = ['liveupdate', command, '--help'].filter((word) => word !== undefined).join(' ');
+  const at = argv.findIndex((word) => COMMANDS.includes(word));
+  const inner = argv[at] === 'kernel' && KERNEL_COMMANDS.includes(argv[at + 1]) ? argv[at + 1] : undefined;
+  const help = ['liveupdate', argv[at], inner, '--help'].filter((word) => word !== undefined).join(' ');
   return new UsageError(`${first}${suggestion}: see '${help}'`);
 }
 
@@ -506,6 +510,12 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .action(async ({ json = false }: { json?: boolean }) => {
       exitCode = (await import('./doctor.ts')).runDoctor({ json });
     });
+
+  const kernel = kernelCommand((code) => {
+    exitCode = code;
+  });
+  program.addCommand(kernel.copyInheritedSettings(program));
+  for (const command of kernel.commands) command.copyInheritedSettings(kernel);
 
   dropOutputQuietly();
   try {

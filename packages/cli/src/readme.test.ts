@@ -36,6 +36,16 @@ test('so is that of export and import', async () => {
 });
 
 test('the README names every command', () => {
-  for (const command of ['demo', 'list', 'inspect', 'check', 'export', 'import', 'remove', 'doctor'])
+  for (const command of [
+    'demo',
+    'list',
+    'inspect',
+    'check',
+    'export',
+    'import',
+    'remove',
+    'doctor',
+    'kernel',
+  ])
     expect(README).toContain(`liveupdate/cli ${command}`);
 });

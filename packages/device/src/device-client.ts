@@ -9,7 +9,7 @@
  *   kernel takes, for a preserve of gigabytes that is milliseconds.
  */
 import * as fs from 'node:fs';
-import { byteLength, checkText, codeOf, KernelError, StructView, type ErrnoCode } from '@liveupdate/base';
+import { byteLength, checkText, codeOf, KernelError, StructView } from '@liveupdate/base';
 import { checkPath, checkRuntime } from '@liveupdate/linux';
 import { LIVEUPDATE_IOCTL, MAX_SESSION_NAME, SessionArgument } from '@liveupdate/luo-core';
 import { DeviceSession } from './device-session.ts';
@@ -124,15 +124,40 @@ export function openDevice(path: string = DEVICE_PATH): DeviceClient {
   const fd = open(path);
   if (fs.fstatSync(fd).isCharacterDevice()) return new DeviceClient(fd);
   fs.closeSync(fd);
-  throw new KernelError('ENOTTY', `'${path}' is no device: name the one of live updates`);
+  throw noDevice(path);
+}
+
+/**
+ * Checks whether the device is there and may be opened, without opening it.
+ *
+ * @param path where it is
+ * @throws KernelError ENOENT, EACCES, EPERM, ENOTTY, EINVAL: as openDevice
+ */
+export function checkDevice(path: string = DEVICE_PATH): void {
+  checkPath(path);
+  try {
+    fs.accessSync(path, fs.constants.R_OK | fs.constants.W_OK);
+  } catch (cause) {
+    throw refused(path, cause);
+  }
+  if (!fs.statSync(path).isCharacterDevice()) throw noDevice(path);
+}
+
+function noDevice(path: string): KernelError {
+  return new KernelError('ENOTTY', `'${path}' is no device: name the one of live updates`);
+}
+
+function refused(path: string, cause: unknown): KernelError {
+  const code = codeOf(cause);
+  return new KernelError(code, `opening '${path}': ${OPEN_REFUSALS[code] ?? 'the system refuses it'}`, {
+    cause,
+  });
 }
 
 function open(path: string): number {
   try {
     return fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
   } catch (cause) {
-    const code: ErrnoCode = codeOf(cause);
-    const why = OPEN_REFUSALS[code] ?? 'the system refuses it';
-    throw new KernelError(code, `opening '${path}': ${why}`, { cause });
+    throw refused(path, cause);
   }
 }

@@ -6,7 +6,7 @@
  * then.
  */
 import * as fs from 'node:fs';
-import { KernelError, shown, StructView } from '@liveupdate/base';
+import { codeOf, KernelError, shown, StructView } from '@liveupdate/base';
 import { checkFd } from '@liveupdate/linux';
 import { FileArgument, FinishArgument, GetNameArgument, LIVEUPDATE_IOCTL } from '@liveupdate/luo-core';
 import { command, type Refusals } from './refusals.ts';
@@ -74,6 +74,27 @@ export class DeviceSession implements Disposable {
       NAME_REFUSALS,
     );
     return argument.getString(GetNameArgument.name);
+  }
+
+  /**
+   * Whether it is for the next kernel, or of the one before. Nothing is changed by asking.
+   *
+   * @throws KernelError EBADF: closed. ENOTTY: no session. EBUSY: an update is on its way.
+   */
+  get kind(): 'outgoing' | 'incoming' {
+    const argument = structOf(FileArgument);
+    argument.setI32(FileArgument.fd, -1); // no file: one for the next kernel finds that out, the other refuses
+    argument.setU64(FileArgument.token, MOST_TOKEN);
+    try {
+      command(this.fd, LIVEUPDATE_IOCTL.preserveFd, argument.bytes, 'asking a session for its kind', {});
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === 'EINVAL') return 'incoming';
+      // EEXIST: the token is in use
+      if (this.#isOpen && (code === 'EBADF' || code === 'EEXIST')) return 'outgoing';
+      throw error;
+    }
+    throw new KernelError('EIO', 'this kernel preserves files that there are none of');
   }
 
   /**

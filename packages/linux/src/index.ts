@@ -5,6 +5,7 @@ export { hostFacts, shmSpace, type HostFacts, type Mount, type Space } from './h
 export { checkEnvironment, checkFd, checkPath } from './inputs.ts';
 export {
   duplicateFrom,
+  duplicateOfProcess,
   eventfd,
   ioctlBytes,
   isMainThread,

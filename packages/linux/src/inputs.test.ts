@@ -29,6 +29,7 @@ import {
   collectChildren,
   collectOrphans,
   duplicateFrom,
+  duplicateOfProcess,
   fileBehind,
   eventfd,
   hostFacts,
@@ -124,6 +125,8 @@ const inRange = (
 });
 
 const CALLS: Record<string, InputCall<World>> = {
+  'duplicateOfProcess pid': [(_, pid: number) => duplicateOfProcess(pid, 0), [...NO_WHOLE, 0, 2 ** 31]],
+  'duplicateOfProcess fd': [(_, fd: number) => duplicateOfProcess(process.pid, fd), NO_FD],
   'ioctlBytes fd': [(_, fd: number) => ioctlBytes(fd, 0, ONE_BYTE), NO_FD],
   'ioctlBytes request': [(_, request: number) => ioctlBytes(0, request, ONE_BYTE), [...NO_WHOLE, 2 ** 32]],
   'ioctlBytes argument': [(_, argument: Uint8Array) => ioctlBytes(0, 0, argument), NO_BYTES],

@@ -4,6 +4,7 @@ import {
   addSeals,
   closesOnExec,
   duplicateFrom,
+  duplicateOfProcess,
   F_SEAL_SEAL,
   F_SEAL_WRITE,
   FALLOC_KEEP_SIZE,
@@ -121,4 +122,14 @@ test.each<[string, () => unknown, string]>([
   ['lseek', () => seekTo('data', 9999, 0), 'EBADF'],
 ])('%s fails with a KernelError', (_name, call, code) => {
   expect(codeOfThrown(call)).toBe(code);
+});
+
+test('a descriptor of another process is duplicated', () => {
+  using file = memoryFile();
+  fs.writeSync(file.fd, 'seen');
+  const copy = duplicateOfProcess(process.pid, file.fd);
+  expect([fs.readFileSync(`/proc/self/fd/${copy}`, 'utf8'), closesOnExec(copy)]).toEqual(['seen', true]);
+  fs.closeSync(copy);
+  expect(codeOfThrown(() => duplicateOfProcess(process.pid, 2 ** 20))).toBe('EBADF');
+  expect(codeOfThrown(() => duplicateOfProcess(2 ** 30, 0))).toBe('ENOENT');
 });

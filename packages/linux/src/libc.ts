@@ -16,6 +16,7 @@ import {
   type Bytes,
 } from '@liveupdate/base';
 import { checkFd } from './inputs.ts';
+import { fs } from './node-fs.ts';
 import { c, failed, lastError, MAP_FAILED, native, type Address } from './native.ts';
 
 export type { Address } from './native.ts';
@@ -72,6 +73,9 @@ const UFFD_USER_MODE_ONLY = 1;
 const SYS_USERFAULTFD = { x64: 323, arm64: 282 } as const;
 const SYS_GETTID = { x64: 186, arm64: 178 } as const;
 const SYS_KEXEC_FILE_LOAD = { x64: 320, arm64: 294 } as const;
+/** Equal on both. */
+const SYS_PIDFD_OPEN = 434;
+const SYS_PIDFD_GETFD = 438;
 const KEXEC_FILE_UNLOAD = 1;
 const KEXEC_FILE_NO_INITRAMFS = 4;
 const KEXEC_FILE_DEBUG = 8;
@@ -269,6 +273,32 @@ export function duplicateFrom(fd: number, least: number): number {
       throw new KernelError('EMFILE', `${tried} failed: raise the limit of open files (ulimit -n)`);
     throw failed(tried, { EMFILE: 'raise the limit of open files (ulimit -n)' });
   }
+  return copy;
+}
+
+/**
+ * A duplicate of the descriptor of another process, closed on exec (pidfd_getfd(2)).
+ *
+ * @throws KernelError EPERM: not allowed to trace that process. ENOENT: there is none (kernel:
+ * ESRCH). EBADF: it has no such descriptor. EINVAL: no process ID, no number of a descriptor.
+ * ENOSYS: a kernel before 5.6. EMFILE, ENFILE: too many open files.
+ */
+export function duplicateOfProcess(pid: number, fd: number): number {
+  checkWhole(pid, 'a process ID', { ...INT, min: 1 });
+  checkFd(fd);
+  native();
+  const tried = `duplicating descriptor ${fd} of process ${pid}`;
+  const advice = { EPERM: 'it takes root', EBADF: 'the process has no such descriptor' };
+  const process = c('syscall')(SYS_PIDFD_OPEN, 'int', pid, 'unsigned int', 0);
+  if (process < 0) {
+    const error = failed(tried, advice);
+    if (error.code !== 'EIO') throw error;
+    throw new KernelError('ENOENT', `${tried}: there is no such process`, { cause: error });
+  }
+  const copy = c('syscall')(SYS_PIDFD_GETFD, 'int', process, 'int', fd, 'unsigned int', 0);
+  const error = copy < 0 ? failed(tried, advice) : undefined;
+  fs.closeSync(process);
+  if (error) throw error;
   return copy;
 }
 

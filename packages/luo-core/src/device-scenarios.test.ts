@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ProcessDescriptors } from './descriptors.ts';
 import { LiveUpdateDevice } from './device.ts';
 import type { PreservableFile } from './handler.ts';
-import { answersOf, expectedOf, SCENARIOS, type DeviceWorld } from './test-device-scenarios.ts';
+import { answersOf, expectedOf, OUR_SCENARIOS, type DeviceWorld } from './test-device-scenarios.ts';
 import { coldKernel, Counter, nextKernel, type TestKernel } from './test-kernel.ts';
 
 /** As many numbers as a process has at most here. */
@@ -81,7 +81,7 @@ class OurWorld implements DeviceWorld {
   }
 }
 
-test.each(SCENARIOS.filter(({ only }) => only?.world !== 'real'))('$title', async ({ segments }) => {
+test.each(OUR_SCENARIOS)('$title', async ({ segments }) => {
   let kernel: TestKernel = coldKernel();
   for (const [i, segment] of segments.entries()) {
     if (i > 0) {
@@ -93,16 +93,15 @@ test.each(SCENARIOS.filter(({ only }) => only?.world !== 'real'))('$title', asyn
 });
 
 test('all of them go through one handover together, as on a real machine', async () => {
-  const scenarios = SCENARIOS.filter(({ only }) => only?.world !== 'real');
   let kernel: TestKernel = coldKernel(16 * 2 ** 20);
-  const last = Math.max(...scenarios.map(({ segments }) => segments.length)) - 1;
+  const last = Math.max(...OUR_SCENARIOS.map(({ segments }) => segments.length)) - 1;
   for (let i = 0; i <= last; i++) {
     if (i > 0) {
       await kernel.luo.reboot();
       kernel = nextKernel(kernel);
     }
     const world = new OurWorld(kernel);
-    for (const { title, segments } of scenarios) {
+    for (const { title, segments } of OUR_SCENARIOS) {
       const segment = segments.at(i) ?? [];
       expect([title, ...(await answersOf(world, segment))]).toEqual([title, ...expectedOf(segment)]);
     }

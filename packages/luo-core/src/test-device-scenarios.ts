@@ -32,7 +32,7 @@ import {
   type Step,
 } from './test-device-steps.ts';
 
-export { answersOf, expectedOf, type DeviceWorld, type Scenario, type Step } from './test-device-steps.ts';
+export { answersOf, expectedOf, type DeviceWorld } from './test-device-steps.ts';
 
 // Written out, not taken from uapi.ts: these are the numbers and offsets that programs on Linux are
 // compiled with.
@@ -144,7 +144,7 @@ const reserved = struct(72, (view) => {
   view.setUint32(4, 1, true);
 });
 
-export const SCENARIOS: readonly Scenario[] = [
+const SCENARIOS: readonly Scenario[] = [
   scenario(
     'the device is open once, until its last descriptor is closed, and outlived by its sessions',
     open('device'),
@@ -696,3 +696,7 @@ export const SCENARIOS: readonly Scenario[] = [
     close('device'),
   ),
 ];
+
+/** Those for our device, and those for the one of Linux. */
+export const OUR_SCENARIOS = SCENARIOS.filter(({ only }) => only?.world !== 'real');
+export const LINUX_SCENARIOS = SCENARIOS.filter(({ only }) => only?.world !== 'ours');
