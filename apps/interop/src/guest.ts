@@ -49,6 +49,8 @@ export type GuestEvent = { readonly event: string } & Record<string, unknown>;
 export interface GuestOptions {
   /** A program in TypeScript: a path. It is run by init, and again by that of the next kernel. */
   readonly program: string;
+  /** Modules that the program imports by these names: paths. */
+  readonly modules?: Readonly<Record<string, string>>;
   /** What it finds in its environment. Names in capitals, values without blanks. */
   readonly env?: Readonly<Record<string, string | number>>;
   /** MiB. Default 512. */
@@ -98,6 +100,7 @@ export class Guest implements AsyncDisposable {
     const {
       program,
       env = {},
+      modules = {},
       memory = 512,
       image,
       keepsMemory = false,
@@ -119,6 +122,7 @@ export class Guest implements AsyncDisposable {
       format: 'esm',
       target: 'node24',
       conditions: ['@liveupdate/source'],
+      alias: { ...modules },
       logLevel: 'error',
     });
     const words = {

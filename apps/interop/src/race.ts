@@ -11,7 +11,12 @@ export type Race = ReadonlyMap<RaceKind, ReadonlyMap<string, number>>;
 
 /** Runs it: minutes. */
 export async function race(): Promise<Race> {
-  await using guest = await Guest.start({ program: PROGRAM, memory: 2560, env: { GUEST_STAGE: 1 } });
+  await using guest = await Guest.start({
+    program: PROGRAM,
+    memory: 2560,
+    processors: 2,
+    env: { GUEST_STAGE: 1 },
+  });
   await guest.until('raced');
   const laps = guest.events.filter(({ event }) => event === 'lap');
   return new Map(

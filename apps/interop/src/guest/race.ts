@@ -12,7 +12,8 @@ import { report, SHARE } from './report.ts';
 
 const { GUEST_KERNEL = '', GUEST_STAGE = '1' } = process.env;
 const MiB = 2 ** 20;
-const ROUNDS = 9;
+const PRESERVES = 160;
+const RETRIEVES = 20;
 /** Kernels. */
 const STAGES = 4;
 const HUGE = '/sys/kernel/mm/transparent_hugepage/shmem_enabled';
@@ -51,21 +52,28 @@ async function preserve(kind: RaceKind, theirs: Memfd): Promise<void> {
   fill((part, at) => ours.pwrite(part, at));
   const from = new Uint8Array(RACE_BYTES).fill(7);
   const to = new Uint8Array(RACE_BYTES).fill(1);
-  for (let round = 0; round < ROUNDS; round++) {
+  // As the kernel that it races with, ours goes on and preserves again.
+  for (let round = 0; round < PRESERVES; round++) {
     using session = device.createSession(`round ${round}`);
     await lap(kind, 'preserve, Linux', () => {
       session.preserveFd(theirs.fd, 1);
     });
     const own = machine.kernel.luo.createSession('race');
     await lap(kind, 'preserve, here', () => own.preserve(ours, 1));
+    await own.close();
+    if (round % 8 === 0)
+      await lap(kind, 'copy', () => {
+        to.set(from);
+      });
+  }
+  // A retrieve needs a next generation.
+  for (let round = 0; round < RETRIEVES; round++) {
+    await machine.kernel.luo.createSession('race').preserve(ours, 1);
     await machine.handOver();
     machine = await openMachine();
     const came = machine.kernel.luo.retrieveSession('race');
     ours = await lap(kind, 'retrieve, here', () => came.retrieve(1, ShmemFile));
     await came.finish();
-    await lap(kind, 'copy', () => {
-      to.set(from);
-    });
   }
   machine.remove();
 }
