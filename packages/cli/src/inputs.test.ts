@@ -125,6 +125,9 @@ const LINES: Record<string, InputCall<undefined>> = {
   'import from': [words('import', 'RAM', 's/2', 'GIVEN'), ['']],
   'import --size': [words('import', '--size=GIVEN', 'RAM', 's/2', 'DIR/file'), [...NO_SIZE, '5000', '17TiB']],
   'import, a flag': [words('import', 'GIVEN', 'RAM', 's/2', 'DIR/file'), ['--huge=1', '--Huge', 'extra']],
+  'compat from': [words('compat', 'GIVEN', 'RAM'), ['']],
+  'compat to': [words('compat', 'RAM', 'GIVEN'), ['']],
+  'compat, a flag': [words('compat', 'GIVEN', 'RAM', 'RAM'), NO_FLAG_VALUE],
   'kernel preserve session': [words('kernel', 'preserve', 'GIVEN', '1=DIR/file'), NO_SESSION],
   'kernel preserve file': [words('kernel', 'preserve', 's', 'GIVEN'), NO_TOKEN_FILE],
   'kernel preserve, a file more': [

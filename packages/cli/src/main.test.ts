@@ -27,6 +27,7 @@ test.each([
   [['demo', '--files', '1.5'], "--files: '1.5' is no number from 1 up", 'such as 2'],
   [['demo', '--generations', '1'], "--generations: '1' is no number from 2 up", 'such as 3'],
   [['demo', '--huge', 'maybe'], 'Allowed choices are auto, always, never', 'liveupdate demo --help'],
+  [['compat', 'running'], "missing required argument 'to'", 'liveupdate compat --help'],
   [['kernel', 'lst'], "unknown command 'lst'", 'liveupdate kernel --help'],
   [
     ['kernel', 'preserve', 's'],
@@ -87,6 +88,10 @@ test.each([
   ],
   [['kernel', 'list', '--help'], ['--json']],
   [['kernel', 'exec', '--help'], ['--force']],
+  [
+    ['compat', '--help'],
+    ['<from>', '<to...>', '--json'],
+  ],
   [['kernel', 'finish', '--help'], ['<session>']],
 ])('help: %j', async (args, words) => {
   const { status, stdout, stderr } = await runHere(...args);

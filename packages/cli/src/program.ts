@@ -81,6 +81,7 @@ const COMMANDS = [
   'make-image',
   'doctor',
   'kernel',
+  'compat',
 ];
 
 const ABOUT = 'Memory and open files that survive the replacement of the program that owns them.';
@@ -104,6 +105,7 @@ Examples:
   $ liveupdate run -- node app.js         a service whose clients notice no
   $ liveupdate upgrade counter            upgrade
   $ liveupdate kernel list                live updates of Linux itself
+  $ liveupdate compat running bzImage     would an update lose something?
 ${EXIT_CODES}`;
 
 const RUN_EXAMPLES = `
@@ -260,6 +262,22 @@ Examples:
       --flb liveupdate-test-flb-v2=0xfeedf00dcafebee2
   $ guest/run.sh -initrd initrd.img
 ${EXIT_CODES}`;
+
+const COMPAT_EXAMPLES = `
+Whether the new side of an update reads what the old one writes. Each side is
+  running       the kernel of this machine (root)
+  an image      of a kernel: bzImage, vmlinuz, vmlinux; gzip, xz or zstd in it
+  a handover    or a RAM: what is in it, as inspect reads it
+  a program     .js or .ts that opens a machine, or the words that start one. It
+                is started, and ends where it would open its RAM.
+
+Examples:
+  $ liveupdate compat running /boot/vmlinuz-7.4
+  $ liveupdate compat my-service dist/app.js
+  $ liveupdate compat my-service -- node --import tsx app.ts
+  $ liveupdate compat old/bzImage new/bzImage --json | jq .fits
+
+Exit codes: 0 it fits, 1 something would be lost, or it failed, 2 wrong use.`;
 
 const DOCTOR_EXAMPLES = `
 A line for each thing: ok, note (it works, with a limit) or missing, and what to
@@ -509,6 +527,17 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText('after', DOCTOR_EXAMPLES)
     .action(async ({ json = false }: { json?: boolean }) => {
       exitCode = (await import('./doctor.ts')).runDoctor({ json });
+    });
+
+  program
+    .command('compat')
+    .description('say whether an update would lose something, before it is made')
+    .argument('<from>', 'running, an image, a handover or a RAM', wordValue('<from>'))
+    .argument('<to...>', 'running, an image, or a program')
+    .option('--json', 'print it as JSON')
+    .addHelpText('after', COMPAT_EXAMPLES)
+    .action(async (from: string, to: string[], { json = false }: { json?: boolean }) => {
+      exitCode = await (await import('./compat.ts')).runCompat(from, to.map(wordValue('<to>')), { json });
     });
 
   const kernel = kernelCommand((code) => {

@@ -1,7 +1,9 @@
 import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import * as zlib from 'node:zlib';
 import { expect, test } from 'vitest';
 import { Directory, LINUX_IMAGE, runHere } from './test-cli.ts';
+import { testBzImage, testKernel } from './test-kernel-image.ts';
 
 const README = fs.readFileSync(fileURLToPath(new URL('../README.md', import.meta.url)), 'utf8');
 
@@ -17,6 +19,24 @@ test('the transcript in the README is what the command prints, but for the lines
     at = printed.indexOf(line, at) + 1;
     expect(at, `'${line}' is printed, in this order`).toBeGreaterThan(0);
   }
+});
+
+test('so is that of compat', async () => {
+  using directory = new Directory();
+  const text = /```console\n\$ liveupdate compat old\/bzImage new\/bzImage\n(.*?)```/s.exec(README)?.[1];
+  for (const [name, files] of [
+    ['old', ['memfd-v2']],
+    ['new', ['memfd-v3']],
+  ] as const) {
+    fs.mkdirSync(`${directory.path}/${name}`);
+    directory.write(`${name}/bzImage`, testBzImage(zlib.gzipSync(testKernel({ files }))));
+  }
+  const { status, stdout } = await runHere(
+    'compat',
+    `${directory.path}/old/bzImage`,
+    `${directory.path}/new/bzImage`,
+  );
+  expect([status, stdout.replaceAll(`${directory.path}/`, '')]).toEqual([1, text]);
 });
 
 test('so is that of export and import', async () => {
@@ -46,6 +66,7 @@ test('the README names every command', () => {
     'remove',
     'doctor',
     'kernel',
+    'compat',
   ])
     expect(README).toContain(`liveupdate/cli ${command}`);
 });

@@ -15,3 +15,4 @@ export { RAM_FD_VARIABLE } from './inherited-rams.ts';
 export { type KexecOptions } from './next-program.ts';
 export { ramPath, type RamSource } from './ram-source.ts';
 export type { SealedRam } from './standby.ts';
+export { FORMATS_VARIABLE, type ProgramFormats } from './tell-formats.ts';

@@ -88,7 +88,7 @@ export const KERNEL_OPTIONS: readonly (keyof KernelOptions)[] = [
   'confinedTo',
 ];
 
-const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];
+export const memfdOnly: HandlerFactory = ({ kho, shmem }) => [memfdHandler({ kho, shmem })];
 
 /** What the generation before left. */
 export interface LeftKernel {

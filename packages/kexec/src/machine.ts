@@ -31,6 +31,7 @@ import { nextProgram, noteStart, type KexecOptions } from './next-program.ts';
 import { busyMessage, claimRam, cutTo, makeRoom, type ClaimedRam } from './ram-claim.ts';
 import { findExisting } from './ram-source.ts';
 import { Standby, type SealedRam } from './standby.ts';
+import { tellFormats } from './tell-formats.ts';
 import type { Tenure } from './tenure.ts';
 
 /** Milliseconds after a commit until the next handover is prepared. */
@@ -457,6 +458,7 @@ function checkHandOver(options: HandOverOptions, what: string): void {
 /** What has to be so, and is done once, before a RAM is looked at. */
 function prepareProcess(options: MachineOptions): void {
   checkMachineOptions(options);
+  tellFormats(options.handlers);
   checkRuntime();
   if (!isMainThread())
     throw new KernelError(

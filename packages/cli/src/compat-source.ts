@@ -1,0 +1,186 @@
+/**
+ * The two sides of `liveupdate compat`, from the words of a command line: a running kernel, the
+ * image of one, a handover or a RAM, or a program.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import { join } from 'node:path';
+import * as zlib from 'node:zlib';
+import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { BOOT_PAGE_VERSION, FORMATS_VARIABLE, hasBootPage, type ProgramFormats } from '@liveupdate/kexec';
+import { KHO_COMPATIBLE } from '@liveupdate/kho';
+import { LUO_COMPATIBLE } from '@liveupdate/luo-core';
+import { isElf } from '@liveupdate/mm';
+import type { Format, Role, Side } from './compat-formats.ts';
+import { formatsOf, isCompressed, isKernelImage, kernelIn, type KernelFormats } from './kernel-image.ts';
+import { fromLeft, sessionsOf } from './left.ts';
+import { openImage, resolveImagePath } from './open-image.ts';
+import { readRunningKernel } from './running-kernel.ts';
+
+/** In place of a file: the kernel that runs. */
+const RUNNING = 'running';
+/** A program has this long to get to where it opens its machine. */
+const PATIENCE_MS = 60_000;
+const HEAD_BYTES = 2 ** 16;
+const PROGRAM = /\.(?:[cm]?js|[cm]?ts)$/;
+
+const formats = (role: Role, names: readonly string[]): Format[] => names.map((name) => ({ role, name }));
+
+/** State that files share is called so by all that is known. */
+const roleOf = (name: string): Role => (/(?:^|-)flb-/.test(name) ? 'state' : 'file');
+
+/**
+ * What one side writes and reads.
+ *
+ * @param words a word that names it, or the words that start a program
+ * @throws KernelError ENOENT: there is none. EINVAL: it is nothing of all that, or damaged. EACCES,
+ * EPERM: not allowed. ETIMEDOUT, EIO: a program that does not answer. Others as openImage has them.
+ */
+export async function sideOf(words: readonly string[]): Promise<Side> {
+  const [word] = words;
+  if (words.length > 1) return programSide(words);
+  if (word === RUNNING) return runningSide();
+  if (PROGRAM.test(word)) {
+    fs.accessSync(word, fs.constants.R_OK);
+    return programSide([process.execPath, ...process.execArgv, word]);
+  }
+  const path = resolveImagePath(word);
+  const head = headOf(path);
+  if (isKernelImage(head)) return imageSide(path);
+  if (isCompressed(head)) {
+    const inner = gunzippedHead(head);
+    return isMemory(inner) ? memorySide(path) : imageSide(path);
+  }
+  if (isMemory(head)) return memorySide(path);
+  throw new KernelError(
+    'EINVAL',
+    `'${path}' is no kernel, no handover, no RAM and no program: see 'liveupdate compat --help'`,
+  );
+}
+
+/** The first bytes of what is compressed by gzip; of anything else, none. */
+function gunzippedHead(head: Buffer): Buffer {
+  try {
+    return zlib.gunzipSync(head, { finishFlush: zlib.constants.Z_SYNC_FLUSH });
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
+/** Whether these are the first bytes of a handover or of a RAM. */
+function isMemory(head: Buffer): boolean {
+  return head.length >= PAGE_SIZE && !isKernelImage(head) && (isElf(head) || hasBootPage(head));
+}
+
+function headOf(path: string): Buffer {
+  if (!fs.statSync(path).isFile()) throw new KernelError('EINVAL', `'${path}' is no regular file: name one`);
+  const fd = fs.openSync(path, 'r');
+  try {
+    const head = Buffer.alloc(HEAD_BYTES);
+    return head.subarray(0, fs.readSync(fd, head, 0, HEAD_BYTES, 0));
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+async function imageSide(path: string): Promise<Side> {
+  const kernel = await kernelIn(fs.readFileSync(path), path);
+  return kernelSide(formatsOf(kernel), path, []);
+}
+
+async function runningSide(): Promise<Side> {
+  const { formats: found, notes } = await readRunningKernel();
+  return kernelSide(found, 'the running kernel', notes, os.release());
+}
+
+function kernelSide(
+  { release, kho, luo, files, others }: KernelFormats,
+  what: string,
+  notes: readonly string[],
+  running = release,
+): Side {
+  const all = [
+    ...formats('handover', kho),
+    ...formats('orchestrator', luo),
+    ...files.map((name): Format => ({ role: roleOf(name), name })),
+    ...formats('other', others),
+  ];
+  // A kernel without the handover itself hands nothing over, whatever else is in it.
+  const known = kho.length === 0 ? [] : all;
+  const named = `${what}${running === undefined ? '' : ` (Linux ${running})`}`;
+  const modules = 'handlers that come in modules are not seen';
+  return { what: named, kind: 'kernel', writes: known, reads: known, notes: [...notes, modules] };
+}
+
+/** A handover or a RAM: what is in it. */
+async function memorySide(path: string): Promise<Side> {
+  using image = await openImage(path);
+  const { left, bootPage } = await fromLeft(image, (found) => ({
+    left: found,
+    bootPage: image.page ? [`boot-page-v${BOOT_PAGE_VERSION}`] : [],
+  }));
+  const files = new Set(sessionsOf(left).flatMap((session) => session.files.map((file) => file.compatible)));
+  const flbs = left.luo?.flbs.map(({ name }) => name) ?? [];
+  const writes = [
+    ...formats('boot page', bootPage),
+    ...formats('handover', [KHO_COMPATIBLE]), // others are not read here
+    ...formats('orchestrator', left.luo ? [LUO_COMPATIBLE] : []),
+    ...formats('file', [...files].sort()),
+    ...formats('state', flbs),
+  ];
+  const damage = left.damage.length > 0 ? ["some of it is damaged: see 'liveupdate check'"] : [];
+  return { what: path, kind: 'memory', writes, reads: [], notes: damage };
+}
+
+/** A program of ours is asked: it is started, and ends where it would open its machine. */
+async function programSide(words: readonly string[]): Promise<Side> {
+  const told = await ask(words);
+  const own = [
+    ...formats('boot page', [`boot-page-v${told.bootPage}`]),
+    ...formats('handover', [told.kho]),
+    ...formats('orchestrator', [told.luo]),
+  ];
+  const flbs = told.handlers.flatMap((handler) => formats('state', handler.flbs));
+  const writes = formats(
+    'file',
+    told.handlers.map(({ compatible }) => compatible),
+  );
+  const also = formats(
+    'file',
+    told.handlers.flatMap(({ alsoReads }) => alsoReads),
+  );
+  const name = words.find((word) => PROGRAM.test(word)) ?? words.join(' ');
+  return {
+    what: name,
+    kind: 'program',
+    writes: [...own, ...writes, ...flbs],
+    reads: [...own, ...writes, ...also, ...flbs],
+    notes: [],
+  };
+}
+
+async function ask([file, ...args]: readonly string[]): Promise<ProgramFormats> {
+  const folder = fs.mkdtempSync(join(os.tmpdir(), 'liveupdate-compat-'));
+  const answer = join(folder, 'formats.json');
+  try {
+    const child = spawn(file, args, {
+      env: { ...process.env, [FORMATS_VARIABLE]: answer },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+    const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+    clearTimeout(timer);
+    if (fs.existsSync(answer)) return JSON.parse(fs.readFileSync(answer, 'utf8')) as ProgramFormats;
+    const name = [file, ...args].join(' ');
+    if (signal === 'SIGKILL')
+      throw new KernelError('ETIMEDOUT', `'${name}' did not open a machine in ${PATIENCE_MS / 1000} s`);
+    throw new KernelError(
+      'EIO',
+      `'${name}' ended with ${signal ?? `code ${code}`} and opened no machine: name the program that calls Machine.open, with a @liveupdate/kexec that answers`,
+    );
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+}
