@@ -11,7 +11,7 @@ import type { KeptFile, KeptSession } from './guest/kept.ts';
 
 const MiB = 2 ** 20;
 /** Linux has an area for low memory, one for all, and one for each NUMA node. */
-export const SCRATCH: readonly ScratchArea[] = [
+const SCRATCH: readonly ScratchArea[] = [
   { addr: 64 * MiB, size: 64 * MiB },
   { addr: 128 * MiB, size: 0 },
   { addr: 128 * MiB, size: 96 * MiB },
@@ -19,7 +19,7 @@ export const SCRATCH: readonly ScratchArea[] = [
 /** What the FLB test of Linux has in its entries. */
 const TEST_FLB_DATA = 0xfeedf00dcafebee0n;
 /** What this kernel is called. */
-export const RELEASE = 'from-typescript';
+const RELEASE = 'from-typescript';
 /** The seals that memfd-v2 carries: SEAL to EXEC. */
 const ALL_SEALS = 0x3f;
 const F_SEAL_SEAL = 1;

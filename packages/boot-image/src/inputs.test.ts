@@ -25,8 +25,7 @@ const ram = withMemoryMap(new SparseRam(SIZE), pcMemoryMap(SIZE));
 const { entry } = bootCold(ram, { scratch: [{ addr: SIZE / 2, size: SIZE / 4 }] });
 const folder = join(tmpdir(), `liveupdate-boot-image-inputs-${process.pid}`);
 const WHOLE: BootImageOptions = { ram, entry, kernel: fakeKernel() };
-const write = (given: object): Promise<unknown> =>
-  writeBootImage(folder, { ...WHOLE, ...given });
+const write = (given: object): Promise<unknown> => writeBootImage(folder, { ...WHOLE, ...given });
 
 const CALLS: Record<string, InputCall<undefined>> = {
   'pcMemoryMap size': [(_, size: number) => pcMemoryMap(size), NO_WHOLE],
