@@ -77,7 +77,10 @@ export function linux(filters: string[]): Promise<Report> {
   return run('linux', filters, {});
 }
 
-/** The tests of all packages without what takes long, and with a fraction of the rounds of random tests. */
+/**
+ * The tests of all packages without what takes long, and with a fraction of the rounds of random
+ * tests.
+ */
 export async function quickUnit(filters: string[]): Promise<Report> {
   const without = Object.keys(LONG).map((path) => `--exclude=${path}`);
   const left = Object.entries(LONG).map(([path, why]) => skipped(path, `--quick leaves it out: ${why}`));
