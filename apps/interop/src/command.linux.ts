@@ -2,12 +2,11 @@
 import * as fs from 'node:fs';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
-import { expect, onTestFinished, test } from 'vitest';
-import { Guest, type GuestEvent } from './guest.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bundleCommand } from './command-bundle.ts';
+import { Guest, whyNoGuest, type GuestEvent } from './guest.ts';
 
 const PROGRAM = fileURLToPath(new URL('./guest/test-command.ts', import.meta.url));
-const MAIN = fileURLToPath(new URL('../../../packages/cli/src/main.ts', import.meta.url));
 
 interface Ran {
   readonly args: readonly string[];
@@ -16,29 +15,18 @@ interface Ran {
   readonly stderr: string;
 }
 
-/** The command in one file, where koffi is found. */
-async function bundledCommand(): Promise<string> {
-  const outfile = fileURLToPath(new URL(`../.vitest/liveupdate-${process.pid}.mjs`, import.meta.url));
-  await build({
-    entryPoints: [MAIN],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node24',
-    conditions: ['@liveupdate/source'],
-    logLevel: 'error',
-  });
-  onTestFinished(() => {
-    fs.rmSync(outfile);
-  });
-  return outfile;
-}
+let command = '';
+beforeAll(async () => {
+  if (whyNoGuest() === undefined) command = await bundleCommand();
+});
+afterAll(() => {
+  fs.rmSync(command, { force: true });
+});
 
 const isRun = ({ event }: GuestEvent): boolean => event === 'ran';
 
 test('files are preserved, the kernel is replaced, and they are retrieved', async () => {
-  await using guest = await Guest.start({ program: PROGRAM, env: { GUEST_CLI: await bundledCommand() } });
+  await using guest = await Guest.start({ program: PROGRAM, env: { GUEST_CLI: command } });
   const { files, out } = await guest.until('done');
   const ran = guest.events.filter(isRun) as unknown as Ran[];
   const next = (): Ran => ran.shift() ?? { args: [], status: null, stdout: '', stderr: '' };
@@ -118,7 +106,7 @@ test.each([
   await using guest = await Guest.start({
     program: PROGRAM,
     append,
-    env: { GUEST_CLI: await bundledCommand(), GUEST_STAGE: 0 },
+    env: { GUEST_CLI: command, GUEST_STAGE: 0 },
   });
   await guest.until('ran');
   const [ran] = guest.events.filter(isRun) as unknown as Ran[];

@@ -74,7 +74,7 @@ function lostWithout({ role, name }: Format, from: Side, to: Side): string {
         : 'it refuses to boot, and leaves the RAM as it is';
     case 'orchestrator':
       return to.kind === 'kernel'
-        ? 'all sessions: the new kernel does not take them, and may give up'
+        ? 'the machine: the new kernel panics as it boots with liveupdate=on, whatever is preserved'
         : 'it refuses to boot, and leaves the RAM as it is';
     case 'file':
       return to.kind === 'kernel'

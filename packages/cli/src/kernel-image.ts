@@ -10,6 +10,7 @@
 import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
 import { KernelError } from '@liveupdate/base';
+import type * as Xz from '@napi-rs/lzma/xz';
 import { unpackLz4 } from './lz4.ts';
 
 /** What a kernel names. */
@@ -35,6 +36,16 @@ const POINTER = 8;
 
 type Unpack = (bytes: Buffer) => Promise<Buffer>;
 
+async function loadXz(): Promise<typeof Xz> {
+  try {
+    return await import('@napi-rs/lzma/xz');
+  } catch (cause) {
+    const why =
+      '@napi-rs/lzma, which unpacks xz, cannot be loaded: install with optional dependencies, or unpack the kernel first';
+    throw new KernelError('EOPNOTSUPP', why, { cause });
+  }
+}
+
 const limit = { maxOutputLength: MOST_BYTES };
 const COMPRESSIONS: readonly {
   readonly name: string;
@@ -50,7 +61,7 @@ const COMPRESSIONS: readonly {
     name: 'xz',
     magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0],
     unpack: async (bytes) => {
-      const { decompress } = await import('@napi-rs/lzma/xz');
+      const { decompress } = await loadXz();
       return Buffer.from(await decompress(bytes));
     },
   },
@@ -121,6 +132,7 @@ async function unpack(bytes: Buffer, what: string): Promise<Buffer> {
   try {
     return await work(bytes);
   } catch (cause) {
+    if (cause instanceof KernelError && cause.code === 'EOPNOTSUPP') throw cause;
     const why = (cause instanceof Error ? cause.message : String(cause)).replace(/^EINVAL: /, '');
     throw new KernelError(
       'EINVAL',

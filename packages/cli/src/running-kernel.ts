@@ -4,7 +4,7 @@
  */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
-import { KernelError } from '@liveupdate/base';
+import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { formatsOf, kernelIn, type KernelFormats } from './kernel-image.ts';
 
 const KCORE = '/proc/kcore';
@@ -41,53 +41,41 @@ function placesOf(release: string): string[] {
 /** The kernel's code and data; undefined where they are not shown. */
 function ownMemory(): Buffer | undefined {
   try {
-    const range = ownRange();
-    return range && readMemory(range.from, range.to);
+    const fd = fs.openSync(KCORE, 'r');
+    try {
+      const head = Buffer.alloc(HEADERS);
+      const length = fs.readSync(fd, head, 0, HEADERS, 0);
+      const text = addressOfText();
+      const own = [...pieces(head.subarray(0, length))].find(
+        ({ address, bytes }) => address <= text && text < address + bytes && bytes < MOST_BYTES,
+      );
+      return own && read(fd, own.at, Number(own.bytes));
+    } finally {
+      fs.closeSync(fd);
+    }
   } catch {
     return undefined;
   }
 }
 
-/** Its first address and the one behind it. */
-function ownRange(): { readonly from: bigint; readonly to: bigint } | undefined {
+/** Where the kernel's code begins; 0 where that is hidden. */
+function addressOfText(): bigint {
   const symbols = fs.readFileSync(SYMBOLS, 'latin1');
-  const address = (name: string): bigint => {
-    const hex = new RegExp(`^(?<hex>[0-9a-f]+) \\w ${name}$`, 'm').exec(symbols)?.groups?.['hex'];
-    return BigInt(`0x${hex ?? '0'}`);
-  };
-  const from = address('_text');
-  const to = address('_end');
-  return from > 0n && to > from && to - from < MOST_BYTES ? { from, to } : undefined;
+  const hex = /^(?<hex>[0-9a-f]+) \w _text$/m.exec(symbols)?.groups?.['hex'];
+  return BigInt(`0x${hex ?? '0'}`);
 }
 
-/** Memory at addresses of the kernel. What is not there stays zero. */
-function readMemory(from: bigint, to: bigint): Buffer | undefined {
-  const fd = fs.openSync(KCORE, 'r');
-  try {
-    const head = Buffer.alloc(HEADERS);
-    const length = fs.readSync(fd, head, 0, HEADERS, 0);
-    const memory = Buffer.alloc(Number(to - from));
-    let found = 0;
-    for (const { address, bytes, at } of pieces(head.subarray(0, length))) {
-      const begin = address > from ? address : from;
-      const end = address + bytes < to ? address + bytes : to;
-      if (begin >= end) continue;
-      found += read(fd, memory.subarray(Number(begin - from), Number(end - from)), at + (begin - address));
+/** Memory of the kernel. Pages of it that are not there any more stay zero. */
+function read(fd: number, at: bigint, bytes: number): Buffer {
+  const memory = Buffer.alloc(bytes);
+  for (let page = 0; page < bytes; page += PAGE_SIZE) {
+    try {
+      fs.readSync(fd, memory, page, Math.min(PAGE_SIZE, bytes - page), at + BigInt(page));
+    } catch {
+      // what was needed at the boot alone is given back
     }
-    return found > 0 ? memory : undefined;
-  } finally {
-    fs.closeSync(fd);
   }
-}
-
-function read(fd: number, into: Buffer, at: bigint): number {
-  let done = 0;
-  while (done < into.length) {
-    const length = fs.readSync(fd, into, done, into.length - done, at + BigInt(done));
-    if (length === 0) break;
-    done += length;
-  }
-  return done;
+  return memory;
 }
 
 /** The pieces of memory in an ELF core of 64 bits, by its program headers. */
