@@ -65,6 +65,8 @@ const high =
   (before: bigint): bigint =>
     (before & 0xffff_ffffn) | (value << 32n);
 
+/** Bytes of the header of a device tree, and of its list of reserved memory. */
+const TREE_HEADER = 56;
 const SESSION = 80;
 const FILE = 64;
 const BEYOND = 1n << 40n;
@@ -188,7 +190,7 @@ export function placesOf({ ram, entry }: Pick<MadeHandover, 'ram' | 'entry'>): P
   return {
     tree: entry.fdtAddr,
     version: entry.fdtAddr + tree.indexOf('kho-v4'),
-    rootProperty: entry.fdtAddr + tree.indexOf(rootBytes),
+    rootProperty: entry.fdtAddr + valueIn(tree, rootBytes),
     root,
     leaf: leafOf(u64, root),
     scratch: entry.scratchAddr,
@@ -201,6 +203,13 @@ export function placesOf({ ram, entry }: Pick<MadeHandover, 'ram' | 'entry'>): P
     chunk,
     folios: u64(chunk + 8),
   };
+}
+
+/** Where a property's value is: values begin at multiples of 4, behind the header. */
+function valueIn(tree: Buffer, value: Buffer): number {
+  let at = TREE_HEADER;
+  while (tree.compare(value, 0, value.length, at, at + value.length) !== 0) at += 4;
+  return at;
 }
 
 /** The first word of the leaf of order 0 that has a bit: bit 52 of the key, then the page. */
@@ -236,7 +245,8 @@ export async function judgedByLinux(
   image: BootImage,
   sessions: MadeHandover['sessions'],
 ): Promise<Judgement> {
-  await using guest = await Guest.start({ program: JUDGE, image });
+  // What goes wrong before there is a console is told, too.
+  await using guest = await Guest.start({ program: JUDGE, image, append: 'earlyprintk=ttyS0,115200' });
   fs.writeFileSync(`${guest.share}/expected.json`, JSON.stringify(sessions));
   try {
     await guest.until('judged');

@@ -13,6 +13,8 @@ export const DIFFERENCES: Readonly<Partial<Record<string, string>>> = {
   'session: no files':
     'The record counts files and leads to none: Linux loses them without a word. Here all of it is refused.',
   'memfd: a position below 0': 'Linux keeps a position at which every read fails. Here the file is refused.',
+  'memfd: a size that none can have':
+    'Linux makes a file whose size is below 0, in which nothing can be read. Here the file is refused.',
   'memfd: flags':
     'The field is 0 in every version until now. Linux does not look; here a file of a later meaning is refused.',
   'memfd: more folios':

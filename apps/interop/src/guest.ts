@@ -22,7 +22,8 @@ const GIVEN_KERNEL = fileURLToPath(new URL('../../../../shared/linux-7.3/bzImage
 /** In this package, so that koffi is found from there. */
 const BUNDLES = fileURLToPath(new URL('../.vitest', import.meta.url));
 const INIT = fileURLToPath(new URL('./guest/init.sh', import.meta.url));
-const ROOT = 'root=host rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro';
+/** How a guest mounts what does not change behind it. */
+export const OVER_9P = 'trans=virtio,version=9p2000.L,cache=loose,msize=512000';
 /** Software emulation on a busy machine. */
 const PATIENCE = 300_000;
 const LOOK_MS = 25;
@@ -57,8 +58,11 @@ export interface GuestOptions {
   readonly memory?: number;
   /** A handover to boot from. Default: the guest boots cold. */
   readonly image?: BootImage;
-  /** Whether the guest gets a copy of the image's memory that can be looked at. */
-  readonly keepsMemory?: boolean;
+  /**
+   * A folder that is its root, which it may write to; its init is started, and not the program. It
+   * mounts `host` and `share` itself. Default: the root of the host.
+   */
+  readonly root?: string;
   /** More of the kernel's command line. */
   readonly append?: string;
   readonly processors?: number;
@@ -103,7 +107,7 @@ export class Guest implements AsyncDisposable {
       modules = {},
       memory = 512,
       image,
-      keepsMemory = false,
+      root,
       append = '',
       processors = 1,
     } = options;
@@ -113,18 +117,7 @@ export class Guest implements AsyncDisposable {
     const folder = fs.mkdtempSync(join(tmpdir(), 'liveupdate-guest-'));
     const share = join(folder, 'share');
     fs.mkdirSync(share);
-    const bundle = join(BUNDLES, `${basename(folder)}.mjs`);
-    await build({
-      entryPoints: [program],
-      outfile: bundle,
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      target: 'node24',
-      conditions: ['@liveupdate/source'],
-      alias: { ...modules },
-      logLevel: 'error',
-    });
+    const bundle = await bundleInto(join(BUNDLES, basename(folder)), program, modules);
     const words = {
       GUEST_NODE: process.execPath,
       GUEST_PROGRAM: bundle,
@@ -132,17 +125,14 @@ export class Guest implements AsyncDisposable {
       ...env,
     };
     const commandLine = [
-      `console=ttyS0 liveupdate=on panic=-1 oops=panic ${ROOT} init=${INIT}`,
+      `console=ttyS0 liveupdate=on panic=-1 oops=panic rootfstype=9p rootflags=${OVER_9P}`,
+      root === undefined ? `root=host ro init=${INIT}` : 'root=root rw init=/sbin/init',
       append,
       ...Object.entries(words).map(([name, value]) => `${name}=${value}`),
     ].join(' ');
-    const ramFile = image && !keepsMemory ? image.memory : join(folder, 'memory');
-    const machine = image?.machine.map((each) =>
-      keepsMemory ? each.replace(`mem-path=${image.memory},share=off`, `mem-path=${ramFile},share=on`) : each,
-    );
-    if (image && keepsMemory) copySparse(image.memory, ramFile);
+    const ramFile = image?.memory ?? join(folder, 'memory');
     const guest = new Guest(folder, ramFile, commandLine, [
-      ...(machine ?? [
+      ...(image?.machine ?? [
         ...['-machine', 'pc-i440fx-7.1,memory-backend=ram', '-m', `${memory}M`],
         ...['-object', `memory-backend-file,id=ram,size=${memory * MiB},mem-path=${ramFile},share=on`],
         ...['-kernel', kernel],
@@ -153,6 +143,7 @@ export class Guest implements AsyncDisposable {
       ...['-gdb', `unix:${join(folder, 'gdb')},server=on,wait=off`],
       ...['-virtfs', 'local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap'],
       ...['-virtfs', `local,path=${share},mount_tag=share,security_model=none`],
+      ...(root === undefined ? [] : ['-virtfs', `local,path=${root},mount_tag=root,security_model=none`]),
       ...['-append', commandLine],
     ]);
     fs.writeFileSync(join(share, 'command-line'), commandLine);
@@ -209,12 +200,29 @@ export class Guest implements AsyncDisposable {
     this.#qemu.kill('SIGKILL');
     await this.#ended;
     fs.rmSync(this.folder, { recursive: true });
-    fs.rmSync(join(BUNDLES, `${basename(this.folder)}.mjs`));
+    fs.rmSync(join(BUNDLES, basename(this.folder)), { recursive: true });
   }
 }
 
-/** A copy with the holes of the original. */
-function copySparse(from: string, to: string): void {
-  const { status, stderr } = spawnSync('cp', ['--sparse=always', from, to]);
-  if (status !== 0) throw new Error(stderr.toString());
+/** A program and what it imports, as few files. Returns its path. */
+export async function bundleInto(
+  folder: string,
+  program: string,
+  modules: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  await build({
+    entryPoints: [program],
+    outdir: folder,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    splitting: true, // what a program imports later is loaded later
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    conditions: ['@liveupdate/source'],
+    alias: { ...modules },
+    loader: { '.node': 'copy' },
+    logLevel: 'error',
+  });
+  return join(folder, `${basename(program, '.ts')}.mjs`);
 }

@@ -128,7 +128,7 @@ function fetched(): { readonly folder: string } | { readonly why: string } {
 const ADVICE = 'unpack one, such as linux-source of Debian, and give its folder in LIVEUPDATE_KERNEL_SOURCE';
 
 /** Where this machine gets its packages from. */
-function debianMirror(): string | undefined {
+export function debianMirror(): string | undefined {
   const files = ['/etc/apt/sources.list'];
   const folder = '/etc/apt/sources.list.d';
   if (fs.existsSync(folder)) files.push(...fs.readdirSync(folder).map((name) => join(folder, name)));

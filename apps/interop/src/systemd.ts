@@ -1,0 +1,149 @@
+/**
+ * A guest with the systemd of Debian's unstable, which carries the descriptors that units have
+ * given it over a kexec; and in it `liveupdate run`, which gives it the memory of its service.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Debugger } from './gdb.ts';
+import { bundleInto, Guest, OVER_9P } from './guest.ts';
+import { debianMirror } from './kernel-source.ts';
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const CACHE = here('../../../node_modules/.cache');
+const BUNDLES = here('../.vitest/systemd');
+const CLI = here('../../../packages/cli/src/main.ts');
+/** The first that carries its store of descriptors. */
+const LEAST_SYSTEMD = 261;
+
+/** A root with systemd: made once for a checkout. Or why there is none. */
+function systemdRoot(): { readonly root: string } | { readonly why: string } {
+  const root = join(CACHE, 'systemd-root');
+  if (!fs.existsSync(join(root, 'etc'))) {
+    if (process.getuid?.() !== 0) return { why: 'only root can make a root of Debian (mmdebstrap)' };
+    const mirror = debianMirror();
+    if (mirror === undefined) return { why: 'this machine has no mirror of Debian in its sources of apt' };
+    const made = spawnSync(
+      'mmdebstrap',
+      [
+        ...['--mode=root', '--variant=minbase', '--include=systemd,systemd-sysv'],
+        ...['--aptopt=Acquire::Check-Valid-Until "false"', 'unstable', root, mirror],
+      ],
+      { encoding: 'utf8' },
+    );
+    if (made.error) return { why: 'mmdebstrap is not installed; on Debian: apt-get install mmdebstrap' };
+    if (made.status !== 0) {
+      fs.rmSync(root, { recursive: true, force: true });
+      return { why: `mmdebstrap: ${made.stderr.trim().split('\n').at(-1) ?? ''}` };
+    }
+  }
+  const said = execFileSync('chroot', [root, '/lib/systemd/systemd', '--version'], {
+    encoding: 'utf8',
+    stdio: 'pipe',
+  });
+  const version = Number(/^systemd (\d+)/.exec(said)?.[1]);
+  return version >= LEAST_SYSTEMD
+    ? { root }
+    : { why: `its systemd is ${version}: ${LEAST_SYSTEMD} and newer carry descriptors over a kexec` };
+}
+
+function unit(root: string, name: string, text: string): void {
+  const folder = join(root, 'etc/systemd/system');
+  fs.mkdirSync(join(folder, 'multi-user.target.wants'), { recursive: true });
+  fs.writeFileSync(join(folder, `${name}.service`), text);
+  const link = join(folder, 'multi-user.target.wants', `${name}.service`);
+  fs.rmSync(link, { force: true });
+  fs.symlinkSync(`../${name}.service`, link);
+}
+
+/** What of it a reader copies; the guide has the same. */
+const COUNTER_UNIT = (run: string): string => `[Unit]
+Description=counter
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=${run}
+FileDescriptorStoreMax=8
+FileDescriptorStorePreserve=yes
+TimeoutStartSec=600
+StandardOutput=journal+console
+StandardError=journal+console
+`;
+
+const ASK_UNIT = (run: string): string => `[Unit]
+Description=asks the counter
+Requires=counter.service
+After=counter.service run-share.mount
+
+[Service]
+Type=oneshot
+TimeoutStartSec=600
+ExecStart=${run}
+StandardOutput=journal+console
+StandardError=journal+console
+`;
+
+/**
+ * Runs a service through three kernels under systemd, and looks at what systemd hands over on the
+ * way. Returns the exit code.
+ */
+export async function systemd(): Promise<number> {
+  const made = systemdRoot();
+  if ('why' in made) {
+    console.error(`interop: ${made.why}`);
+    return 1;
+  }
+  const { root } = made;
+  const [cli, counter, ask] = [CLI, here('./guest/counter.ts'), here('./guest/ask-counter.ts')];
+  const inGuest = async (program: string): Promise<string> => `/host${await bundleInto(join(BUNDLES, 'dist'), program)}`;
+  const node = `/host${process.execPath}`;
+  const run = `${node} ${await inGuest(cli)} run --name counter --arm-limit 600000 --ready-limit 300000 -- ${node} ${await inGuest(counter)}`;
+  fs.copyFileSync(here('../../../packages/cli/package.json'), join(BUNDLES, 'package.json')); // its version
+  unit(root, 'counter', COUNTER_UNIT(run));
+  unit(root, 'ask', ASK_UNIT(`${node} ${await inGuest(ask)}`));
+  for (const folder of ['host', 'run/share']) fs.mkdirSync(join(root, folder), { recursive: true });
+  fs.writeFileSync(
+    join(root, 'etc/fstab'),
+    `host /host 9p ${OVER_9P},ro 0 0\nshare /run/share 9p ${OVER_9P.replace('loose', 'none')} 0 0\n`,
+  );
+  await using guest = await Guest.start({
+    program: ask,
+    root,
+    memory: 1024,
+    processors: 2,
+    env: { GUEST_STAGE: 1 },
+    append: 'no_timer_check systemd.show_status=0 systemd.log_target=console systemd.unit=multi-user.target',
+  });
+  const wanted = [
+    ['1 1', '2 1', '3 1'],
+    ['4 2', '5 2', '6 2'],
+    ['7 3', '8 3', '9 3'],
+  ];
+  for (const [i, answers] of wanted.entries()) {
+    const told = await guest.until('answered');
+    console.log(`kernel ${i + 1}: the service answers ${String(told.answers)}`);
+    if (JSON.stringify(told.answers) !== JSON.stringify(answers)) {
+      console.error(`interop: it should answer ${answers.join()}`);
+      return 1;
+    }
+    if (i + 1 === wanted.length) continue;
+    await guest.until('loaded');
+    const kernelAt = Number([...guest.serial.matchAll(/Loaded 64bit kernel at (0x[0-9a-f]+)/g)].at(-1)?.[1]);
+    const debug = await Debugger.attach(join(guest.folder, 'gdb'));
+    fs.writeFileSync(join(guest.share, `go-${i + 1}`), '');
+    await debug.runTo(kernelAt + 0x200);
+    if (i === 0) console.log(inspected(guest.memory));
+    debug.resume();
+    debug[Symbol.dispose]();
+  }
+  return 0;
+}
+
+/** What `liveupdate inspect` sees in the memory at the moment when the next kernel begins. */
+function inspected(memory: string): string {
+  const words = ['--conditions=@liveupdate/source', '--no-warnings', CLI, 'inspect', memory];
+  const { stdout, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
+  return stdout + stderr;
+}
