@@ -25,6 +25,7 @@ const LONG: Record<string, string> = {
   'packages/cli/src/find-entry.test.ts': LARGE,
   'packages/cli/src/inspect.test.ts': LARGE,
   'packages/cli/src/inspect-damage.test.ts': LARGE,
+  'packages/cli/src/moment.test.ts': LARGE,
   'packages/cli/src/rams.test.ts': PROGRAMS,
   'packages/cli/src/first-process.test.ts': PROGRAMS,
   'packages/cli/src/renew.test.ts': PROGRAMS,

@@ -5,7 +5,7 @@
 import { formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { hasBootPage, readBootPage, type BootPage } from '@liveupdate/kexec';
 import { checkUp, type Checkup, type CheckedFile } from './checkup.ts';
-import { openSource, type OpenSource } from './image-source.ts';
+import { checkWholeSource, openSource, type OpenSource } from './image-source.ts';
 import { publishedState } from './left.ts';
 import { openRamFile, progressOnTerminal, resolveImagePath } from './open-image.ts';
 import { printable, printJson } from './output.ts';
@@ -44,6 +44,7 @@ export async function runCheck(given: string, { json }: { json: boolean }): Prom
 
 async function check(path: string, open: OpenSource): Promise<Result> {
   const { source } = open;
+  checkWholeSource(source);
   const firstPage = new Uint8Array(PAGE_SIZE);
   source.read(firstPage, 0);
   if (!hasBootPage(firstPage))

@@ -201,7 +201,7 @@ function titleOf({ session, isOlder, token }: Omit<CheckedFile, 'state'>): strin
 
 function orderOf(left: Left, pfn: Pfn): number | undefined {
   try {
-    return left.orderOf(pfn);
+    return left.orderOf?.(pfn);
   } catch (error) {
     if (error instanceof KernelError) return undefined;
     throw error;

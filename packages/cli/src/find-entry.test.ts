@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { ElfCoreRam } from '@liveupdate/mm';
 import { describe, expect, test } from 'vitest';
-import { areasAt } from './find-entry.ts';
+import { areasAt } from './survey.ts';
 import { Directory, elfCore, LINUX_IMAGE, runHere, type Ran } from './test-cli.ts';
 
 const MIB = 2 ** 20;
@@ -88,16 +88,18 @@ test('a tree without a scratch array: asked for, with what was found', async () 
   );
 });
 
-test('a raw image needs --entry', async () => {
+test('a raw image is searched like the others, and --entry chooses', async () => {
   using directory = new Directory();
   const raw = Buffer.alloc(SCRATCH + 32 * MIB);
   for (const { pa, bytes } of linuxPieces()) raw.set(bytes, pa);
   const path = directory.write('memory.raw', raw);
-  expect((await runHere('inspect', path)).stderr).toContain('--entry fdtAddr,scratchAddr');
-  const { status, stdout } = await runHere('inspect', '--entry', `0x4d8000,${SCRATCH}`, path);
-  expect(status).toBe(0);
-  expect(stdout).toContain('raw image');
-  expect(stdout).toContain('4 sessions, 156 files');
+  const searched = await runHere('inspect', path);
+  const chosen = await runHere('inspect', '--entry', `0x4d8000,${SCRATCH}`, path);
+  for (const { status, stdout } of [searched, chosen]) {
+    expect(status).toBe(0);
+    expect(stdout).toContain('raw image');
+    expect(stdout).toContain('4 sessions, 156 files');
+  }
   const wrong = await runHere('inspect', '--entry', '0x4d8000,0x4d9000', path);
   expect(wrong.status).toBe(1);
   expect(wrong.stderr).toMatch(/no scratch array at 0x4d9000/);

@@ -34,6 +34,11 @@ export class FrameOwners {
     return other;
   }
 
+  /** The owner of a frame, counted from 0; -1: nobody. */
+  ownerOf(pfn: Pfn): number {
+    return (this.#chunks.get(Math.floor(pfn / CHUNK))?.[pfn % CHUNK] ?? 0) - 1;
+  }
+
   #chunkOf(pfn: Pfn): Int32Array {
     const place = Math.floor(pfn / CHUNK);
     let chunk = this.#chunks.get(place);

@@ -13,13 +13,16 @@ export interface ByteSource {
   /** Bytes. */
   readonly size: number;
   readonly compressed: boolean;
+  /** Why it ends too soon: a gzip file that is damaged or cut short. */
+  readonly damage: KernelError | undefined;
   /** Fills `into` with what is at `at`; zeros past the end. */
   read(into: Uint8Array, at: number): void;
-  /** The whole of it. @throws KernelError ENOMEM: too large for the memory of this host */
-  readAll(): Uint8Array;
 }
 
-/** Part of the available memory that an image may take where it must be held whole. */
+/** The memory of the running kernel. */
+export const KCORE = '/proc/kcore';
+
+/** Part of the available memory that an image may take where it must be unpacked. */
 const MEMORY_SHARE = 0.75;
 /** Bytes per call of read(2): it takes at most 2 GiB. */
 const READ_CHUNK = 64 * 2 ** 20;
@@ -28,17 +31,6 @@ const READ_CHUNK = 64 * 2 ** 20;
  * is.
  */
 const BLOCK = 2 ** 20;
-
-function allocate(size: number): Uint8Array {
-  const available = process.availableMemory();
-  if (size > available * MEMORY_SHARE) {
-    throw new KernelError(
-      'ENOMEM',
-      `the image needs ${formatSize(size)} of memory and ${formatSize(available)} is available: read it on a larger host, or leave out pages (makedumpfile does)`,
-    );
-  }
-  return new Uint8Array(size);
-}
 
 /** Reads an open file up to the end of `into` or of the file. Returns how many bytes there were. */
 function readFully(fd: number, into: Uint8Array, at: number): number {
@@ -54,6 +46,7 @@ function readFully(fd: number, into: Uint8Array, at: number): number {
 /** The bytes of an open file as they are. */
 export class FileSource implements ByteSource {
   readonly compressed = false;
+  readonly damage = undefined;
   readonly size: number;
   readonly #fd: number;
 
@@ -71,22 +64,18 @@ export class FileSource implements ByteSource {
       );
     into.fill(0, there);
   }
-
-  readAll(): Uint8Array {
-    const bytes = allocate(this.size);
-    this.read(bytes, 0);
-    return bytes;
-  }
 }
 
 /** What a gzip file unpacks to. */
 class UnpackedSource implements ByteSource {
   readonly compressed = true;
   readonly size: number;
+  readonly damage: KernelError | undefined;
   readonly #blocks: ReadonlyMap<number, Uint8Array>;
 
-  constructor(size: number, blocks: ReadonlyMap<number, Uint8Array>) {
+  constructor(size: number, blocks: ReadonlyMap<number, Uint8Array>, damage: KernelError | undefined) {
     this.size = size;
+    this.damage = damage;
     this.#blocks = blocks;
   }
 
@@ -99,12 +88,6 @@ class UnpackedSource implements ByteSource {
       const from = Math.max(at, start);
       into.set(block.subarray(from - start, Math.min(end, start + block.length) - start), from - at);
     }
-  }
-
-  readAll(): Uint8Array {
-    const bytes = allocate(this.size); // zero already, and untouched it costs nothing
-    for (const [start, block] of this.#blocks) bytes.set(block, start);
-    return bytes;
   }
 }
 
@@ -159,30 +142,31 @@ function* packedChunks(fd: number, progress: Progress): Generator<Uint8Array> {
   }
 }
 
-/** @throws KernelError EINVAL: no gzip data, damaged or cut short */
+/** @throws KernelError ENOMEM: it unpacks to more than this host has */
 async function unpack(fd: number, progress: Progress): Promise<UnpackedSource> {
   const collector = new BlockCollector();
   const collect = async (chunks: AsyncIterable<Uint8Array>): Promise<void> => {
     for await (const chunk of chunks) collector.add(chunk);
   };
+  let damage: KernelError | undefined;
   try {
     await pipeline(Readable.from(packedChunks(fd, progress)), createGunzip({ chunkSize: BLOCK }), collect);
   } catch (cause) {
     if (cause instanceof KernelError) throw cause;
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new KernelError('EINVAL', `the gzip data is damaged or cut short (${why}): copy the file again`, {
-      cause,
-    });
+    const what = `the gzip data is damaged or cut short (${why}): copy the file again`;
+    damage = new KernelError('EINVAL', what, { cause });
   }
   collector.finish();
-  return new UnpackedSource(collector.size, collector.blocks);
+  return new UnpackedSource(collector.size, collector.blocks, damage);
 }
 
 function openFile(path: string): { fd: number; size: number } {
   // O_NONBLOCK: opening a pipe must not wait for a writer.
   const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
   const stat = fs.fstatSync(fd);
-  if (stat.isFile()) return { fd, size: stat.size };
+  // That of /proc/kcore is beyond any number that can be counted with.
+  if (stat.isFile()) return { fd, size: Math.min(stat.size, Number.MAX_SAFE_INTEGER) };
   fs.closeSync(fd);
   throw new KernelError(
     stat.isDirectory() ? 'EISDIR' : 'EINVAL',
@@ -196,12 +180,17 @@ export interface OpenSource extends Disposable {
   readonly fd: number;
 }
 
+/** Throws where a file must be whole. @throws KernelError EINVAL: damaged gzip data */
+export function checkWholeSource({ damage }: ByteSource): void {
+  if (damage) throw damage;
+}
+
 /**
- * Opens an image for reading, and unpacks it where it is a gzip file.
+ * Opens an image for reading, and unpacks it where it is a gzip file, as far as it goes.
  *
  * @param startUnpacking makes the display of progress; given the bytes of the packed file
  * @throws KernelError ENOENT, ENOTDIR, EACCES, ELOOP: it cannot be opened. EISDIR, EINVAL: no
- * regular file, empty, or damaged gzip data
+ * regular file, or empty. EINVAL: gzip data of which nothing can be unpacked
  */
 export async function openSource(
   path: string,
@@ -213,8 +202,10 @@ export async function openSource(
   } catch (cause) {
     if (cause instanceof KernelError) throw cause;
     const advice =
-      codeOf(cause) === 'EACCES'
-        ? 'run as the user it belongs to'
+      codeOf(cause) === 'EACCES' || codeOf(cause) === 'EPERM'
+        ? path === KCORE
+          ? 'run as root'
+          : 'run as the user it belongs to'
         : 'give the path of an image, or the name of a RAM';
     throw new KernelError(codeOf(cause), `'${path}' cannot be opened: ${advice}`, { cause });
   }
@@ -231,7 +222,9 @@ export async function openSource(
     if (head[0] !== 0x1f || head[1] !== 0x8b) return { source: plain, fd, [Symbol.dispose]: close };
     const progress = await startUnpacking(size);
     try {
-      return { source: await unpack(fd, progress), fd, [Symbol.dispose]: close };
+      const source = await unpack(fd, progress);
+      if (source.size === 0) checkWholeSource(source);
+      return { source, fd, [Symbol.dispose]: close };
     } finally {
       progress.stop();
     }

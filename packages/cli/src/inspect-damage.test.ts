@@ -64,30 +64,12 @@ describe.each<readonly [string, Buffer | string, RegExp]>([
   ['a text file', 'name = value\n'.repeat(1000), /neither a RAM file.*--entry/],
   ['random bytes', noise(2 ** 20), /neither a RAM file.*--entry/],
   ['zeros', Buffer.alloc(2 ** 20), /neither a RAM file/],
-  ['gzip data cut short', packed.subarray(0, packed.length / 2), /gzip data is damaged or cut short/],
   ['gzip data of two bytes', packed.subarray(0, 2), /gzip data is damaged or cut short/],
-  ['damaged gzip data', changed(packed, (copy) => copy.fill(0xff, 2000, 2100)), /gzip data is damaged/],
   ['gzip of text', gzipSync('name = value\n'), /neither a RAM file/],
-  ['an ELF core cut short', core.subarray(0, core.length - 5000), /cut short/],
   ['an ELF core cut in its headers', core.subarray(0, 100), /ends inside its program headers/],
   ['an ELF core cut in its first header', core.subarray(0, 30), /no ELF file/],
   ['an ELF program', fs.readFileSync(process.execPath).subarray(0, 2 ** 16), /no 64-bit little-endian core/],
   ['a core without a handover', elfCore([{ pa: 0x10_0000, bytes: noise(65536) }]), /no KHO device tree/],
-  [
-    'a core of another KHO version',
-    changed(core, (copy) => copy.write('kho-v9', copy.indexOf('kho-v4', TREE_AT))),
-    /'kho-v9', this reads 'kho-v4'/,
-  ],
-  [
-    'a core with a damaged tree',
-    changed(core, (copy) => copy.fill(0xff, TREE_AT + 60, TREE_AT + 300)),
-    /device tree/,
-  ],
-  [
-    'a core with damaged sessions',
-    changed(core, (copy) => copy.write('luo-v9', copy.indexOf('luo-v5'))),
-    /'luo-v9', this reads 'luo-v5'/,
-  ],
   ['RAM of another layout version', otherVersion, /layout version 99, this program knows/],
   ['RAM cut short', ram.subarray(0, ram.length - 4096), /cut short/],
   ['RAM cut in a page', ram.subarray(0, ram.length - 100), /cut short/],
@@ -107,6 +89,51 @@ describe.each<readonly [string, Buffer | string, RegExp]>([
     expect(status).toBe(1);
     expect(fingerprint(path)).toBe(before);
   });
+});
+
+describe.each<readonly [string, Buffer, RegExp]>([
+  ['gzip data cut short', packed.subarray(0, packed.length / 2), /gzip data is damaged or cut short/],
+  ['an ELF core cut short', core.subarray(0, core.length - 5000), /cut short/],
+  [
+    'a core with a damaged tree',
+    changed(core, (copy) => copy.fill(0xff, TREE_AT + 60, TREE_AT + 300)),
+    /device tree/,
+  ],
+  [
+    'a core of another KHO version',
+    changed(core, (copy) => copy.write('kho-v9', copy.indexOf('kho-v4', TREE_AT))),
+    /'kho-v9', this reads 'kho-v4'/,
+  ],
+  [
+    'a core with damaged sessions',
+    changed(core, (copy) => copy.write('luo-v9', copy.indexOf('luo-v5'))),
+    /'luo-v9', this reads 'luo-v5'/,
+  ],
+])('%s', (name, content, message) => {
+  test('is told, what can still be read is shown, and the file is left alone', async () => {
+    const path = directory.write(`${name.replaceAll(' ', '-')}.image`, content);
+    const before = fingerprint(path);
+    const { status, stdout, stderr } = await runHere('inspect', path);
+    expect(stderr).toMatch(/^liveupdate: E[A-Z]+: [^\n]+\n$/);
+    expect(stderr).toMatch(message);
+    expect(stdout).toMatch(/damage {2}\d+ places?, /);
+    expect(stdout).toMatch(/sessions {2}[1-9]\d* sessions?, [1-9]\d* files/);
+    expect(status).toBe(1);
+    const json = await runHere('inspect', '--json', path);
+    expect(json.status).toBe(1);
+    expect(JSON.parse(json.stdout)).toHaveProperty(
+      'damage',
+      expect.arrayContaining([expect.stringMatching(message)]),
+    );
+    expect(fingerprint(path)).toBe(before);
+  });
+});
+
+test('gzip data damaged near its beginning: told, and no more can be', async () => {
+  const damaged = changed(packed, (copy) => copy.fill(0xff, 2000, 2100));
+  const { status, stderr } = await runHere('inspect', directory.write('damaged.gz', damaged));
+  expect(stderr).toMatch(/^liveupdate: EINVAL: the gzip data is damaged[^\n]+\n$/);
+  expect(status).toBe(1);
 });
 
 test.each([

@@ -4,6 +4,7 @@
  */
 import type { FlbRecord } from '@liveupdate/luo-core';
 import type { InspectedFile, Inspection } from './inspection.ts';
+import { isMadeUp } from './scanned.ts';
 import { STATE_OF } from './ram-state.ts';
 
 /** A whole number, as text where a JSON number would not be exact. */
@@ -15,12 +16,14 @@ function hex(value: bigint): string {
   return `0x${value.toString(16)}`;
 }
 
-function fileJson({ token, compatible, data, memfd, damage }: InspectedFile): object {
-  if (!memfd) return { token: token.toString(), compatible, data: hex(data), damage };
+function fileJson({ token, compatible, data, memfd, damage, systemd, taken }: InspectedFile): object {
+  if (!memfd) return { token: token.toString(), compatible, data: hex(data), damage, systemd };
   return {
     token: token.toString(),
     compatible,
     ...memfd,
+    systemd,
+    taken,
     folioOrders: Object.fromEntries(memfd.folioOrders),
   };
 }
@@ -41,25 +44,37 @@ function ramJson({ image }: Inspection): object {
 
 /** What `inspect --json` prints. What is undefined is left out. */
 export function inspectionJson(inspection: Inspection): object {
-  const { image, handover, luo, sessions, preserved, live, damage } = inspection;
+  const { image, handover, luo, sessions, preserved, live, damage, moment, ownership } = inspection;
   const { entry, scratch, kexecMetadata, preservedByOrder } = handover;
   return {
     ...ramJson(inspection),
     damage: damage.length > 0 ? damage : undefined,
-    sessions: sessions.map(({ name, isOlder, files }) => ({
+    moment: moment?.moment,
+    notes: moment && moment.notes.length > 0 ? moment.notes : undefined,
+    sessions: sessions.map(({ name, isOlder, systemd, files }) => ({
       name,
       unfinished: isOlder ? true : undefined,
+      systemd,
+      found: isMadeUp(name) ? true : undefined,
       files: files.map(fileJson),
     })),
     flbs: luo?.flbs.map(flbJson) ?? [],
+    handlers: inspection.handlers.map(({ compatible, files, isKnown }) => ({
+      compatible,
+      files,
+      known: isKnown,
+    })),
     scratch,
-    liveupdateNumber: luo ? exact(luo.liveupdateNumber) : null,
+    liveupdateNumber: luo?.liveupdateNumber === undefined ? null : exact(luo.liveupdateNumber),
     kexecMetadata: kexecMetadata ?? null,
     preserved: {
       count: preserved.count,
       byOrder: Object.fromEntries(preservedByOrder),
       bytes: preserved.bytes,
     },
+    owners: ownership.owners,
+    unowned: { bytes: ownership.unownedBytes, runs: ownership.unowned },
+    next: moment?.next && { byOrder: Object.fromEntries(moment.next.preservedByOrder) },
     boot: { ramSize: image.ram.size, ...(live ? { live: live.pa, published: live.published } : entry) },
   };
 }

@@ -7,6 +7,7 @@ import { formatSize, PAGE_SIZE } from '@liveupdate/base';
 import { sealNames } from '@liveupdate/shmem';
 import type { EntryRecord } from '@liveupdate/kho';
 import type { InspectedFile, InspectedSession, Inspection } from './inspection.ts';
+import { isMadeUp, NO_SESSION } from './scanned.ts';
 import type { OpenImage } from './open-image.ts';
 import { printable } from './output.ts';
 import { ramPicture } from './ram-picture.ts';
@@ -82,7 +83,7 @@ function folioText(orders: ReadonlyMap<number, number>): string {
 }
 
 function writeHeader(out: Writer, inspection: Inspection): void {
-  const { image, handover, luo } = inspection;
+  const { image, handover, moment } = inspection;
   const kind = `${image.kind}${image.compressed ? ', gzip' : ''}`;
   const guess = image.isRamSizeGuessed ? ' (the core does not say: rounded up; --ram-size sets it)' : '';
   out.lines.push(
@@ -91,17 +92,47 @@ function writeHeader(out: Writer, inspection: Inspection): void {
   const rows: string[][] = [];
   const { page } = image;
   if (page) rows.push(['state', stateInWords(page, image.owner)]);
+  if (moment && moment.moment !== 'handed over') rows.push(['moment', IN_WORDS[moment.moment]]);
+  const isAtWork = moment?.moment === 'preserving';
   const { kexecMetadata } = handover;
   if (kexecMetadata) {
     const release = printable(kexecMetadata.previousRelease);
-    if (release !== '') rows.push(['kernel before', release]);
-    rows.push(['kexec count', String(kexecMetadata.kexecCount)]);
+    if (release !== '') rows.push([isAtWork ? 'kernel' : 'kernel before', release]);
+    rows.push([isAtWork ? 'next kexec count' : 'kexec count', String(kexecMetadata.kexecCount)]);
   }
-  rows.push(
-    ['live update', luo ? `number ${luo.liveupdateNumber}` : 'the kernel before had no live update (no LUO)'],
-    beginning(inspection),
-  );
+  rows.push(['live update', updateText(inspection)], beginning(inspection));
+  if (moment?.moment === 'taken over') rows.push(['confidence', confidence(inspection)]);
   out.rows('  ', rows);
+}
+
+const IN_WORDS = {
+  'handed over': 'handed over, and not taken yet',
+  preserving: 'before a handover: a kernel at work, and what it has preserved so far',
+  'taken over': 'after a handover: the next kernel at work, and what is still there',
+} as const;
+
+/** How far files of a handover that was taken over can be trusted. */
+function confidence({ sessions }: Inspection): string {
+  const files = sessions.flatMap((session) => session.files.filter(({ memfd }) => memfd));
+  const count = (state: InspectedFile['taken']): number =>
+    files.filter(({ taken }) => taken === state).length;
+  const [whole, unknown] = [count('no'), count('unknown')];
+  if (files.length === 0) return 'there is no file to be trusted';
+  if (unknown === files.length)
+    return 'low: whether the next kernel has taken their memory is not known, and contents may be others';
+  const taken = files.length - whole - unknown;
+  const words = [
+    whole > 0 ? `${plural(whole, 'file')} as handed over: the kernel has taken none of their pages` : '',
+    taken > 0 ? `${plural(taken, 'file')} taken since: contents may have changed, or be something else` : '',
+    unknown > 0 ? `${plural(unknown, 'file')} not known` : '',
+  ].filter((text) => text !== '');
+  return `${whole === files.length ? 'high' : 'mixed'}: ${words.join('; ')}`;
+}
+
+function updateText({ luo, moment }: Inspection): string {
+  if (!luo) return 'the kernel before had no live update (no LUO)';
+  if (luo.liveupdateNumber === undefined) return 'number not known';
+  return `number ${luo.liveupdateNumber}${moment?.moment === 'preserving' ? ' will be the next' : ''}`;
 }
 
 /** Where what is left begins. */
@@ -116,26 +147,53 @@ function entryText(entry: EntryRecord, entryFrom: OpenImage['entryFrom']): strin
     setup_data: 'from a setup_data record in the image',
     search: 'found by searching the image',
     option: 'as given with --entry',
+    kernel: 'as /sys/kernel/debug/kho shows it',
   }[entryFrom];
-  return `device tree ${hex(entry.fdtAddr)}, scratch array ${hex(entry.scratchAddr)}: ${from}`;
+  if (entryFrom === 'kernel') return from;
+  const scratch =
+    entry.scratchSize > 0 ? `scratch array ${hex(entry.scratchAddr)}` : 'scratch array not known';
+  return `device tree ${hex(entry.fdtAddr)}, ${scratch}: ${from}`;
 }
 
-function fileCells({ token, compatible, data, memfd, damage }: InspectedFile): string[] {
-  if (damage !== undefined) return [`token ${token}`, printable(compatible), `damaged: ${printable(damage)}`];
-  if (!memfd) return [`token ${token}`, printable(compatible), `data ${hex(data)} (unknown kind of file)`];
-  const { size, position, seals, folioOrders, sha256 } = memfd;
+/** What the next kernel has done with a file. */
+const TAKEN_WORDS = {
+  no: '',
+  yes: 'taken since: may have changed',
+  'in part': 'taken in part: may have changed',
+  unknown: '',
+} as const;
+
+function fileCells(file: InspectedFile, session: InspectedSession): string[] {
+  const { token, compatible, data, memfd, damage, systemd, taken } = file;
+  const title = `${session.name === NO_SESSION ? 'record' : 'token'} ${session.name === NO_SESSION ? hex(token) : token}`;
+  if (damage !== undefined) return [title, printable(compatible), `damaged: ${printable(damage)}`];
+  if (!memfd) return [title, printable(compatible), `data ${hex(data)} (${kindText(compatible)})`];
+  const marks = [
+    systemd && `${printable(systemd.unit)}: ${printable(systemd.name)}`,
+    taken && TAKEN_WORDS[taken],
+    memfd.sha256 && `sha256 ${memfd.sha256}`,
+  ].filter((mark) => mark !== undefined && mark !== '');
+  const { size, position, seals, folioOrders } = memfd;
   return [
-    `token ${token}`,
+    title,
     printable(compatible),
     formatSize(size),
     `at ${position}`,
     sealNames(seals).join('+') || 'no seals',
-    `${folioText(folioOrders)}${sha256 === undefined ? '' : `  sha256 ${sha256}`}`,
+    [folioText(folioOrders), ...marks].join('  '),
   ];
+}
+
+function kindText(compatible: string): string {
+  const isOther = /^memfd-v\d+$/.test(compatible);
+  return isOther ? 'another version of memfd than is read here' : 'unknown kind of file';
 }
 
 /** Where two sessions have one name: which of them this is. */
 function ageOf(session: InspectedSession, all: readonly InspectedSession[]): string {
+  if (session.name === NO_SESSION) return ', which no session names: by the addresses of their records';
+  if (isMadeUp(session.name)) return ', a list of files whose session is not known';
+  if (session.systemd) return `, of ${printable(session.systemd.unit)}: ${printable(session.systemd.name)}`;
   if (session.isOlder) return ', the older one: not finished';
   return all.some(({ name, isOlder }) => isOlder && name === session.name) ? ', the newer one' : '';
 }
@@ -153,12 +211,35 @@ function writeSessions(out: Writer, sessions: readonly InspectedSession[]): void
         : `${plural(session.files.length, 'file')}, ${formatSize(bytes)}`;
     const name = out.style('cyan', printable(session.name));
     out.lines.push(`  ${isLast ? '└─' : '├─'} ${name}  ${what}${ageOf(session, sessions)}`);
-    out.rows(isLast ? '       ' : '  │    ', session.files.map(fileCells));
+    out.rows(
+      isLast ? '       ' : '  │    ',
+      session.files.map((file) => fileCells(file, session)),
+    );
   }
   out.more('  ', sessions.length - shown.length);
 }
 
-function writeMemory(out: Writer, { handover, preserved }: Inspection): void {
+/** Who owns preserved memory: kinds of owners, the files together. */
+function writeOwners(out: Writer, { ownership, sessions }: Inspection): void {
+  const { owners, unowned, unownedBytes } = ownership;
+  const names = new Set(sessions.flatMap(({ name, files }) => files.map(({ token }) => `${name}/${token}`)));
+  const inFiles = owners.filter(({ name }) => names.has(name));
+  const bytes = inFiles.reduce((sum, owner) => sum + owner.bytes, 0);
+  const rows = owners
+    .filter(({ name }) => !names.has(name))
+    .map((owner) => [printable(owner.name), formatSize(owner.bytes)]);
+  if (inFiles.length > 0) rows.unshift([plural(inFiles.length, 'file'), formatSize(bytes)]);
+  if (unownedBytes > 0) rows.push(['nobody that is known here', formatSize(unownedBytes)]);
+  out.heading('owners', 'of preserved memory');
+  out.rows('  ', rows);
+  if (unowned.length === 0) return;
+  const runs = unowned.map(({ pa, bytes: size }) => `${hex(pa)} ${formatSize(size)}`);
+  const shown = out.shorten(runs);
+  out.lines.push(`       nobody's: ${shown.join(', ')}`);
+  out.more('       ', runs.length - shown.length);
+}
+
+function writeMemory(out: Writer, { handover, preserved, moment }: Inspection): void {
   const { preservedByOrder, scratch } = handover;
   out.heading(
     'preserved memory',
@@ -173,6 +254,16 @@ function writeMemory(out: Writer, { handover, preserved }: Inspection): void {
       formatSize(n * PAGE_SIZE * 2 ** order),
     ]),
   );
+  if (moment?.next) {
+    const entries = [...moment.next.preservedByOrder];
+    const count = entries.reduce((sum, [, n]) => sum + n, 0);
+    const bytes = entries.reduce((sum, [order, n]) => sum + n * PAGE_SIZE * 2 ** order, 0);
+    out.heading(
+      'for the next',
+      `${formatSize(bytes)} in ${plural(count, 'entr').replace(/entrs?$/, count === 1 ? 'entry' : 'entries')}: preserved so far by the kernel that runs`,
+    );
+  }
+  if (scratch.length === 0) return;
   out.heading('scratch', 'where the next kernel boots');
   out.rows(
     '  ',
@@ -184,7 +275,8 @@ function writeMemory(out: Writer, { handover, preserved }: Inspection): void {
 export function inspectionText(inspection: Inspection, options: TextOptions): string {
   const out = new Writer(options);
   writeHeader(out, inspection);
-  const { luo, sessions, handover, damage } = inspection;
+  const { luo, sessions, handover, damage, moment } = inspection;
+  for (const note of moment?.notes ?? []) out.lines.push(`  ${note}`);
   if (damage.length > 0) {
     out.heading('damage', `${plural(damage.length, 'place')}, see liveupdate check`);
     out.rows(
@@ -204,7 +296,19 @@ export function inspectionText(inspection: Inspection, options: TextOptions): st
       ]),
     );
   }
+  if (inspection.handlers.length > 0) {
+    out.heading('handlers', 'that the next kernel needs');
+    out.rows(
+      '  ',
+      inspection.handlers.map(({ compatible, files, isKnown }) => [
+        printable(compatible),
+        plural(files, 'file'),
+        isKnown ? '' : kindText(compatible),
+      ]),
+    );
+  }
   writeMemory(out, inspection);
+  writeOwners(out, inspection);
   out.heading('RAM');
   const picture = ramPicture({ table: handover.table, ...PICTURE });
   out.lines.push(...picture.split('\n').map((line) => `  ${line}`));

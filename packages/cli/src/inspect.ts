@@ -3,6 +3,7 @@
  * goes on. Nothing is changed.
  */
 import { KernelError } from '@liveupdate/base';
+import { inspectionHtml } from './inspect-html.ts';
 import { inspectionJson } from './inspect-json.ts';
 import { inspectionText } from './inspect-text.ts';
 import { readInspection, type Inspection } from './inspection.ts';
@@ -11,6 +12,8 @@ import { printJson } from './output.ts';
 
 export interface InspectOptions extends ImageHints {
   readonly json: boolean;
+  /** A page with a map of memory. */
+  readonly html: boolean;
   /** Content hashes in the text; JSON always has them. */
   readonly hash: boolean;
   /** Long lists in full. */
@@ -52,6 +55,7 @@ export async function runInspect(file: string, options: InspectOptions): Promise
     withHashes ? (total) => progressOnTerminal('hash', total) : undefined,
   );
   if (options.json) printJson(inspectionJson(inspection));
+  else if (options.html) process.stdout.write(inspectionHtml(inspection));
   else process.stdout.write(inspectionText(inspection, { colour: mayColour(), all: options.all }));
   checkDamage(inspection);
   return 0;

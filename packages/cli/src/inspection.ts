@@ -5,9 +5,18 @@ import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import type { FileRecord } from '@liveupdate/luo-core';
 import { hashContent } from './content-hash.ts';
 import { fromLeft, sessionsOf, type Left } from './left.ts';
+import { ownershipOf, type Ownership } from './owners.ts';
 import type { OpenImage } from './open-image.ts';
 import { isMemfd, isSameFile, readPreserved, reasonOf, type PreservedMemfd } from './preserved-file.ts';
 import type { Progress } from './progress.ts';
+import {
+  SYSTEMD_MAP_TOKEN,
+  SYSTEMD_SESSION,
+  systemdMapIn,
+  type SystemdMap,
+  type SystemdName,
+} from './systemd-session.ts';
+import type { Taken } from './taken-marks.ts';
 
 /** What is known of a memfd beside its record. */
 interface MemfdContent {
@@ -30,6 +39,21 @@ export interface InspectedFile extends FileRecord {
   readonly memfd: MemfdContent | undefined;
   /** Why it cannot be read. */
   readonly damage: string | undefined;
+  /** Whose it is, in the session of systemd. */
+  readonly systemd: SystemdName | undefined;
+  /**
+   * Of a handover that the next kernel has taken: whether it has taken the memory of this file;
+   * undefined in all others.
+   */
+  readonly taken: Taken | 'in part' | undefined;
+}
+
+/** Files of a kind. */
+interface InspectedHandler {
+  readonly compatible: string;
+  readonly files: number;
+  /** Whether their records are read here. */
+  readonly isKnown: boolean;
 }
 
 export interface InspectedSession {
@@ -37,13 +61,17 @@ export interface InspectedSession {
   /** A kernel that died had not finished it: there is a newer one of its name. */
   readonly isOlder: boolean;
   readonly files: readonly InspectedFile[];
+  /** Whose it is, where a unit of systemd made it. */
+  readonly systemd: SystemdName | undefined;
 }
 
-export interface Inspection extends Pick<Left, 'handover' | 'luo' | 'live'> {
+export interface Inspection extends Pick<Left, 'handover' | 'luo' | 'live' | 'moment'> {
   readonly image: OpenImage;
   readonly sessions: readonly InspectedSession[];
   /** Preserved folios, or runs of pages: their number and their bytes. */
   readonly preserved: { readonly count: number; readonly bytes: number };
+  readonly handlers: readonly InspectedHandler[];
+  readonly ownership: Ownership;
   /** What is damaged beside the files. */
   readonly damage: readonly string[];
 }
@@ -75,21 +103,67 @@ export async function readInspection(
   const { left, found } = await findAll(image);
   const hashes = startHashing && (await hashAll(image, found, startHashing));
   image.checkUnchanged();
-  const { handover, luo, live, damage } = left;
+  const { handover, luo, live, moment } = left;
+  const damage = [...new Set([...image.fileDamage(), ...left.damage])];
   const preserved = { count: 0, bytes: 0 };
   for (const [order, count] of handover.preservedByOrder) {
     preserved.count += count;
     preserved.bytes += count * PAGE_SIZE * 2 ** order;
   }
+  const map = systemdMap(found);
   const sessions = found.map(({ name, isOlder, files }) => ({
     name,
     isOlder,
+    systemd: map?.sessions.get(name),
     files: files.map(({ found: memfd, ...file }) => ({
       ...file,
+      systemd: name === SYSTEMD_SESSION ? map?.tokens.get(file.token) : undefined,
+      taken: memfd && takenOf(left, memfd),
       memfd: memfd && inspected(memfd, hashes?.get(memfd)),
     })),
   }));
-  return { image, handover, luo, live, sessions, preserved, damage: damage.map(reasonOf) };
+  const owning = found.flatMap(({ name, files }) =>
+    files.map(({ token, found: memfd }) => ({ name: `${name}/${token}`, memfd })),
+  );
+  const ownership = ownershipOf(left, owning);
+  return {
+    image,
+    handover,
+    luo,
+    live,
+    moment,
+    sessions,
+    preserved,
+    handlers: handlersOf(sessions),
+    ownership,
+    damage: [...damage.map(reasonOf), ...(live ? [] : ownership.damage)],
+  };
+}
+
+/** The map of systemd's session, where there is one. */
+function systemdMap(found: readonly FoundSession[]): SystemdMap | undefined {
+  const session = found.find(({ name }) => name === SYSTEMD_SESSION);
+  const memfd = session?.files.find(({ token }) => token === SYSTEMD_MAP_TOKEN)?.found;
+  return memfd && systemdMapIn(memfd.content);
+}
+
+/** Whether the next kernel has taken the memory of a file. */
+function takenOf({ moment }: Left, { pa, content }: PreservedMemfd): InspectedFile['taken'] {
+  if (moment?.moment !== 'taken over') return undefined;
+  const all = new Set<Taken>([moment.taken(pa / PAGE_SIZE)]);
+  for (const pfn of content.folios.pfns) {
+    all.add(moment.taken(pfn));
+    if (all.size > 1) break;
+  }
+  if (all.has('unknown')) return 'unknown';
+  return all.size === 1 ? [...all][0] : 'in part';
+}
+
+function handlersOf(sessions: readonly { readonly files: readonly FileRecord[] }[]): InspectedHandler[] {
+  const counts = new Map<string, number>();
+  for (const { files } of sessions)
+    for (const { compatible } of files) counts.set(compatible, (counts.get(compatible) ?? 0) + 1);
+  return [...counts].map(([compatible, files]) => ({ compatible, files, isKnown: isMemfd({ compatible }) }));
 }
 
 /** All sessions with all files, of one published state. */

@@ -17,6 +17,7 @@ import {
 } from '@liveupdate/kho';
 import { readLiveSessions, readLuo, type LuoRecords, type SessionRecord } from '@liveupdate/luo-core';
 import { INCOMING_HEAD, type Ram } from '@liveupdate/mm';
+import type { MomentFound } from './moment.ts';
 import type { OpenImage } from './open-image.ts';
 
 export interface Left {
@@ -24,13 +25,19 @@ export interface Left {
   /** All preserved memory. */
   readonly handover: Handover;
   /** undefined where the previous kernel had no LUO. */
-  readonly luo: LuoRecords | undefined;
+  readonly luo: LuoRecords | MomentFound['luo'];
   /** What tells of it; undefined where that is a handover. */
   readonly live: LiveRecord | undefined;
+  /** Of an image of memory: when it was taken. */
+  readonly moment: MomentFound | undefined;
   /** What could not be read. */
   readonly damage: readonly KernelError[];
-  /** Order of the preserved folio at a frame. @throws KernelError EINVAL: none begins there */
-  readonly orderOf: (pfn: Pfn) => number;
+  /**
+   * Order of the preserved folio at a frame; undefined where no map tells any.
+   *
+   * @throws KernelError EINVAL: none begins there
+   */
+  readonly orderOf: ((pfn: Pfn) => number) | undefined;
 }
 
 /** How often a RAM whose owner goes on is read again, where something was published meanwhile. */
@@ -53,7 +60,15 @@ export function leftInHandover(ram: Ram, entry: Handover['entry']): Left {
   const damage: KernelError[] = [];
   const handover = readHandover(ram, entry);
   const luo = readLuo(ram, handover, (error) => damage.push(error));
-  return { ram, handover, luo, live: undefined, damage, orderOf: orderInHandover(handover) };
+  return {
+    ram,
+    handover,
+    luo,
+    live: undefined,
+    moment: undefined,
+    damage,
+    orderOf: orderInHandover(handover),
+  };
 }
 
 /** @throws KernelError EINVAL, EFAULT: there is no live record, or one of another version */
@@ -72,7 +87,22 @@ export function leftInRecord(ram: Ram, pa: number, change: number | undefined): 
     if (order === undefined || order > MAX_ORDER || pfn + 2 ** order > frames) throw noFolio(pfn);
     return order;
   };
-  return { ram, handover, luo: readLiveSessions(ram, live, tell), live, damage, orderOf };
+  return { ram, handover, luo: readLiveSessions(ram, live, tell), live, moment: undefined, damage, orderOf };
+}
+
+/** What was found in an image of memory. */
+function leftInMemory(ram: Ram, moment: MomentFound, fileDamage: readonly KernelError[]): Left {
+  const { handover, luo } = moment;
+  const hasMap = handover.preservedByOrder.size > 0;
+  return {
+    ram,
+    handover,
+    luo,
+    live: undefined,
+    moment,
+    damage: [...fileDamage, ...moment.damage],
+    orderOf: hasMap ? orderInHandover(handover) : undefined,
+  };
 }
 
 /**
@@ -81,7 +111,8 @@ export function leftInRecord(ram: Ram, pa: number, change: number | undefined): 
  *
  * @throws KernelError EINVAL, EFAULT, EOVERFLOW: nothing of it can be read
  */
-function readLeft({ ram, entry, page }: OpenImage): Left {
+function readLeft({ ram, entry, page, moment, fileDamage }: OpenImage): Left {
+  if (moment) return leftInMemory(ram, moment, fileDamage());
   const change = page && page.liveChange > 0 ? page.liveChange : undefined;
   if (!entry) return leftInRecord(ram, page?.live ?? 0, change);
   try {

@@ -1,18 +1,20 @@
 /**
- * Opens what `inspect` reads: a RAM file of liveupdate, an ELF core or a raw image, each of them
- * also as a gzip file. It finds out which, where the handover in it begins, and how large its RAM
- * is. Nothing is locked, nothing is written.
+ * Opens what `inspect` reads: a RAM file of liveupdate, or an image of a machine's memory, each of
+ * them also as a gzip file; or the memory of the running kernel. It finds out which, where the
+ * handover in it begins, and how large its RAM is. Nothing is locked, nothing is written.
  */
 import * as fs from 'node:fs';
 import { formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { hasBootPage, readBootPage, type BootPage } from '@liveupdate/kexec';
 import type { EntryRecord } from '@liveupdate/kho';
 import { isLockedByOther } from '@liveupdate/linux';
-import { ElfCoreRam, isElf, SparseRam, type Ram } from '@liveupdate/mm';
-import { AREA_BYTES, areasAt, findEntry, MOST_AREAS } from './find-entry.ts';
-import { openSource, type ByteSource, type OpenSource } from './image-source.ts';
+import { openMemoryImage, WindowRam, type ImageKind, type MemoryImage } from '@liveupdate/memory-image';
+import { SparseRam, type Ram, type RamPiece } from '@liveupdate/mm';
+import { checkWholeSource, KCORE, openSource, type ByteSource, type OpenSource } from './image-source.ts';
+import { findMoment, type MomentFound } from './moment.ts';
 import { silent, startProgress, type Progress } from './progress.ts';
-import { WindowRam } from './window-ram.ts';
+import { openRunningKernel } from './kcore.ts';
+import { AREA_BYTES, areasAt, MOST_AREAS, survey, type Findings } from './survey.ts';
 
 /** What the caller knows better than the image. */
 export interface ImageHints {
@@ -24,12 +26,16 @@ export interface ImageHints {
 
 export interface OpenImage extends Disposable {
   readonly path: string;
-  readonly kind: 'RAM file' | 'ELF core' | 'raw image';
+  readonly kind: 'RAM file' | ImageKind | 'running kernel';
   readonly compressed: boolean;
   readonly ram: Ram;
   /** Where the handover begins; undefined in a RAM that is not handed over: see its live record. */
   readonly entry: EntryRecord | undefined;
-  readonly entryFrom: 'boot page' | 'setup_data' | 'search' | 'option';
+  readonly entryFrom: 'boot page' | MomentFound['entryFrom'];
+  /** Of an image of memory: when it was taken, and what was found in it. */
+  readonly moment: MomentFound | undefined;
+  /** What of the file itself is damaged, as far as it was read. */
+  readonly fileDamage: () => readonly KernelError[];
   /** Only of a RAM file. */
   readonly page: BootPage | undefined;
   /**
@@ -63,10 +69,13 @@ const PUBLISHED_BYTES = 24;
 const SECTION = 128 * 2 ** 20;
 const DIRECTORY = '/dev/shm';
 /**
- * Address space in which an entry is searched: a minute or two of work. A core that claims more is
- * of a very large machine, or damaged.
+ * Addresses that are searched: a core that claims more is of a very large machine, or damaged. A
+ * GiB takes seconds, and how far it is is shown.
  */
-const MAX_SEARCHED = 64 * 2 ** 30;
+const MAX_SEARCHED = 2 ** 40;
+/** Where a PC has its firmware: behind a hole, up to 4 GiB. */
+const FIRMWARE_END = 2 ** 32;
+const FIRMWARE = 16 * 2 ** 20;
 /** Bytes below which nobody waits long enough to be shown progress. */
 const SHOWN_FROM = 256 * 2 ** 20;
 
@@ -123,21 +132,26 @@ export function ramFiles(): RamName[] {
 /**
  * Opens an image.
  *
- * @throws KernelError ENODATA: a RAM that is empty. EINVAL: neither RAM file nor core, damaged, of
- * another version, or nothing to be found in it. ENOENT, EACCES, ENOMEM and others: see openSource.
+ * @throws KernelError ENODATA: a RAM that is empty. EINVAL: neither RAM file nor an image with a
+ * handover, or damaged, or of another version. EOPNOTSUPP: a kdump that is compressed with lzo.
+ * ENODEV: the running kernel has no KHO. ENOENT, EACCES, ENOMEM and others: see openSource.
  */
 export async function openImage(path: string, hints: ImageHints = {}): Promise<OpenImage> {
   const open = await openSource(path, (total) => progressOnTerminal('unpack', total));
   try {
+    const { source } = open;
+    if (path === KCORE)
+      return asImage(path, open, 'running kernel', await openRunningKernel(source, search), false);
     const head = new Uint8Array(PAGE_SIZE);
-    open.source.read(head, 0);
-    if (isElf(head)) return await openCore(path, open, hints);
-    if (hints.entry) return openRaw(path, open, hints, hints.entry);
-    if (hasBootPage(head)) return openRamFile(path, open);
-    throw new KernelError(
-      'EINVAL',
-      `'${path}' is neither a RAM file of liveupdate nor an ELF core: if it is a raw image of memory, say where its handover begins, with --entry fdtAddr,scratchAddr`,
-    );
+    source.read(head, 0);
+    const image = openMemoryImage(source);
+    if (image.kind !== 'raw image') return await openSearched(path, open, image, hints);
+    if (hints.entry) return await openSearched(path, open, image, hints);
+    if (hasBootPage(head)) {
+      checkWholeSource(source);
+      return openRamFile(path, open);
+    }
+    return await openRaw(path, open, image, hints);
   } catch (error) {
     open[Symbol.dispose]();
     throw error;
@@ -152,10 +166,6 @@ export function sourceRam(source: ByteSource, size: number): WindowRam {
         source.read(block, pa);
       }),
   );
-}
-
-function wholePages(bytes: number): number {
-  return Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
 }
 
 /**
@@ -186,6 +196,8 @@ export function openRamFile(path: string, open: OpenSource): OpenImage {
     },
     entry: page.state === 'handed-over' ? page.entry : undefined,
     entryFrom: 'boot page',
+    moment: undefined,
+    fileDamage: () => [],
     page,
     owner: ownerOf(page, open),
     isRamSizeGuessed: false,
@@ -245,25 +257,53 @@ function completeEntry(ram: Ram, entry: EntryRecord): EntryRecord {
   return { ...entry, scratchSize: areas.length * AREA_BYTES };
 }
 
-function openRaw(path: string, open: OpenSource, hints: ImageHints, entry: EntryRecord): OpenImage {
-  const size = wholePages(open.source.size);
-  if (hints.ramSize !== undefined && hints.ramSize < size) throw tooSmall(hints.ramSize, size);
-  const ram = sourceRam(open.source, hints.ramSize ?? size);
+/** What a memory and the moment in it are as an image. */
+function asImage(
+  path: string,
+  open: OpenSource,
+  kind: OpenImage['kind'],
+  { ram, moment, damage }: { ram: Ram; moment: MomentFound; damage: readonly KernelError[] },
+  isRamSizeGuessed: boolean,
+): OpenImage {
+  const { source } = open;
   return {
     path,
-    kind: 'raw image',
-    compressed: open.source.compressed,
+    kind,
+    compressed: source.compressed,
     ram,
-    entry: completeEntry(ram, entry),
-    entryFrom: 'option',
+    entry: moment.handover.entry,
+    entryFrom: moment.entryFrom,
+    moment,
+    fileDamage: () => (source.damage ? [source.damage, ...damage] : damage),
     page: undefined,
     owner: 'none',
-    isRamSizeGuessed: false,
+    isRamSizeGuessed,
     ...UNCHANGING,
     [Symbol.dispose]: () => {
       open[Symbol.dispose]();
     },
   };
+}
+
+/** A file that is nothing else that is known, and may be a raw image. */
+async function openRaw(
+  path: string,
+  open: OpenSource,
+  image: MemoryImage,
+  hints: ImageHints,
+): Promise<OpenImage> {
+  try {
+    return await openSearched(path, open, image, hints);
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.code !== 'EINVAL') throw error;
+    if (open.source.damage) throw open.source.damage;
+    const why = error.message.replace(/^EINVAL: /, '');
+    throw new KernelError(
+      'EINVAL',
+      `'${path}' is neither a RAM file of liveupdate nor an ELF core or a kdump, and as a raw image of memory: ${why}${why.includes('--entry') ? '' : ' (--entry fdtAddr,scratchAddr chooses)'}`,
+      { cause: error },
+    );
+  }
 }
 
 function tooSmall(given: number, covered: number): KernelError {
@@ -273,54 +313,69 @@ function tooSmall(given: number, covered: number): KernelError {
   );
 }
 
-async function openCore(path: string, open: OpenSource, hints: ImageHints): Promise<OpenImage> {
-  const file = open.source.readAll();
-  const covered = new ElfCoreRam(file).size;
+/** An image that is searched for what a kernel left in it. */
+async function openSearched(
+  path: string,
+  open: OpenSource,
+  image: MemoryImage,
+  hints: ImageHints,
+): Promise<OpenImage> {
+  const covered = memoryEnd(image);
   if (hints.ramSize !== undefined && hints.ramSize < covered) throw tooSmall(hints.ramSize, covered);
-  const window = (size: number): WindowRam => new WindowRam(() => new ElfCoreRam(file, size));
-  const narrow = window(covered);
-  const reopen = (entry: EntryRecord): WindowRam =>
-    window(hints.ramSize ?? machineSize(narrow, entry, covered));
-  const found = hints.entry
-    ? { entry: completeEntry(narrow, hints.entry), how: 'option' as const }
-    : await search(narrow, reopen);
-  return {
-    path,
-    kind: 'ELF core',
-    compressed: open.source.compressed,
-    ram: reopen(found.entry),
-    entry: found.entry,
-    entryFrom: found.how,
-    page: undefined,
-    owner: 'none',
-    isRamSizeGuessed: hints.ramSize === undefined,
-    ...UNCHANGING,
-    [Symbol.dispose]: () => {
-      open[Symbol.dispose]();
-    },
-  };
+  const isExact = image.kind === 'raw image';
+  const round = (end: number): number => (isExact ? end : Math.ceil(end / SECTION) * SECTION);
+  const narrow = image.ram(round(covered));
+  const found = await search(narrow, image.pieces);
+  const entry = hints.entry && completeEntry(narrow, hints.entry);
+  const likely = isExact ? [] : likelyEnds(narrow, found, entry);
+  const size = hints.ramSize ?? round(Math.max(covered, ...likely));
+  let ram = image.ram(size);
+  let moment = findMoment(ram, found, entry);
+  if (hints.ramSize === undefined && !isExact) {
+    const ends = moment.handover.scratch.map(({ addr, size }) => addr + size);
+    const machine = round(Math.max(covered, ...ends));
+    if (machine !== size) {
+      ram = image.ram(machine);
+      moment = findMoment(ram, found, entry);
+    }
+  }
+  const isGuessed = hints.ramSize === undefined && !isExact;
+  return asImage(path, open, image.kind, { ram, moment, damage: image.damage }, isGuessed);
 }
 
-async function search(ram: Ram, reopen: (entry: EntryRecord) => Ram): ReturnType<typeof findEntry> {
+/** Where memory ends, the firmware of a PC below 4 GiB left out. */
+function memoryEnd({ pieces, covered }: MemoryImage): number {
+  const last = pieces.at(-1);
+  const before = pieces.at(-2);
+  if (!last || !before) return covered;
+  const isFirmware = last.pa + last.length === FIRMWARE_END && last.pa >= FIRMWARE_END - FIRMWARE;
+  const end = before.pa + before.length;
+  return isFirmware && end < last.pa ? Math.ceil(end / PAGE_SIZE) * PAGE_SIZE : covered;
+}
+
+async function search(ram: Ram, pieces: readonly RamPiece[]): Promise<Findings> {
   if (ram.size > MAX_SEARCHED)
     throw new KernelError(
       'EINVAL',
       `this core spans ${formatSize(ram.size)} of addresses, too much to search for the handover: say where it begins, with --entry fdtAddr,scratchAddr`,
     );
-  const progress = await progressOnTerminal('search', ram.size);
+  const total = pieces.reduce((sum, { length }) => sum + length, 0);
+  const progress = await progressOnTerminal('search', total);
   try {
-    return await findEntry(ram, reopen, progress);
+    return await survey(ram, pieces, progress);
   } finally {
     progress.stop();
   }
 }
 
 /**
- * RAM that the core covers and the scratch areas lie in, rounded up to a section: pages that a core
- * leaves out at the end of RAM are not seen.
+ * Where scratch areas end that may be those of the machine: pages that an image leaves out at the
+ * end of RAM are not seen. One that claims several times the memory is something else.
  */
-function machineSize(ram: Ram, { scratchAddr, scratchSize }: EntryRecord, covered: number): number {
-  const areas = scratchAreas(ram, scratchAddr, scratchSize / AREA_BYTES);
-  const end = Math.max(covered, ...areas.map(({ addr, size }) => addr + size));
-  return Math.ceil(end / SECTION) * SECTION;
+function likelyEnds(ram: Ram, found: Findings, entry: EntryRecord | undefined): number[] {
+  const named = (entry ? [entry] : found.records).flatMap(({ scratchAddr, scratchSize }) =>
+    scratchAreas(ram, scratchAddr, scratchSize / AREA_BYTES),
+  );
+  const likely = entry ? [] : [...found.arrays.values()].flatMap(({ areas }) => areas);
+  return [...named, ...likely].map(({ addr, size }) => addr + size).filter((end) => end <= 4 * ram.size);
 }

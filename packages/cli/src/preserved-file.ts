@@ -1,14 +1,9 @@
 /** One preserved file, read from what an image leaves. */
-import { KernelError } from '@liveupdate/base';
+import { HUGE_ORDER, KernelError, pagesFor } from '@liveupdate/base';
 import type { FileRecord } from '@liveupdate/luo-core';
-import {
-  MEMFD_V1,
-  MEMFD_V2,
-  readMemfdFolios,
-  readMemfdRecord,
-  type MemfdRecord,
-} from '@liveupdate/memfd-handler';
+import type { FolioList, MemfdRecord } from '@liveupdate/memfd-handler';
 import type { FileContent } from './file-content.ts';
+import { memfdFormat } from './formats/index.ts';
 import type { Left } from './left.ts';
 
 /** A memfd. */
@@ -19,8 +14,8 @@ export interface PreservedMemfd {
   readonly content: FileContent;
 }
 
-export function isMemfd({ compatible }: FileRecord): boolean {
-  return compatible === MEMFD_V1 || compatible === MEMFD_V2;
+export function isMemfd({ compatible }: Pick<FileRecord, 'compatible'>): boolean {
+  return memfdFormat(compatible) !== undefined;
 }
 
 /** Address of a handler's record. @throws KernelError EINVAL: no address */
@@ -33,18 +28,43 @@ function recordAddress({ data }: FileRecord): number {
 /**
  * Reads the record of a memfd, and which folios it has.
  *
- * @throws KernelError EINVAL, EFAULT, EOVERFLOW: it is damaged
+ * @throws KernelError EINVAL, EFAULT, EOVERFLOW: it is damaged, or no memfd
  */
 export function readPreserved({ ram, orderOf }: Left, file: FileRecord): PreservedMemfd {
   const pa = recordAddress(file);
-  const record = readMemfdRecord(ram, pa, file.compatible);
+  const format = memfdFormat(file.compatible);
+  if (!format)
+    throw new KernelError('EINVAL', `'${file.compatible}' is no version of a memfd that is read here`);
+  const record = format.read(ram, pa);
+  if (!orderOf) {
+    const folios = format.folios(ram, record, () => 0);
+    return {
+      pa,
+      record,
+      content: { ram, size: record.size, folios, orders: likelyOrders(folios, record.size) },
+    };
+  }
   const orders: number[] = [];
-  const folios = readMemfdFolios(ram, record, (pfn) => {
+  const folios = format.folios(ram, record, (pfn) => {
     const order = orderOf(pfn);
     orders.push(order);
     return order;
   });
   return { pa, record, content: { ram, size: record.size, folios, orders: Uint8Array.from(orders) } };
+}
+
+/**
+ * Orders of folios by their places alone: huge where one has the room and lies as huge pages do, a
+ * page each where not.
+ */
+function likelyOrders({ pfns, indices }: FolioList, size: number): Uint8Array {
+  const huge = 2 ** HUGE_ORDER;
+  const end = Math.ceil(pagesFor(size) / huge) * huge;
+  return Uint8Array.from(pfns, (pfn, i) => {
+    const next = i + 1 < indices.length ? indices[i + 1] : end;
+    const isHuge = pfn % huge === 0 && indices[i] % huge === 0 && next - indices[i] >= huge;
+    return isHuge ? HUGE_ORDER : 0;
+  });
 }
 
 /** Whether two readings of a file found the same pages. */

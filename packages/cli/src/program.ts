@@ -37,6 +37,7 @@ interface DemoUpgradeFlags {
 
 interface InspectFlags extends ImageHints {
   readonly json?: boolean;
+  readonly html?: boolean;
   readonly hash?: boolean;
   readonly all?: boolean;
 }
@@ -188,10 +189,16 @@ ${EXIT_CODES}`;
 const INSPECT_EXAMPLES = `
 <image> is one of these, as it is or compressed with gzip:
   a RAM file of liveupdate, by path or by name ('x' is /dev/shm/liveupdate.x)
-  an ELF core of a machine's memory, as QEMU's dump-guest-memory and kdump
-  write it
-  a raw image of memory, from physical address 0 on, together with --entry
+  an ELF core or a kdump of a machine's memory, as QEMU's dump-guest-memory and
+  makedumpfile write them (zlib, zstd, snappy)
+  a raw image of memory, from physical address 0 on, as pmemsave writes it
+  /proc/kcore: the kernel that runs, as root
 It is only read: nothing is locked, nothing is changed, however large it is.
+
+An image may be of any moment. Of a kernel at work it is shown what is preserved
+so far, of the kernel after a handover what is still there, with how far to
+trust it. Files without a session are named @memfd and by the address of their
+record, for export too.
 
 Of a RAM whose owner died, all that it had preserved is shown; of one whose
 owner goes on, what it published last (contents may be torn). Of two sessions of
@@ -203,6 +210,8 @@ Examples:
   $ liveupdate inspect --hash --all vmcore.gz
   $ liveupdate inspect --entry 0x4d8000,0xf3f0000 memory.raw
   $ liveupdate inspect --json vmcore | jq '.sessions[].name'
+  $ liveupdate inspect --html vmcore > memory.html
+  $ sudo liveupdate inspect /proc/kcore
 ${EXIT_CODES}`;
 
 const CHECK_EXAMPLES = `
@@ -435,6 +444,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .description('show what a RAM or a handover holds: sessions, files, preserved memory')
     .argument('<image>', 'a file, or the name of a RAM', wordValue('<image>'))
     .option('--json', 'print all of it as JSON, with the SHA-256 of every file')
+    .addOption(new Option('--html', 'print a page with a map of physical memory').conflicts('json'))
     .option('--hash', 'print the SHA-256 of every file')
     .option('--all', 'print long lists in full')
     .option(
@@ -445,8 +455,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .option('--ram-size <size>', 'RAM of the machine that the image was taken of', ramSizeValue('--ram-size'))
     .addHelpText('after', INSPECT_EXAMPLES)
     .action(async (image: string, flags: InspectFlags) => {
-      const { json = false, hash = false, all = false, ...hints } = flags;
-      exitCode = await (await import('./inspect.ts')).runInspect(image, { ...hints, json, hash, all });
+      const { json = false, html = false, hash = false, all = false, ...hints } = flags;
+      const options = { ...hints, json, html, hash, all };
+      exitCode = await (await import('./inspect.ts')).runInspect(image, options);
     });
 
   program

@@ -57,7 +57,9 @@ export const BlobSer = layout('kho_blob', BLOB_SIZE, {
   memory: { at: 8, bytes: 16 }, // kho_vmalloc; all zero where there are no bytes
 });
 
-export const BlockHeaderSer = layout('kho_block_header', 16, {
+/** Bytes before the entries of a block. */
+export const BLOCK_HEADER_SIZE = 16;
+export const BlockHeaderSer = layout('kho_block_header', BLOCK_HEADER_SIZE, {
   next: { at: 0, bytes: 8 }, // pa of the next block, 0 at the end
   count: { at: 8, bytes: 8 }, // entries in this block
 });

@@ -1,4 +1,4 @@
-export { KHO_COMPATIBLE } from './abi.ts';
+export { BLOCK_HEADER_SIZE, KHO_COMPATIBLE } from './abi.ts';
 export {
   BLOB_DESCRIPTOR_SIZE,
   readBlobDescriptor,
@@ -20,6 +20,7 @@ export { fdtString, type FdtNode } from './fdt.ts';
 export { readFdt } from './fdt-reader.ts';
 export { writeFdt } from './fdt-writer.ts';
 export { Kho, type KhoInit } from './kho.ts';
+export type { OnDamage } from './on-damage.ts';
 export { Publication, type PublicationInit } from './publication.ts';
 export type { RecordPage } from './live-pages.ts';
 export { PreservedBlock } from './preserved-block.ts';
@@ -36,11 +37,11 @@ export {
   type LivePage,
   type LiveRecord,
   type LoggedRow,
-  type OnDamage,
 } from './read-live-record.ts';
 export {
   readEntry,
   readHandover,
+  readKhoTree,
   writeEntry,
   type EntryRecord,
   type Handover,

@@ -26,7 +26,14 @@ import { writeFdt } from './fdt-writer.ts';
 import type { Kho } from './kho.ts';
 import { RadixTree } from './radix-tree.ts';
 import { walkRadixTree } from './radix-walk.ts';
-import { readEntry, readHandover, writeEntry, type EntryRecord, type Handover } from './read-handover.ts';
+import {
+  readEntry,
+  readHandover,
+  readKhoTree,
+  writeEntry,
+  type EntryRecord,
+  type Handover,
+} from './read-handover.ts';
 import {
   framesOfLive,
   orderInLeaves,
@@ -198,6 +205,10 @@ const CALLS: Record<string, InputCall<Kho>> = {
   fdtString: [(_, given: FdtNode) => fdtString(given, 'compatible'), [...NO_OBJECT, {}]],
   'walkRadixTree RAM': [(_, given: Ram) => walkRadixTree(given, 4096, () => undefined), NO_OBJECT],
   'walkRadixTree root': [(kho, given: number) => walkRadixTree(kho.ram, given, () => undefined), NO_WHOLE],
+  'walkRadixTree onDamage': [
+    (kho, given: () => void) => walkRadixTree(kho.ram, 4096, () => undefined, undefined, given),
+    optional(NO_FUNCTION),
+  ],
   'walkRadixTree visit': [(kho, given: () => void) => walkRadixTree(kho.ram, 4096, given), NO_FUNCTION],
   'new RadixTree': [(_, given: PageAllocator) => new RadixTree(given), NO_OBJECT],
   chooseScratch: [(_, given: Ram) => chooseScratch(given), NO_OBJECT],
@@ -226,6 +237,12 @@ const CALLS: Record<string, InputCall<Kho>> = {
   'readDeadKernel record': [(kho, given: LiveRecord) => readDeadKernel(kho.ram, given), [...NO_OBJECT, {}]],
   framesOfLive: [(_, given: LiveRecord) => framesOfLive(given), [...NO_OBJECT, {}]],
   orderInLeaves: [(_, given: LiveLeaf[]) => orderInLeaves(given), [...NO_OBJECT, {}]],
+  'readHandover onDamage': [
+    (kho, given: () => void) => readHandover(kho.ram, kho.entry, given),
+    optional(NO_FUNCTION),
+  ],
+  'readKhoTree RAM': [(_, given: Ram) => readKhoTree(given, 4096), NO_OBJECT],
+  'readKhoTree address': [(kho, given: number) => readKhoTree(kho.ram, given), [...NO_WHOLE, 0, 100]],
   readHandover: [(kho, given: EntryRecord) => readHandover(kho.ram, given), NO_ENTRY],
   'boot entry': [(kho, given: EntryRecord) => boot(kho.ram, given), NO_ENTRY],
   readVmallocDescriptor: [

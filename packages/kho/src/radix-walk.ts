@@ -17,6 +17,10 @@ import {
 import { checkRam, type Ram } from '@liveupdate/mm';
 import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS } from './abi.ts';
 import { leafBasePfn, leafOrder } from './radix-key.ts';
+import type { OnDamage } from './on-damage.ts';
+
+/** Damage of a map that is told, at most: a page of noise is five hundred wrong addresses. */
+const MOST_TOLD = 50;
 
 /** `count` folios of `order` side by side, the first at `pfn`. */
 export type RunVisitor = (pfn: Pfn, count: number, order: number) => void;
@@ -26,13 +30,40 @@ export type RunVisitor = (pfn: Pfn, count: number, order: number) => void;
  * then by address.
  *
  * @param node called with the frame of each node of the tree
+ * @param onDamage for tools: is told of a node that cannot be read, or of a run that `visit`
+ * refuses, and the walk goes on beside it; after fifty of them it ends. Default: it is thrown.
  * @throws KernelError EINVAL: the map is damaged; or no RAM, address or function
  */
-export function walkRadixTree(ram: Ram, root: PhysAddr, visit: RunVisitor, node?: (pfn: Pfn) => void): void {
+export function walkRadixTree(
+  ram: Ram,
+  root: PhysAddr,
+  visit: RunVisitor,
+  node?: (pfn: Pfn) => void,
+  onDamage?: OnDamage,
+): void {
   checkRam(ram);
   checkWhole(root, 'the address of a memory map');
   checkFunction(visit, 'what visits the runs');
+  if (onDamage !== undefined) checkFunction(onDamage, 'what is told of damage');
   const seen = new Set<number>();
+  let told = 0;
+  /** Does one thing; whether the walk is to go on. */
+  const goOn = (step: () => void): boolean => {
+    if (!onDamage) {
+      step();
+      return true;
+    }
+    try {
+      step();
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      told += 1;
+      if (told <= MOST_TOLD) onDamage(error);
+      if (told === MOST_TOLD)
+        onDamage(new KernelError('EINVAL', 'the preserved memory map is damaged in more places: left out'));
+    }
+    return told < MOST_TOLD;
+  };
   const enter = (pa: PhysAddr): Uint8Array => {
     if (!(pa > 0 && pa % PAGE_SIZE === 0 && pa + PAGE_SIZE <= ram.size)) {
       throw new KernelError('EINVAL', `the preserved memory map is damaged: a node at 0x${pa.toString(16)}`);
@@ -50,18 +81,23 @@ export function walkRadixTree(ram: Ram, root: PhysAddr, visit: RunVisitor, node?
     const bytes = enter(pa);
     const words = new Uint32Array(bytes.buffer, bytes.byteOffset, PAGE_SIZE / 4);
     if (level === 0) {
-      walkLeaf(words, path, visit);
+      walkLeaf(words, path, onDamage ? (pfn, count, order) => goOn(() => visit(pfn, count, order)) : visit);
       return;
     }
     // Most entries are empty, and a table is looked through once, before anything is compiled.
     const table = new DataView(bytes.buffer, bytes.byteOffset, PAGE_SIZE);
     for (let word = nonZero(words, 0); word < words.length;) {
       const i = word >>> 1;
-      descend(readU64(table, i * 8), level - 1, path * RADIX_FANOUT + i);
+      const below = (): void => {
+        descend(readU64(table, i * 8), level - 1, path * RADIX_FANOUT + i);
+      };
+      if (!goOn(below)) return;
       word = nonZero(words, (i + 1) * 2);
     }
   };
-  descend(root, RADIX_LEVELS - 1, 0);
+  goOn(() => {
+    descend(root, RADIX_LEVELS - 1, 0);
+  });
 }
 
 /**

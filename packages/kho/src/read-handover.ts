@@ -4,6 +4,7 @@
  * here, so that what comes after may rely on it.
  */
 import {
+  checkFunction,
   checkObject,
   checkWhole,
   KernelError,
@@ -41,6 +42,7 @@ import {
 } from './abi.ts';
 import { fdtString, type FdtNode } from './fdt.ts';
 import { readFdt } from './fdt-reader.ts';
+import type { OnDamage } from './on-damage.ts';
 import { leafOfOrder, MAX_RUN_ORDER } from './radix-key.ts';
 import { walkRadixTree } from './radix-walk.ts';
 import { checkScratch, type ScratchArea } from './scratch.ts';
@@ -175,22 +177,24 @@ function readMetadata(ram: Ram, subtree: Subtree | undefined): KexecMetadata | u
   };
 }
 
-function readSubtrees(ram: Ram, root: FdtNode): Map<string, Subtree> {
+function readSubtrees(ram: Ram, root: FdtNode, attempt: Attempt): Map<string, Subtree> {
   const subtrees = new Map<string, Subtree>();
-  for (const node of root.children) {
-    const pa = u64Property(node, PROP_SUBTREE_DATA);
-    const size = u64Property(node, PROP_SUBTREE_SIZE);
-    if (subtrees.has(node.name))
-      throw new KernelError('EINVAL', `the KHO device tree names '${node.name}' twice`);
-    if (!(pa > 0 && size > 0 && pa + size <= ram.size)) {
-      throw new KernelError(
-        'EINVAL',
-        `subtree '${node.name}' is at 0x${pa.toString(16)} + ${size} bytes, outside RAM`,
-      );
-    }
-    subtrees.set(node.name, { name: node.name, pa, size });
-  }
+  for (const node of root.children) attempt(() => addSubtree(subtrees, ram, node));
   return subtrees;
+}
+
+function addSubtree(subtrees: Map<string, Subtree>, ram: Ram, node: FdtNode): void {
+  const pa = u64Property(node, PROP_SUBTREE_DATA);
+  const size = u64Property(node, PROP_SUBTREE_SIZE);
+  if (subtrees.has(node.name))
+    throw new KernelError('EINVAL', `the KHO device tree names '${node.name}' twice`);
+  if (!(pa > 0 && size > 0 && pa + size <= ram.size)) {
+    throw new KernelError(
+      'EINVAL',
+      `subtree '${node.name}' is at 0x${pa.toString(16)} + ${size} bytes, outside RAM`,
+    );
+  }
+  subtrees.set(node.name, { name: node.name, pa, size });
 }
 
 /** Takes `count` preserved folios side by side out of the free memory. */
@@ -209,13 +213,11 @@ export function claim(table: PageTable, pfn: Pfn, count: number, order: number):
 }
 
 /** A blob in memory that the next boot gives away would be read as whatever comes to lie there. */
-function checkSubtrees(table: PageTable, subtrees: ReadonlyMap<string, Subtree>): void {
-  for (const { name, pa, size } of subtrees.values()) {
-    for (let pfn = physToPfn(pa); pfnToPhys(pfn) < pa + size; pfn++) {
-      const kind = table.kindOf(pfn);
-      if (kind !== INCOMING_HEAD && kind !== INCOMING_TAIL)
-        throw new KernelError('EINVAL', `the data of subtree '${name}' is not preserved (frame ${pfn})`);
-    }
+function checkSubtree(table: PageTable, { name, pa, size }: Subtree): void {
+  for (let pfn = physToPfn(pa); pfnToPhys(pfn) < pa + size; pfn++) {
+    const kind = table.kindOf(pfn);
+    if (kind !== INCOMING_HEAD && kind !== INCOMING_TAIL)
+      throw new KernelError('EINVAL', `the data of subtree '${name}' is not preserved (frame ${pfn})`);
   }
 }
 
@@ -231,17 +233,54 @@ function claimStructure(table: PageTable, frames: ReadonlySet<Pfn>, tree: Pfn): 
   return Uint32Array.from(claimed.sort((a, b) => a - b));
 }
 
+/** Does one thing, and tells of damage in it where somebody wants to know. */
+type Attempt = (read: () => void) => void;
+
+function attemptWith(onDamage: OnDamage | undefined): Attempt {
+  return (read) => {
+    try {
+      read();
+    } catch (error) {
+      if (!onDamage || !(error instanceof KernelError)) throw error;
+      onDamage(error);
+    }
+  };
+}
+
+/**
+ * The device tree of a handover, of whatever version.
+ *
+ * @throws KernelError EINVAL: no RAM, no address of a page, or no device tree there. EFAULT:
+ * outside RAM
+ */
+export function readKhoTree(
+  ram: Ram,
+  fdtAddr: PhysAddr,
+): { readonly compatible: string; readonly root: FdtNode } {
+  checkRam(ram);
+  checkWhole(fdtAddr, 'the address of a device tree');
+  if (fdtAddr % PAGE_SIZE !== 0 || fdtAddr === 0)
+    throw new KernelError('EINVAL', `a device tree at 0x${fdtAddr.toString(16)}: it begins a page`);
+  const root = readFdt(ram.bytes(fdtAddr, KHO_FDT_SIZE));
+  return { compatible: fdtString(root, PROP_COMPATIBLE) ?? '', root };
+}
+
 /**
  * Reads and checks a handover.
  *
  * @param ram as the previous kernel left it
+ * @param onDamage for tools: is told of each thing that is damaged and left out, as scratch areas,
+ * a subtree, a part of the map; and a scratchSize of 0 stands for areas that are not known.
+ * Default: it is thrown.
  * @throws KernelError EINVAL: the handover is damaged, of another version, or contradicts itself.
  * EFAULT: it points outside RAM, or into a hole of its memory map. EOVERFLOW: a 64-bit field is
  * beyond 2^53.
  */
-export function readHandover(ram: Ram, entry: EntryRecord): Handover {
+export function readHandover(ram: Ram, entry: EntryRecord, onDamage?: OnDamage): Handover {
   checkRam(ram);
   checkEntry(entry);
+  if (onDamage !== undefined) checkFunction(onDamage, 'what is told of damage');
+  const attempt = attemptWith(onDamage);
   if (entry.fdtSize !== KHO_FDT_SIZE || entry.fdtAddr % PAGE_SIZE !== 0 || entry.fdtAddr === 0) {
     throw new KernelError(
       'EINVAL',
@@ -256,15 +295,21 @@ export function readHandover(ram: Ram, entry: EntryRecord): Handover {
       `the handover is '${compatible ?? 'of no version'}', this reads '${KHO_COMPATIBLE}': open it with the program that knows it`,
     );
   }
-  const scratch = readScratch(ram, entry);
+  const isScratchKnown = !onDamage || entry.scratchSize > 0;
+  let scratch: ScratchArea[] = [];
+  if (isScratchKnown)
+    attempt(() => {
+      scratch = readScratch(ram, entry);
+    });
   const preservedMap = u64Property(root, PROP_PRESERVED_MAP);
-  const subtrees = readSubtrees(ram, root);
+  const subtrees = readSubtrees(ram, root, attempt);
 
   const table = new PageTable(ram.size, memoryOf(ram));
   table.reserve(0, 1);
   for (const area of scratch) table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
   const counts = new Float64Array(MAX_RUN_ORDER + 1);
-  const structure = new Set<Pfn>([physToPfn(entry.fdtAddr), physToPfn(entry.scratchAddr)]);
+  const structure = new Set<Pfn>([physToPfn(entry.fdtAddr)]);
+  if (scratch.length > 0) structure.add(physToPfn(entry.scratchAddr));
   const leaves: PreservedFolio[] = [];
   walkRadixTree(
     ram,
@@ -277,8 +322,12 @@ export function readHandover(ram: Ram, entry: EntryRecord): Handover {
         leaves.push({ pfn, order });
     },
     (node) => structure.add(node),
+    onDamage,
   );
-  checkSubtrees(table, subtrees);
+  for (const subtree of subtrees.values())
+    attempt(() => {
+      checkSubtree(table, subtree);
+    });
   return {
     entry,
     scratch,

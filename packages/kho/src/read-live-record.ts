@@ -44,6 +44,7 @@ import { forEachLeafPart, leafOfOrder, LEAF_SHIFT, MAX_RUN_ORDER, radixBit } fro
 import { forEachBitRun } from './radix-walk.ts';
 import { claim, type Handover, type PreservedFolio } from './read-handover.ts';
 import { checkScratch, type ScratchArea } from './scratch.ts';
+import type { OnDamage } from './on-damage.ts';
 
 /** A page of a live record. */
 export interface LivePage {
@@ -89,12 +90,6 @@ export interface LiveRecord {
 function damaged(what: string): KernelError {
   return new KernelError('EINVAL', `the live record of this RAM is damaged: ${what}`);
 }
-
-/**
- * Is told of damage, and what is damaged is left out. Only tools go on then: a boot stops at the
- * first.
- */
-export type OnDamage = (damage: KernelError) => void;
 
 /** @throws KernelError it is given */
 function stop(damage: KernelError): never {

@@ -1,6 +1,6 @@
 export type { HandlerData, MaybePromise } from './callback-types.ts';
 export type { FdStore } from './fd-store.ts';
-export { LUO_COMPATIBLE, MAX_COMPATIBLE, MAX_SESSION_NAME } from './abi.ts';
+export { LUO_COMPATIBLE, LUO_SUBTREE, MAX_COMPATIBLE, MAX_SESSION_NAME } from './abi.ts';
 export { ProcessDescriptors, type DescriptorTable, type ReleasableFile } from './descriptors.ts';
 export { LiveUpdateDevice } from './device.ts';
 export {
@@ -53,5 +53,14 @@ export {
   type LiveRecords,
   type LiveSession,
 } from './read-live-sessions.ts';
+export {
+  findFileBlock,
+  findFlbs,
+  findSessionBlock,
+  readLuoHead,
+  type FoundBlock,
+  type LuoHead,
+  type SessionPlace,
+} from './scan-luo.ts';
 export { readLuo, type FileRecord, type FlbRecord, type LuoRecords, type SessionRecord } from './read-luo.ts';
 export { FileArgument, FinishArgument, GetNameArgument, LIVEUPDATE_IOCTL, SessionArgument } from './uapi.ts';

@@ -14,7 +14,7 @@ import {
   optional,
   type InputCall,
 } from '@liveupdate/base/test-inputs';
-import type { Handover, LiveRecord } from '@liveupdate/kho';
+import type { Handover, LiveRecord, Subtree } from '@liveupdate/kho';
 import type { Ram } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import { ProcessDescriptors } from './descriptors.ts';
@@ -25,10 +25,13 @@ import type { IncomingSession } from './incoming-session.ts';
 import { LiveUpdateOrchestrator, type OrchestratorInit } from './orchestrator.ts';
 import { readLiveSessions } from './read-live-sessions.ts';
 import { readLuo } from './read-luo.ts';
+import { findFileBlock, findFlbs, findSessionBlock, readLuoHead } from './scan-luo.ts';
 import type { OutgoingSession } from './outgoing-session.ts';
 import { coldKernel, Counter, nextKernel, snapshot, type TestKernel } from './test-kernel.ts';
 import { LIVEUPDATE_IOCTL } from './uapi.ts';
 
+const NO_PAGE = [...NO_BYTES, new Uint8Array(5), new DataView(new ArrayBuffer(4096))];
+const NO_SUBTREE = [...NO_OBJECT, {}, { pa: 4096 }, { pa: -1, size: 32 }, { pa: 4096, size: 8 }];
 const NO_TOKEN = [...except(NO_WHOLE, 5n), -1n, 2n ** 64n];
 const NO_NAME = [...NO_TEXT, '', 'a\0', 'a'.repeat(64), '\ud800'];
 const NO_HANDLER = [...NO_OBJECT, {}, { compatible: 5 }, { compatible: 'a' }, { compatible: '' }];
@@ -58,6 +61,11 @@ const CALLS: Record<string, InputCall<World>> = {
     [0, -1, 2 ** 31, Number.NaN, null, '5', 5n, true, {}, Symbol('5')],
   ],
   'its clock': [(world, clock: unknown) => init(world, { clock }), optional(NO_FUNCTION)],
+  findSessionBlock: [(_, given: Uint8Array) => findSessionBlock(given), NO_PAGE],
+  findFileBlock: [(_, given: Uint8Array) => findFileBlock(given), NO_PAGE],
+  findFlbs: [(_, given: Uint8Array) => findFlbs(given), NO_PAGE],
+  'readLuoHead RAM': [(_, given: Ram) => readLuoHead(given, { name: 'LUO', pa: 4096, size: 32 }), NO_OBJECT],
+  'readLuoHead subtree': [({ kernel }, given: Subtree) => readLuoHead(kernel.kho.ram, given), NO_SUBTREE],
   createSession: [({ kernel }, given: string) => kernel.luo.createSession(given), NO_NAME],
   retrieveSession: [({ kernel }, given: string) => kernel.luo.retrieveSession(given), NO_NAME],
   registerHandler: [

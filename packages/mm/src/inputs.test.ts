@@ -21,7 +21,14 @@ import {
   type InputCall,
 } from '@liveupdate/base/test-inputs';
 import { expect, test } from 'vitest';
-import { ElfCoreRam, isElf, rawImageRam } from './elf-core-ram.ts';
+import {
+  ElfCoreRam,
+  fillFromSegments,
+  isElf,
+  rawImageRam,
+  readElfCore,
+  type ReadableBytes,
+} from './elf-core-ram.ts';
 import { HeapRam } from './heap-ram.ts';
 import { usableMemory, withMemoryMap, type MemoryMapEntry } from './memory-map.ts';
 import { PageAllocator } from './page-allocator.ts';
@@ -48,6 +55,8 @@ const NO_SIZE = [...NO_WHOLE, 0, 5000, 2 ** 45];
 const NO_RAM = [...NO_OBJECT, {}, { size: SIZE }, { size: '4096', bytes: () => new Uint8Array(0) }];
 const NO_ORDER = [...NO_WHOLE, MAX_ORDER + 1];
 const NO_COUNT = [...NO_WHOLE, 2 ** 32];
+/** A file that has nothing in it. */
+const NO_FILE: ReadableBytes = { size: 0, read: (into) => into.fill(0) };
 const NO_MAP = [
   ...NO_LIST,
   ...NO_OBJECT.map((given) => [given]),
@@ -101,6 +110,24 @@ const CALLS: Record<string, InputCall<World>> = {
   'new SparseRam loader': [(_, given: BlockLoader) => new SparseRam(SIZE, given), optional(NO_FUNCTION)],
   overlayRam: [(_, given: Ram) => overlayRam(given), NO_RAM],
   isElf: [(_, given: Uint8Array) => isElf(given), NO_BYTES],
+  'readElfCore file': [(_, given: ReadableBytes) => readElfCore(given), [...NO_OBJECT, {}, { size: 64 }]],
+  'readElfCore onDamage': [
+    (_, given: () => void) => readElfCore(NO_FILE, given),
+    NO_FUNCTION.filter((given) => given !== undefined),
+  ],
+  'fillFromSegments file': [
+    (_, given: ReadableBytes) => fillFromSegments(given, [], new Uint8Array(1), 0),
+    NO_OBJECT,
+  ],
+  'fillFromSegments segments': [
+    (_, given: []) => fillFromSegments(NO_FILE, given, new Uint8Array(1), 0),
+    NO_LIST,
+  ],
+  'fillFromSegments block': [(_, given: Uint8Array) => fillFromSegments(NO_FILE, [], given, 0), NO_BYTES],
+  'fillFromSegments pa': [
+    (_, given: number) => fillFromSegments(NO_FILE, [], new Uint8Array(1), given),
+    NO_WHOLE,
+  ],
   'new ElfCoreRam file': [(_, given: Uint8Array) => new ElfCoreRam(given), [...NO_BYTES, new Uint8Array(64)]],
   'new ElfCoreRam size': [
     (_, given: number) => new ElfCoreRam(elfCore([{ pa: 0, bytes: new Uint8Array(SIZE) }]), given),

@@ -1,0 +1,3 @@
+export type { ImageKind, MemoryImage } from './image.ts';
+export { openMemoryImage, type MemoryImageOptions } from './open-memory-image.ts';
+export { WindowRam } from './window-ram.ts';
