@@ -16,7 +16,6 @@ export async function bundle(entry: string, platform: 'browser' | 'node'): Promi
     format: 'esm',
     target: 'es2024',
     platform,
-    external: ['@napi-rs/lzma'],
     logLevel: 'silent',
   });
   return outputFiles[0].text;

@@ -96,8 +96,8 @@ ${lines.join('\n')}
 - **packed**: the tarball that is downloaded. **unpacked**: its files on disk, source maps and
   declarations among them. Both are the package's own, without what it depends on.
 - **bundled**: all that the package exports, with what that needs of everything below it, in one
-  minified file. The core packages are bundled for a browser, the others for Node.js, with what is
-  native (koffi, and lzma of the command) left outside.
+  minified file. The core packages are bundled for a browser, the others for Node.js, with koffi,
+  which is native, left outside.
 `;
 }
 

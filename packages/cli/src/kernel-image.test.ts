@@ -71,6 +71,7 @@ test.each([
   ['nothing', Buffer.alloc(0), 'EINVAL'],
   ['a bzImage that is cut short', testBzImage(zlib.gzipSync(KERNEL)).subarray(0, 1100), 'EINVAL'],
   ['one whose kernel is damaged', testBzImage(Buffer.from([0x1f, 0x8b, 1, 2, 3, 4, 5, 6, 7])), 'EINVAL'],
+  ['one whose xz is damaged', testBzImage(Buffer.from('\xfd7zXZ\0 and no more of it', 'latin1')), 'EINVAL'],
   ['lzo', testBzImage(Buffer.from([0x89, 0x4c, 0x5a, 0x4f, 0, 0, 0, 0, 0])), 'EOPNOTSUPP'],
 ])('%s: one sentence', async (_, bytes, code) => {
   await expect(kernelIn(bytes, 'x')).rejects.toMatchObject({

@@ -7,10 +7,10 @@
  * with a pointer into the kernel and its compatible string, 48 bytes padded with NULs. A kernel
  * reads what it writes, and nothing else: each structure has one name, for both.
  */
+import { spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
-import { KernelError } from '@liveupdate/base';
-import type * as Xz from '@napi-rs/lzma/xz';
+import { codeOf, KernelError } from '@liveupdate/base';
 import { unpackLz4 } from './lz4.ts';
 
 /** What a kernel names. */
@@ -36,14 +36,20 @@ const POINTER = 8;
 
 type Unpack = (bytes: Buffer) => Promise<Buffer>;
 
-async function loadXz(): Promise<typeof Xz> {
-  try {
-    return await import('@napi-rs/lzma/xz');
-  } catch (cause) {
-    const why =
-      '@napi-rs/lzma, which unpacks xz, cannot be loaded: install with optional dependencies, or unpack the kernel first';
-    throw new KernelError('EOPNOTSUPP', why, { cause });
-  }
+/** By the program xz: Node has none, and a library would be native code for everybody. */
+function unpackXz(bytes: Buffer): Buffer {
+  const { status, error, stdout, stderr } = spawnSync('xz', ['--decompress', '--stdout', '--format=xz'], {
+    input: bytes,
+    maxBuffer: MOST_BYTES,
+  });
+  if (error && codeOf(error) === 'ENOENT')
+    throw new KernelError(
+      'EOPNOTSUPP',
+      'the kernel is packed by xz, and the program xz is not installed: on Debian, apt-get install xz-utils',
+    );
+  if (error && status === null) throw error;
+  if (status !== 0) throw new KernelError('EINVAL', stderr.toString().trim().replaceAll('\n', ', '));
+  return stdout;
 }
 
 const limit = { maxOutputLength: MOST_BYTES };
@@ -60,10 +66,7 @@ const COMPRESSIONS: readonly {
   {
     name: 'xz',
     magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0],
-    unpack: async (bytes) => {
-      const { decompress } = await loadXz();
-      return Buffer.from(await decompress(bytes));
-    },
+    unpack: (bytes) => Promise.resolve().then(() => unpackXz(bytes)),
   },
   {
     name: 'zstd',
