@@ -67,6 +67,8 @@ const high =
 
 /** Bytes of the header of a device tree, and of its list of reserved memory. */
 const TREE_HEADER = 56;
+/** Milliseconds that a guest may take to judge: ten times what it does. */
+const PATIENCE = 60_000;
 const SESSION = 80;
 const FILE = 64;
 const BEYOND = 1n << 40n;
@@ -249,9 +251,11 @@ export async function judgedByLinux(
   await using guest = await Guest.start({ program: JUDGE, image, append: 'earlyprintk=ttyS0,115200' });
   fs.writeFileSync(`${guest.share}/expected.json`, JSON.stringify(sessions));
   try {
-    await guest.until('judged');
+    await guest.until('judged', PATIENCE);
   } catch (error) {
     if (guest.hasPanicked) return { boot: 'panic', sessions: {} };
+    // Its first page fault is before it can say so.
+    if (!guest.serial.includes('Linux version')) return { boot: 'hang', sessions: {} };
     throw error;
   }
   const { open, sessions: found } = JSON.parse(
@@ -327,13 +331,13 @@ export interface Verdict {
 }
 
 /**
- * Compares: an error is an error, whatever its code. Where Linux panics, it is enough that here
- * something is refused.
+ * Compares: an error is an error, whatever its code. Where Linux panics or hangs, it is enough that
+ * here something is refused.
  */
 export function compare(linux: Judgement, here: Judgement, made: MadeHandover): Verdict {
   const [ofLinux, ofHere] = [essence(linux), essence(here)];
   const isSame =
-    linux.boot === 'panic'
+    linux.boot === 'panic' || linux.boot === 'hang'
       ? JSON.stringify(ofHere).includes('refused')
       : JSON.stringify(ofLinux) === JSON.stringify(ofHere);
   return { linux: inWords(linux, made), here: inWords(here, made), isSame };
@@ -355,6 +359,7 @@ function essence(of: Judgement): unknown {
 function inWords(of: Judgement, { sessions }: MadeHandover): string {
   if (of.boot === 'cold') return 'boots cold';
   if (of.boot === 'panic') return 'panics';
+  if (of.boot === 'hang') return 'hangs at once';
   if (of.boot !== 'handover') return `refuses to boot (${of.boot.replace('refused: ', '')})`;
   if (of.open !== undefined) return `reads no session (${of.open})`;
   const wrong = sessions.flatMap(({ name, files }) => {

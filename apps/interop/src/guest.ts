@@ -166,10 +166,11 @@ export class Guest implements AsyncDisposable {
   /**
    * Waits for a report.
    *
+   * @param patience milliseconds
    * @throws Error the guest ended before, its kernel gave up, or it takes too long: all it said
    */
-  async until(event: string): Promise<GuestEvent> {
-    const end = Date.now() + PATIENCE;
+  async until(event: string, patience = PATIENCE): Promise<GuestEvent> {
+    const end = Date.now() + patience;
     while (Date.now() < end) {
       const hadEnded = this.#hasEnded || this.hasPanicked;
       for (const told of this.events.slice(this.#seen)) {
@@ -180,7 +181,7 @@ export class Guest implements AsyncDisposable {
       if (hadEnded) throw this.#gone(this.hasPanicked ? 'its kernel gave up' : 'QEMU ended');
       await pause(LOOK_MS);
     }
-    throw this.#gone(`no report in ${PATIENCE / 1000} s`);
+    throw this.#gone(`no report in ${patience / 1000} s`);
   }
 
   /** Whether its kernel has given up. */

@@ -97,7 +97,8 @@ export async function systemd(): Promise<number> {
   }
   const { root } = made;
   const [cli, counter, ask] = [CLI, here('./guest/counter.ts'), here('./guest/ask-counter.ts')];
-  const inGuest = async (program: string): Promise<string> => `/host${await bundleInto(join(BUNDLES, 'dist'), program)}`;
+  const inGuest = async (program: string): Promise<string> =>
+    `/host${await bundleInto(join(BUNDLES, 'dist'), program)}`;
   const node = `/host${process.execPath}`;
   const run = `${node} ${await inGuest(cli)} run --name counter --arm-limit 600000 --ready-limit 300000 -- ${node} ${await inGuest(counter)}`;
   fs.copyFileSync(here('../../../packages/cli/package.json'), join(BUNDLES, 'package.json')); // its version

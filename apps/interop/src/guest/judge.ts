@@ -7,7 +7,7 @@ import { report, SHARE } from './report.ts';
 
 /** What became of a handover. Words are `ok` or the code of an error. */
 export interface Judgement {
-  /** `handover`, `cold`, `panic`, or why it was refused. */
+  /** `handover`, `cold`, `panic`, `hang`, or why it was refused. */
   boot: string;
   /** Of the device, where that failed. */
   open?: string;
