@@ -49,15 +49,19 @@ export async function sideOf(words: readonly string[]): Promise<Side> {
   const path = resolveImagePath(word);
   const head = headOf(path);
   if (isKernelImage(head)) return imageSide(path);
-  if (isCompressed(head)) {
-    const inner = gunzippedHead(head);
-    return isMemory(inner) ? memorySide(path) : imageSide(path);
+  // A handover is compressed by gzip, where it is.
+  const inner = gunzippedHead(head);
+  if (isCompressed(head) && (inner.length === 0 || isKernelImage(inner))) return imageSide(path);
+  try {
+    return await memorySide(path);
+  } catch (cause) {
+    if (!(cause instanceof KernelError) || cause.code !== 'EINVAL' || isMemory(head)) throw cause;
+    throw new KernelError(
+      'EINVAL',
+      `'${path}' is no kernel, no handover, no RAM and no program: see 'liveupdate compat --help'`,
+      { cause },
+    );
   }
-  if (isMemory(head)) return memorySide(path);
-  throw new KernelError(
-    'EINVAL',
-    `'${path}' is no kernel, no handover, no RAM and no program: see 'liveupdate compat --help'`,
-  );
 }
 
 /** The first bytes of what is compressed by gzip; of anything else, none. */
@@ -87,7 +91,10 @@ function headOf(path: string): Buffer {
 
 async function imageSide(path: string): Promise<Side> {
   const kernel = await kernelIn(fs.readFileSync(path), path);
-  return kernelSide(formatsOf(kernel), path, []);
+  const found = formatsOf(kernel);
+  if (found.release === undefined && found.kho.length === 0)
+    throw new KernelError('EINVAL', `'${path}' is a program, but no Linux: name the image of a kernel`);
+  return kernelSide(found, path, []);
 }
 
 async function runningSide(): Promise<Side> {

@@ -121,6 +121,7 @@ test('a RAM and programs of ours: asked, without a RAM being touched', async () 
 test.each([
   ['nothing of that name', () => 'no-such-file', 'ENOENT'],
   ['a text', ({ path }: Directory) => `${path}/text`, 'EINVAL'],
+  ['a program that is no kernel', () => process.execPath, 'EINVAL'],
   ['a folder', ({ path }: Directory) => path, 'EINVAL'],
   ['a program that opens no machine', ({ path }: Directory) => `${path}/program.mjs`, 'EIO'],
   ['a program that is not there', ({ path }: Directory) => `${path}/none.mjs`, 'ENOENT'],
