@@ -222,7 +222,6 @@ export async function bundleInto(
     target: 'node24',
     conditions: ['@liveupdate/source'],
     alias: { ...modules },
-    loader: { '.node': 'copy' },
     logLevel: 'error',
   });
   return join(folder, `${basename(program, '.ts')}.mjs`);
