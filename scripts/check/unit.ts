@@ -23,6 +23,8 @@ const LONG: Record<string, string> = {
   'packages/cli/src/demo-upgrade.test.ts': PROGRAMS,
   'packages/cli/src/export-import.test.ts': PROGRAMS,
   'packages/cli/src/find-entry.test.ts': LARGE,
+  'packages/cli/src/hostile-images.fuzz.ts': LARGE,
+  'packages/cli/src/inspect-html.test.ts': 'it opens pages in a browser',
   'packages/cli/src/inspect.test.ts': LARGE,
   'packages/cli/src/inspect-damage.test.ts': LARGE,
   'packages/cli/src/moment.test.ts': LARGE,

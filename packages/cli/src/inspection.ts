@@ -30,7 +30,7 @@ interface MemfdContent {
   readonly folioOrders: ReadonlyMap<number, number>;
   /** The different flags that its folios have. */
   readonly folioFlags: readonly number[];
-  /** Hex; undefined where it was not asked for. */
+  /** Hex; undefined where it was not asked for, or the file is far larger than the RAM. */
   readonly sha256: string | undefined;
 }
 
@@ -166,6 +166,13 @@ function handlersOf(sessions: readonly { readonly files: readonly FileRecord[] }
   return [...counts].map(([compatible, files]) => ({ compatible, files, isKnown: isMemfd({ compatible }) }));
 }
 
+/**
+ * A file of more than twice the RAM is nearly all holes, or its size is a lie: nobody waits for the
+ * hash of terabytes of zeros.
+ */
+const HASHED_SHARE = 2;
+const LEAST_HASHED = 256 * 2 ** 20;
+
 /** All sessions with all files, of one published state. */
 function findAll(image: OpenImage): Promise<{ readonly left: Left; readonly found: FoundSession[] }> {
   return fromLeft(image, (left) => ({
@@ -199,7 +206,10 @@ async function hashAll(
   found: readonly FoundSession[],
   start: (total: number) => Promise<Progress>,
 ): Promise<Map<PreservedMemfd, string>> {
-  const memfds = found.flatMap(({ files }) => files.flatMap((file) => file.found ?? []));
+  const most = Math.max(LEAST_HASHED, HASHED_SHARE * image.ram.size);
+  const memfds = found
+    .flatMap(({ files }) => files.flatMap((file) => file.found ?? []))
+    .filter(({ content }) => content.size <= most);
   const hashes = new Map<PreservedMemfd, string>();
   const progress = await start(memfds.reduce((sum, { content }) => sum + content.size, 0));
   try {

@@ -1,13 +1,26 @@
 /** Unpacks one page of a kdump. */
 import { inflateSync, zstdDecompressSync } from 'node:zlib';
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
-import { snappyUncompress } from 'hysnappy';
+import { snappyUncompressor } from 'hysnappy';
 import { PACKED_LZO, PACKED_SNAPPY, PACKED_ZLIB, PACKED_ZSTD } from './kdump-layout.ts';
 
 /** Never more than a page, whatever the data claims. */
 const ONE_PAGE = { chunkSize: PAGE_SIZE, maxOutputLength: PAGE_SIZE };
 /** A snappy block of a page begins with its length: 4096 as a varint. */
 const SNAPPY_PAGE = [0x80, 0x20];
+
+/** Made when it is first needed: to make it takes longer than to unpack a page. */
+let uncompress: ReturnType<typeof snappyUncompressor> | undefined;
+
+function unpackSnappy(packed: Uint8Array): Uint8Array {
+  uncompress ??= snappyUncompressor();
+  try {
+    return uncompress(packed, PAGE_SIZE);
+  } catch (error) {
+    uncompress = undefined; // whatever the damage did to its memory
+    throw error;
+  }
+}
 
 export function noLzo(): KernelError {
   return new KernelError(
@@ -41,7 +54,7 @@ function unpack(packed: Uint8Array, flags: number): Uint8Array {
     case PACKED_SNAPPY:
       if (packed[0] !== SNAPPY_PAGE[0] || packed[1] !== SNAPPY_PAGE[1])
         throw new KernelError('EINVAL', 'its snappy data is of no page');
-      return orDamaged('snappy', () => snappyUncompress(packed, PAGE_SIZE));
+      return orDamaged('snappy', () => unpackSnappy(packed));
     default:
       throw new KernelError(
         'EINVAL',
