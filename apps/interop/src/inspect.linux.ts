@@ -150,7 +150,6 @@ test('dumps of every moment and kind', async () => {
 test('the running kernel, by /proc/kcore', async () => {
   await using guest = await Guest.start({
     program: program('running-kernel'),
-    memory: 320, // each of its pages is looked at, by software emulation
     env: { GUEST_CLI: cli },
   });
   const { files } = (await guest.until('kept')) as GuestEvent & { files: KeptFile[] };
@@ -160,7 +159,7 @@ test('the running kernel, by /proc/kcore', async () => {
     stdout: string;
     stderr: string;
   }[];
-  const [first, nobody, second, exported, third] = ran;
+  const [first, nobody] = ran;
   onTestFinished(({ task }) => {
     if (task.result?.state === 'fail') console.error(ran.map(({ stderr }) => stderr));
   });
@@ -172,10 +171,4 @@ test('the running kernel, by /proc/kcore', async () => {
     '',
     expect.stringMatching(/^liveupdate: E(ACCES|PERM): [^\n]*root[^\n]*\n$/),
   ]);
-  const after = JSON.parse(second.stdout) as Report;
-  expect(after.moment).toBe('taken over');
-  expect(ofSessions(after)).toEqual([{ name: 'first', files }]);
-  expect(exported.status).toBe(0);
-  expect(guest.events).toContainEqual({ event: 'exported', file: files[2].sha256 });
-  expect((JSON.parse(third.stdout) as Report).moment).toBe('taken over');
 });
