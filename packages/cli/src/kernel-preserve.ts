@@ -58,8 +58,9 @@ export async function runPreserve(
     return 0;
   }
   using session = preserveAll(name, files);
+  const ended = untilEnded(); // whoever is told may end us at once
   tell(heldBy(session.held, process.pid), json);
-  const signal = await untilEnded();
+  const signal = await ended;
   session.session.close();
   throw new KernelError('EINTR', `${signal}: session '${name}' is dropped, nothing of it goes along`);
 }
@@ -141,9 +142,10 @@ async function holdForParent(name: string, files: readonly TokenFile[]): Promise
   };
   try {
     using session = preserveAll(name, files);
+    const ended = untilEnded();
     told({ held: heldBy(session.held, process.pid) });
     process.disconnect();
-    await untilEnded();
+    await ended;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     const code = codeOf(error);
