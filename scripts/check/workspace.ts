@@ -44,6 +44,7 @@ export function workspace(): Package[] {
       const file = join(root, group, name, 'package.json');
       if (!existsSync(file)) continue;
       const manifest = JSON.parse(readFileSync(file, 'utf8')) as Manifest;
+      if (manifest.private && !manifest.bin) continue; // for checks alone: nobody installs it
       manifests.set(manifest.name, { ...manifest, dir: `${group}/${name}` });
     }
   }

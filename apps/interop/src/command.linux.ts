@@ -3,8 +3,7 @@ import * as fs from 'node:fs';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bundleCommand } from './command-bundle.ts';
-import { Guest, whyNoGuest, type GuestEvent } from './guest.ts';
+import { bundleCommand, Guest, whyNoGuest, type GuestEvent } from './guest.ts';
 
 const PROGRAM = fileURLToPath(new URL('./guest/test-command.ts', import.meta.url));
 
@@ -15,12 +14,14 @@ interface Ran {
   readonly stderr: string;
 }
 
+let bundle: Awaited<ReturnType<typeof bundleCommand>> | undefined;
 let command = '';
 beforeAll(async () => {
-  if (whyNoGuest() === undefined) command = await bundleCommand();
+  if (whyNoGuest() === undefined) bundle = await bundleCommand();
+  command = bundle?.main ?? '';
 });
 afterAll(() => {
-  fs.rmSync(command, { force: true });
+  if (bundle) fs.rmSync(bundle.folder, { recursive: true });
 });
 
 const isRun = ({ event }: GuestEvent): boolean => event === 'ran';

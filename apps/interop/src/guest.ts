@@ -226,3 +226,14 @@ export async function bundleInto(
   });
   return join(folder, `${basename(program, '.ts')}.mjs`);
 }
+
+/** The command `liveupdate` for guests: made anew, in a folder that the caller removes. */
+export async function bundleCommand(): Promise<{ readonly folder: string; readonly main: string }> {
+  const cli = fileURLToPath(new URL('../../../packages/cli/', import.meta.url));
+  fs.mkdirSync(BUNDLES, { recursive: true });
+  const folder = fs.mkdtempSync(join(BUNDLES, 'liveupdate-'));
+  fs.chmodSync(folder, 0o755); // also for who is not root in the guest
+  const main = await bundleInto(join(folder, 'dist'), join(cli, 'src/main.ts'));
+  fs.copyFileSync(join(cli, 'package.json'), join(folder, 'package.json')); // its version
+  return { folder, main };
+}

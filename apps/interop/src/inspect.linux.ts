@@ -8,9 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { seed } from '@liveupdate/base/test-seed';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { bundleCommand } from './command-bundle.ts';
 import { Debugger } from './gdb.ts';
-import { Guest, whyNoGuest, type GuestEvent } from './guest.ts';
+import { bundleCommand, Guest, whyNoGuest, type GuestEvent } from './guest.ts';
 import type { KeptFile, KeptSession } from './guest/kept.ts';
 import { Qmp } from './qmp.ts';
 
@@ -34,12 +33,14 @@ interface Report {
   readonly unowned: { readonly bytes: number };
 }
 
+let bundle: Awaited<ReturnType<typeof bundleCommand>> | undefined;
 let cli = '';
 beforeAll(async () => {
-  if (whyNoGuest() === undefined) cli = await bundleCommand();
+  if (whyNoGuest() === undefined) bundle = await bundleCommand();
+  cli = bundle?.main ?? '';
 });
 afterAll(() => {
-  fs.rmSync(cli, { force: true });
+  if (bundle) fs.rmSync(bundle.folder, { recursive: true });
 });
 
 const MEMORY = 384;

@@ -7,12 +7,11 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Debugger } from './gdb.ts';
-import { bundleInto, Guest, OVER_9P } from './guest.ts';
+import { bundleCommand, bundleInto, Guest, OVER_9P } from './guest.ts';
 import { debianMirror } from './kernel-source.ts';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const CACHE = here('../../../node_modules/.cache');
-const BUNDLES = here('../.vitest/systemd');
 const CLI = here('../../../packages/cli/src/main.ts');
 /** The first that carries its store of descriptors. */
 const LEAST_SYSTEMD = 261;
@@ -95,13 +94,20 @@ export async function systemd(): Promise<number> {
     console.error(`interop: ${made.why}`);
     return 1;
   }
-  const { root } = made;
-  const [cli, counter, ask] = [CLI, here('./guest/counter.ts'), here('./guest/ask-counter.ts')];
+  const cli = await bundleCommand();
+  try {
+    return await underSystemd(made.root, cli);
+  } finally {
+    fs.rmSync(cli.folder, { recursive: true });
+  }
+}
+
+async function underSystemd(root: string, cli: Awaited<ReturnType<typeof bundleCommand>>): Promise<number> {
+  const [counter, ask] = ['counter', 'ask-counter'].map((name) => here(`./guest/${name}.ts`));
   const inGuest = async (program: string): Promise<string> =>
-    `/host${await bundleInto(join(BUNDLES, 'dist'), program)}`;
+    `/host${await bundleInto(join(cli.folder, 'dist'), program)}`;
   const node = `/host${process.execPath}`;
-  const run = `${node} ${await inGuest(cli)} run --name counter --arm-limit 600000 --ready-limit 300000 -- ${node} ${await inGuest(counter)}`;
-  fs.copyFileSync(here('../../../packages/cli/package.json'), join(BUNDLES, 'package.json')); // its version
+  const run = `${node} /host${cli.main} run --name counter --arm-limit 600000 --ready-limit 300000 -- ${node} ${await inGuest(counter)}`;
   unit(root, 'counter', COUNTER_UNIT(run));
   unit(root, 'ask', ASK_UNIT(`${node} ${await inGuest(ask)}`));
   for (const folder of ['host', 'run/share']) fs.mkdirSync(join(root, folder), { recursive: true });

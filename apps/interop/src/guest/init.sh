@@ -11,7 +11,7 @@ mount -t tmpfs shm /dev/shm
 mount -t tmpfs run /run
 mkdir /run/tmp /run/share
 mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=512000 share /run/share
-export TMPDIR=/run/tmp HOME=/run/tmp PATH=/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1
+export TMPDIR=/run/tmp HOME=/run/tmp NODE_COMPILE_CACHE=/run/code PATH=/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1
 "$GUEST_NODE" --no-warnings "$GUEST_PROGRAM" >/run/share/output 2>&1
 echo "{\"event\":\"ended\",\"code\":$?}" >>/run/share/events
 while :; do sleep 1000; done
