@@ -125,7 +125,7 @@ export class Guest implements AsyncDisposable {
       ...env,
     };
     const commandLine = [
-      `console=ttyS0 liveupdate=on panic=-1 oops=panic rootfstype=9p rootflags=${OVER_9P}`,
+      `console=ttyS0 kho=on liveupdate=on panic=-1 oops=panic rootfstype=9p rootflags=${OVER_9P}`,
       root === undefined ? `root=host ro init=${INIT}` : 'root=root rw init=/sbin/init',
       append,
       ...Object.entries(words).map(([name, value]) => `${name}=${value}`),

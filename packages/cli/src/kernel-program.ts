@@ -8,7 +8,7 @@ Exit codes: 0 fine, 1 failed, 2 wrong use.`;
 
 const KERNEL_EXAMPLES = `
 Live updates of Linux itself, by /dev/liveupdate: it takes Linux 6.19 or newer,
-liveupdate=on on its command line, and root.
+kho=on liveupdate=on on its command line, and root.
 
 Examples:
   $ liveupdate kernel preserve --background vm 1=state.bin
@@ -60,7 +60,7 @@ this one writes.
 
 Examples:
   $ liveupdate kernel load /boot/vmlinuz --initrd /boot/initrd.img
-  $ liveupdate kernel load bzImage --command-line 'root=/dev/vda liveupdate=on'
+  $ liveupdate kernel load bzImage --command-line 'root=/dev/vda kho=on liveupdate=on'
   $ liveupdate kernel load --unload
 ${EXIT_CODES}`;
 

@@ -86,7 +86,7 @@ export async function runMakeImage(
   const command = [
     'qemu-system-x86_64',
     ...image.machine,
-    ...['-nographic', '-append', 'console=ttyS0 liveupdate=on'],
+    ...['-nographic', '-append', 'console=ttyS0 kho=on liveupdate=on'],
   ];
   const script = join(folder, 'run.sh');
   fs.writeFileSync(script, `#!/bin/sh\nexec ${command.map(quoted).join(' ')} "$@"\n`, { mode: 0o755 });

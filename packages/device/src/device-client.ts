@@ -20,11 +20,12 @@ export const DEVICE_PATH = '/dev/liveupdate';
 
 /** What each refusal to open means. */
 const OPEN_REFUSALS: Refusals = {
-  ENOENT: 'there is none: it takes Linux 6.19 or newer with CONFIG_LIVEUPDATE, booted with `liveupdate=on`',
+  ENOENT:
+    'there is none: it takes Linux 6.19 or newer with CONFIG_LIVEUPDATE, booted with `kho=on liveupdate=on`',
   EACCES: 'only root may open it: run this as root',
   EPERM: 'this container does not allow it: pass the device on to it, or run this on the host',
-  ENODEV: 'live update is off: boot with `liveupdate=on` on the command line of the kernel',
-  ENXIO: 'live update is off: boot with `liveupdate=on` on the command line of the kernel',
+  ENODEV: 'live update is off: boot with `kho=on liveupdate=on` on the command line of the kernel',
+  ENXIO: 'live update is off: boot with `kho=on liveupdate=on` on the command line of the kernel',
   EBUSY: 'another program has it open: only one may, so end that one first',
   EIO: 'what the kernel before left cannot be read; it is lost, and so are live updates until a reboot',
   EMFILE: 'too many descriptors are open: close some, or raise `ulimit -n`',
