@@ -67,6 +67,8 @@ const arrows = {
 
 // What tests may import besides, to compare with and to be run by.
 const testArrows = {
+  'packages/kho': ['memory-image'],
+  'packages/memfd-handler': ['memory-image'],
   'packages/eventfd-handler': ['handler-testkit', 'linux', 'mm'],
   'packages/fd-handler': ['handler-testkit', 'kexec', 'mm'],
   'packages/handler-testkit': ['memfd-handler', 'kexec'],

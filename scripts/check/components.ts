@@ -21,6 +21,8 @@ interface Component {
 const COMPONENTS: readonly Component[] = [
   { program: 'dtc', debian: 'device-tree-compiler', wantedBy: 'the device trees of packages/kho' },
   { program: 'qemu-system-x86_64', debian: 'qemu-system-x86', wantedBy: 'a real Linux (apps/interop)' },
+  { program: 'xz', debian: 'xz-utils', wantedBy: 'kernels that are packed by xz (packages/cli)' },
+  { program: 'lz4', debian: 'lz4', wantedBy: 'kernels that are packed by lz4 (packages/cli)' },
   { program: 'chromium', debian: 'chromium', wantedBy: 'the core packages in a browser' },
 ];
 

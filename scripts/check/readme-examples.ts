@@ -28,7 +28,10 @@ import { workspace } from './workspace.ts';
 const TOP = 'packages/handler-testkit';
 
 /** Pages that want more than that: what is there for the tests of another package. */
-const AT_HOME: Readonly<Record<string, string>> = { 'write-a-socket-handler.md': 'packages/fd-handler' };
+const AT_HOME: Readonly<Record<string, string>> = {
+  'replacing-the-kernel.md': 'apps/interop',
+  'write-a-socket-handler.md': 'packages/fd-handler',
+};
 
 /** Folder in a package for its extracted blocks; Git, ESLint and the rest ignore it. */
 const FOLDER = `.examples/${process.pid}`;

@@ -12,7 +12,7 @@ import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { BOOT_PAGE_VERSION, FORMATS_VARIABLE, hasBootPage, type ProgramFormats } from '@liveupdate/kexec';
 import { KHO_COMPATIBLE } from '@liveupdate/kho';
 import { LUO_COMPATIBLE } from '@liveupdate/luo-core';
-import { isElf } from '@liveupdate/mm';
+import { isElf } from '@liveupdate/memory-image';
 import type { Format, Role, Side } from './compat-formats.ts';
 import { formatsOf, isCompressed, isKernelImage, kernelIn, type KernelFormats } from './kernel-image.ts';
 import { fromLeft, sessionsOf } from './left.ts';

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { ElfCoreRam } from '@liveupdate/mm';
+import { ElfCoreRam } from '@liveupdate/memory-image';
 import { describe, expect, test } from 'vitest';
 import { areasAt } from './survey.ts';
 import { Directory, elfCore, LINUX_IMAGE, runHere, type Ran } from './test-cli.ts';

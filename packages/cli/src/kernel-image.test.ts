@@ -33,8 +33,11 @@ test('the formats that a kernel names, and none that only look so', () => {
   expect(formatsOf(Buffer.alloc(0))).toMatchObject({ release: undefined, kho: [], luo: [], files: [] });
 });
 
-test.each(PACKERS)('%s: in a bzImage and around a vmlinux', async (name, pack) => {
-  if (!pack) return; // not installed here
+test.for(PACKERS)('%s: in a bzImage and around a vmlinux', async ([name, pack], context) => {
+  if (!pack)
+    return context.skip(
+      `the program ${name} is not installed; on Debian: apt-get install ${name === 'xz' ? 'xz-utils' : name}`,
+    );
   const packed = pack(KERNEL);
   const bzImage = testBzImage(packed, name === 'gzip' ? undefined : KERNEL.length);
   for (const file of [packed, bzImage, zlib.gzipSync(bzImage)])

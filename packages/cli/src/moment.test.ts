@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { readHandover } from '@liveupdate/kho';
-import { ElfCoreRam } from '@liveupdate/mm';
+import { ElfCoreRam } from '@liveupdate/memory-image';
 import { afterAll, describe, expect, test } from 'vitest';
 import { forEachHeads } from './taken-marks.ts';
 import { Directory, LINUX_IMAGE, linuxExpected, runHere } from './test-cli.ts';

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { ElfCoreRam } from '@liveupdate/mm';
+import { ElfCoreRam } from '@liveupdate/memory-image';
 import type { EntryRecord } from './read-handover.ts';
 
 interface Expected {

@@ -4,7 +4,6 @@
  */
 import {
   NO_FUNCTION,
-  NO_BYTES,
   NO_OBJECT,
   NO_TEXT,
   NO_WHOLE,
@@ -16,13 +15,7 @@ import type { PageTable } from '@liveupdate/mm';
 import { expect, test } from 'vitest';
 import { MEMFD_V2 } from './abi.ts';
 import { memfdHandler, type MemfdHandlerInit } from './memfd-handler.ts';
-import {
-  mayBeMemfdRecord,
-  readMemfdFolios,
-  readMemfdRecord,
-  readMemfdRuns,
-  type MemfdRecord,
-} from './read-memfd.ts';
+import { readMemfdFolios, readMemfdRecord, readMemfdRuns, type MemfdRecord } from './read-memfd.ts';
 import { coldKernel, snapshot, type TestKernel } from './test-kernel.ts';
 
 const EMPTY_RECORD: MemfdRecord = {
@@ -59,18 +52,6 @@ const CALLS: Record<string, InputCall<TestKernel>> = {
   'readMemfdRecord address': [
     ({ kho }, given: number) => readMemfdRecord(kho.ram, given, MEMFD_V2),
     [...NO_WHOLE, 5, -4096, '4096'],
-  ],
-  'mayBeMemfdRecord page': [
-    (_, given: Uint8Array) => mayBeMemfdRecord(given, MEMFD_V2, 2 ** 20),
-    [...NO_BYTES, new Uint8Array(5)],
-  ],
-  'mayBeMemfdRecord version': [
-    (_, given: string) => mayBeMemfdRecord(new Uint8Array(4096), given, 2 ** 20),
-    ['memfd-v3', '', ...NO_TEXT],
-  ],
-  'mayBeMemfdRecord size': [
-    (_, given: number) => mayBeMemfdRecord(new Uint8Array(4096), MEMFD_V2, given),
-    NO_WHOLE,
   ],
   'readMemfdRecord version': [
     ({ kho }, given: string) => readMemfdRecord(kho.ram, 4096, given),

@@ -1,7 +1,6 @@
 /** Reads a memfd's record and changes nothing: for retrieve, and for tools that only look. */
 import {
   checkWhole,
-  HUGE_ORDER,
   KernelError,
   PAGE_SIZE,
   pagesFor,
@@ -15,7 +14,7 @@ import {
 } from '@liveupdate/base';
 import { readVmallocDescriptor, type VmallocDescriptor } from '@liveupdate/kho';
 import { PageTable, type FolioRuns, type Ram } from '@liveupdate/mm';
-import { MEMFD_V1, MEMFD_V2, MemfdFolioSer, MemfdV1Ser, MemfdV2Ser } from './abi.ts';
+import { MEMFD_V1, MEMFD_V2, MemfdV1Ser, MemfdV2Ser } from './abi.ts';
 import { arrayPieces, checkPlace, readFolioArray, readFolioRuns, type FolioList } from './folio-array.ts';
 
 export interface MemfdRecord {
@@ -30,54 +29,17 @@ export interface MemfdRecord {
   readonly array: VmallocDescriptor;
 }
 
-/** An array in huge pages may be larger than its records by less than one of them. */
-const HUGE_PAGES = 2 ** HUGE_ORDER;
-
 /** Largest file: as many pages as a record can index. */
 export const MAX_MEMFD_PAGES = 2 ** 32 - 1;
 
-function layoutOf(compatible: string) {
+function locate(ram: Ram, pa: PhysAddr, compatible: string) {
   if (compatible !== MEMFD_V1 && compatible !== MEMFD_V2)
     throw new KernelError('EINVAL', `${shown(compatible)} is no version of a memfd record`);
-  return { layout: compatible === MEMFD_V2 ? MemfdV2Ser : MemfdV1Ser };
-}
-
-function locate(ram: Ram, pa: PhysAddr, compatible: string) {
-  const { layout } = layoutOf(compatible);
   checkWhole(pa, 'an address of a memfd record');
   if (pa % PAGE_SIZE !== 0)
     throw new KernelError('EINVAL', `a memfd record at 0x${pa.toString(16)}: records begin a page`);
+  const layout = compatible === MEMFD_V2 ? MemfdV2Ser : MemfdV1Ser;
   return { ser: new StructView(ram.bytes(pa, layout.SIZE)), layout };
-}
-
-/**
- * Whether a page can be one that begins with a record of a file that has folios, and has nothing
- * else in it: for tools that look for records which nothing leads to. Little else looks like one.
- *
- * @param page its bytes
- * @param ramSize bytes of RAM
- * @throws KernelError EINVAL: no version of a memfd record, not the bytes of a page, or no size
- */
-export function mayBeMemfdRecord(page: Uint8Array, compatible: string, ramSize: number): boolean {
-  checkInstance(page, 'a page', Uint8Array);
-  checkWhole(ramSize, 'bytes of RAM');
-  const { layout } = layoutOf(compatible);
-  if (page.length !== PAGE_SIZE) throw new KernelError('EINVAL', `a page has ${PAGE_SIZE} bytes`);
-  const words = new DataView(page.buffer, page.byteOffset, PAGE_SIZE);
-  const high = (field: { readonly at: number }): number => words.getUint32(field.at + 4, true);
-  const low = (field: { readonly at: number }): number => words.getUint32(field.at, true);
-  // The cheapest first: nearly all pages are something else.
-  const first = layout.folios.at;
-  if (words.getUint32(first, true) % PAGE_SIZE !== 0 || high(layout.folioCount) !== 0) return false;
-  const folios = low(layout.folioCount);
-  const arrayPages = words.getUint32(first + 8, true);
-  const needed = Math.ceil((folios * MemfdFolioSer.SIZE) / PAGE_SIZE);
-  if (folios === 0 || arrayPages < needed || arrayPages >= needed + HUGE_PAGES) return false;
-  const array = words.getUint32(first, true) + words.getUint32(first + 4, true) * 2 ** 32;
-  if (array === 0 || array >= ramSize || high(layout.size) >= 2 ** 13) return false;
-  if (layout === MemfdV2Ser && low(MemfdV2Ser.flags) !== 0) return false;
-  for (let at = layout.SIZE; at < PAGE_SIZE; at++) if (page[at] !== 0) return false;
-  return pagesFor(low(layout.size) + high(layout.size) * 2 ** 32) >= folios;
 }
 
 /**

@@ -3,7 +3,8 @@
  * of the running kernel.
  */
 import { PAGE_SIZE } from '@liveupdate/base';
-import { checkRamSize, fillFromSegments, readElfCore, SparseRam, type ReadableBytes } from '@liveupdate/mm';
+import { checkRamSize, SparseRam } from '@liveupdate/mm';
+import { fillFromSegments, readElfCore, type ReadableBytes } from './elf-core-ram.ts';
 import { Damage } from './damage.ts';
 import type { MemoryImage } from './image.ts';
 import { WindowRam } from './window-ram.ts';

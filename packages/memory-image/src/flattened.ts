@@ -3,7 +3,7 @@
  * the file in any order, each with its place. Read as the file that they make up.
  */
 import { KernelError } from '@liveupdate/base';
-import type { ReadableBytes } from '@liveupdate/mm';
+import type { ReadableBytes } from './elf-core-ram.ts';
 import { Damage } from './damage.ts';
 import { FLAT_HEADER_BYTES, FlatPiece } from './kdump-layout.ts';
 

@@ -4,7 +4,8 @@
  * they are needed.
  */
 import { KernelError, MAX_FOLIO_SIZE, PAGE_SIZE, popCount, readU64, StructView } from '@liveupdate/base';
-import { checkRamSize, MAX_RAM_SIZE, SparseRam, type RamPiece, type ReadableBytes } from '@liveupdate/mm';
+import { checkRamSize, MAX_RAM_SIZE, SparseRam, type RamPiece } from '@liveupdate/mm';
+import type { ReadableBytes } from './elf-core-ram.ts';
 import { Damage } from './damage.ts';
 import {
   KdumpHeader,

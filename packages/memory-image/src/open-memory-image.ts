@@ -5,7 +5,7 @@
  * told, and the rest is there.
  */
 import { checkFlag, checkFunction, checkObject, checkOptions, checkWhole } from '@liveupdate/base';
-import { isElf, type ReadableBytes } from '@liveupdate/mm';
+import { isElf, type ReadableBytes } from './elf-core-ram.ts';
 import { openElf } from './elf-image.ts';
 import { isFlattened, unflatten } from './flattened.ts';
 import { isKdump, openKdump } from './kdump-image.ts';

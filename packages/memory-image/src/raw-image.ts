@@ -1,6 +1,7 @@
 /** A raw image: the file is physical memory from address 0 on, as QEMU's pmemsave writes it. */
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
-import { checkRamSize, SparseRam, type ReadableBytes } from '@liveupdate/mm';
+import { checkRamSize, SparseRam } from '@liveupdate/mm';
+import type { ReadableBytes } from './elf-core-ram.ts';
 import type { MemoryImage } from './image.ts';
 import { WindowRam } from './window-ram.ts';
 

@@ -1,7 +1,7 @@
 /** For tests: images of one memory, written field by field from the formats' descriptions. */
 import { deflateSync, zstdCompressSync } from 'node:zlib';
 import { fillRandom, Prng } from '@liveupdate/base';
-import type { ReadableBytes } from '@liveupdate/mm';
+import type { ReadableBytes } from './elf-core-ram.ts';
 import { snappyCompress } from 'hysnappy';
 
 const PAGE = 4096;

@@ -1,13 +1,3 @@
-export {
-  ElfCoreRam,
-  fillFromSegments,
-  isElf,
-  rawImageRam,
-  readElfCore,
-  type ElfCore,
-  type ElfSegment,
-  type ReadableBytes,
-} from './elf-core-ram.ts';
 export { FolioRuns, inARow, rowOf, type FolioRows } from './folio-runs.ts';
 export { HeapRam } from './heap-ram.ts';
 export { memoryOf, usableMemory, withMemoryMap, type MemoryMapEntry } from './memory-map.ts';

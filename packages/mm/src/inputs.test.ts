@@ -21,14 +21,6 @@ import {
   type InputCall,
 } from '@liveupdate/base/test-inputs';
 import { expect, test } from 'vitest';
-import {
-  ElfCoreRam,
-  fillFromSegments,
-  isElf,
-  rawImageRam,
-  readElfCore,
-  type ReadableBytes,
-} from './elf-core-ram.ts';
 import { HeapRam } from './heap-ram.ts';
 import { usableMemory, withMemoryMap, type MemoryMapEntry } from './memory-map.ts';
 import { PageAllocator } from './page-allocator.ts';
@@ -38,7 +30,6 @@ import { checkPages, checkRam, checkRamSize, checkRange, type Ram } from './ram.
 import { Residency } from './residency.ts';
 import { overlayRam, SparseRam, type BlockLoader } from './sparse-ram.ts';
 import { setup } from './test-allocator.ts';
-import { elfCore } from './test-elf.ts';
 import { vmalloc, VmallocArea } from './vmalloc.ts';
 
 const SIZE = 64 * PAGE_SIZE;
@@ -56,7 +47,6 @@ const NO_RAM = [...NO_OBJECT, {}, { size: SIZE }, { size: '4096', bytes: () => n
 const NO_ORDER = [...NO_WHOLE, MAX_ORDER + 1];
 const NO_COUNT = [...NO_WHOLE, 2 ** 32];
 /** A file that has nothing in it. */
-const NO_FILE: ReadableBytes = { size: 0, read: (into) => into.fill(0) };
 const NO_MAP = [
   ...NO_LIST,
   ...NO_OBJECT.map((given) => [given]),
@@ -74,8 +64,6 @@ const RAMS: Record<string, () => Ram> = {
   SparseRam: () => new SparseRam(SIZE),
   'an overlay': () => overlayRam(new HeapRam(SIZE)),
   'a RAM with a map': () => withMemoryMap(new HeapRam(SIZE), [{ pa: 0, length: SIZE, kind: 'usable' }]),
-  'an ELF core': () => new ElfCoreRam(elfCore([{ pa: 0, bytes: new Uint8Array(SIZE) }])),
-  'a raw image': () => rawImageRam(new Uint8Array(SIZE)),
 };
 
 const ranges = Object.entries(RAMS).flatMap(([name, make]): [string, InputCall<World>][] => [
@@ -109,31 +97,6 @@ const CALLS: Record<string, InputCall<World>> = {
   'new SparseRam size': [(_, given: number) => new SparseRam(given), NO_SIZE],
   'new SparseRam loader': [(_, given: BlockLoader) => new SparseRam(SIZE, given), optional(NO_FUNCTION)],
   overlayRam: [(_, given: Ram) => overlayRam(given), NO_RAM],
-  isElf: [(_, given: Uint8Array) => isElf(given), NO_BYTES],
-  'readElfCore file': [(_, given: ReadableBytes) => readElfCore(given), [...NO_OBJECT, {}, { size: 64 }]],
-  'readElfCore onDamage': [
-    (_, given: () => void) => readElfCore(NO_FILE, given),
-    NO_FUNCTION.filter((given) => given !== undefined),
-  ],
-  'fillFromSegments file': [
-    (_, given: ReadableBytes) => fillFromSegments(given, [], new Uint8Array(1), 0),
-    NO_OBJECT,
-  ],
-  'fillFromSegments segments': [
-    (_, given: []) => fillFromSegments(NO_FILE, given, new Uint8Array(1), 0),
-    NO_LIST,
-  ],
-  'fillFromSegments block': [(_, given: Uint8Array) => fillFromSegments(NO_FILE, [], given, 0), NO_BYTES],
-  'fillFromSegments pa': [
-    (_, given: number) => fillFromSegments(NO_FILE, [], new Uint8Array(1), given),
-    NO_WHOLE,
-  ],
-  'new ElfCoreRam file': [(_, given: Uint8Array) => new ElfCoreRam(given), [...NO_BYTES, new Uint8Array(64)]],
-  'new ElfCoreRam size': [
-    (_, given: number) => new ElfCoreRam(elfCore([{ pa: 0, bytes: new Uint8Array(SIZE) }]), given),
-    [...optional(NO_SIZE), SIZE - PAGE_SIZE],
-  ],
-  rawImageRam: [(_, given: Uint8Array) => rawImageRam(given), [...NO_BYTES, new Uint8Array(0)]],
   'withMemoryMap RAM': [
     (_, given: Ram) => withMemoryMap(given, [{ pa: 0, length: SIZE, kind: 'usable' }]),
     NO_RAM,
@@ -306,18 +269,9 @@ test('a system under a RAM with a map is asked for the whole of what is written'
 });
 
 test.each(BYTES_IN_ALL_SHAPES)('the bytes of a %s are taken whole', (_, given) => {
-  const raw = rawImageRam(given);
-  expect([raw.size, new Uint8Array(raw.bytes(0, 40))]).toEqual([PAGE_SIZE, FORTY_BYTES]);
-
   const area = vmalloc(setup(), 2 * PAGE_SIZE);
   area.write(given, PAGE_SIZE - 3);
   const target = new Float64Array(5);
   area.read(target, PAGE_SIZE - 3);
   expect(new Uint8Array(target.buffer)).toEqual(FORTY_BYTES);
-
-  const core = elfCore([{ pa: 0, bytes: FORTY_BYTES }]);
-  const file = new Float64Array(Math.ceil(core.length / 8));
-  new Uint8Array(file.buffer).set(core);
-  expect(isElf(file)).toBe(true);
-  expect(new Uint8Array(new ElfCoreRam(file).bytes(0, 40))).toEqual(FORTY_BYTES);
 });

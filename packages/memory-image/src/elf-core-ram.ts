@@ -18,8 +18,7 @@ import {
   StructView,
   type Bytes,
 } from '@liveupdate/base';
-import { checkRamSize, MAX_RAM_SIZE } from './ram.ts';
-import { SparseRam } from './sparse-ram.ts';
+import { checkRamSize, MAX_RAM_SIZE, SparseRam } from '@liveupdate/mm';
 
 const ElfHeader = layout('Elf64_Ehdr', 64, {
   magic: { at: 0, bytes: 4 }, // 7f 'ELF'
