@@ -151,6 +151,7 @@ test('dumps of every moment and kind', async () => {
 test('the running kernel, by /proc/kcore', async () => {
   await using guest = await Guest.start({
     program: program('running-kernel'),
+    memory: 768, // reading it keeps up to 256 MiB
     env: { GUEST_CLI: cli },
   });
   const { files } = (await guest.until('kept')) as GuestEvent & { files: KeptFile[] };
@@ -160,7 +161,7 @@ test('the running kernel, by /proc/kcore', async () => {
     stdout: string;
     stderr: string;
   }[];
-  const [first, nobody] = ran;
+  const [first, nobody, later] = ran;
   onTestFinished(({ task }) => {
     if (task.result?.state === 'fail') console.error(ran.map(({ stderr }) => stderr));
   });
@@ -172,4 +173,7 @@ test('the running kernel, by /proc/kcore', async () => {
     '',
     expect.stringMatching(/^liveupdate: E(ACCES|PERM): [^\n]*root[^\n]*\n$/),
   ]);
+  const after = JSON.parse(later.stdout) as Report;
+  expect(after.moment).toBe('taken over');
+  expect(contents(ofSessions(after))).toEqual(contents([{ name: '', files }]));
 });

@@ -1,11 +1,15 @@
-/** Inspects the kernel that it runs in by /proc/kcore, with sessions preserved. */
+/**
+ * Inspects the kernel that it runs in by /proc/kcore: with sessions preserved, and again as the
+ * kernel that was handed them and that nobody has asked for them yet.
+ */
 import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
 import { openDevice } from '@liveupdate/device';
-import { Memfd } from '@liveupdate/linux';
+import { loadKexecKernel, Memfd, rebootByKexec } from '@liveupdate/linux';
 import { lookAt } from './kept.ts';
-import { report } from './report.ts';
+import { report, SHARE } from './report.ts';
 
-const { GUEST_NODE = '', GUEST_CLI = '' } = process.env;
+const { GUEST_NODE = '', GUEST_CLI = '', GUEST_KERNEL = '', GUEST_STAGE } = process.env;
 const NOBODY = 65_534;
 
 function inspect(uid?: number): void {
@@ -14,16 +18,22 @@ function inspect(uid?: number): void {
   report('ran', { status: ran.status, stdout: ran.stdout, stderr: ran.stderr });
 }
 
-const device = openDevice();
-const session = device.createSession('first');
-const contents = ['one', 'two'.repeat(5000), 'three'.repeat(100_000)];
-const files = contents.map((content, i) => {
-  const file = Memfd.create('test', 0);
-  file.write([Buffer.from(content)], 0);
-  session.preserveFd(file.fd, BigInt(i + 1));
-  return lookAt(file.fd, `${i + 1}`);
-});
-report('kept', { files });
+if (GUEST_STAGE === undefined) {
+  const device = openDevice();
+  const session = device.createSession('first');
+  const contents = ['one', 'two'.repeat(5000), 'three'.repeat(100_000)];
+  const files = contents.map((content, i) => {
+    const file = Memfd.create('test', 0);
+    file.write([Buffer.from(content)], 0);
+    session.preserveFd(file.fd, BigInt(i + 1));
+    return lookAt(file.fd, `${i + 1}`);
+  });
+  report('kept', { files });
+  inspect();
+  inspect(NOBODY);
+  const commandLine = `${fs.readFileSync(`${SHARE}/command-line`, 'utf8')} GUEST_STAGE=2`;
+  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine });
+  rebootByKexec();
+}
 inspect();
-inspect(NOBODY);
 report('done');
