@@ -53,7 +53,7 @@ test('the handover reads in the file as it does in memory, and the rest of it is
   const told: number[] = [];
   const kernel = fakeKernel();
   const { ram, entry } = kho;
-  const path = join(folder, 'a', 'b');
+  const path = join(folder, 'a');
   const onProgress = (bytes: number): void => {
     told.push(bytes);
   };
@@ -130,12 +130,12 @@ test('memory where firmware works is refused, and a handover that is damaged', a
 
 test('what the file system refuses is told', async () => {
   fs.writeFileSync(join(folder, 'image'), '');
-  await expect(write(fakeKernel())).rejects.toThrow(withCode('EEXIST'));
+  await expect(write(fakeKernel())).rejects.toThrow(withCode('ENOTDIR'));
 });
 
 describe('a kernel image', () => {
   test('says what a loader must know', () => {
-    const code = Uint8Array.of(1, 2, 3);
+    const code = new Uint8Array(16).fill(3);
     expect(readKernelImage(fakeKernel({ code }))).toMatchObject({
       release: RELEASE,
       alignment: 2 ** 21,
@@ -151,6 +151,9 @@ describe('a kernel image', () => {
     ['one that is cut short', fakeKernel().subarray(0, 6 * 512)],
     ['an old protocol', fakeKernel({ version: 0x209 })],
     ['one that cannot be moved', fakeKernel({ relocatable: 0 })],
+    ['one that has not all of its code', fakeKernel().subarray(0, -16)],
+    ['one with an alignment that is none', fakeKernel({ alignment: 3 })],
+    ['one that needs no memory', fakeKernel({ initSize: 0 })],
   ])('%s is refused', (_, bytes) => {
     expect(() => readKernelImage(bytes)).toThrow(withCode('EINVAL'));
   });

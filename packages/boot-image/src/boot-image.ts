@@ -113,7 +113,7 @@ export async function writeBootImage(folder: string, options: BootImageOptions):
       );
   }
   const place = placeIn(handover.scratch, image);
-  fs.mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const paths = { memory: join(folder, 'memory'), kernel: join(folder, 'kernel') };
   const file = fs.openSync(paths.memory, 'w');
   let written = 0;
@@ -141,6 +141,13 @@ export async function writeBootImage(folder: string, options: BootImageOptions):
     written,
     machine: machineArguments(paths, size),
   };
+}
+
+/** Makes the folder, in one that is there: to make those above it, too, hangs in some (/proc). */
+function makeFolder(folder: string): void {
+  if (folder === '' || folder.includes('\0'))
+    throw new KernelError('EINVAL', `${JSON.stringify(folder)} is no path of a folder`);
+  if (!fs.existsSync(folder)) fs.mkdirSync(folder);
 }
 
 function machineArguments({ memory, kernel }: { memory: string; kernel: string }, size: number): string[] {

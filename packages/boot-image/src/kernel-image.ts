@@ -2,11 +2,12 @@
  * An x86 kernel image (bzImage): what its header says to whoever loads it (the Linux/x86 boot
  * protocol), and that header changed for a kernel that stands elsewhere in memory.
  */
-import { bytesOf, KernelError, type Bytes } from '@liveupdate/base';
+import { bytesOf, KernelError, PAGE_SIZE, type Bytes } from '@liveupdate/base';
 
 /** Where the header has what, as offsets in the file. */
 const Header = {
   setupSectors: 0x1f1, // u8; 0 means 4
+  codeSize: 0x1f4, // u32, in units of 16 bytes
   magic: 0x202,
   version: 0x206, // u16
   releaseAt: 0x20e, // u16, counted from 0x200
@@ -64,16 +65,22 @@ export function readKernelImage(file: Bytes): KernelImage {
       'this kernel runs at one address only: build it with CONFIG_RELOCATABLE, since it has to stand in scratch memory',
     );
   const setupBytes = SECTOR * (1 + (bytes[Header.setupSectors] || 4));
-  if (bytes.length <= setupBytes) throw new KernelError('EINVAL', 'the kernel image is cut short');
+  const codeBytes = 16 * view.getUint32(Header.codeSize, true);
+  if (bytes.length <= setupBytes || bytes.length < setupBytes + codeBytes)
+    throw new KernelError('EINVAL', 'the kernel image is cut short: copy it again');
+  const alignment = view.getUint32(Header.alignment, true);
+  const initSize = view.getUint32(Header.initSize, true);
+  if (alignment < PAGE_SIZE || (alignment & (alignment - 1)) !== 0 || initSize < codeBytes)
+    throw new KernelError('EINVAL', 'the header of the kernel image is damaged: copy it again');
   const releaseAt = 0x200 + view.getUint16(Header.releaseAt, true);
   const releaseEnd = bytes.indexOf(0, releaseAt);
   return {
     release: releaseEnd < 0 ? '' : text(releaseAt, Math.min(releaseEnd, releaseAt + 256)),
     setup: bytes.slice(0, setupBytes),
     code: bytes.subarray(setupBytes),
-    alignment: view.getUint32(Header.alignment, true),
+    alignment,
     least: Number(view.getBigUint64(Header.preferred, true)),
-    initSize: view.getUint32(Header.initSize, true),
+    initSize,
   };
 }
 

@@ -17,10 +17,12 @@ export function fakeKernel(of: FakeKernel = {}): Uint8Array {
   const { setupSectors = 5, version = 0x20f, relocatable = 1, alignment = 2 ** 21 } = of;
   const { least = 2 ** 24, initSize = 2 ** 22, code = new Uint8Array(3000).fill(0x90) } = of;
   const setup = 512 * (1 + (setupSectors || 4));
-  const bytes = new Uint8Array(setup + code.length);
+  const units = Math.ceil(code.length / 16);
+  const bytes = new Uint8Array(setup + 16 * units);
   const view = new DataView(bytes.buffer);
   const text = new TextEncoder();
   bytes[0x1f1] = setupSectors;
+  view.setUint32(0x1f4, units, true);
   bytes.set(text.encode('HdrS'), 0x202);
   view.setUint16(0x206, version, true);
   view.setUint16(0x20e, 0x100, true);

@@ -20,6 +20,8 @@ export interface Side {
   readonly reads: readonly Format[];
   /** What could not be known of it. */
   readonly notes: readonly string[];
+  /** Of memory: what is damaged, so that there may be more than is seen. */
+  readonly damage?: string;
 }
 
 interface Row extends Format {
@@ -49,7 +51,8 @@ export function judge(from: Side, to: Side): Verdict {
   const written = new Set(from.writes.map(({ role, name }) => key(role, name)));
   const onlyRead = to.reads.filter(({ role, name }) => !written.has(key(role, name)));
   const missing = rows.filter(({ matters }) => matters);
-  return { fits: missing.length === 0, sentence: sentenceOf(from, to, missing), rows, onlyRead };
+  const isKnown = from.damage === undefined;
+  return { fits: isKnown && missing.length === 0, sentence: sentenceOf(from, to, missing), rows, onlyRead };
 }
 
 /** Which of them are files and which is state that files share, an image does not say. */
@@ -88,6 +91,8 @@ function lostWithout({ role, name }: Format, from: Side, to: Side): string {
 }
 
 function sentenceOf(from: Side, to: Side, missing: readonly Row[]): string {
+  if (from.damage !== undefined && missing.length === 0)
+    return `It cannot be said: ${from.what} is damaged (${from.damage}), and what cannot be seen of it may not be read.`;
   if (from.writes.length === 0) return `Nothing is lost: ${from.what} hands nothing over.`;
   if (missing.length === 0) return `It fits: ${to.what} reads all that ${from.what} ${writesVerb(from)}.`;
   if (to.reads.length === 0) return `It does not fit: ${to.what} takes no handover, so all is lost.`;

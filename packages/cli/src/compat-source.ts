@@ -8,7 +8,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import { join } from 'node:path';
 import * as zlib from 'node:zlib';
-import { KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { codeOf, formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { BOOT_PAGE_VERSION, FORMATS_VARIABLE, hasBootPage, type ProgramFormats } from '@liveupdate/kexec';
 import { KHO_COMPATIBLE } from '@liveupdate/kho';
 import { LUO_COMPATIBLE } from '@liveupdate/luo-core';
@@ -17,6 +17,7 @@ import type { Format, Role, Side } from './compat-formats.ts';
 import { formatsOf, isCompressed, isKernelImage, kernelIn, type KernelFormats } from './kernel-image.ts';
 import { fromLeft, sessionsOf } from './left.ts';
 import { openImage, resolveImagePath } from './open-image.ts';
+import { reasonOf } from './preserved-file.ts';
 import { readRunningKernel } from './running-kernel.ts';
 
 /** In place of a file: the kernel that runs. */
@@ -24,6 +25,8 @@ const RUNNING = 'running';
 /** A program has this long to get to where it opens its machine. */
 const PATIENCE_MS = 60_000;
 const HEAD_BYTES = 2 ** 16;
+/** Bytes of the largest image of a kernel, with everything in it. */
+const MOST_KERNEL = 2 ** 30;
 const PROGRAM = /\.(?:[cm]?js|[cm]?ts)$/;
 
 const formats = (role: Role, names: readonly string[]): Format[] => names.map((name) => ({ role, name }));
@@ -90,11 +93,28 @@ function headOf(path: string): Buffer {
 }
 
 async function imageSide(path: string): Promise<Side> {
-  const kernel = await kernelIn(fs.readFileSync(path), path);
+  const kernel = await kernelIn(readKernelFile(path), path);
   const found = formatsOf(kernel);
   if (found.release === undefined && found.kho.length === 0)
     throw new KernelError('EINVAL', `'${path}' is a program, but no Linux: name the image of a kernel`);
   return kernelSide(found, path, []);
+}
+
+/**
+ * The bytes of a kernel's image. @throws KernelError EFBIG: no kernel is so large. EINVAL, ENOENT:
+ * no file
+ */
+export function readKernelFile(path: string): Buffer {
+  const stat = fs.statSync(path, { throwIfNoEntry: false });
+  if (!stat) throw new KernelError('ENOENT', `there is no kernel '${path}': name the image of one`);
+  if (!stat.isFile())
+    throw new KernelError('EINVAL', `'${path}' is no regular file: name the image of a kernel`);
+  if (stat.size > MOST_KERNEL)
+    throw new KernelError(
+      'EFBIG',
+      `'${path}' has ${formatSize(stat.size)}: no image of a kernel is so large`,
+    );
+  return fs.readFileSync(path);
 }
 
 async function runningSide(): Promise<Side> {
@@ -137,8 +157,9 @@ async function memorySide(path: string): Promise<Side> {
     ...formats('file', [...files].sort()),
     ...formats('state', flbs),
   ];
-  const damage = left.damage.length > 0 ? ["some of it is damaged: see 'liveupdate check'"] : [];
-  return { what: path, kind: 'memory', writes, reads: [], notes: damage };
+  const damage = left.damage.map(reasonOf).at(0);
+  const side: Side = { what: path, kind: 'memory', writes, reads: [], notes: [] };
+  return damage === undefined ? side : { ...side, damage };
 }
 
 /** A program of ours is asked: it is started, and ends where it would open its machine. */
@@ -175,12 +196,26 @@ async function ask([file, ...args]: readonly string[]): Promise<ProgramFormats> 
     const child = spawn(file, args, {
       env: { ...process.env, [FORMATS_VARIABLE]: answer },
       stdio: ['ignore', 'ignore', 'inherit'],
+      detached: true, // what it starts ends with it
     });
-    const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
-    const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
-    clearTimeout(timer);
-    if (fs.existsSync(answer)) return JSON.parse(fs.readFileSync(answer, 'utf8')) as ProgramFormats;
+    const end = (): void => {
+      try {
+        if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+      } catch {
+        // all of them have ended
+      }
+    };
+    const timer = setTimeout(end, PATIENCE_MS);
+    let code: number | null;
+    let signal: NodeJS.Signals | null;
+    try {
+      [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+    } finally {
+      clearTimeout(timer);
+      end();
+    }
     const name = [file, ...args].join(' ');
+    if (fs.existsSync(answer)) return answerIn(answer, name);
     if (signal === 'SIGKILL')
       throw new KernelError('ETIMEDOUT', `'${name}' did not open a machine in ${PATIENCE_MS / 1000} s`);
     throw new KernelError(
@@ -188,6 +223,28 @@ async function ask([file, ...args]: readonly string[]): Promise<ProgramFormats> 
       `'${name}' ended with ${signal ?? `code ${code}`} and opened no machine: name the program that calls Machine.open, with a @liveupdate/kexec that answers`,
     );
   } finally {
-    fs.rmSync(folder, { recursive: true });
+    fs.rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** What a program has told. @throws KernelError EIO: nothing that a @liveupdate/kexec tells */
+function answerIn(path: string, name: string): ProgramFormats {
+  try {
+    const told = JSON.parse(fs.readFileSync(path, 'utf8')) as ProgramFormats;
+    const isText = (value: unknown): boolean => typeof value === 'string';
+    const isList = (value: unknown): boolean => Array.isArray(value) && value.every(isText);
+    const isTold =
+      isText(told.kho) &&
+      isText(told.luo) &&
+      typeof told.bootPage === 'number' &&
+      told.handlers.every((each) => isText(each.compatible) && isList(each.alsoReads) && isList(each.flbs));
+    if (isTold) return told;
+  } catch (error) {
+    if (!(error instanceof SyntaxError || error instanceof TypeError || codeOf(error) === 'EISDIR'))
+      throw error;
+  }
+  throw new KernelError(
+    'EIO',
+    `'${name}' told nothing that can be understood: name a program that calls Machine.open of @liveupdate/kexec`,
+  );
 }

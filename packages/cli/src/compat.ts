@@ -5,6 +5,7 @@
 import { judge, type Format, type Role, type Side, type Verdict } from './compat-formats.ts';
 import { sideOf } from './compat-source.ts';
 import { printable, printJson } from './output.ts';
+import { UsageError } from './usage-error.ts';
 
 const ROLES: Readonly<Record<Role, string>> = {
   'boot page': 'boot page',
@@ -28,6 +29,8 @@ export async function runCompat(
   { json }: { readonly json: boolean },
 ): Promise<number> {
   const [old, next] = [await sideOf([from]), await sideOf(to)];
+  if (next.kind === 'memory')
+    throw new UsageError(`${next.what} is a handover: name what takes it over, a kernel or a program`);
   const verdict = judge(old, next);
   if (json) printJson({ from: old, to: next, ...verdict });
   else process.stdout.write(compatText(old, next, verdict));
@@ -41,7 +44,7 @@ export function compatText(from: Side, to: Side, { rows, onlyRead, sentence }: V
     ...rows.map(({ role, name, isRead, matters, lost }) => [
       ROLES[role],
       name,
-      isRead ? 'read' : matters ? `NOT READ: lost is ${lost}` : 'not read, and not needed there',
+      isRead ? 'read' : matters ? `NOT READ: ${lost}` : 'not read, and not needed there',
     ]),
     ...onlyRead.map(({ role, name }: Format) => [ROLES[role], name, 'read, and not written']),
   ];

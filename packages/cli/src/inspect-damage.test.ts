@@ -116,7 +116,7 @@ describe.each<readonly [string, Buffer, RegExp]>([
     const { status, stdout, stderr } = await runHere('inspect', path);
     expect(stderr).toMatch(/^liveupdate: E[A-Z]+: [^\n]+\n$/);
     expect(stderr).toMatch(message);
-    expect(stdout).toMatch(/damage {2}\d+ places?, /);
+    expect(stdout).toMatch(/damage {2}\d+ places?\n/);
     expect(stdout).toMatch(/sessions {2}[1-9]\d* sessions?, [1-9]\d* files/);
     expect(status).toBe(1);
     const json = await runHere('inspect', '--json', path);

@@ -278,7 +278,7 @@ export function inspectionText(inspection: Inspection, options: TextOptions): st
   const { luo, sessions, handover, damage, moment } = inspection;
   for (const note of moment?.notes ?? []) out.lines.push(`  ${note}`);
   if (damage.length > 0) {
-    out.heading('damage', `${plural(damage.length, 'place')}, see liveupdate check`);
+    out.heading('damage', plural(damage.length, 'place'));
     out.rows(
       '  ',
       damage.map((what) => [printable(what)]),

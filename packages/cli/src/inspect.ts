@@ -37,7 +37,7 @@ function checkDamage({ sessions, damage }: Inspection): void {
   );
   const all = [...inFiles, ...damage];
   if (all.length === 0) return;
-  const more = all.length > 1 ? ` (and ${all.length - 1} more: 'liveupdate check' has them all)` : '';
+  const more = all.length > 1 ? ` (and ${all.length - 1} more, all told above)` : '';
   throw new KernelError('EINVAL', `${all[0]}${more}`);
 }
 

@@ -32,6 +32,9 @@ export function runLoad(image: string | undefined, { initrd, commandLine, unload
   if (image === undefined) throw new UsageError("no image is named: see 'liveupdate kernel load --help'");
   using undo = new Undo();
   const open = (path: string): number => {
+    const stat = fs.statSync(path, { throwIfNoEntry: false });
+    if (!stat) throw new KernelError('ENOENT', `there is no file '${path}': name the image of a kernel`);
+    if (!stat.isFile()) throw new KernelError('EINVAL', `'${path}' is no regular file: name one`);
     const fd = fs.openSync(path, 'r');
     undo.add(() => {
       fs.closeSync(fd);

@@ -187,7 +187,10 @@ function payload(image: Buffer, at: number, length: number, path: string): Buffe
 }
 
 /** What ends the names of all formats. */
-const NAME = /[a-z][a-z0-9,._-]{0,44}-v\d{1,4}\0/g;
+const NAME_END = /-v\d{1,4}\0/g;
+/** What stands before that. */
+const NAME_BEGIN = /[a-z][a-z0-9,._-]{0,44}$/;
+const MOST_BEGIN = 45;
 const KHO = /^kho-v\d+$/;
 const LUO = /^luo(?:-session|-flb)?-v\d+$/;
 /** Parts of Linux that hand memory over by a node of their own. */
@@ -239,10 +242,13 @@ const STEP = 2 ** 24;
 function* namesIn(kernel: Buffer): Generator<{ readonly at: number; readonly name: string }> {
   for (let from = 0; from < kernel.length; from += STEP) {
     const piece = text(kernel, from, STEP + FIELD);
-    for (const match of piece.matchAll(NAME)) {
-      if (match.index >= STEP) break;
-      const name = match[0].slice(0, -1);
-      yield { at: from + match.index, name };
+    for (const { index, 0: end } of piece.matchAll(NAME_END)) {
+      const first = Math.max(0, index - MOST_BEGIN);
+      const begin = NAME_BEGIN.exec(piece.slice(first, index));
+      if (!begin) continue;
+      const at = first + begin.index;
+      if (at >= STEP) break;
+      if (at > 0 || from === 0) yield { at: from + at, name: begin[0] + end.slice(0, -1) };
     }
   }
 }

@@ -60,7 +60,8 @@ this one writes.
 
 Examples:
   $ liveupdate kernel load /boot/vmlinuz --initrd /boot/initrd.img
-  $ liveupdate kernel load bzImage --command-line 'root=/dev/vda kho=on liveupdate=on'
+  $ liveupdate kernel load bzImage --command-line \\
+      'root=/dev/vda kho=on liveupdate=on'
   $ liveupdate kernel load --unload
 ${EXIT_CODES}`;
 

@@ -27,6 +27,7 @@ export function unpackLz4(packed: Buffer, most: number): Buffer {
     const size = packed.readUInt32LE(at);
     at += WORD;
     if (size === MAGIC) continue; // another frame
+    if (size === 0) throw new KernelError('EINVAL', 'a block of it is empty');
     if (at + size > packed.length) throw new KernelError('EINVAL', 'a block of it is cut short');
     const block = Buffer.allocUnsafe(BLOCK);
     const length = unpackBlock(packed.subarray(at, at + size), block);

@@ -86,12 +86,19 @@ test('so are options that are wrong', async () => {
   const rows: [RegExp, ...string[]][] = [
     [/--flb: 'x' is no FLB: write name=data/, '--flb', 'x', `vm/1=${a}`],
     [/vm\/1 is there twice/, `vm/1=${a}`, `vm/1=${a}`],
-    [/whole MiB of memory/, '--memory', '513KiB', `vm/1=${a}`],
+    [/whole MiB of memory|256 MiB at least/, '--memory', '513KiB', `vm/1=${a}`],
+    [/--memory: Linux needs 256 MiB at least/, '--memory', '64MiB', `vm/1=${a}`],
   ];
   for (const [message, ...args] of rows) expect((await make('wrong', ...args)).stderr).toMatch(message);
   const noKernel = await runHere('make-image', join(folder, 'x'), '--kernel', a, `vm/1=${a}`);
   expect(noKernel).toMatchObject({ status: 1 });
   expect(noKernel.stderr).toMatch(/EINVAL: this is no bzImage/);
+  // Its size is 0 until it is read.
+  expect((await make('changed', 'vm/1=/proc/cpuinfo')).stderr).toMatch(
+    /EAGAIN: .* changed while it was read/,
+  );
+  expect((await make('no/such', `vm/1=${a}`)).stderr).toMatch(/ENOENT/);
+  expect(fs.readdirSync(folder).sort()).not.toContain('changed');
   const there = await make('.', `vm/1=${a}`);
   expect(there.stderr).toMatch(/EEXIST: .* is there already/);
 });

@@ -6,7 +6,13 @@ import * as fs from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { formatSize, KernelError } from '@liveupdate/base';
-import { pcMemoryMap, readKernelImage, writeBootImage } from '@liveupdate/boot-image';
+import {
+  pcMemoryMap,
+  readKernelImage,
+  writeBootImage,
+  type BootImage,
+  type BootImageOptions,
+} from '@liveupdate/boot-image';
 import { bootCold } from '@liveupdate/kho';
 import { LiveUpdateOrchestrator, type FileLifecycleBound } from '@liveupdate/luo-core';
 import { memfdHandler } from '@liveupdate/memfd-handler';
@@ -15,6 +21,7 @@ import { Shmem } from '@liveupdate/shmem';
 import { progressOnTerminal } from './open-image.ts';
 import type { ImageFile, ImageFlb } from './option-values.ts';
 import { printJson, printLine } from './output.ts';
+import { readKernelFile } from './compat-source.ts';
 import { CHUNK, counting, sparseWriter } from './sparse-writer.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -40,6 +47,9 @@ const SCRATCH = [
 ];
 /** What Linux and its programs need beside what is preserved. */
 const ROOM = 512 * MiB;
+const MOST_MEMORY = 3 * 1024 * MiB;
+/** The scratch areas end below that. */
+const LEAST_MEMORY = 256 * MiB;
 
 /**
  * Writes the folder. Returns the exit code.
@@ -56,8 +66,19 @@ export async function runMakeImage(
   if (fs.existsSync(folder))
     throw new KernelError('EEXIST', `'${folder}' is there already: name a folder that is to be made`);
   const kernel = readKernel(kernelPath);
-  const bytes = files.reduce((sum, { from }) => sum + sizeOf(from), 0);
+  const sizes = files.map(({ from }) => sizeOf(from));
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const size = memory ?? Math.ceil((bytes * 1.02 + ROOM) / MiB) * MiB;
+  if (memory === undefined && size > MOST_MEMORY)
+    throw new KernelError(
+      'EFBIG',
+      `the files have ${formatSize(bytes)}: a PC has at most ${formatSize(MOST_MEMORY)} here, of which Linux needs ${formatSize(ROOM)}`,
+    );
+  if (size < LEAST_MEMORY)
+    throw new KernelError(
+      'EINVAL',
+      `--memory: Linux needs ${formatSize(LEAST_MEMORY)} at least to boot from a handover`,
+    );
   const map = pcMemoryMap(size);
   const ram = withMemoryMap(new SparseRam(size), map);
   const kho = bootCold(ram, { scratch: SCRATCH, freeMemory: 'zero', release: 'liveupdate make-image' });
@@ -66,7 +87,7 @@ export async function runMakeImage(
   const luo = new LiveUpdateOrchestrator({ kho, handlers: [handler] });
   const progress = await progressOnTerminal('read', bytes);
   try {
-    for (const { session: name, token, from } of files) {
+    for (const [i, { session: name, token, from }] of files.entries()) {
       const session = luo.outgoingSessions.find((each) => each.name === name) ?? luo.createSession(name);
       if (session.files.some((each) => each.token === token))
         throw new UsageError(`${name}/${token} is there twice: give each file a token of its own`);
@@ -74,6 +95,11 @@ export async function runMakeImage(
       if (huge) file.adviseHuge();
       const source = fs.createReadStream(from, { highWaterMark: CHUNK });
       await pipeline(source, counting(progress), sparseWriter(file, huge));
+      if (file.size !== sizes[i])
+        throw new KernelError(
+          'EAGAIN',
+          `'${from}' changed while it was read: stop what writes to it, or copy it`,
+        );
       file.seek(0);
       await session.preserve(file, token);
       file.close();
@@ -82,11 +108,11 @@ export async function runMakeImage(
     progress.stop();
   }
   await luo.reboot();
-  const image = await writeBootImage(resolve(folder), { ram, size, entry: kho.entry, kernel });
+  const image = await writeOrRemove(resolve(folder), { ram, size, entry: kho.entry, kernel });
   const command = [
     'qemu-system-x86_64',
     ...image.machine,
-    ...['-nographic', '-append', 'console=ttyS0 kho=on liveupdate=on'],
+    ...['-nodefaults', '-nographic', '-serial', 'mon:stdio', '-append', 'console=ttyS0 kho=on liveupdate=on'],
   ];
   const script = join(folder, 'run.sh');
   fs.writeFileSync(script, `#!/bin/sh\nexec ${command.map(quoted).join(' ')} "$@"\n`, { mode: 0o755 });
@@ -109,6 +135,17 @@ export async function runMakeImage(
   return 0;
 }
 
+/** What was made of the folder goes again where it does not become whole. */
+async function writeOrRemove(folder: string, options: BootImageOptions): Promise<BootImage> {
+  try {
+    return await writeBootImage(folder, options);
+  } catch (error) {
+    for (const name of ['memory', 'kernel']) fs.rmSync(join(folder, name), { force: true });
+    if (fs.existsSync(folder)) fs.rmdirSync(folder);
+    throw error;
+  }
+}
+
 const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`;
 
 function quoted(word: string): string {
@@ -116,9 +153,7 @@ function quoted(word: string): string {
 }
 
 function readKernel(path: string): Uint8Array {
-  if (!fs.statSync(path, { throwIfNoEntry: false })?.isFile())
-    throw new KernelError('ENOENT', `there is no kernel '${path}': give a bzImage, such as /boot/vmlinuz`);
-  const bytes = fs.readFileSync(path);
+  const bytes = readKernelFile(path);
   readKernelImage(bytes); // before anything is made
   return bytes;
 }

@@ -80,3 +80,11 @@ test('a session of that name without a map is like any other', async () => {
   expect(status).toBe(0);
   expect(stdout).toContain('systemd  1 file, 6 B\n');
 });
+
+test('names that are longer than systemd has them are cut', () => {
+  const map = readSystemdMap(
+    JSON.stringify({ units: { ['u'.repeat(10_000)]: [{ name: 'n'.repeat(10_000), token: 1 }] } }),
+  );
+  const { unit, name } = map?.tokens.get(1n) ?? { unit: '', name: '' };
+  expect([unit.length, name.length]).toEqual([255, 255]);
+});

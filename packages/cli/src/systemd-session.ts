@@ -10,7 +10,9 @@ import type { FileContent } from './file-content.ts';
 export const SYSTEMD_SESSION = 'systemd';
 export const SYSTEMD_MAP_TOKEN = 0n;
 /** A map is a few lines a unit. */
-const MAX_MAP = 16 * 2 ** 20;
+const MAX_MAP = 2 ** 20;
+/** Names of units and of descriptors have no more characters. */
+const MAX_NAME = 255;
 
 /** Whose a token is. */
 export interface SystemdName {
@@ -40,6 +42,10 @@ function asToken(value: unknown): bigint | undefined {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? BigInt(value) : undefined;
 }
 
+function nameOf(value: unknown): string {
+  return typeof value === 'string' ? value.slice(0, MAX_NAME) : '';
+}
+
 /** The map in some text; undefined where it is none. */
 export function readSystemdMap(text: string): SystemdMap | undefined {
   let root: unknown;
@@ -55,7 +61,7 @@ export function readSystemdMap(text: string): SystemdMap | undefined {
   for (const [unit, entry] of Object.entries(units)) {
     for (const each of listOf(entry)) {
       if (!isObject(each)) continue;
-      const name = { unit, name: typeof each.name === 'string' ? each.name : '' };
+      const name = { unit: unit.slice(0, MAX_NAME), name: nameOf(each.name) };
       const token = asToken(each.token ?? each.fd_index);
       const session = each.sessionName ?? each.session_name;
       if (typeof session === 'string') sessions.set(session, name);

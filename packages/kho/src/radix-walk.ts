@@ -18,6 +18,7 @@ import { checkRam, type Ram } from '@liveupdate/mm';
 import { RADIX_FANOUT, RADIX_LEAF_BITS, RADIX_LEVELS } from './abi.ts';
 import { leafBasePfn, leafOrder } from './radix-key.ts';
 import type { OnDamage } from './on-damage.ts';
+import { shownAddress } from './shown-address.ts';
 
 /** Damage of a map that is told, at most: a page of noise is five hundred wrong addresses. */
 const MOST_TOLD = 50;
@@ -66,7 +67,7 @@ export function walkRadixTree(
   };
   const enter = (pa: PhysAddr): Uint8Array => {
     if (!(pa > 0 && pa % PAGE_SIZE === 0 && pa + PAGE_SIZE <= ram.size)) {
-      throw new KernelError('EINVAL', `the preserved memory map is damaged: a node at 0x${pa.toString(16)}`);
+      throw new KernelError('EINVAL', `the preserved memory map is damaged: a node at ${shownAddress(pa)}`);
     }
     if (seen.has(pa))
       throw new KernelError(

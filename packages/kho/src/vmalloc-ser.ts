@@ -18,6 +18,7 @@ import {
 } from '@liveupdate/base';
 import type { Ram, RamWords } from '@liveupdate/mm';
 import { KhoVmallocSer, VMALLOC_ALLOC, VMALLOC_CHUNK_ENTRIES, VMALLOC_HUGE } from './abi.ts';
+import { shownAddress } from './shown-address.ts';
 
 /**
  * A structure over the bytes of one record.
@@ -205,7 +206,7 @@ export function readVmallocPages(ram: Ram, descriptor: VmallocDescriptor): Vmall
     ) {
       throw new KernelError(
         'EINVAL',
-        `a vmalloc descriptor has a damaged chain of chunks (0x${chunk.toString(16)})`,
+        `a vmalloc descriptor has a damaged chain of chunks (${shownAddress(chunk)})`,
       );
     }
     chunks.push(physToPfn(chunk));
@@ -217,7 +218,7 @@ export function readVmallocPages(ram: Ram, descriptor: VmallocDescriptor): Vmall
       if (found === pieces || pa % pieceBytes !== 0 || !(pa + pieceBytes <= ram.size)) {
         throw new KernelError(
           'EINVAL',
-          `a vmalloc descriptor of ${pieces} pieces names a wrong one (0x${pa.toString(16)})`,
+          `a vmalloc descriptor of ${pieces} pieces names a wrong one (${shownAddress(pa)})`,
         );
       }
       pfns[found++] = physToPfn(pa);
