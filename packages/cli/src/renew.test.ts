@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { Agent, get, type IncomingMessage } from 'node:http';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { liveupdateCommand } from './test-cli.ts';
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { liveupdateCommand, type Ran } from './test-cli.ts';
 import { ask, command, COUNTER, FLAGS, FOLDER, PATIENT, Running, TestService } from './test-running.ts';
 
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
@@ -159,20 +159,41 @@ test('a service that dies meanwhile is started again', async () => {
   expect(await status()).toMatchObject({ crashes: 8 });
 });
 
-/** The next version takes its time to say whether it could go on. */
-const SLOWLY = `if (words.includes('--takes-over')) await new Promise((resolve) => setTimeout(resolve, 6000));`;
+/** The next version says that it is tried out, and waits for leave to answer. */
+const slowly = (path: string): string => `if (words.includes('--takes-over')) {
+  const fs = process.getBuiltinModule('node:fs');
+  fs.writeFileSync('${path}.begun', '');
+  while (!fs.existsSync('${path}.go')) await new Promise((resolve) => setTimeout(resolve, 20));
+}`;
+
+/** Has the next version tried out. Resolves when that is under way; `go` gives it leave. */
+async function tryOut(): Promise<{ readonly done: Promise<Ran>; readonly go: () => void }> {
+  const path = service.program;
+  for (const end of ['begun', 'go'])
+    onTestFinished(() => {
+      fs.rmSync(`${path}.${end}`, { force: true });
+    });
+  writeSupervisor(slowly(path));
+  const done = command('upgrade', service.name, '--supervisor');
+  while (!fs.existsSync(`${path}.begun`)) await new Promise((resolve) => setTimeout(resolve, 20));
+  return {
+    done,
+    go: () => {
+      fs.writeFileSync(`${path}.go`, '');
+    },
+  };
+}
 
 test('while the next version is tried out, a service that dies is started again, and upgrades go on', async () => {
   const url = await start();
-  writeSupervisor(SLOWLY);
-  const done = command('upgrade', service.name, '--supervisor');
-  await new Promise((resolve) => setTimeout(resolve, 700));
+  const { done, go } = await tryOut();
   await fetch(`${url}/die`).catch(() => undefined);
   expect(await ask(url)).toBe('1 2');
   expect(await status()).toMatchObject({ renewals: 0, crashes: 1 });
   expect((await command('upgrade', service.name, '--supervisor')).stderr).toMatch(
     /EBUSY: .* is being replaced/,
   );
+  go();
   expect(await done).toMatchObject({ status: 0 });
   expect(await status()).toMatchObject({ renewals: 1, crashes: 1 });
 });
@@ -180,11 +201,10 @@ test('while the next version is tried out, a service that dies is started again,
 test('a signal to end that comes while it is tried out ends all, and nothing is started again', async () => {
   const slow = 'setTimeout(() => service.close().then(() => process.exit(7)), 500)';
   await start(COUNTER.replace('service.close().then(() => process.exit(7))', slow));
-  writeSupervisor(SLOWLY);
-  const done = command('upgrade', service.name, '--supervisor');
-  await new Promise((resolve) => setTimeout(resolve, 700));
+  const { done, go } = await tryOut();
   expect(await service.running?.end('SIGTERM')).toEqual([7, null]);
   expect(service.running?.stderr.match(/starts:/g)).toHaveLength(1);
+  go();
   expect((await done).status).toBe(1);
 });
 
