@@ -21,8 +21,6 @@ import { seed } from '@liveupdate/base/test-seed';
 
 const program = (name: string): string => fileURLToPath(new URL(`./guest/${name}.ts`, import.meta.url));
 const MiB = 2 ** 20;
-/** The 64-bit entry of a kernel, from where its code begins (the Linux/x86 boot protocol). */
-const ENTRY_64 = 0x200;
 /** Of the boot parameters: the address of the first setup_data record. */
 const SETUP_DATA = 0x250;
 const SETUP_KEXEC_KHO = 10;
@@ -51,10 +49,10 @@ test('files that Linux preserved are found by ours, byte by byte, and by Linux a
   });
   await guest.until('preserved');
   const expected = JSON.parse(fs.readFileSync(join(guest.share, 'expected.json'), 'utf8')) as KeptSession[];
-  const kernelAt = Number(/Loaded 64bit kernel at (0x[0-9a-f]+)/.exec(guest.serial)?.[1]);
   using debug = await Debugger.attach(join(guest.folder, 'gdb'));
-  fs.writeFileSync(join(guest.share, 'go'), '');
-  await debug.runTo(kernelAt + ENTRY_64);
+  await debug.runToNextKernel(guest.serial, () => {
+    fs.writeFileSync(join(guest.share, 'go'), '');
+  });
   const file = fs.openSync(guest.memory, 'r');
   onTestFinished(() => {
     fs.closeSync(file);

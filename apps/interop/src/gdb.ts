@@ -8,6 +8,8 @@ import * as net from 'node:net';
 /** Of x86-64, in the order that the answer to `g` has: eight bytes each. */
 const REGISTERS = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp'] as const;
 
+/** The 64-bit entry of a kernel, from where its code begins (the Linux/x86 boot protocol). */
+const ENTRY_64 = 0x200;
 const STOPPED = /^[TS]/;
 const DONE = /^OK$/;
 const HEX = /^[0-9a-fx]+$/;
@@ -41,6 +43,18 @@ export class Debugger implements Disposable {
     await this.#ask(`Z${at}`, DONE);
     await this.#ask('c', STOPPED);
     await this.#ask(`z${at}`, DONE);
+  }
+
+  /**
+   * Lets the guest go on to the first instruction of the kernel that it has loaded last (with
+   * `debug`: its log says where).
+   *
+   * @param begin has it replaced
+   */
+  async runToNextKernel(serial: string, begin: () => void): Promise<void> {
+    const kernelAt = Number([...serial.matchAll(/Loaded 64bit kernel at (0x[0-9a-f]+)/g)].at(-1)?.[1]);
+    begin();
+    await this.runTo(kernelAt + ENTRY_64);
   }
 
   /** Lets the guest go on. */

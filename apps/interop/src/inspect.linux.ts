@@ -14,8 +14,6 @@ import type { KeptFile, KeptSession } from './guest/kept.ts';
 import { Qmp } from './qmp.ts';
 
 const program = (name: string): string => fileURLToPath(new URL(`./guest/${name}.ts`, import.meta.url));
-/** The 64-bit entry of a kernel, from where its code begins (the Linux/x86 boot protocol). */
-const ENTRY_64 = 0x200;
 /** Seconds that a GiB may take, on a machine that has nothing else to do. */
 const SECONDS_A_GIB = 10;
 
@@ -111,11 +109,11 @@ test('dumps of every moment and kind', async () => {
   expect(contents(expected)).toEqual(expect.arrayContaining(some));
   expect(before.damage).toBeUndefined();
 
-  const kernelAt = Number(/Loaded 64bit kernel at (0x[0-9a-f]+)/.exec(guest.serial)?.[1]);
   {
     using debug = await Debugger.attach(join(guest.folder, 'gdb'));
-    fs.writeFileSync(join(guest.share, 'go'), '');
-    await debug.runTo(kernelAt + ENTRY_64);
+    await debug.runToNextKernel(guest.serial, () => {
+      fs.writeFileSync(join(guest.share, 'go'), '');
+    });
     const between = inspect(guest.memory);
     expect(between.moment).toBe('handed over');
     expect(ofSessions(between)).toEqual(expected);

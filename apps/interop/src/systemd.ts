@@ -137,10 +137,10 @@ async function underSystemd(root: string, cli: Awaited<ReturnType<typeof bundleC
     }
     if (i + 1 === wanted.length) continue;
     await guest.until('loaded');
-    const kernelAt = Number([...guest.serial.matchAll(/Loaded 64bit kernel at (0x[0-9a-f]+)/g)].at(-1)?.[1]);
     const debug = await Debugger.attach(join(guest.folder, 'gdb'));
-    fs.writeFileSync(join(guest.share, `go-${i + 1}`), '');
-    await debug.runTo(kernelAt + 0x200);
+    await debug.runToNextKernel(guest.serial, () => {
+      fs.writeFileSync(join(guest.share, `go-${i + 1}`), '');
+    });
     if (i === 0) console.log(inspected(guest.memory));
     debug.resume();
     debug[Symbol.dispose]();
