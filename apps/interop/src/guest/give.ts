@@ -6,11 +6,12 @@ import * as fs from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fillRandom, PAGE_SIZE, Prng } from '@liveupdate/base';
 import { openDevice, type DeviceSession } from '@liveupdate/device';
-import { loadKexecKernel, Memfd, rebootByKexec } from '@liveupdate/linux';
+import { Memfd, rebootByKexec } from '@liveupdate/linux';
 import { lookAt, type KeptFile, type KeptSession } from './kept.ts';
+import { loadNextKernel } from './replace-kernel.ts';
 import { report, SHARE } from './report.ts';
 
-const { GUEST_KERNEL = '', GUEST_SEED = '', GUEST_FILES = '', GUEST_STAGE } = process.env;
+const { GUEST_SEED = '', GUEST_FILES = '', GUEST_STAGE } = process.env;
 const MFD_ALLOW_SEALING = 2;
 /** What may be carried: SEAL, SHRINK, GROW, WRITE, FUTURE_WRITE, EXEC. */
 const SEALS = 0x3f;
@@ -46,8 +47,7 @@ async function give(): Promise<void> {
     }
   }
   fs.writeFileSync(`${SHARE}/expected.json`, JSON.stringify(kept));
-  const commandLine = `${fs.readFileSync(`${SHARE}/command-line`, 'utf8')} GUEST_STAGE=2`;
-  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine, debug: true });
+  loadNextKernel({ GUEST_STAGE: 2 });
   report('preserved');
   while (!fs.existsSync(`${SHARE}/go`)) await pause(20);
   rebootByKexec();

@@ -1,10 +1,9 @@
 /** Runs the program of docs/replacing-the-kernel.md in one kernel after the other. */
-import * as fs from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { loadKexecKernel, rebootByKexec } from '@liveupdate/linux';
-import { report, SHARE } from './report.ts';
+import { replaceKernel } from './replace-kernel.ts';
+import { report } from './report.ts';
 
-const { GUEST_KERNEL = '', GUEST_STAGE = '1' } = process.env;
+const { GUEST_STAGE = '1' } = process.env;
 const stage = Number(GUEST_STAGE);
 const said: string[] = [];
 console.log = (...words: unknown[]) => said.push(words.join(' '));
@@ -14,9 +13,5 @@ report('started', { said });
 if (stage < 3) {
   process.kill(process.pid, 'SIGTERM');
   while (said.at(-1) !== 'preserved') await pause(10);
-  const commandLine = fs
-    .readFileSync(`${SHARE}/command-line`, 'utf8')
-    .replace(/GUEST_STAGE=\d/, `GUEST_STAGE=${stage + 1}`);
-  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine });
-  rebootByKexec();
+  replaceKernel({ GUEST_STAGE: stage + 1 });
 }

@@ -5,12 +5,13 @@
 import * as fs from 'node:fs';
 import { openDevice, type DeviceSession } from '@liveupdate/device';
 import { Machine } from '@liveupdate/kexec';
-import { loadKexecKernel, Memfd, rebootByKexec } from '@liveupdate/linux';
+import { Memfd } from '@liveupdate/linux';
 import { ShmemFile } from '@liveupdate/shmem';
 import { RACE_BYTES, RACE_KINDS, type RaceKind } from './race-kinds.ts';
-import { report, SHARE } from './report.ts';
+import { replaceKernel } from './replace-kernel.ts';
+import { report } from './report.ts';
 
-const { GUEST_KERNEL = '', GUEST_STAGE = '1' } = process.env;
+const { GUEST_STAGE = '1' } = process.env;
 const MiB = 2 ** 20;
 const PRESERVES = 160;
 const RETRIEVES = 20;
@@ -99,10 +100,6 @@ if (stage < STAGES) {
   using device = openDevice();
   const held: DeviceSession[] = [device.createSession('race')];
   for (const [i, kind] of RACE_KINDS.entries()) held[0].preserveFd(files.get(kind)?.fd ?? -1, i);
-  const commandLine = fs
-    .readFileSync(`${SHARE}/command-line`, 'utf8')
-    .replace(/GUEST_STAGE=\d/, `GUEST_STAGE=${stage + 1}`);
-  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine });
-  rebootByKexec();
+  replaceKernel({ GUEST_STAGE: stage + 1 });
 }
 report('raced');

@@ -2,13 +2,13 @@
  * Retrieves what the kernel before left; then, `updates` times, preserves all of it again and
  * replaces the kernel.
  */
-import * as fs from 'node:fs';
 import { openDevice, type DeviceSession } from '@liveupdate/device';
-import { loadKexecKernel, rebootByKexec } from '@liveupdate/linux';
+import { rebootByKexec } from '@liveupdate/linux';
 import { retrieveAll } from './kept.ts';
-import { report, SHARE } from './report.ts';
+import { loadNextKernel } from './replace-kernel.ts';
+import { report } from './report.ts';
 
-const { GUEST_KERNEL = '', GUEST_UPDATES = '0' } = process.env;
+const { GUEST_UPDATES = '0' } = process.env;
 
 const left = Number(GUEST_UPDATES);
 const retrieved = retrieveAll();
@@ -23,10 +23,7 @@ if (left > 0) {
     for (const [token, fd] of fds) session.preserveFd(fd, BigInt(token));
     held.push(session);
   }
-  const commandLine = fs
-    .readFileSync(`${SHARE}/command-line`, 'utf8')
-    .replace(/GUEST_UPDATES=\d+/, `GUEST_UPDATES=${left - 1}`);
-  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine });
+  loadNextKernel({ GUEST_UPDATES: left - 1 });
   report('replacing', { sessions: held.length });
   rebootByKexec();
 }

@@ -3,13 +3,13 @@
  * kernel that was handed them and that nobody has asked for them yet.
  */
 import { spawnSync } from 'node:child_process';
-import * as fs from 'node:fs';
 import { openDevice } from '@liveupdate/device';
-import { loadKexecKernel, Memfd, rebootByKexec } from '@liveupdate/linux';
+import { Memfd } from '@liveupdate/linux';
 import { lookAt } from './kept.ts';
-import { report, SHARE } from './report.ts';
+import { replaceKernel } from './replace-kernel.ts';
+import { report } from './report.ts';
 
-const { GUEST_NODE = '', GUEST_CLI = '', GUEST_KERNEL = '', GUEST_STAGE } = process.env;
+const { GUEST_NODE = '', GUEST_CLI = '', GUEST_STAGE } = process.env;
 const NOBODY = 65_534;
 
 function inspect(uid?: number): void {
@@ -31,9 +31,7 @@ if (GUEST_STAGE === undefined) {
   report('kept', { files });
   inspect();
   inspect(NOBODY);
-  const commandLine = `${fs.readFileSync(`${SHARE}/command-line`, 'utf8')} GUEST_STAGE=2`;
-  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine });
-  rebootByKexec();
+  replaceKernel({ GUEST_STAGE: 2 });
 }
 inspect();
 report('done');

@@ -3,11 +3,12 @@
  * every answer.
  */
 import * as fs from 'node:fs';
-import { duplicateFrom, ioctlBytes, loadKexecKernel, Memfd, rebootByKexec } from '@liveupdate/linux';
+import { duplicateFrom, ioctlBytes, Memfd } from '@liveupdate/linux';
 import { answersOf, LINUX_SCENARIOS, type DeviceWorld } from '@liveupdate/luo-core/test-device-scenarios';
-import { report, SHARE } from './report.ts';
+import { replaceKernel } from './replace-kernel.ts';
+import { report } from './report.ts';
 
-const { GUEST_KERNEL = '', GUEST_SEGMENT = '0' } = process.env;
+const { GUEST_SEGMENT = '0' } = process.env;
 const PAGE = 4096;
 /** Bytes of the memory that arguments lie in. */
 const ROOM = 2 * PAGE;
@@ -94,9 +95,6 @@ for (const { title, segments } of LINUX_SCENARIOS) {
 }
 report('answered', { answers });
 if (LINUX_SCENARIOS.some(({ segments }) => segments.length > segment + 1)) {
-  const line = fs.readFileSync(`${SHARE}/command-line`, 'utf8');
-  const commandLine = `${line} GUEST_SEGMENT=${segment + 1}`;
-  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine });
-  rebootByKexec();
+  replaceKernel({ GUEST_SEGMENT: segment + 1 });
 }
 report('done');

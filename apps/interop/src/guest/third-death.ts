@@ -8,11 +8,12 @@ import * as fs from 'node:fs';
 import { fillRandom, PAGE_SIZE } from '@liveupdate/base';
 import { openDevice, type DeviceSession } from '@liveupdate/device';
 import { Machine } from '@liveupdate/kexec';
-import { duplicateFrom, loadKexecKernel, Memfd, rebootByKexec } from '@liveupdate/linux';
+import { duplicateFrom, Memfd, rebootByKexec } from '@liveupdate/linux';
 import { ShmemFile } from '@liveupdate/shmem';
+import { loadNextKernel } from './replace-kernel.ts';
 import { report, SHARE } from './report.ts';
 
-const { GUEST_KERNEL = '', GUEST_SEED = '1', GUEST_STAGE = '1' } = process.env;
+const { GUEST_SEED = '1', GUEST_STAGE = '1' } = process.env;
 const MiB = 2 ** 20;
 const STATE = 512 * MiB;
 const RAM = STATE + 64 * MiB;
@@ -123,10 +124,7 @@ if (stage < 3) {
   held.push(outgoing);
   // Linux has moved what lay in its scratch memory: from here on nothing moves.
   fs.writeFileSync(framesFile, Buffer.from(framesOf(ram).buffer));
-  const commandLine = fs
-    .readFileSync(`${SHARE}/command-line`, 'utf8')
-    .replace(/GUEST_STAGE=\d/, `GUEST_STAGE=${stage + 1}`);
-  loadKexecKernel({ kernel: fs.openSync(GUEST_KERNEL, 'r'), commandLine });
+  loadNextKernel({ GUEST_STAGE: stage + 1 });
   if (stage === 2) counter[0] += 7n; // preserved memory is still written
   report('replacing');
   rebootByKexec();
