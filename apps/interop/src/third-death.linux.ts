@@ -18,6 +18,11 @@ test('512 MiB of a service outlive two kernels, handed over and not, without a c
   });
   const first = await guest.until('serving');
   expect(first).toMatchObject({ origin: 'cold', count: 0 });
+  // As the guide says: holes are filled, and nothing is given back.
+  const full = (576 * 2 ** 20) / 512;
+  const preserved = await guest.until('preserved');
+  expect(preserved).toMatchObject({ after: full, punch: 'EPERM' });
+  expect(preserved.before).toBeLessThan(full);
   const second = await guest.until('serving');
   expect(second).toMatchObject({ origin: 'handover', count: 1000, hash: first.hash, moved: 0 });
   expect(second.same).toBe((576 * 2 ** 20) / 4096);

@@ -5,11 +5,11 @@
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
-import { fillRandom, PAGE_SIZE } from '@liveupdate/base';
+import { codeOf, fillRandom, PAGE_SIZE } from '@liveupdate/base';
 import { openDevice, type DeviceSession } from '@liveupdate/device';
 import { Machine } from '@liveupdate/kexec';
 import { duplicateFrom, Memfd, rebootByKexec } from '@liveupdate/linux';
-import { ShmemFile } from '@liveupdate/shmem';
+import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, ShmemFile } from '@liveupdate/shmem';
 import { loadNextKernel } from './replace-kernel.ts';
 import { report, SHARE } from './report.ts';
 
@@ -90,6 +90,16 @@ function framesOf(file: Memfd): BigUint64Array {
   return frames;
 }
 
+/** What giving a page of a preserved memfd back answers. */
+function punched(file: Memfd): string {
+  try {
+    file.fallocate(FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, RAM - PAGE_SIZE, PAGE_SIZE);
+    return 'ok';
+  } catch (error) {
+    return codeOf(error);
+  }
+}
+
 const ram = memory();
 const framesFile = `${SHARE}/frames`;
 let same = 0;
@@ -120,7 +130,10 @@ if (stage < 3) {
   const held: DeviceSession[] = [];
   using device = openDevice();
   const outgoing = device.createSession(SESSION);
+  const blocks = ram.stat().blocks;
   outgoing.preserveFd(ram.fd, MEMORY);
+  const holes = { before: blocks, after: ram.stat().blocks, punch: punched(ram) };
+  report('preserved', holes);
   held.push(outgoing);
   // Linux has moved what lay in its scratch memory: from here on nothing moves.
   fs.writeFileSync(framesFile, Buffer.from(framesOf(ram).buffer));
