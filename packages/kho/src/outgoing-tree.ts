@@ -31,6 +31,8 @@ export class OutgoingTree {
   readonly #subtrees = new Map<string, Subtree>();
   readonly #buffers: readonly [PhysAddr, PhysAddr];
   #published: 0 | 1 = 0;
+  /** Whether there is a tree yet. */
+  #isPublished = false;
 
   /**
    * A tree that publishes nothing before the first subtree is added.
@@ -44,7 +46,6 @@ export class OutgoingTree {
     this.#mapRoot = mapRoot;
     this.#mark = mark;
     this.#buffers = [pfnToPhys(pages.alloc(0, { zero: true })), pfnToPhys(pages.alloc(0, { zero: true }))];
-    mark(this.pa, true);
   }
 
   /** Where the published tree lies. */
@@ -98,7 +99,8 @@ export class OutgoingTree {
     const other = this.#published === 0 ? 1 : 0;
     this.#mark(this.#buffers[other], true);
     this.#pages.ram.bytes(this.#buffers[other], KHO_FDT_SIZE).set(bytes);
-    this.#mark(this.pa, false);
+    if (this.#isPublished) this.#mark(this.pa, false);
     this.#published = other;
+    this.#isPublished = true;
   }
 }
