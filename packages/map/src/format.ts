@@ -1,0 +1,162 @@
+/**
+ * Making a map in a file that is all zeros, and opening one that is there. Both take the same time
+ * for every size: a header, and what the death of the owner left half done.
+ *
+ * The first word of a map is written last. One that is made anew (`clear`) says so in its header
+ * from the first store to the last.
+ */
+import { formatSize, KernelError, PAGE_SIZE } from '@liveupdate/base';
+import { extend } from './heap.ts';
+import {
+  DIRECTORY_AT,
+  FIRST_DIRECTORY_ROOM,
+  FORMAT,
+  HAS_RECENCY,
+  Header,
+  HEAP_START,
+  JOURNAL_COUNT,
+  LEAST_LEVEL,
+  LISTS,
+  MAGIC_HIGH,
+  MAGIC_LOW,
+  MOST_BYTES,
+  SEGMENT_UNITS,
+  UNIT_BYTES,
+} from './layout.ts';
+import type { Memory } from './memory.ts';
+import { newDirectory, newSegment } from './table.ts';
+
+/** A map has at least so many bytes: its three pages, a segment of buckets, and some entries. */
+export const LEAST_BYTES = 16 * PAGE_SIZE;
+
+export interface MapFormat {
+  readonly schema: number;
+  readonly hasRecency: boolean;
+  /** 64 random bits. */
+  readonly hashKey: Int32Array;
+}
+
+/** Bytes of a file that a map makes use of. @throws KernelError EINVAL: too few or too many */
+export function checkBytes(bytes: number): void {
+  if (bytes < LEAST_BYTES || bytes > MOST_BYTES)
+    throw new KernelError(
+      'EINVAL',
+      `a map lies in a file of ${formatSize(LEAST_BYTES)} to ${formatSize(MOST_BYTES)}, and this one has ${bytes} bytes`,
+    );
+}
+
+/** Whether there is nothing yet. */
+export function isNothing({ words }: Memory): boolean {
+  for (let i = 0; i < PAGE_SIZE / 4; i++) {
+    // All but the first word may be there of a map whose making was cut short.
+    if (i === Header.magic && words[i] !== 0) return false;
+    if (i === Header.magicHigh && words[i] !== 0 && words[i] !== MAGIC_HIGH) return false;
+  }
+  return true;
+}
+
+export function make(memory: Memory, { schema, hasRecency, hashKey }: MapFormat): void {
+  const { words } = memory;
+  words[Header.magicHigh] = MAGIC_HIGH;
+  words[Header.format] = FORMAT;
+  words[Header.flags] = hasRecency ? HAS_RECENCY : 0;
+  words[Header.hashKey] = hashKey[0];
+  words[Header.hashKeyHigh] = hashKey[1];
+  words[Header.checksum] = checksum(words, MAGIC_LOW);
+  words[Header.schema] = schema;
+  makeEmpty(memory);
+  Atomics.store(words, Header.magic, MAGIC_LOW);
+}
+
+/** What is in the map is gone, whole or not at all. */
+export function clear(memory: Memory): void {
+  const { words } = memory;
+  Atomics.store(words, Header.shape, words[Header.shape] | 1);
+  Atomics.store(words, Header.isClearing, 1);
+  makeEmpty(memory);
+  Atomics.store(words, Header.isClearing, 0);
+  Atomics.store(words, Header.shape, (words[Header.shape] | 1) + 1);
+}
+
+/** The heap, and the first segment of buckets. What the user keeps in the header stays. */
+function makeEmpty(memory: Memory): void {
+  const { words } = memory;
+  const end = Math.floor(words.length / 2);
+  memory.walk = 0;
+  for (const at of EMPTIED) words[at] = 0;
+  words.fill(0, Header.freeSummary, Header.freeLists + LISTS);
+  words[Header.heapEnd] = HEAP_START;
+  words[JOURNAL_COUNT] = 0; // of a change that was cut short, about what is gone
+  memory.begin(Header.nobody);
+  extend(memory, end);
+  memory.commit();
+  memory.begin(Header.nobody);
+  const directory = newDirectory(memory, FIRST_DIRECTORY_ROOM);
+  words[directory * 2 + DIRECTORY_AT] = newSegment(memory, 0);
+  words[Header.directory] = directory;
+  words[Header.directoryRoom] = FIRST_DIRECTORY_ROOM;
+  words[Header.level] = LEAST_LEVEL;
+  memory.commit();
+}
+
+const EMPTIED = [
+  Header.keys,
+  Header.expiring,
+  Header.level,
+  Header.split,
+  Header.directory,
+  Header.directoryRoom,
+  Header.used,
+  Header.newest,
+  Header.oldest,
+  Header.sweepAt,
+] as const;
+
+/**
+ * Looks at a header, without writing.
+ *
+ * @throws KernelError EINVAL: no map, or one of a format that this version does not read. EIO: it is
+ * damaged
+ */
+export function check({ words }: Memory): void {
+  if (words[Header.magic] !== MAGIC_LOW || words[Header.magicHigh] !== MAGIC_HIGH)
+    throw new KernelError('EINVAL', 'this file holds something else, and no map');
+  if (words[Header.format] !== FORMAT)
+    throw new KernelError(
+      'EINVAL',
+      `this map is of format ${words[Header.format]}, and this version of @liveupdate/map reads format ${FORMAT}: install a newer one`,
+    );
+  const heapEnd = words[Header.heapEnd];
+  if (words[Header.checksum] !== checksum(words, MAGIC_LOW)) throw damagedHeader('its checksum is wrong');
+  if (words[Header.isClearing] !== 0) return;
+  if (heapEnd <= HEAP_START + SEGMENT_UNITS || heapEnd * 2 > words.length)
+    throw damagedHeader(
+      `it has ${formatSize(heapEnd * UNIT_BYTES)}, and the file ${formatSize(words.length * 4)}: it was cut off`,
+    );
+  const directory = words[Header.directory];
+  if (directory < HEAP_START || directory + words[Header.directoryRoom] / 2 > heapEnd)
+    throw damagedHeader('the directory of its buckets lies elsewhere');
+  if (words[Header.level] < LEAST_LEVEL || words[Header.level] > 27) throw damagedHeader('its number of buckets');
+}
+
+function damagedHeader(what: string): KernelError {
+  return new KernelError('EIO', `this map's header is damaged: ${what}. Start with a new file`);
+}
+
+/** Takes back, or ends, what a death cut short. */
+export function recover(memory: Memory): void {
+  if (memory.words[Header.isClearing] !== 0) clear(memory);
+  else if (memory.isUnfinished) memory.rollBack();
+  const { words } = memory;
+  if ((words[Header.shape] & 1) !== 0) words[Header.shape] += 1;
+}
+
+/** FNV-1a over the words that never change. */
+function checksum(words: Int32Array, magic: number): number {
+  let sum = 0x811c_9dc5;
+  for (let i = 0; i < Header.checksum; i++) {
+    sum = Math.imul(sum ^ (i === 0 ? magic : words[i]), 0x0100_0193);
+    sum ^= sum >>> 15;
+  }
+  return sum | 0;
+}

@@ -1,0 +1,449 @@
+/**
+ * Looking into a map: the whole of it in the thread that writes, and what other threads may do.
+ *
+ * A thread that only reads looks at two versions before and after: that of the bucket and that of
+ * the table's shape. Where one has changed, or is odd, it looks again.
+ */
+import { checkWhole, KernelError, type Bytes } from '@liveupdate/base';
+import {
+  bigNumberOf,
+  expiryOf,
+  isNumber,
+  keyLengthOf,
+  safeNumberOf,
+  valueAt,
+  valueLengthOf,
+} from './entry.ts';
+import { hashOf } from './hash.ts';
+import { largestFree } from './heap.ts';
+import {
+  BUCKET_ENTRIES,
+  BUCKET_VERSION,
+  ENTRY_HASH,
+  ENTRY_WORDS,
+  FLAG_BITS,
+  HAS_RECENCY,
+  Header,
+  HEAP_START,
+  MOST_KEY_BYTES,
+  PLACES,
+  RECENCY_WORDS,
+  UNIT_BYTES,
+  USER_BYTES,
+} from './layout.ts';
+import type { Memory } from './memory.ts';
+import { Scratch } from './scratch.ts';
+import { bucketAt, bucketOf, damaged, nextInChain, Table } from './table.ts';
+import { decoderOf, type Decode, type Encoding } from './text.ts';
+
+/** What a key or a value is returned as. */
+export type Decoded = string | Uint8Array<ArrayBuffer>;
+
+/** How a map is looked at. */
+export interface ReaderOptions<K extends Encoding = Encoding, V extends Encoding = Encoding> {
+  /** `'utf8'` (default): keys are returned as strings. `'view'`: as bytes. */
+  readonly keyEncoding?: K;
+  /** The same for values. */
+  readonly valueEncoding?: V;
+  /** The clock for keys that expire, in milliseconds since the epoch; default `Date.now`. */
+  readonly now?: () => number;
+}
+
+/** What is in a map, in figures. */
+export interface MapStats {
+  /** Keys; expired ones that were not removed yet are counted. */
+  readonly size: number;
+  /** Keys that expire. */
+  readonly expiring: number;
+  /** Bytes of the file that the map makes use of. */
+  readonly capacity: number;
+  /** Bytes in use, and bytes that are free. */
+  readonly used: number;
+  readonly free: number;
+  /** Bytes of the largest free piece: a value may need one. */
+  readonly largestFree: number;
+  /** Keys that were removed to make room, since the map was made. */
+  readonly evicted: number;
+}
+
+/** A part of the keys, and where the next part begins. */
+export interface ScanResult<Key> {
+  /** 0: that was all. */
+  readonly cursor: number;
+  readonly keys: readonly Key[];
+}
+
+const POSITIONS = 2 ** 32;
+/** Bytes that can be the text of a counter. */
+const DIGITS = 20;
+
+export class MapReader<Key extends Decoded = string, Value extends Decoded = string> {
+  protected readonly memory: Memory;
+  protected readonly table: Table;
+  protected readonly key = new Scratch();
+  /** Hash of what is in `key`. */
+  protected hash = 0;
+  protected readonly now: () => number;
+  readonly #decodeKey: Decode<Key>;
+  readonly #decodeValue: Decode<Value>;
+  readonly #hashKey: number;
+  readonly #hashKeyHigh: number;
+  readonly #digits = new Uint8Array(DIGITS);
+
+  /** @internal Call openMap or openMapReader. */
+  constructor(memory: Memory, options: ReaderOptions) {
+    const { words } = memory;
+    this.memory = memory;
+    const hasRecency = (words[Header.flags] & HAS_RECENCY) !== 0;
+    this.table = new Table(memory, hasRecency ? ENTRY_WORDS + RECENCY_WORDS : ENTRY_WORDS);
+    this.now = options.now ?? Date.now;
+    this.#decodeKey = decoderOf(options.keyEncoding ?? 'utf8', memory) as Decode<Key>;
+    this.#decodeValue = decoderOf(options.valueEncoding ?? 'utf8', memory) as Decode<Value>;
+    this.#hashKey = words[Header.hashKey];
+    this.#hashKeyHigh = words[Header.hashKeyHigh];
+  }
+
+  // ---- For the class that writes -------------------------------------------------------------------
+
+  /** @throws KernelError EBADF: the file is not there any more */
+  protected checkOpen(): void {
+    if (this.memory.words.length === 0)
+      throw new KernelError('EBADF', 'this map is closed, or its file was unmapped');
+  }
+
+  /** @throws KernelError EINVAL: neither text nor bytes. EMSGSIZE: too long */
+  protected putKey(key: string | Bytes): void {
+    this.key.put(key, 'key');
+    const { words, length } = this.key;
+    if (length > MOST_KEY_BYTES) {
+      this.key.shrink();
+      throw new KernelError('EMSGSIZE', `a key has at most ${MOST_KEY_BYTES} bytes, and this one ${length}`);
+    }
+    this.hash = hashOf(words, length, this.#hashKey, this.#hashKeyHigh);
+  }
+
+  /** Index of the entry of a key that is made use of, 0 where there is none that is live. */
+  protected lookUp(key: string | Bytes): number {
+    return this.lookAt(key);
+  }
+
+  /** The same where it is no use. */
+  protected lookAt(key: string | Bytes): number {
+    this.checkOpen();
+    this.putKey(key);
+    return this.liveEntry();
+  }
+
+  protected liveEntry(): number {
+    const entry = this.table.find(this.hash, this.key.words, this.key.length);
+    return entry !== 0 && this.isExpired(entry) ? 0 : entry;
+  }
+
+  protected isExpired(entry: number): boolean {
+    const expiry = expiryOf(this.memory.words, entry, this.table.keyAt);
+    return expiry !== Infinity && expiry <= this.now();
+  }
+
+  /** Begins a look at a place of the map. @param hash of a key there */
+  protected look(_hash: number): void {
+    this.checkOpen();
+  }
+
+  /** Whether nothing changed since `look`. */
+  protected get isWhole(): boolean {
+    return true;
+  }
+
+  /** Calls `work` until nothing changed meanwhile. */
+  #steady<T>(work: () => T): T {
+    for (;;) {
+      try {
+        const result = work();
+        if (this.isWhole) return result;
+      } catch (error) {
+        if (this.isWhole) throw error;
+      }
+    }
+  }
+
+  // ---- One key ---------------------------------------------------------------------------------------
+
+  /**
+   * The value of a key, a copy; undefined: there is none, or it has expired.
+   *
+   * @throws KernelError EINVAL, EMSGSIZE: no such key. EBADF: closed. EIO: the map is damaged
+   */
+  get(key: string | Bytes): Value | undefined {
+    for (;;) {
+      const entry = this.lookUp(key);
+      const value = entry === 0 ? undefined : this.valueOf(entry);
+      if (this.isWhole) return value;
+    }
+  }
+
+  /**
+   * Calls `use` with the value of a key as it lies in the map, without a copy. The view is good
+   * until `use` returns; do not write to it, and do not change the map meanwhile. In a thread that
+   * only reads, `use` is called again where the value changed meanwhile.
+   *
+   * @returns what `use` returned; undefined: no such key
+   * @throws KernelError as get
+   */
+  read<T>(key: string | Bytes, use: (value: Uint8Array<ArrayBuffer>) => T): T | undefined {
+    return this.#steady(() => {
+      const entry = this.lookUp(key);
+      return entry === 0 ? undefined : use(this.bytesOf(entry));
+    });
+  }
+
+  /** Whether there is such a key; to ask is no use of it. @throws KernelError as get */
+  has(key: string | Bytes): boolean {
+    return this.#steady(() => this.lookAt(key) !== 0);
+  }
+
+  /**
+   * When a key expires: milliseconds since the epoch, Infinity: never; undefined: no such key. To
+   * ask is no use of it.
+   *
+   * @throws KernelError as get
+   */
+  expiry(key: string | Bytes): number | undefined {
+    return this.#steady(() => {
+      const entry = this.lookAt(key);
+      return entry === 0 ? undefined : expiryOf(this.memory.words, entry, this.table.keyAt);
+    });
+  }
+
+  protected valueOf(entry: number): Value {
+    const { words } = this.memory;
+    if (isNumber(words, entry)) return this.#textOf(entry);
+    const at = this.#valueAt(entry) * 4;
+    return this.#decodeValue(at, at + valueLengthOf(words, entry));
+  }
+
+  /** A counter reads as its decimal text. */
+  #textOf(entry: number): Value {
+    const bytes = this.bytesOf(entry);
+    return this.#decodeValue(0, bytes.length, bytes);
+  }
+
+  /** The value as it lies there; of a counter, its text. */
+  protected bytesOf(entry: number): Uint8Array<ArrayBuffer> {
+    const { words, bytes } = this.memory;
+    if (isNumber(words, entry)) {
+      const at = valueAt(words, entry, this.table.keyAt);
+      const text = String(safeNumberOf(words, at) ?? bigNumberOf(words, at));
+      for (let i = 0; i < text.length; i++) this.#digits[i] = text.charCodeAt(i);
+      return this.#digits.subarray(0, text.length);
+    }
+    const from = this.#valueAt(entry) * 4;
+    return (bytes as Uint8Array<ArrayBuffer>).subarray(from, from + valueLengthOf(words, entry));
+  }
+
+  /** @throws KernelError EIO: the value does not end in its block */
+  #valueAt(entry: number): number {
+    const { words } = this.memory;
+    const at = valueAt(words, entry, this.table.keyAt);
+    const end = entry + (words[entry] >>> FLAG_BITS) * 2;
+    const length = valueLengthOf(words, entry);
+    if (length < 0 || at * 4 + length > end * 4 || end > words.length)
+      throw damaged('a value is longer than its memory');
+    return at;
+  }
+
+  // ---- All keys --------------------------------------------------------------------------------------
+
+  /** Keys; expired ones that were not removed yet are counted. @throws KernelError EBADF: closed */
+  get size(): number {
+    this.checkOpen();
+    return this.memory.words[Header.keys];
+  }
+
+  /**
+   * A part of the keys: from a cursor on, at least `count` where there are so many. Begin with 0,
+   * and go on with what comes back, until that is 0. Whatever changes meanwhile, a key that was
+   * there all the time comes exactly once.
+   *
+   * @throws KernelError EINVAL: no such cursor or count. EBADF: closed. EIO: damaged
+   */
+  scan(cursor: number, count: number): ScanResult<Key> {
+    checkWhole(cursor, 'a cursor', { max: POSITIONS - 1 });
+    checkWhole(count, 'a number of keys', { min: 1 });
+    this.checkOpen();
+    const keys: Key[] = [];
+    let position = cursor;
+    while (position < POSITIONS && keys.length < count) position = this.#keysAt(position, keys);
+    return { cursor: position === POSITIONS ? 0 : position, keys };
+  }
+
+  /**
+   * A place in the map is the hash of a key with its bits in reverse: a bucket's keys are an
+   * interval then, and splitting a bucket divides it. So a place stays where it is, whatever
+   * happens to the buckets.
+   *
+   * @param into gets the keys of the bucket from `position` on
+   * @returns the position after them
+   */
+  #keysAt(position: number, into: Key[]): number {
+    const before = into.length;
+    const hash = reversed(position);
+    return this.#steady(() => {
+      into.length = before;
+      this.look(hash);
+      const { words } = this.memory;
+      const bucket = bucketOf(words, hash);
+      const end = intervalEnd(words, bucket);
+      for (let at = bucketAt(words, bucket); at !== 0; at = nextInChain(words, at)) {
+        for (let place = 0; place < PLACES; place++) {
+          const entry = words[at + BUCKET_ENTRIES + place] * 2;
+          if (entry === 0) continue;
+          if (entry < HEAP_START * 2 || entry >= words.length) throw damaged('a bucket leads out of the file');
+          if (reversed(words[entry + ENTRY_HASH]) < position || this.isExpired(entry)) continue;
+          into.push(this.keyOf(entry));
+        }
+      }
+      return end;
+    });
+  }
+
+  protected keyOf(entry: number): Key {
+    const at = (entry + this.table.keyAt) * 4;
+    return this.#decodeKey(at, at + keyLengthOf(this.memory.words, entry));
+  }
+
+  /** All keys, as scan has them: the map may change meanwhile. */
+  *keys(): Generator<Key, void> {
+    let position = 0;
+    const found: Key[] = [];
+    while (position < POSITIONS) {
+      found.length = 0;
+      position = this.#keysAt(position, found);
+      yield* found;
+    }
+  }
+
+  /** All keys with their values; what was deleted meanwhile does not come. It is no use of them. */
+  *entries(): Generator<[key: Key, value: Value], void> {
+    for (const key of this.keys()) {
+      const value = this.#steady(() => {
+        const entry = this.lookAt(key);
+        return entry === 0 ? undefined : this.valueOf(entry);
+      });
+      if (value !== undefined) yield [key, value];
+    }
+  }
+
+  *values(): Generator<Value, void> {
+    for (const [, value] of this.entries()) yield value;
+  }
+
+  [Symbol.iterator](): Generator<[key: Key, value: Value], void> {
+    return this.entries();
+  }
+
+  /** A key at random: of a bucket at random, where each is as likely. Undefined: there is none. */
+  randomKey(): Key | undefined {
+    if (this.size === 0) return undefined;
+    const found: Key[] = [];
+    for (let i = 0; i < RANDOM_TRIES && found.length === 0; i++)
+      this.#keysAt(Math.floor(Math.random() * POSITIONS), found);
+    for (let position = 0; position < POSITIONS && found.length === 0;) position = this.#keysAt(position, found);
+    return found[Math.floor(Math.random() * found.length)];
+  }
+
+  // ---- The map itself --------------------------------------------------------------------------------
+
+  /** What the user calls the layout of the values. */
+  get schema(): number {
+    this.checkOpen();
+    return this.memory.words[Header.schema];
+  }
+
+  /** What the user keeps in the header: a copy of 0 to 1,024 bytes. */
+  get header(): Uint8Array<ArrayBuffer> {
+    return this.#steady(() => {
+      this.look(0);
+      const { words, bytes } = this.memory;
+      const length = Math.min(USER_BYTES, words[Header.userLength]);
+      return new Uint8Array(bytes.subarray(Header.user * 4, Header.user * 4 + length));
+    });
+  }
+
+  get stats(): MapStats {
+    this.checkOpen();
+    const { words } = this.memory;
+    const capacity = words[Header.heapEnd] * UNIT_BYTES;
+    const used = (HEAP_START + words[Header.used]) * UNIT_BYTES;
+    return {
+      size: words[Header.keys],
+      expiring: words[Header.expiring],
+      capacity,
+      used,
+      free: capacity - used,
+      largestFree: largestFree(words) * UNIT_BYTES,
+      evicted: words[Header.evicted] >>> 0,
+    };
+  }
+}
+
+/** The map in a thread that does not write it. */
+export class ForeignReader<Key extends Decoded, Value extends Decoded> extends MapReader<Key, Value> {
+  #shape = 0;
+  #bucket = 0;
+  #version = 0;
+  readonly #isLive: () => boolean;
+
+  constructor(memory: Memory, options: ReaderOptions, isLive: () => boolean) {
+    super(memory, options);
+    this.#isLive = isLive;
+  }
+
+  protected override checkOpen(): void {
+    super.checkOpen();
+    if (!this.#isLive()) throw new KernelError('EBADF', 'the map was closed by the thread that writes it');
+  }
+
+  protected override liveEntry(): number {
+    this.look(this.hash);
+    return super.liveEntry();
+  }
+
+  protected override look(hash: number): void {
+    const { words } = this.memory;
+    for (;;) {
+      this.checkOpen();
+      this.#shape = Atomics.load(words, Header.shape);
+      const at = bucketAt(words, bucketOf(words, hash));
+      if ((this.#shape & 1) !== 0 || !(at > 0 && at < words.length)) continue;
+      this.#bucket = at + BUCKET_VERSION;
+      this.#version = Atomics.load(words, this.#bucket);
+      if ((this.#version & 1) === 0) return;
+    }
+  }
+
+  protected override get isWhole(): boolean {
+    const { words } = this.memory;
+    return (
+      Atomics.load(words, this.#bucket) === this.#version && Atomics.load(words, Header.shape) === this.#shape
+    );
+  }
+}
+
+const RANDOM_TRIES = 64;
+
+/** The bits of a hash in reverse order, as a number from 0 to 2^32 - 1. */
+function reversed(bits: number): number {
+  let x = ((bits >>> 1) & 0x5555_5555) | ((bits & 0x5555_5555) << 1);
+  x = ((x >>> 2) & 0x3333_3333) | ((x & 0x3333_3333) << 2);
+  x = ((x >>> 4) & 0x0f0f_0f0f) | ((x & 0x0f0f_0f0f) << 4);
+  x = ((x >>> 8) & 0x00ff_00ff) | ((x & 0x00ff_00ff) << 8);
+  return ((x >>> 16) | (x << 16)) >>> 0;
+}
+
+/** Where the interval of a bucket ends: it has 2^32 / 2^(bits of its number) places. */
+function intervalEnd(words: Int32Array, bucket: number): number {
+  const level = words[Header.level];
+  const isSplit = bucket < words[Header.split] || bucket >= 1 << level;
+  return reversed(bucket) + 2 ** (32 - level - (isSplit ? 1 : 0));
+}
+

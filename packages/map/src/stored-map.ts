@@ -1,0 +1,626 @@
+/**
+ * A map that is written: for one writer at a time.
+ *
+ * Always: each call is one change of the journal, or several that each leave a whole map (removing
+ * what expired or what was used the longest ago, splitting a bucket). Whoever opens the file after
+ * a death at any instruction finds each key with its old or its new value.
+ */
+import {
+  checkOptions,
+  checkWhole,
+  DISPOSE,
+  formatSize,
+  KernelError,
+  type Bytes,
+  type Disposing,
+} from '@liveupdate/base';
+import type { SharedView } from '@liveupdate/mm';
+import { compact, type Compaction } from './compact.ts';
+import {
+  bigNumberOf,
+  expires,
+  expiryOf,
+  highWord,
+  isNumber,
+  keyLengthOf,
+  lowWord,
+  safeNumberOf,
+  valueAt,
+  valueLengthOf,
+} from './entry.ts';
+import { clear } from './format.ts';
+import { allocate, extend, free, largestFree } from './heap.ts';
+import {
+  BUCKET_ENTRIES,
+  ENTRY_EXPIRES,
+  ENTRY_HASH,
+  ENTRY_IS_NUMBER,
+  ENTRY_KEY,
+  ENTRY_VALUE_LENGTH,
+  entryUnits,
+  EXPIRY_WORDS,
+  FLAG_BITS,
+  HAS_RECENCY,
+  Header,
+  HEAP_START,
+  IS_ENTRY,
+  LEAST_UNITS,
+  PLACES,
+  UNIT_BYTES,
+  USER_BYTES,
+} from './layout.ts';
+import type { Memory } from './memory.ts';
+import { MapReader, type Decoded, type ReaderOptions } from './reader.ts';
+import { addNewest, makeNewest, takeOut, takePlaceOf } from './recency.ts';
+import { Scratch } from './scratch.ts';
+import { bucketAt, bucketCount, bucketOf, nextInChain } from './table.ts';
+import { checkWholeMap } from './verify.ts';
+
+/** What comes with a value. */
+export interface SetOptions {
+  /**
+   * When the key expires, in milliseconds since the epoch; `'keep'`: when it did before. Default:
+   * never.
+   */
+  readonly expires?: number | 'keep';
+}
+
+/** Where the bytes of a map are, for the map itself. */
+export interface Ground {
+  readonly share: () => SharedView;
+  readonly close: () => void;
+  /** Bytes of the map beyond which entries are removed. */
+  readonly most: number;
+}
+
+/** A value of up to so many words is overwritten where it lies: the journal has what was there. */
+const MOST_IN_PLACE = 64;
+const MOST_INT64 = 2n ** 63n - 1n;
+const LEAST_INT64 = -(2n ** 63n);
+/** The latest moment that a Date can be. */
+const MOST_MOMENT = 8.64e15;
+const INTEGER = /^(?:0|-?[1-9]\d{0,18})$/;
+/** Blocks that a compaction goes over between two looks at the clock. */
+const STEPS_A_LOOK = 16;
+
+export class StoredMap<Key extends Decoded = string, Value extends Decoded = string>
+  extends MapReader<Key, Value>
+  implements Disposing
+{
+  readonly #ground: Ground;
+  readonly #hasRecency: boolean;
+  readonly #value = new Scratch();
+  /** A counter's number, for `#write`. */
+  #low = 0;
+  #high = 0;
+
+  /** @internal Call openMap. */
+  constructor(memory: Memory, options: ReaderOptions, ground: Ground) {
+    super(memory, options);
+    this.#ground = ground;
+    this.#hasRecency = (memory.words[Header.flags] & HAS_RECENCY) !== 0;
+  }
+
+  /** What has expired is removed where it is met; what is looked at was used. */
+  protected override lookUp(key: string | Bytes): number {
+    this.checkOpen();
+    this.putKey(key);
+    const entry = this.table.find(this.hash, this.key.words, this.key.length);
+    if (entry === 0) return 0;
+    if (this.isExpired(entry)) {
+      this.#remove(entry);
+      return 0;
+    }
+    if (this.#hasRecency) this.#use(entry);
+    return entry;
+  }
+
+  /** An entry was used now. */
+  #use(entry: number): void {
+    const { memory } = this;
+    if (memory.words[Header.newest] === entry / 2) return;
+    memory.begin(Header.nobody);
+    makeNewest(memory, entry);
+    memory.commit();
+  }
+
+  // ---- Writing ---------------------------------------------------------------------------------------
+
+  /**
+   * Gives a key a value. When it returns, whoever opens the file next finds it, whatever happens to
+   * this process.
+   *
+   * @throws KernelError ENOSPC: the map is full, or has no piece that is large enough. EINVAL: no
+   * text or bytes, or no such moment. EMSGSIZE: the key has more than 65,535 bytes, or the value 1
+   * GiB. EBADF: closed. EIO: damaged. After each of them the key is as it was
+   */
+  set(key: string | Bytes, value: string | Bytes, options?: SetOptions): void {
+    this.checkOpen();
+    const expiry = options === undefined ? Infinity : checkExpires(options);
+    this.putKey(key);
+    this.#value.put(value, 'value');
+    this.#put(expiry, 0);
+    this.#value.shrink();
+  }
+
+  /**
+   * Adds to a number, in place, and returns what it is then. A key that is not there counts from 0;
+   * text that is a whole number becomes a counter, which reads as its text. When the key expires
+   * does not change.
+   *
+   * @param by a whole number; with a bigint the result is one, and may have 64 bits
+   * @throws KernelError EINVAL: the value is no whole number, or `by` is none. ERANGE: the result
+   * has more than 64 bits with its sign, or is beyond 2^53 and `by` is no bigint. Others as set.
+   * After each of them the value is as it was
+   */
+  increment(key: string | Bytes, by?: number): number;
+  increment(key: string | Bytes, by: bigint): bigint;
+  increment(key: string | Bytes, by: number | bigint = 1): number | bigint {
+    if (typeof by !== 'bigint') checkWhole(by, 'what is added', { min: Number.MIN_SAFE_INTEGER });
+    const entry = this.lookUp(key);
+    const { words } = this.memory;
+    const isCounter = entry !== 0 && isNumber(words, entry);
+    const at = isCounter ? valueAt(words, entry, this.table.keyAt) : 0;
+    const safe = isCounter ? safeNumberOf(words, at) : entry === 0 ? 0 : undefined;
+    if (typeof by === 'number' && safe !== undefined) {
+      const sum = safe + by;
+      if (!Number.isSafeInteger(sum)) throw beyond('2^53');
+      this.#low = lowWord(sum);
+      this.#high = highWord(sum);
+      this.#putNumber(entry, isCounter, at);
+      return sum;
+    }
+    const before = safe !== undefined ? BigInt(safe) : isCounter ? bigNumberOf(words, at) : this.#integerOf(entry);
+    const sum = before + BigInt(by);
+    if (sum > MOST_INT64 || sum < LEAST_INT64) throw beyond('64 bits');
+    const result = Number(sum);
+    if (typeof by === 'number' && !Number.isSafeInteger(result)) throw beyond('2^53');
+    this.#low = Number(BigInt.asIntN(32, sum));
+    this.#high = Number(sum >> 32n);
+    this.#putNumber(entry, isCounter, at);
+    return typeof by === 'bigint' ? sum : result;
+  }
+
+  #putNumber(entry: number, isCounter: boolean, at: number): void {
+    if (!isCounter) {
+      this.#put('keep', ENTRY_IS_NUMBER);
+      return;
+    }
+    const { memory } = this;
+    memory.begin(this.table.head);
+    memory.store(at, this.#low);
+    memory.store(at + 1, this.#high);
+    memory.commit();
+  }
+
+  /** @throws KernelError EINVAL: the value is no whole number */
+  #integerOf(entry: number): bigint {
+    const { words } = this.memory;
+    if (valueLengthOf(words, entry) <= 20) {
+      const text = String.fromCharCode(...this.bytesOf(entry));
+      if (INTEGER.test(text)) {
+        const number = BigInt(text);
+        if (number <= MOST_INT64 && number >= LEAST_INT64) return number;
+      }
+    }
+    throw new KernelError('EINVAL', 'the value of this key is no whole number of 64 bits');
+  }
+
+  /**
+   * Removes a key. @returns whether it was there
+   *
+   * @throws KernelError EINVAL, EMSGSIZE, EBADF, EIO: as get
+   */
+  delete(key: string | Bytes): boolean {
+    this.checkOpen();
+    this.putKey(key);
+    const entry = this.table.find(this.hash, this.key.words, this.key.length);
+    if (entry === 0) return false;
+    const wasThere = !this.isExpired(entry);
+    this.#remove(entry);
+    return wasThere;
+  }
+
+  /**
+   * Changes when a key expires; Infinity: never. A moment that has passed removes the key.
+   *
+   * @returns whether there was such a key
+   * @throws KernelError EINVAL: no such moment. Others as set
+   */
+  expireAt(key: string | Bytes, moment: number): boolean {
+    const expiry = checkMoment(moment);
+    const entry = this.lookUp(key);
+    if (entry === 0) return false;
+    if (expiry <= this.now()) {
+      this.#remove(entry);
+      return true;
+    }
+    const { memory, table } = this;
+    const { words } = memory;
+    if (expires(words, entry) === (expiry !== Infinity)) {
+      if (expiry === Infinity) return true;
+      memory.begin(table.head);
+      this.#storeExpiry(valueAt(words, entry, table.keyAt) - EXPIRY_WORDS, expiry);
+      memory.commit();
+      return true;
+    }
+    if (isNumber(words, entry)) {
+      const at = valueAt(words, entry, table.keyAt);
+      this.#low = words[at];
+      this.#high = words[at + 1];
+      this.#put(expiry, ENTRY_IS_NUMBER);
+    } else {
+      this.#value.put(this.bytesOf(entry), 'value');
+      this.#put(expiry, 0);
+      this.#value.shrink();
+    }
+    return true;
+  }
+
+  #storeExpiry(at: number, expiry: number): void {
+    this.memory.store(at, lowWord(expiry));
+    this.memory.store(at + 1, highWord(expiry));
+  }
+
+  /** Removes all keys, at once. What is in the header stays. @throws KernelError EBADF: closed */
+  clear(): void {
+    this.checkOpen();
+    clear(this.memory);
+  }
+
+  /** @throws KernelError EINVAL: more than 1,024 bytes. EBADF: closed */
+  override set header(bytes: Uint8Array) {
+    this.checkOpen();
+    this.#value.put(bytes, 'value');
+    const { memory } = this;
+    const { words, length } = this.#value;
+    if (length > USER_BYTES)
+      throw new KernelError('EINVAL', `a header has at most ${USER_BYTES} bytes, and this one ${length}`);
+    memory.begin(Header.shape);
+    for (let i = 0; i < length; i += 4) memory.store(Header.user + i / 4, words[i / 4]);
+    memory.store(Header.userLength, length);
+    memory.commit();
+  }
+
+  override get header(): Uint8Array<ArrayBuffer> {
+    return super.header;
+  }
+
+  /** @throws KernelError EINVAL: no schema. EBADF: closed */
+  override set schema(schema: number) {
+    checkWhole(schema, 'a schema', { max: 2 ** 31 - 1 });
+    this.checkOpen();
+    this.memory.words[Header.schema] = schema;
+  }
+
+  override get schema(): number {
+    return super.schema;
+  }
+
+  // ---- One change --------------------------------------------------------------------------------------
+
+  /** Stores what is in `key` and in `#value`, or the counter in `#low` and `#high`. */
+  #put(expiry: number | 'keep', kind: number): void {
+    const { memory, table, key } = this;
+    const isCounter = kind === ENTRY_IS_NUMBER;
+    const valueWords = isCounter ? 2 : (this.#value.length + 3) >>> 2;
+    const keyWords = (key.length + 3) >>> 2;
+    for (;;) {
+      const { words } = memory;
+      const old = table.find(this.hash, key.words, key.length);
+      if (old !== 0 && this.isExpired(old)) {
+        this.#remove(old);
+        continue;
+      }
+      const kept = expiry === 'keep' ? (old === 0 ? Infinity : expiryOf(words, old, table.keyAt)) : expiry;
+      const flags = kind | (kept === Infinity ? 0 : ENTRY_EXPIRES);
+      const units = entryUnits(table.keyAt + keyWords + (kept === Infinity ? 0 : EXPIRY_WORDS) + valueWords);
+      if (units >= MOST_UNITS)
+        throw new KernelError('EMSGSIZE', `a value has less than 1 GiB, and this one ${this.#value.length} bytes`);
+      const spare = old === 0 ? -1 : (words[old] >>> FLAG_BITS) - units;
+      if (spare >= 0 && spare < LEAST_UNITS && valueWords <= MOST_IN_PLACE && flagsOf(words, old) === flags) {
+        this.#overwrite(old, kept, valueWords, isCounter);
+        return;
+      }
+      if (this.#hasRecency) {
+        if (old !== 0) this.#use(old); // it is not the one that goes
+        if (this.#isOverFull(units) && this.#evict(old)) continue;
+      }
+      if (this.#write(old, units, flags, kept)) break;
+      if (!this.#makeRoom(units, old)) throw this.#full(units);
+    }
+    table.grow();
+  }
+
+  #isOverFull(units: number): boolean {
+    return this.#hasRecency && (this.memory.words[Header.used] + units) * UNIT_BYTES > this.#ground.most;
+  }
+
+  /** Of an entry that has the same place for all its parts. */
+  #overwrite(entry: number, expiry: number, valueWords: number, isCounter: boolean): void {
+    const { memory, table } = this;
+    const { words } = memory;
+    const at = valueAt(words, entry, table.keyAt);
+    memory.begin(table.head);
+    if (isCounter) {
+      memory.store(at, this.#low);
+      memory.store(at + 1, this.#high);
+    } else {
+      const value = this.#value.words;
+      for (let i = 0; i < valueWords; i++) memory.store(at + i, value[i]);
+      memory.store(entry + ENTRY_VALUE_LENGTH, this.#value.length);
+    }
+    if (expiry !== Infinity) this.#storeExpiry(at - EXPIRY_WORDS, expiry);
+    if (this.#hasRecency) makeNewest(memory, entry);
+    memory.commit();
+  }
+
+  /**
+   * Writes a new entry, and puts it where the old one was, or where there is room.
+   *
+   * @returns false: no memory for it, and nothing has changed
+   */
+  #write(old: number, units: number, flags: number, expiry: number): boolean {
+    const { memory, table } = this;
+    const { words } = memory;
+    memory.begin(table.head);
+    try {
+      const block = allocate(memory, units, IS_ENTRY);
+      const entry = block * 2;
+      if (block === 0 || !this.#link(old, entry)) {
+        memory.rollBack();
+        return false;
+      }
+      this.#fill(entry, flags, expiry);
+      const more = (flags & ENTRY_EXPIRES) === 0 ? 0 : 1;
+      const less = old !== 0 && expires(words, old) ? 1 : 0;
+      memory.store(Header.expiring, words[Header.expiring] + more - less);
+      if (old !== 0) free(memory, old / 2);
+      memory.commit();
+      return true;
+    } catch (error) {
+      memory.rollBack();
+      throw error;
+    }
+  }
+
+  /** @returns false: no memory for a bucket */
+  #link(old: number, entry: number): boolean {
+    const { memory, table } = this;
+    const { words } = memory;
+    if (old !== 0) {
+      table.replace(entry);
+      if (!this.#hasRecency) return true;
+      takePlaceOf(memory, old, entry);
+      makeNewest(memory, entry);
+      return true;
+    }
+    if (!table.insert(table.head, bucketOf(words, this.hash), entry / 2, this.hash)) return false;
+    memory.store(Header.keys, words[Header.keys] + 1);
+    if (this.#hasRecency) addNewest(memory, entry);
+    return true;
+  }
+
+  /** All words of a new entry but its first, and those of the list. */
+  #fill(entry: number, flags: number, expiry: number): void {
+    const { words, bytes } = this.memory;
+    const { key } = this;
+    words[entry + ENTRY_HASH] = this.hash;
+    words[entry + ENTRY_KEY] = key.length | flags;
+    const keyWords = (key.length + 3) >>> 2;
+    let at = entry + this.table.keyAt;
+    for (let i = 0; i < keyWords; i++) words[at + i] = key.words[i];
+    at += keyWords;
+    if (expiry !== Infinity) {
+      words[at] = lowWord(expiry);
+      words[at + 1] = highWord(expiry);
+      at += EXPIRY_WORDS;
+    }
+    if ((flags & ENTRY_IS_NUMBER) !== 0) {
+      words[entry + ENTRY_VALUE_LENGTH] = 8;
+      words[at] = this.#low;
+      words[at + 1] = this.#high;
+      return;
+    }
+    const { length } = this.#value;
+    words[entry + ENTRY_VALUE_LENGTH] = length;
+    const valueWords = (length + 3) >>> 2;
+    const value = this.#value.words;
+    if (valueWords <= MOST_IN_PLACE) for (let i = 0; i < valueWords; i++) words[at + i] = value[i];
+    else bytes.set(this.#value.bytes.subarray(0, length), at * 4);
+  }
+
+  /** Takes an entry out that `find` or `locate` found. */
+  #remove(entry: number): void {
+    const { memory, table } = this;
+    const { words } = memory;
+    memory.begin(table.head);
+    if (this.#hasRecency) takeOut(memory, entry);
+    memory.store(Header.keys, words[Header.keys] - 1);
+    if (expires(words, entry)) memory.store(Header.expiring, words[Header.expiring] - 1);
+    table.remove();
+    free(memory, entry / 2);
+    memory.commit();
+    table.shrink();
+  }
+
+  // ---- Making room ---------------------------------------------------------------------------------------
+
+  /**
+   * @param spared an entry that stays
+   * @returns whether there may be room now
+   */
+  #makeRoom(units: number, spared: number): boolean {
+    const { memory } = this;
+    const { words } = memory;
+    const end = Math.floor(words.length / 2);
+    if (end > words[Header.heapEnd] + LEAST_UNITS) {
+      memory.begin(Header.nobody);
+      extend(memory, end);
+      memory.commit();
+      return true;
+    }
+    if (words[Header.expiring] > 0 && this.sweep(2 ** 31) > 0) return true;
+    const all = words[Header.heapEnd] - HEAP_START;
+    const left = all - words[Header.used];
+    const isWorth = this.#hasRecency ? left > 2 * units && left > all / MOST_SCATTERED : left > units;
+    if (isWorth && this.#gather(units)) return true;
+    return this.#hasRecency && units < all / 2 && this.#evict(spared);
+  }
+
+  /**
+   * Removes the entry that was used the longest ago.
+   *
+   * @param spared an entry that stays
+   * @returns whether there was one
+   */
+  #evict(spared: number): boolean {
+    const { memory, table } = this;
+    const { words } = memory;
+    const oldest = words[Header.oldest] * 2;
+    if (oldest === 0 || oldest === spared) return false;
+    table.locate(oldest);
+    words[Header.evicted] += 1;
+    this.#remove(oldest);
+    return true;
+  }
+
+  /** Moves entries together until there is a free piece of a size, once through the map at most. */
+  #gather(units: number): boolean {
+    const { memory, table } = this;
+    const isThere = (): boolean => largestFree(memory.words) >= units;
+    const wasPartWay = memory.walk !== 0;
+    compact(memory, table, isThere);
+    if (wasPartWay && !isThere()) compact(memory, table, isThere);
+    return isThere();
+  }
+
+  #full(units: number): KernelError {
+    const { free: left, capacity } = this.stats;
+    return new KernelError(
+      'ENOSPC',
+      left > units * UNIT_BYTES
+        ? `the map has ${formatSize(left)} free, and no piece of ${units * UNIT_BYTES} bytes`
+        : `the map is full (${formatSize(capacity)}): delete keys, open it with evict: 'lru', or give its file more bytes`,
+    );
+  }
+
+  /**
+   * Looks for keys that have expired, and removes them; those that are met by other calls are
+   * removed there. Call it now and then, with as much as there is time for: 1,000 keys take some
+   * 0.1 ms.
+   *
+   * @param most keys that are looked at, about; where the search stopped it goes on next time
+   * @returns how many were removed
+   * @throws KernelError EINVAL: no such number. EBADF: closed
+   */
+  sweep(most: number): number {
+    checkWhole(most, 'a number of keys', { min: 1 });
+    this.checkOpen();
+    const { words } = this.memory;
+    let removed = 0;
+    let looked = 0;
+    // Removing may merge buckets: there are no more of them than at the start.
+    for (let left = bucketCount(words); left > 0 && looked < most && words[Header.expiring] > 0; left--) {
+      const bucket = words[Header.sweepAt] % bucketCount(words);
+      for (let entry = this.#expiredIn(bucket); entry !== 0; entry = this.#expiredIn(bucket)) {
+        this.#remove(entry);
+        removed += 1;
+        if (bucket >= bucketCount(words)) break;
+      }
+      words[Header.sweepAt] = bucket + 1;
+      looked += AVERAGE_LOAD;
+    }
+    return removed;
+  }
+
+  /** An expired entry of a bucket, located; 0: none. */
+  #expiredIn(bucket: number): number {
+    const { memory, table } = this;
+    const { words } = memory;
+    const head = bucketAt(words, bucket);
+    for (let at = head; at !== 0; at = nextInChain(words, at)) {
+      for (let place = 0; place < PLACES; place++) {
+        const entry = words[at + BUCKET_ENTRIES + place] * 2;
+        if (entry === 0 || !expires(words, entry) || !this.isExpired(entry)) continue;
+        table.head = head;
+        table.bucket = at;
+        table.place = place;
+        return entry;
+      }
+    }
+    return 0;
+  }
+
+  /**
+   * Moves entries towards the start of the file, so that free memory becomes one piece: large
+   * values find room, and a file can be made smaller. Each move is a change of its own.
+   *
+   * @param milliseconds after which it stops; the next call goes on from there
+   * @throws KernelError EINVAL: no such number. EBADF: closed. EIO: damaged
+   */
+  compact(milliseconds: number): Compaction {
+    if (!(milliseconds > 0)) throw new KernelError('EINVAL', 'a compaction is given milliseconds, more than 0');
+    this.checkOpen();
+    const end = performance.now() + milliseconds;
+    let steps = 0;
+    const isOver = (): boolean => (++steps & (STEPS_A_LOOK - 1)) === 0 && performance.now() >= end;
+    return compact(this.memory, this.table, isOver);
+  }
+
+  // ---- The map itself ----------------------------------------------------------------------------------
+
+  /**
+   * The map for threads that only read: send it by `postMessage`, open it by `openSharedView` of
+   * `@liveupdate/linux`, and give that to openMapReader.
+   *
+   * @throws KernelError EOPNOTSUPP: this memory cannot be shared. EBADF: closed
+   */
+  share(): SharedView {
+    this.checkOpen();
+    return this.#ground.share();
+  }
+
+  /** Looks at all of the map: time for each key. @throws KernelError EIO: damaged. EBADF: closed */
+  verify(): void {
+    this.checkOpen();
+    checkWholeMap(this.memory, this.table.keyAt);
+  }
+
+  /** Ends it. A mapping that the map made is taken down; one that was given stays. */
+  close(): void {
+    this.#ground.close();
+    this.memory.words = new Int32Array(0);
+    this.memory.bytes = new Uint8Array(0);
+  }
+
+  [DISPOSE](): void {
+    this.close();
+  }
+}
+
+/** Where keys are removed to make room, memory is gathered when so much of all is free in pieces. */
+const MOST_SCATTERED = 8;
+/** Keys in a bucket, about. */
+const AVERAGE_LOAD = 8;
+const MOST_UNITS = 2 ** 27 - 1;
+
+function flagsOf(words: Int32Array, entry: number): number {
+  return words[entry + ENTRY_KEY] - keyLengthOf(words, entry);
+}
+
+function beyond(what: string): KernelError {
+  return new KernelError('ERANGE', `the sum is beyond ${what}`);
+}
+
+function checkExpires(options: SetOptions): number | 'keep' {
+  checkOptions(options, 'set', ['expires']);
+  const { expires = Infinity } = options;
+  return expires === 'keep' ? expires : checkMoment(expires);
+}
+
+/** @throws KernelError EINVAL: no moment */
+function checkMoment(moment: number): number {
+  if (moment === Infinity) return moment;
+  return checkWhole(moment, 'a moment, in milliseconds since the epoch', { max: MOST_MOMENT });
+}
