@@ -76,8 +76,8 @@ export class Table {
   bucket = 0;
   /** Its place in that bucket. */
   place = 0;
-  /** For `split`. */
-  readonly #references: number[] = [];
+  /** For `#move`. */
+  readonly #hashes = new Int32Array(PLACES);
 
   constructor(memory: Memory, keyAt: number) {
     this.#memory = memory;
@@ -236,13 +236,10 @@ export class Table {
     memory.begin(Header.shape);
     try {
       words.fill(0, to + BUCKET_CHAIN, to + BUCKET_WORDS);
-      this.#takeOut(from, level);
-      // Nothing leads to the new bucket yet: only its chains are taken by the change.
-      for (const reference of this.#references)
-        if (!this.insert(to, fresh, reference, words[reference * 2 + ENTRY_HASH])) {
-          memory.rollBack();
-          return false;
-        }
+      if (!this.#move(from, to, level, fresh)) {
+        memory.rollBack();
+        return false;
+      }
       this.#freeEmptyChains(from);
       const isLast = number + 1 === 1 << level;
       if (isLast) memory.store(Header.level, level + 1);
@@ -255,19 +252,34 @@ export class Table {
     }
   }
 
-  /** Takes out of a bucket the entries whose hash has a bit; they are in `#references` then. */
-  #takeOut(head: number, bit: number): void {
+  /**
+   * Moves the entries whose hash has a bit into a bucket that nothing leads to yet.
+   *
+   * @returns whether there was memory for its chain
+   */
+  #move(from: number, to: number, bit: number, number: number): boolean {
     const memory = this.#memory;
     const { words } = memory;
-    this.#references.length = 0;
-    for (let at = head; at !== 0; at = nextInChain(words, at)) {
+    const hashes = this.#hashes;
+    let filled = 0;
+    for (let at = from; at !== 0; at = nextInChain(words, at)) {
+      // All are loaded before any is looked at: so the processor waits for them once, together.
+      for (let place = 0; place < PLACES; place++)
+        hashes[place] = words[words[at + BUCKET_ENTRIES + place] * 2 + ENTRY_HASH];
       for (let place = 0; place < PLACES; place++) {
         const reference = words[at + BUCKET_ENTRIES + place];
-        if (reference === 0 || ((words[reference * 2 + ENTRY_HASH] >>> bit) & 1) === 0) continue;
-        this.#references.push(reference);
+        if (reference === 0 || ((hashes[place] >>> bit) & 1) === 0) continue;
         memory.store(at + BUCKET_ENTRIES + place, 0);
+        if (filled < PLACES) {
+          words[to + BUCKET_TAGS + (filled >>> 2)] |= (hashes[place] >>> 24) << ((filled & 3) * 8);
+          words[to + BUCKET_ENTRIES + filled] = reference;
+          filled += 1;
+        } else if (!this.insert(to, number, reference, hashes[place])) {
+          return false;
+        }
       }
     }
+    return true;
   }
 
   #freeEmptyChains(head: number): void {
