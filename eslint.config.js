@@ -46,6 +46,7 @@ const arrows = {
     'shmem',
     'memfd-handler',
     'linux',
+    'map',
     'kexec',
     'code-cache',
     'service',

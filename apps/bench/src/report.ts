@@ -10,6 +10,7 @@ import { BLACKOUT_PHASES } from './processes.ts';
 import { decisive, findRun, runsOf } from './results.ts';
 import type { FigureResult, MissingFigure, Results, RunResult } from './results-format.ts';
 import { summarize } from './stats.ts';
+import { STORED_MAP_AGAINST } from './stored-map-trials.ts';
 import { markdownTable, number, RESULTS, textTable, time, VALUES, type Rows } from './tables.ts';
 import { doubts, MOVING, rates } from './trust.ts';
 import { CONNECTIONS, stateSizes, UPGRADED, UPGRADED_AGAINST } from './upgrade-trial.ts';
@@ -35,6 +36,7 @@ const AGAINST: Readonly<Record<string, string>> = {
   bareBuffer: 'mmap and a buffer',
   bareMap: 'bare mmap',
   ...UPGRADED_AGAINST,
+  ...STORED_MAP_AGAINST,
 };
 
 const FIGURE_HEAD = ['', 'measured', 'against', 'result', 'half of all between', 'goal', ''] as const;

@@ -90,7 +90,7 @@ function starts(size: number): Record<SideName, () => Promise<Upgradable>> {
 }
 
 /** Upgrades a service once under load, and tells what its clients met. */
-async function upgraded(
+export async function upgraded(
   service: Upgradable,
   connections: number,
   round: number,
