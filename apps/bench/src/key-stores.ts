@@ -124,6 +124,9 @@ function openOurs(workload: Workload, count: number): KeyStore {
   };
 }
 
+/** The system counts pages in batches: less than this cannot be told from none. */
+const LEAST_MEMORY = 256 * 2 ** 10;
+
 /** A Map of the heap: the limit. What goes in and what comes out are copies, as everywhere. */
 function openHeap(): KeyStore {
   const map = new Map<string, Uint8Array>();
@@ -161,7 +164,7 @@ function openHeap(): KeyStore {
       map.clear();
       numbers.clear();
     },
-    memory: () => resident() - before,
+    memory: () => Math.max(LEAST_MEMORY, resident() - before),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
@@ -171,8 +174,8 @@ function load(name: string): unknown {
   return createRequire(import.meta.url)(name);
 }
 
-/** Keys of a transaction, where it is as large as one likes it, and where it is small. */
-const LARGE_BATCH = 100_000;
+/** Keys of a transaction, where it is as large as can be, and where it is small. */
+const LARGE_BATCH = 1_000_000;
 const SMALL_BATCH = 1000;
 
 function eachBatch(keys: readonly string[], most: number, work: (from: number, to: number) => void): void {

@@ -75,6 +75,8 @@ test('a smoke run measures everything and says so', (context) => {
   for (const side of ['small', 'standby', 'large', 'many', 'sockets', 'exec', 'bare', 'heap'])
     named('upgrade', Object.fromEntries(NOTICED.map((what) => [`${side} ${what}`, what])));
   expect(findRun(results, 'upgrade')!.series['ours lost'].max).toBe(0);
+  for (const side of ['ours', 'huge', 'heap'])
+    named('stored-map', { [`${side} set`]: '', [`${side} get`]: '', [`${side} memory`]: '' });
   named('killed', { ...Object.fromEntries(waited), answer: '', empty: '', mapped: '' });
 
   for (const { verdict } of results.figures) expect(['no goal', 'not judged']).toContain(verdict);

@@ -6,11 +6,12 @@ import { disturbed, type Disturbance } from './disturbance.ts';
 import type { Figure } from './figure.ts';
 import { GENERATION_PHASES } from './generations.ts';
 import { WAIT_PHASES } from './kill-trial.ts';
+import { STEPS } from './key-stores.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
 import { decisive, findRun, runsOf } from './results.ts';
 import type { FigureResult, MissingFigure, Results, RunResult } from './results-format.ts';
 import { summarize } from './stats.ts';
-import { STORED_MAP_AGAINST } from './stored-map-trials.ts';
+import { KEY_STORES, STEP_TITLES, STORED_MAP_AGAINST } from './stored-map-trials.ts';
 import { markdownTable, number, RESULTS, textTable, time, VALUES, type Rows } from './tables.ts';
 import { doubts, MOVING, rates } from './trust.ts';
 import { CONNECTIONS, stateSizes, UPGRADED, UPGRADED_AGAINST } from './upgrade-trial.ts';
@@ -147,6 +148,31 @@ export function upgrades(results: Results): Rows[] {
   const head = `an upgrade, as ${CONNECTIONS} clients see it`;
   const most = ['most failed', 'most closed', 'gap', 'worst gap', 'worst wait'];
   return [[[head, ...most, 'answers a second before', 'after'], ...rows]];
+}
+
+/** What a call costs, of the map and of other stores, and the memory that a million keys take. */
+export function keyStores(results: Results): Rows[] {
+  const run = runsOf(results, 'stored-map').at(0);
+  if (!run) return [];
+  const sides = Object.entries(KEY_STORES).filter(([side]) => `${side} set` in run.series);
+  const row = (title: string, what: string, write: (value: number) => string): string[] => [
+    title,
+    ...sides.map(([side]) => {
+      const name = `${side} ${what}`;
+      return name in run.series ? write(run.series[name].median) : '';
+    }),
+  ];
+  return [
+    [
+      [
+        'microseconds a call, 1 million keys of 20 bytes with values of 100',
+        ...sides.map(([, title]) => title),
+      ],
+      // Milliseconds of a million calls are nanoseconds of one.
+      ...STEPS.map((step) => row(STEP_TITLES[step], step, (value) => number(value / 1000))),
+      row('memory', 'memory', formatSize),
+    ],
+  ];
 }
 
 const REPLACED_SERIES = {
@@ -301,6 +327,7 @@ export function textReport(results: Results): string {
     ...besideTables(results),
     ...waits(results),
     ...upgrades(results),
+    ...keyStores(results),
     ...bySize(results),
     ...rateTable(results),
     ...disturbanceTable(results),
@@ -319,6 +346,7 @@ export function markdownReport(results: Results): string {
     ...besideTables(results),
     ...waits(results),
     ...upgrades(results),
+    ...keyStores(results),
     ...bySize(results),
   ];
   const parts = [circumstances(results).join(' '), ...sections.map(markdownTable)];
