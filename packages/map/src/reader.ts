@@ -391,6 +391,7 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends M
   #shape = 0;
   #bucket = 0;
   #version = 0;
+  readonly #fence = new Int32Array(1);
   readonly #isLive: () => boolean;
 
   constructor(memory: Memory, options: ReaderOptions<Encoding, Encoding>, isLive: () => boolean) {
@@ -423,6 +424,7 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends M
 
   protected override get isWhole(): boolean {
     const { words } = this.memory;
+    Atomics.store(this.#fence, 0, 0); // so that what was loaded until here is not loaded later
     return (
       Atomics.load(words, this.#bucket) === this.#version && Atomics.load(words, Header.shape) === this.#shape
     );
