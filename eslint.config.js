@@ -17,6 +17,7 @@ const arrows = {
   'packages/fd-handler': ['base', 'kho', 'luo-core', 'linux'],
   'packages/device': ['base', 'luo-core', 'linux'],
   'packages/streams': ['base', 'mm', 'shmem'],
+  'packages/map': ['base', 'mm', 'shmem'],
   'packages/memory-image': ['base', 'mm'],
   'packages/code-cache': [],
   'packages/boot-image': ['base', 'mm', 'kho'],
@@ -74,6 +75,7 @@ const testArrows = {
   'packages/fd-handler': ['handler-testkit', 'kexec', 'mm'],
   'packages/handler-testkit': ['memfd-handler', 'kexec'],
   'packages/code-cache': ['base'],
+  'packages/map': ['linux'],
 };
 
 // These run in a browser: plain TypeScript, nothing of Node.js.
@@ -83,6 +85,7 @@ const core = [
   'kho',
   'luo-core',
   'shmem',
+  'map',
   'memfd-handler',
   'eventfd-handler',
   'handler-testkit',

@@ -17,6 +17,7 @@ interface Mutant {
 }
 
 const KEXEC = ['packages/kexec/src/prefixes.stores.ts'];
+const MAP = ['packages/map/src/prefixes.stores.ts'];
 
 export const MUTANTS: Readonly<Record<string, Mutant>> = {
   'a node of the map is linked before what is below it': {
@@ -235,6 +236,55 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     from: '    residency.markFreeStale(); // what is not there reads as zeros\n',
     to: '',
     tests: ['packages/kexec/src/standby.test.ts'],
+  },
+  'a word of a map changes before the journal has what was in it': {
+    file: 'packages/map/src/memory.ts',
+    from: `    this.#note(words, at, old);
+    words[at] = value;`,
+    to: `    words[at] = value;
+    this.#note(words, at, old);`,
+    tests: MAP,
+  },
+  'the journal counts a row of a map before it is there': {
+    file: 'packages/map/src/memory.ts',
+    from: `    const row = JOURNAL_ROWS + 2 * count;
+    words[row] = at;`,
+    to: `    const row = JOURNAL_ROWS + 2 * count;
+    words[JOURNAL_COUNT] = count + 1;
+    words[row] = at;`,
+    tests: MAP,
+  },
+  'the links of a free block are not kept when it is taken': {
+    file: 'packages/map/src/heap.ts',
+    from: '  memory.keep(at + FREE_NEXT);\n',
+    to: '',
+    tests: MAP,
+  },
+  'a block of a map is freed before its place in the list is kept': {
+    file: 'packages/map/src/heap.ts',
+    from: '  link(memory, from, units, true);',
+    to: '  link(memory, from, units, false);',
+    tests: MAP,
+  },
+  'a map that is made anew does not say so': {
+    file: 'packages/map/src/format.ts',
+    from: '  Atomics.store(words, Header.isClearing, 1);\n',
+    to: '',
+    tests: MAP,
+  },
+  'a map counts as made before it is': {
+    file: 'packages/map/src/format.ts',
+    from: `  makeEmpty(memory);
+  Atomics.store(words, Header.magic, MAGIC_LOW);`,
+    to: `  Atomics.store(words, Header.magic, MAGIC_LOW);
+  makeEmpty(memory);`,
+    tests: MAP,
+  },
+  'a thread that reads a map does not look whether the bucket changed': {
+    file: 'packages/map/src/reader.ts',
+    from: 'Atomics.load(words, this.#bucket) === this.#version && ',
+    to: '',
+    tests: ['packages/map/src/readers.test.ts'],
   },
 };
 

@@ -8,8 +8,8 @@ import { MFD_ALLOW_SEALING, ShmemFile } from '@liveupdate/shmem';
 import { describe, expect, it } from 'vitest';
 import type { Generation } from './generation.ts';
 import { bootNext, describeIncoming, find, handOver, TestRam, untakenFrames } from './test-generations.ts';
-import { everyPrefix, forEachPrefix, type Scene } from './test-prefixes.ts';
-import { storesOf } from '@liveupdate/mm/test-stores';
+import { everyPrefix, type Scene } from './test-prefixes.ts';
+import { forEachPrefix, storesOf } from '@liveupdate/mm/test-stores';
 
 const SIZE = 160 * PAGE_SIZE;
 

@@ -4,11 +4,10 @@
  */
 import { PAGE_SIZE } from '@liveupdate/base';
 import type { FileHandler } from '@liveupdate/luo-core';
-import { storesOf } from '@liveupdate/mm/test-stores';
+import { forEachPrefix, storesOf } from '@liveupdate/mm/test-stores';
 import { expect, it } from 'vitest';
 import type { Generation } from './generation.ts';
 import { bootNext, TestRam } from './test-generations.ts';
-import { forEachPrefix } from './test-prefixes.ts';
 
 const SIZE = 128 * PAGE_SIZE;
 

@@ -3,12 +3,11 @@
  * had never been there, and whoever comes after both of them finds everything.
  */
 import { PAGE_SIZE } from '@liveupdate/base';
-import { storesOf } from '@liveupdate/mm/test-stores';
+import { forEachPrefix, storesOf } from '@liveupdate/mm/test-stores';
 import { ShmemFile } from '@liveupdate/shmem';
 import { expect, it } from 'vitest';
 import type { Generation } from './generation.ts';
 import { bootNext, contentOf, find, handOver, TestRam } from './test-generations.ts';
-import { forEachPrefix } from './test-prefixes.ts';
 
 const SIZE = 256 * PAGE_SIZE;
 

@@ -2,52 +2,14 @@
  * Memory as it is after every single store of an operation, and in the midst of bulk ones: what a
  * next owner finds there.
  */
-import { Prng } from '@liveupdate/base';
 import { expect } from 'vitest';
 import { find, TestRam } from './test-generations.ts';
-import { storesOf, type Store } from '@liveupdate/mm/test-stores';
+import { forEachPrefix, storesOf } from '@liveupdate/mm/test-stores';
 
 /** What is there before an operation, and the operation. */
 export interface Scene {
   readonly ram: TestRam;
   readonly operation: () => void | Promise<void>;
-}
-
-/**
- * Bytes of a bulk store that is cut short: those from one place on or before it are there, or a
- * random half.
- */
-function torn(image: Uint8Array, { at, bytes }: Store, random: Prng): Uint8Array[] {
-  const cut = random.below(bytes.length);
-  const [before, behind, half] = [image.slice(), image.slice(), image.slice()];
-  before.set(bytes.subarray(0, cut), at);
-  behind.set(bytes.subarray(cut), at + cut);
-  const bits = random.below(2 ** 31);
-  for (let i = 0; i < bytes.length; i++) if (((bits >>> (i % 29)) & 1) === 0) half[at + i] = bytes[i];
-  return [before, behind, half];
-}
-
-/** Calls `visit` with memory as it is after each store, and in the midst of bulk ones. */
-export async function forEachPrefix(
-  image: Uint8Array,
-  stores: readonly Store[],
-  visit: (image: Uint8Array) => Promise<void>,
-): Promise<number> {
-  const random = new Prng(stores.length);
-  let prefixes = 0;
-  for (const store of stores) {
-    const { at, bytes, isBulk } = store;
-    if (isBulk && bytes.length > 4) {
-      for (const part of torn(image, store, random)) {
-        await visit(part);
-        prefixes += 1;
-      }
-    }
-    image.set(bytes, at);
-    await visit(image);
-    prefixes += 1;
-  }
-  return prefixes;
 }
 
 /**

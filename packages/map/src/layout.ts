@@ -137,7 +137,7 @@ export const SEGMENT_BUCKETS = 2 ** SEGMENT_SHIFT;
 export const SEGMENT_UNITS = (SEGMENT_BUCKETS * BUCKET_WORDS + BUCKET_WORDS + 2) / UNIT_WORDS;
 /** Where the directory's references to buckets begin in its block. */
 export const DIRECTORY_AT = 2;
-export const FIRST_DIRECTORY_ROOM = 8;
+export const FIRST_DIRECTORY_ROOM = 2;
 /** There is a segment always. */
 export const LEAST_LEVEL = SEGMENT_SHIFT;
 

@@ -33,6 +33,7 @@ export class Memory {
     const { words } = this;
     words[JOURNAL_VERSION] = version;
     Atomics.store(words, version, words[version] | 1);
+    Atomics.load(words, version); // so that no later store is seen before it
     this.#hasFreed = false;
   }
 

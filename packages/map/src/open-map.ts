@@ -31,7 +31,7 @@ export interface MapReaderView {
   readonly isLive?: boolean;
 }
 
-export interface MapOptions<K extends Encoding = Encoding, V extends Encoding = Encoding>
+export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>
   extends ReaderOptions<K, V> {
   /**
    * What the user calls the layout of the values, a whole number; default: whatever the map has,
@@ -104,7 +104,7 @@ export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'
 }
 
 /** Makes the map, or opens what is there. */
-function begin(memory: Memory, { schema, evict }: MapOptions): void {
+function begin(memory: Memory, { schema, evict }: MapOptions<Encoding, Encoding>): void {
   if (isNothing(memory)) {
     const hashKey = crypto.getRandomValues(new Int32Array(2));
     make(memory, { schema: schema ?? 1, hasRecency: evict === 'lru', hashKey });
@@ -142,7 +142,7 @@ export function openMapReader<K extends Encoding = 'utf8', V extends Encoding = 
   return new ForeignReader(memory, options, () => view.isLive !== false);
 }
 
-function checkReaderOptions(options: ReaderOptions, known: readonly string[]): void {
+function checkReaderOptions(options: ReaderOptions<Encoding, Encoding>, known: readonly string[]): void {
   checkOptions(options, 'a map', known);
   const { keyEncoding = 'utf8', valueEncoding = 'utf8', now } = options;
   checkOneOf(keyEncoding, 'an encoding of keys', ['utf8', 'view']);

@@ -40,7 +40,7 @@ import { decoderOf, type Decode, type Encoding } from './text.ts';
 export type Decoded = string | Uint8Array<ArrayBuffer>;
 
 /** How a map is looked at. */
-export interface ReaderOptions<K extends Encoding = Encoding, V extends Encoding = Encoding> {
+export interface ReaderOptions<K extends Encoding = 'utf8', V extends Encoding = 'utf8'> {
   /** `'utf8'` (default): keys are returned as strings. `'view'`: as bytes. */
   readonly keyEncoding?: K;
   /** The same for values. */
@@ -91,7 +91,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
   readonly #digits = new Uint8Array(DIGITS);
 
   /** @internal Call openMap or openMapReader. */
-  constructor(memory: Memory, options: ReaderOptions) {
+  constructor(memory: Memory, options: ReaderOptions<Encoding, Encoding>) {
     const { words } = memory;
     this.memory = memory;
     const hasRecency = (words[Header.flags] & HAS_RECENCY) !== 0;
@@ -391,9 +391,10 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends M
   #shape = 0;
   #bucket = 0;
   #version = 0;
+  readonly #fence = new Int32Array(1);
   readonly #isLive: () => boolean;
 
-  constructor(memory: Memory, options: ReaderOptions, isLive: () => boolean) {
+  constructor(memory: Memory, options: ReaderOptions<Encoding, Encoding>, isLive: () => boolean) {
     super(memory, options);
     this.#isLive = isLive;
   }
@@ -423,6 +424,7 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends M
 
   protected override get isWhole(): boolean {
     const { words } = this.memory;
+    Atomics.store(this.#fence, 0, 0); // so that what was loaded until here is not loaded later
     return (
       Atomics.load(words, this.#bucket) === this.#version && Atomics.load(words, Header.shape) === this.#shape
     );

@@ -1,11 +1,10 @@
 /** Random calls, against a naive model; all of the map is looked at again and again. */
 import { codeOf, Prng } from '@liveupdate/base';
+import { seed } from '@liveupdate/base/test-seed';
 import { describe, expect, it } from 'vitest';
 import { openMap } from './open-map.ts';
 import type { StoredMap } from './stored-map.ts';
 import { bytesOf } from './test-file.ts';
-
-const SEED = Number(process.env['LIVEUPDATE_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
 interface Value {
   text: string;
@@ -128,13 +127,13 @@ function compareAll(map: StoredMap, model: Model): void {
   expect(new Map(map.entries())).toEqual(new Map(live.map(([key, { text }]) => [key, text])));
 }
 
-describe(`LIVEUPDATE_SEED=${SEED}`, () => {
+describe(`LIVEUPDATE_SEED=${seed}`, () => {
   it.each([
     { name: 'few keys', size: 2 ** 20, keys: 200, steps: 20_000 },
     { name: 'many keys', size: 2 ** 22, keys: 12_000, steps: 100_000 },
     { name: 'a map that is full most of the time', size: 2 ** 17, keys: 1000, steps: 30_000 },
   ])('does what a model does: $name', ({ size, keys, steps }) => {
-    const random = new Prng(SEED);
+    const random = new Prng(seed);
     const model = new Model();
     const place = bytesOf(size);
     let map = openMap(place, { now: () => model.time });
@@ -150,7 +149,7 @@ describe(`LIVEUPDATE_SEED=${SEED}`, () => {
   });
 
   it('removes what was used the longest ago, and nothing else', () => {
-    const random = new Prng(SEED);
+    const random = new Prng(seed);
     const model = new Model();
     const place = bytesOf(2 ** 17);
     let map = openMap(place, { evict: 'lru', now: () => model.time });

@@ -54,6 +54,7 @@ import { MapReader, type Decoded, type ReaderOptions } from './reader.ts';
 import { addNewest, makeNewest, takeOut, takePlaceOf } from './recency.ts';
 import { Scratch } from './scratch.ts';
 import { bucketAt, bucketCount, bucketOf, nextInChain } from './table.ts';
+import type { Encoding } from './text.ts';
 import { checkWholeMap } from './verify.ts';
 
 /** What comes with a value. */
@@ -95,7 +96,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
   #high = 0;
 
   /** @internal Call openMap. */
-  constructor(memory: Memory, options: ReaderOptions, ground: Ground) {
+  constructor(memory: Memory, options: ReaderOptions<Encoding, Encoding>, ground: Ground) {
     super(memory, options);
     this.#ground = ground;
     this.#hasRecency = (memory.words[Header.flags] & HAS_RECENCY) !== 0;

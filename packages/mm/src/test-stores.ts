@@ -2,6 +2,7 @@
  * Records every store to a RAM in an ArrayBuffer, in order, whatever package makes it: element by
  * element through the plugin in scripts/stores, all others through the methods that make them.
  */
+import { Prng } from '@liveupdate/base';
 
 /** One store: bytes at an address. A bulk one may be torn anywhere. */
 export interface Store {
@@ -125,4 +126,41 @@ export async function storesOf(memory: ArrayBufferLike, work: () => void | Promi
     buffer = undefined;
     stores = [];
   }
+}
+
+/**
+ * Bytes of a bulk store that is cut short: those from one place on or before it are there, or a
+ * random half.
+ */
+function torn(image: Uint8Array, { at, bytes }: Store, random: Prng): Uint8Array[] {
+  const cut = random.below(bytes.length);
+  const [before, behind, half] = [image.slice(), image.slice(), image.slice()];
+  before.set(bytes.subarray(0, cut), at);
+  behind.set(bytes.subarray(cut), at + cut);
+  const bits = random.below(2 ** 31);
+  for (let i = 0; i < bytes.length; i++) if (((bits >>> (i % 29)) & 1) === 0) half[at + i] = bytes[i];
+  return [before, behind, half];
+}
+
+/** Calls `visit` with memory as it is after each store, and in the midst of bulk ones. */
+export async function forEachPrefix(
+  image: Uint8Array,
+  stores: readonly Store[],
+  visit: (image: Uint8Array) => void | Promise<void>,
+): Promise<number> {
+  const random = new Prng(stores.length);
+  let prefixes = 0;
+  for (const store of stores) {
+    const { at, bytes, isBulk } = store;
+    if (isBulk && bytes.length > 4) {
+      for (const part of torn(image, store, random)) {
+        await visit(part);
+        prefixes += 1;
+      }
+    }
+    image.set(bytes, at);
+    await visit(image);
+    prefixes += 1;
+  }
+  return prefixes;
 }
