@@ -491,7 +491,6 @@ export const STORED_MAP_FIGURES: readonly Figure[] = [
     kind: 'longer',
     goal: 1,
     goalSize: MANY_KEYS * RAW,
-    headline: true,
   },
   {
     trial: GROWTH,
