@@ -14,8 +14,11 @@ export interface SideArgument {
   readonly count: number;
 }
 
-/** Milliseconds of each step, for a million keys; and bytes. */
-export type SideLine = Readonly<Partial<Record<Step | 'memory', number>>>;
+/**
+ * For a million keys, milliseconds of each step, and of those what this process had of processors:
+ * on a busy machine it says more. And bytes.
+ */
+export type SideLine = Readonly<Partial<Record<Step | `${Step} cpu` | 'memory', number>>>;
 
 /** Of so many keys what is measured counts; where it is done with some of them, that is scaled. */
 const MILLION = 1e6;
@@ -61,14 +64,17 @@ say({});
 while (await awaitGo()) say(await round());
 
 async function round(): Promise<SideLine> {
-  const line: Partial<Record<Step | 'memory', number>> = {};
+  const line: { -readonly [What in keyof SideLine]: SideLine[What] } = {};
   for (const step of STEPS) {
     const work = store.steps[step];
     if (!work) continue;
     const keys = keysOf(step);
+    const cpu = process.cpuUsage();
     const start = now();
     const bytes = await work(keys);
     line[step] = ((now() - start) * MILLION) / keys.length;
+    const { user, system } = process.cpuUsage(cpu);
+    line[`${step} cpu`] = ((user + system) / 1000 / keys.length) * MILLION;
     if (typeof bytes === 'number' && bytes !== keys.length * VALUE_BYTES)
       throw new KernelError('EIO', `${step} of ${name}: ${bytes} bytes, of ${keys.length} keys`);
     if (step === 'get') line.memory = await store.memory();
