@@ -10,44 +10,11 @@ import { openMap } from '@liveupdate/map';
 import { statusBytes } from './child-side.ts';
 import { Ends } from './ends.ts';
 import { collectGarbage } from './garbage.ts';
+import type { KeyStore, KeyStoreName, Work } from './key-store.ts';
 import { KEY_BYTES, mapFileSize, valueOf } from './keys.ts';
 import { openRedisKeys } from './redis-keys.ts';
 import { TmpfsDirectory } from './tmpfs-directory.ts';
 import { HUGE, makeRam, SMALL, type Workload } from './workload.ts';
-
-/** What is done with keys, in this order. */
-export const STEPS = [
-  'set',
-  'setBatch',
-  'setOne',
-  'get',
-  'text',
-  'read',
-  'getOne',
-  'overwrite',
-  'overwriteBatch',
-  'overwriteOne',
-  'increment',
-  'incrementOne',
-  'delete',
-] as const;
-export type Step = (typeof STEPS)[number];
-
-/**
- * Does something with each of the keys. Where it reads, it says how many bytes all values have
- * together.
- */
-export type Work = (keys: readonly string[]) => unknown;
-
-export interface KeyStore extends AsyncDisposable {
-  readonly steps: Readonly<Partial<Record<Step, Work>>>;
-  /** Takes all keys out. */
-  clear(): unknown;
-  /** Bytes of memory that it takes now. */
-  memory(): number | Promise<number>;
-}
-
-export type KeyStoreName = 'ours' | 'huge' | 'heap' | 'lmdb' | 'sqlite' | 'redis';
 
 /** @param count keys that it shall have room for */
 export function openKeyStore(name: KeyStoreName, count: number): KeyStore | Promise<KeyStore> {

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Ends } from './ends.ts';
-import type { KeyStore, Work } from './key-stores.ts';
+import type { KeyStore, Work } from './key-store.ts';
 import { KEY_BYTES, VALUE_BYTES, valueOf } from './keys.ts';
 import { PATIENCE, within } from './patience.ts';
 import { ServerProcess } from './server-process.ts';

@@ -6,7 +6,7 @@ import { disturbed, type Disturbance } from './disturbance.ts';
 import type { Figure } from './figure.ts';
 import { GENERATION_PHASES } from './generations.ts';
 import { WAIT_PHASES } from './kill-trial.ts';
-import { STEPS } from './key-stores.ts';
+import { STEPS } from './key-store.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
 import { decisive, findRun, runsOf } from './results.ts';
 import type { FigureResult, MissingFigure, Results, RunResult } from './results-format.ts';

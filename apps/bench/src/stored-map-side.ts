@@ -5,7 +5,8 @@
  */
 import { KernelError } from '@liveupdate/base';
 import { argument, awaitGo, now, say, tellFailures } from './child-side.ts';
-import { openKeyStore, STEPS, type KeyStoreName, type Step } from './key-stores.ts';
+import { STEPS, type KeyStoreName, type Step } from './key-store.ts';
+import { openKeyStore } from './key-stores.ts';
 import { keysInOrder, VALUE_BYTES } from './keys.ts';
 
 /** What the program is told. */

@@ -8,7 +8,7 @@ import { missingAlternative } from './alternatives.ts';
 import { Child } from './child-process.ts';
 import { Ends, withEnds } from './ends.ts';
 import type { Figure } from './figure.ts';
-import { STEPS, type KeyStoreName, type Step } from './key-stores.ts';
+import { STEPS, type KeyStoreName, type Step } from './key-store.ts';
 import { KEY_BYTES, keyOf, mapFileSize, VALUE_BYTES, valueOf, writeKey } from './keys.ts';
 import { inTurn, type Rounds, type Trial, type TrialOptions } from './runner.ts';
 import type { SideArgument, SideLine } from './stored-map-side.ts';
