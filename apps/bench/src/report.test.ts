@@ -193,12 +193,14 @@ test('what a call costs is a table of microseconds; sides and calls that are not
   const lmdb = { 'lmdb set': [2500, 2500, 2500], 'lmdb setOne': [23_000, 23_000, 23_000] };
   const absent = { 'redis get': 'redis-server is not installed' };
   const results = resultsOf([{ ...run('stored-map', 120e6, { ...series, ...lmdb }), absent }]);
-  const [[head, ...rows]] = keyStores(results);
+  const [[head, ...rows], ...more] = keyStores(results);
+  expect(more).toEqual([]);
   expect(head.slice(1)).toEqual(['map in a file, 4 KiB folios', 'LMDB on tmpfs']);
   expect(rows[0]).toEqual(['new keys, many at a time', '1.00', '2.50']);
   expect(rows[2]).toEqual(['new key, one call', '', '23.0']);
   expect(rows.at(-1)).toEqual(['memory', '1 MiB', '']);
-  const [, many, one] = figureRows(results);
+  const [, missing, many, one] = figureRows(results);
+  expect(missing.slice(2, 4)).toEqual(['Redis', 'redis-server is not installed']);
   expect(many.slice(1)).toEqual([
     '1.00 s',
     'LMDB 2.50 s',
