@@ -115,8 +115,8 @@ const EMPTIED = [
 /**
  * Looks at a header, without writing.
  *
- * @throws KernelError EINVAL: no map, or one of a format that this version does not read. EIO: it is
- * damaged
+ * @throws KernelError EINVAL: no map, or one of a format that this version does not read. EIO: it
+ * is damaged
  */
 export function check({ words }: Memory): void {
   if (words[Header.magic] !== MAGIC_LOW || words[Header.magicHigh] !== MAGIC_HIGH)
@@ -136,7 +136,8 @@ export function check({ words }: Memory): void {
   const directory = words[Header.directory];
   if (directory < HEAP_START || directory + words[Header.directoryRoom] / 2 > heapEnd)
     throw damagedHeader('the directory of its buckets lies elsewhere');
-  if (words[Header.level] < LEAST_LEVEL || words[Header.level] > 27) throw damagedHeader('its number of buckets');
+  if (words[Header.level] < LEAST_LEVEL || words[Header.level] > 27)
+    throw damagedHeader('its number of buckets');
 }
 
 function damagedHeader(what: string): KernelError {

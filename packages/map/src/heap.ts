@@ -175,8 +175,7 @@ function unlink(memory: Memory, block: number, units: number): void {
   if (next !== 0) return;
   const word = Header.freeBits + (list >>> 5);
   memory.store(word, words[word] & ~(1 << (list & 31)));
-  if (words[word] === 0)
-    memory.store(Header.freeSummary, words[Header.freeSummary] & ~(1 << (list >>> 5)));
+  if (words[word] === 0) memory.store(Header.freeSummary, words[Header.freeSummary] & ~(1 << (list >>> 5)));
 }
 
 /** The rest of a block takes its place in the list, as it is of the same one. */

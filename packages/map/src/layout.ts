@@ -18,7 +18,7 @@ export const UNIT_BYTES = 8;
 /** Word indices are 32 bits in the journal. */
 export const MOST_BYTES = 2 ** 34;
 
-// ---- The header: words 0 to 1023 -----------------------------------------------------------------
+// ---- The header: words 0 to 1023 ----------------------------------------------------------------
 
 /** Where a word of the header lies. */
 export const Header = {
@@ -71,7 +71,7 @@ export const HAS_RECENCY = 1;
 /** Bytes that the user may keep in the header. */
 export const USER_BYTES = 1024;
 
-// ---- The journal: words 1024 to 3071 ---------------------------------------------------------------
+// ---- The journal: words 1024 to 3071 ------------------------------------------------------------
 
 export const JOURNAL_COUNT = 1024;
 /** The version word that is odd while the change is under way; 0: none. */
@@ -83,7 +83,7 @@ export const MOST_ROWS = 1023;
 /** Reference to the first block: behind three pages. */
 export const HEAP_START = (3 * PAGE_SIZE) / UNIT_BYTES;
 
-// ---- Blocks of the heap ----------------------------------------------------------------------------
+// ---- Blocks of the heap -------------------------------------------------------------------------
 
 /**
  * A block begins with a word: units << 3 | flags. A free one goes on with references to the next
@@ -114,7 +114,7 @@ export const KIND_SEGMENT = 2;
 export const KIND_DIRECTORY = 3;
 export const INTERNAL_KIND = 1;
 
-// ---- Buckets: 16 words, one line of a processor's cache ----------------------------------------------
+// ---- Buckets: 16 words, one line of a processor's cache -----------------------------------------
 
 export const BUCKET_WORDS = 16;
 /** Version: odd while something in the bucket changes. */
@@ -145,7 +145,7 @@ export const LEAST_LEVEL = SEGMENT_SHIFT;
 export const SPLIT_LOAD = 8;
 export const MERGE_LOAD = 4;
 
-// ---- Entries -----------------------------------------------------------------------------------------
+// ---- Entries ------------------------------------------------------------------------------------
 
 export const ENTRY_HASH = 1;
 /** Bytes. */

@@ -31,8 +31,10 @@ export interface MapReaderView {
   readonly isLive?: boolean;
 }
 
-export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>
-  extends ReaderOptions<K, V> {
+export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'utf8'> extends ReaderOptions<
+  K,
+  V
+> {
   /**
    * What the user calls the layout of the values, a whole number; default: whatever the map has,
    * and 1 for a new one.
@@ -43,7 +45,7 @@ export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'u
    * bytes for each key, and a change for each use. Fixed when the map is made.
    */
   readonly evict?: 'lru' | 'never';
-  /** With `evict`: bytes beyond which keys go, or text such as `'64MiB'`; default: all of the file. */
+  /** With `evict`: bytes beyond which keys go, or text such as `'64MiB'`; default: the file's. */
   readonly maxBytes?: number | string;
 }
 
@@ -89,7 +91,10 @@ export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'
       most,
       share: () => {
         if (view.share) return view.share();
-        throw new KernelError('EOPNOTSUPP', 'this memory cannot be shared: open the map on a mapping of a file');
+        throw new KernelError(
+          'EOPNOTSUPP',
+          'this memory cannot be shared: open the map on a mapping of a file',
+        );
       },
       close: () => {
         open.delete(identity);
@@ -158,7 +163,10 @@ interface Mapped {
 function mapped(place: ShmemFile | MapView): Mapped {
   if (!isInstance(place, ShmemFile)) return { view: place, unmap: () => undefined };
   if (place.size === 0)
-    throw new KernelError('EINVAL', `the file is empty: give it a size first, such as ${formatSize(2 ** 26)}`);
+    throw new KernelError(
+      'EINVAL',
+      `the file is empty: give it a size first, such as ${formatSize(2 ** 26)}`,
+    );
   const mapping = place.map();
   return {
     view: mapping,

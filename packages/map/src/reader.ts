@@ -4,7 +4,7 @@
  * A thread that only reads looks at two versions before and after: that of the bucket and that of
  * the table's shape. Where one has changed, or is odd, it looks again.
  */
-import { checkWhole, KernelError, type Bytes } from '@liveupdate/base';
+import { checkFunction, checkWhole, KernelError, type Bytes } from '@liveupdate/base';
 import {
   bigNumberOf,
   expiryOf,
@@ -103,7 +103,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     this.#hashKeyHigh = words[Header.hashKeyHigh];
   }
 
-  // ---- For the class that writes -------------------------------------------------------------------
+  // ---- For the class that writes ----------------------------------------------------------------
 
   /** @throws KernelError EBADF: the file is not there any more */
   protected checkOpen(): void {
@@ -144,8 +144,8 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     return expiry !== Infinity && expiry <= this.now();
   }
 
-  /** Begins a look at a place of the map. @param hash of a key there */
-  protected look(_hash: number): void {
+  /** Begins a look at the place of the map that is in `hash`. */
+  protected look(): void {
     this.checkOpen();
   }
 
@@ -166,7 +166,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     }
   }
 
-  // ---- One key ---------------------------------------------------------------------------------------
+  // ---- One key ----------------------------------------------------------------------------------
 
   /**
    * The value of a key, a copy; undefined: there is none, or it has expired.
@@ -190,6 +190,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
    * @throws KernelError as get
    */
   read<T>(key: string | Bytes, use: (value: Uint8Array<ArrayBuffer>) => T): T | undefined {
+    checkFunction(use, 'what reads a value');
     return this.#steady(() => {
       const entry = this.lookUp(key);
       return entry === 0 ? undefined : use(this.bytesOf(entry));
@@ -251,7 +252,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     return at;
   }
 
-  // ---- All keys --------------------------------------------------------------------------------------
+  // ---- All keys ---------------------------------------------------------------------------------
 
   /** Keys; expired ones that were not removed yet are counted. @throws KernelError EBADF: closed */
   get size(): number {
@@ -272,7 +273,8 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     this.checkOpen();
     const keys: Key[] = [];
     let position = cursor;
-    while (position < POSITIONS && keys.length < count) position = this.#keysAt(position, keys);
+    while (position < POSITIONS && keys.length < count)
+      position = this.#bucketAt(position, keys, (entry) => this.keyOf(entry));
     return { cursor: position === POSITIONS ? 0 : position, keys };
   }
 
@@ -281,15 +283,16 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
    * interval then, and splitting a bucket divides it. So a place stays where it is, whatever
    * happens to the buckets.
    *
-   * @param into gets the keys of the bucket from `position` on
+   * @param into gets what `what` gives for the entries of the bucket from `position` on
    * @returns the position after them
    */
-  #keysAt(position: number, into: Key[]): number {
+  #bucketAt<T>(position: number, into: T[], what: (entry: number) => T): number {
     const before = into.length;
     const hash = reversed(position);
     return this.#steady(() => {
       into.length = before;
-      this.look(hash);
+      this.hash = hash;
+      this.look();
       const { words } = this.memory;
       const bucket = bucketOf(words, hash);
       const end = intervalEnd(words, bucket);
@@ -297,9 +300,10 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
         for (let place = 0; place < PLACES; place++) {
           const entry = words[at + BUCKET_ENTRIES + place] * 2;
           if (entry === 0) continue;
-          if (entry < HEAP_START * 2 || entry >= words.length) throw damaged('a bucket leads out of the file');
+          if (entry < HEAP_START * 2 || entry >= words.length)
+            throw damaged('a bucket leads out of the file');
           if (reversed(words[entry + ENTRY_HASH]) < position || this.isExpired(entry)) continue;
-          into.push(this.keyOf(entry));
+          into.push(what(entry));
         }
       }
       return end;
@@ -313,23 +317,31 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
 
   /** All keys, as scan has them: the map may change meanwhile. */
   *keys(): Generator<Key, void> {
-    let position = 0;
     const found: Key[] = [];
-    while (position < POSITIONS) {
+    for (let position = 0; position < POSITIONS;) {
       found.length = 0;
-      position = this.#keysAt(position, found);
+      position = this.#bucketAt(position, found, (entry) => this.keyOf(entry));
       yield* found;
     }
   }
 
   /** All keys with their values; what was deleted meanwhile does not come. It is no use of them. */
   *entries(): Generator<[key: Key, value: Value], void> {
-    for (const key of this.keys()) {
-      const value = this.#steady(() => {
-        const entry = this.lookAt(key);
-        return entry === 0 ? undefined : this.valueOf(entry);
+    const { bytes } = this.memory;
+    const found: Uint8Array[] = [];
+    for (let position = 0; position < POSITIONS;) {
+      found.length = 0;
+      position = this.#bucketAt(position, found, (entry) => {
+        const at = (entry + this.table.keyAt) * 4;
+        return bytes.slice(at, at + keyLengthOf(this.memory.words, entry));
       });
-      if (value !== undefined) yield [key, value];
+      for (const key of found) {
+        const pair = this.#steady((): [Key, Value] | undefined => {
+          const entry = this.lookAt(key);
+          return entry === 0 ? undefined : [this.keyOf(entry), this.valueOf(entry)];
+        });
+        if (pair) yield pair;
+      }
     }
   }
 
@@ -343,15 +355,18 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
 
   /** A key at random: of a bucket at random, where each is as likely. Undefined: there is none. */
   randomKey(): Key | undefined {
-    if (this.size === 0) return undefined;
     const found: Key[] = [];
-    for (let i = 0; i < RANDOM_TRIES && found.length === 0; i++)
-      this.#keysAt(Math.floor(Math.random() * POSITIONS), found);
-    for (let position = 0; position < POSITIONS && found.length === 0;) position = this.#keysAt(position, found);
+    const keyOf = (entry: number): Key => this.keyOf(entry);
+    for (let i = 0; i < RANDOM_TRIES && found.length === 0 && this.size > 0; i++) {
+      const bucket = bucketOf(this.memory.words, Math.floor(Math.random() * POSITIONS) | 0);
+      this.#bucketAt(reversed(bucket), found, keyOf);
+    }
+    for (let position = 0; position < POSITIONS && found.length === 0;)
+      position = this.#bucketAt(position, found, keyOf);
     return found[Math.floor(Math.random() * found.length)];
   }
 
-  // ---- The map itself --------------------------------------------------------------------------------
+  // ---- The map itself ---------------------------------------------------------------------------
 
   /** What the user calls the layout of the values. */
   get schema(): number {
@@ -362,7 +377,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
   /** What the user keeps in the header: a copy of 0 to 1,024 bytes. */
   get header(): Uint8Array<ArrayBuffer> {
     return this.#steady(() => {
-      this.look(0);
+      this.look();
       const { words, bytes } = this.memory;
       const length = Math.min(USER_BYTES, words[Header.userLength]);
       return new Uint8Array(bytes.subarray(Header.user * 4, Header.user * 4 + length));
@@ -405,16 +420,16 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends M
   }
 
   protected override liveEntry(): number {
-    this.look(this.hash);
+    this.look();
     return super.liveEntry();
   }
 
-  protected override look(hash: number): void {
+  protected override look(): void {
     const { words } = this.memory;
     for (;;) {
       this.checkOpen();
       this.#shape = Atomics.load(words, Header.shape);
-      const at = bucketAt(words, bucketOf(words, hash));
+      const at = bucketAt(words, bucketOf(words, this.hash));
       if ((this.#shape & 1) !== 0 || !(at > 0 && at < words.length)) continue;
       this.#bucket = at + BUCKET_VERSION;
       this.#version = Atomics.load(words, this.#bucket);
@@ -431,7 +446,8 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends M
   }
 }
 
-const RANDOM_TRIES = 64;
+/** Buckets that are tried before all are gone through; there are 512 for a single key. */
+const RANDOM_TRIES = 10_000;
 
 /** The bits of a hash in reverse order, as a number from 0 to 2^32 - 1. */
 function reversed(bits: number): number {
@@ -448,4 +464,3 @@ function intervalEnd(words: Int32Array, bucket: number): number {
   const isSplit = bucket < words[Header.split] || bucket >= 1 << level;
   return reversed(bucket) + 2 ** (32 - level - (isSplit ? 1 : 0));
 }
-

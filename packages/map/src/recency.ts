@@ -5,7 +5,10 @@
 import { ENTRY_NEWER, ENTRY_OLDER, Header } from './layout.ts';
 import type { Memory } from './memory.ts';
 
-/** An entry that is in no list yet becomes the newest. Its own words are written without the journal. */
+/**
+ * An entry that is in no list yet becomes the newest. Its own words are written without the
+ * journal.
+ */
 export function addNewest(memory: Memory, entry: number): void {
   const { words } = memory;
   const newest = words[Header.newest];

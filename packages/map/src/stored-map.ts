@@ -125,7 +125,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     memory.commit();
   }
 
-  // ---- Writing ---------------------------------------------------------------------------------------
+  // ---- Writing ----------------------------------------------------------------------------------
 
   /**
    * Gives a key a value. When it returns, whoever opens the file next finds it, whatever happens to
@@ -171,7 +171,8 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
       this.#putNumber(entry, isCounter, at);
       return sum;
     }
-    const before = safe !== undefined ? BigInt(safe) : isCounter ? bigNumberOf(words, at) : this.#integerOf(entry);
+    const before =
+      safe !== undefined ? BigInt(safe) : isCounter ? bigNumberOf(words, at) : this.#integerOf(entry);
     const sum = before + BigInt(by);
     if (sum > MOST_INT64 || sum < LEAST_INT64) throw beyond('64 bits');
     const result = Number(sum);
@@ -298,7 +299,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     return super.schema;
   }
 
-  // ---- One change --------------------------------------------------------------------------------------
+  // ---- One change -------------------------------------------------------------------------------
 
   /** Stores what is in `key` and in `#value`, or the counter in `#low` and `#high`. */
   #put(expiry: number | 'keep', kind: number): void {
@@ -317,7 +318,10 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
       const flags = kind | (kept === Infinity ? 0 : ENTRY_EXPIRES);
       const units = entryUnits(table.keyAt + keyWords + (kept === Infinity ? 0 : EXPIRY_WORDS) + valueWords);
       if (units >= MOST_UNITS)
-        throw new KernelError('EMSGSIZE', `a value has less than 1 GiB, and this one ${this.#value.length} bytes`);
+        throw new KernelError(
+          'EMSGSIZE',
+          `a value has less than 1 GiB, and this one ${this.#value.length} bytes`,
+        );
       const spare = old === 0 ? -1 : (words[old] >>> FLAG_BITS) - units;
       if (spare >= 0 && spare < LEAST_UNITS && valueWords <= MOST_IN_PLACE && flagsOf(words, old) === flags) {
         this.#overwrite(old, kept, valueWords, isCounter);
@@ -331,10 +335,12 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
       if (!this.#makeRoom(units, old)) throw this.#full(units);
     }
     table.grow();
+    // Buckets take memory too.
+    if (this.#hasRecency) while (this.#isOverFull(0) && this.#evict(memory.words[Header.newest] * 2));
   }
 
   #isOverFull(units: number): boolean {
-    return this.#hasRecency && (this.memory.words[Header.used] + units) * UNIT_BYTES > this.#ground.most;
+    return (HEAP_START + this.memory.words[Header.used] + units) * UNIT_BYTES > this.#ground.most;
   }
 
   /** Of an entry that has the same place for all its parts. */
@@ -445,7 +451,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     table.shrink();
   }
 
-  // ---- Making room ---------------------------------------------------------------------------------------
+  // ---- Making room ------------------------------------------------------------------------------
 
   /**
    * @param spared an entry that stays
@@ -561,7 +567,8 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
    * @throws KernelError EINVAL: no such number. EBADF: closed. EIO: damaged
    */
   compact(milliseconds: number): Compaction {
-    if (!(milliseconds > 0)) throw new KernelError('EINVAL', 'a compaction is given milliseconds, more than 0');
+    if (typeof milliseconds !== 'number' || !(milliseconds > 0))
+      throw new KernelError('EINVAL', 'a compaction is given milliseconds, more than 0');
     this.checkOpen();
     const end = performance.now() + milliseconds;
     let steps = 0;
@@ -569,7 +576,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     return compact(this.memory, this.table, isOver);
   }
 
-  // ---- The map itself ----------------------------------------------------------------------------------
+  // ---- The map itself ---------------------------------------------------------------------------
 
   /**
    * The map for threads that only read: send it by `postMessage`, open it by `openSharedView` of
@@ -600,7 +607,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
   }
 }
 
-/** Where keys are removed to make room, memory is gathered when so much of all is free in pieces. */
+/** With `evict`, memory is gathered when one of so many parts of it is free, in pieces. */
 const MOST_SCATTERED = 8;
 /** Keys in a bucket, about. */
 const AVERAGE_LOAD = 8;
