@@ -27,7 +27,7 @@ import type { Memory } from './memory.ts';
 import { newDirectory, newSegment } from './table.ts';
 
 /** A map has at least so many bytes: its three pages, a segment of buckets, and some entries. */
-export const LEAST_BYTES = 16 * PAGE_SIZE;
+const LEAST_BYTES = 16 * PAGE_SIZE;
 
 export interface MapFormat {
   readonly schema: number;

@@ -14,8 +14,8 @@ import {
 } from '@liveupdate/base/test-inputs';
 import { expect, test } from 'vitest';
 import { openMap, openMapReader, type MapOptions, type MapReaderView, type MapView } from './open-map.ts';
-import type { ReaderOptions } from './reader.ts';
-import type { SetOptions, StoredMap } from './stored-map.ts';
+import type { ReaderOptions } from './map.ts';
+import type { SetOptions, StoredMap } from './map.ts';
 import { bytesOf } from './test-file.ts';
 
 const NO_KEY = except(NO_BYTES, 'a');

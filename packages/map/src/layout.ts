@@ -13,7 +13,7 @@ export const MAGIC_HIGH = 0x70;
 export const FORMAT = 1;
 
 /** Words of a reference's unit. */
-export const UNIT_WORDS = 2;
+const UNIT_WORDS = 2;
 export const UNIT_BYTES = 8;
 /** Word indices are 32 bits in the journal. */
 export const MOST_BYTES = 2 ** 34;
@@ -139,7 +139,7 @@ export const SEGMENT_UNITS = (SEGMENT_BUCKETS * BUCKET_WORDS + BUCKET_WORDS + 2)
 export const DIRECTORY_AT = 2;
 export const FIRST_DIRECTORY_ROOM = 2;
 /** There is a segment always. */
-export const LEAST_LEVEL = SEGMENT_SHIFT;
+export const LEAST_LEVEL = 9;
 
 /** Keys for each bucket: more splits one, less than the other merges one. */
 export const SPLIT_LOAD = 8;

@@ -14,8 +14,9 @@ import { ShmemFile } from '@liveupdate/shmem';
 import { check, checkBytes, isNothing, make, recover } from './format.ts';
 import { HAS_RECENCY, Header } from './layout.ts';
 import { Memory } from './memory.ts';
-import { ForeignReader, type MapReader, type ReaderOptions } from './reader.ts';
-import { StoredMap, type Ground } from './stored-map.ts';
+import type { MapReader, ReaderOptions, StoredMap } from './map.ts';
+import { ForeignReader } from './reader.ts';
+import { WrittenMap, type Ground } from './stored-map.ts';
 import type { Encoding } from './text.ts';
 
 /** A live view of a file's bytes: a mapping of one, or a file of a service. */
@@ -49,7 +50,8 @@ export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'u
   readonly maxBytes?: number | string;
 }
 
-type Decode<E extends Encoding> = E extends 'view' ? Uint8Array<ArrayBuffer> : string;
+/** What an encoding returns. */
+export type DecodedAs<E extends Encoding> = E extends 'view' ? Uint8Array<ArrayBuffer> : string;
 
 const READER_OPTIONS = ['keyEncoding', 'valueEncoding', 'now'] as const;
 
@@ -73,7 +75,7 @@ const open = new WeakSet<object>();
 export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>(
   place: ShmemFile | MapView,
   options: MapOptions<K, V> = {},
-): StoredMap<Decode<K>, Decode<V>> {
+): StoredMap<DecodedAs<K>, DecodedAs<V>> {
   checkReaderOptions(options, [...READER_OPTIONS, 'schema', 'evict', 'maxBytes']);
   const { schema, evict, maxBytes } = options;
   if (schema !== undefined) checkWhole(schema, 'a schema', { max: 2 ** 31 - 1 });
@@ -101,7 +103,7 @@ export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'
         unmap();
       },
     };
-    return new StoredMap(memory, options, ground);
+    return new WrittenMap<DecodedAs<K>, DecodedAs<V>>(memory, options, ground);
   } catch (error) {
     unmap();
     throw error;
@@ -138,13 +140,13 @@ function begin(memory: Memory, { schema, evict }: MapOptions<Encoding, Encoding>
 export function openMapReader<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>(
   view: MapReaderView,
   options: ReaderOptions<K, V> = {},
-): MapReader<Decode<K>, Decode<V>> {
+): MapReader<DecodedAs<K>, DecodedAs<V>> {
   checkReaderOptions(options, READER_OPTIONS);
   const { bytes } = viewOf(view);
   checkBytes(bytes.length);
   const memory = new Memory(bytes);
   check(memory);
-  return new ForeignReader(memory, options, () => view.isLive !== false);
+  return new ForeignReader<DecodedAs<K>, DecodedAs<V>>(memory, options, () => view.isLive !== false);
 }
 
 function checkReaderOptions(options: ReaderOptions<Encoding, Encoding>, known: readonly string[]): void {

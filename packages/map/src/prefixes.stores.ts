@@ -7,7 +7,7 @@ import { isQuick, seed } from '@liveupdate/base/test-seed';
 import { forEachPrefix, storesOf } from '@liveupdate/mm/test-stores';
 import { describe, expect, it } from 'vitest';
 import { openMap, type MapOptions } from './open-map.ts';
-import type { StoredMap } from './stored-map.ts';
+import type { StoredMap } from './map.ts';
 import { bytesOf } from './test-file.ts';
 
 const TIME = 1_000_000;

@@ -31,53 +31,17 @@ import {
   UNIT_BYTES,
   USER_BYTES,
 } from './layout.ts';
+import type { Decoded, MapReader, MapStats, ReaderOptions, ScanResult } from './map.ts';
 import type { Memory } from './memory.ts';
 import { Scratch } from './scratch.ts';
 import { bucketAt, bucketOf, damaged, nextInChain, Table } from './table.ts';
 import { decoderOf, type Decode, type Encoding } from './text.ts';
 
-/** What a key or a value is returned as. */
-export type Decoded = string | Uint8Array<ArrayBuffer>;
-
-/** How a map is looked at. */
-export interface ReaderOptions<K extends Encoding = 'utf8', V extends Encoding = 'utf8'> {
-  /** `'utf8'` (default): keys are returned as strings. `'view'`: as bytes. */
-  readonly keyEncoding?: K;
-  /** The same for values. */
-  readonly valueEncoding?: V;
-  /** The clock for keys that expire, in milliseconds since the epoch; default `Date.now`. */
-  readonly now?: () => number;
-}
-
-/** What is in a map, in figures. */
-export interface MapStats {
-  /** Keys; expired ones that were not removed yet are counted. */
-  readonly size: number;
-  /** Keys that expire. */
-  readonly expiring: number;
-  /** Bytes of the file that the map makes use of. */
-  readonly capacity: number;
-  /** Bytes in use, and bytes that are free. */
-  readonly used: number;
-  readonly free: number;
-  /** Bytes of the largest free piece: a value may need one. */
-  readonly largestFree: number;
-  /** Keys that were removed to make room, since the map was made. */
-  readonly evicted: number;
-}
-
-/** A part of the keys, and where the next part begins. */
-export interface ScanResult<Key> {
-  /** 0: that was all. */
-  readonly cursor: number;
-  readonly keys: readonly Key[];
-}
-
 const POSITIONS = 2 ** 32;
 /** Bytes that can be the text of a counter. */
 const DIGITS = 20;
 
-export class MapReader<Key extends Decoded = string, Value extends Decoded = string> {
+export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapReader<Key, Value> {
   protected readonly memory: Memory;
   protected readonly table: Table;
   protected readonly key = new Scratch();
@@ -168,11 +132,6 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
 
   // ---- One key ----------------------------------------------------------------------------------
 
-  /**
-   * The value of a key, a copy; undefined: there is none, or it has expired.
-   *
-   * @throws KernelError EINVAL, EMSGSIZE: no such key. EBADF: closed. EIO: the map is damaged
-   */
   get(key: string | Bytes): Value | undefined {
     for (;;) {
       const entry = this.lookUp(key);
@@ -181,14 +140,6 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     }
   }
 
-  /**
-   * Calls `use` with the value of a key as it lies in the map, without a copy. The view is good
-   * until `use` returns; do not write to it, and do not change the map meanwhile. In a thread that
-   * only reads, `use` is called again where the value changed meanwhile.
-   *
-   * @returns what `use` returned; undefined: no such key
-   * @throws KernelError as get
-   */
   read<T>(key: string | Bytes, use: (value: Uint8Array<ArrayBuffer>) => T): T | undefined {
     checkFunction(use, 'what reads a value');
     return this.#steady(() => {
@@ -197,17 +148,10 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     });
   }
 
-  /** Whether there is such a key; to ask is no use of it. @throws KernelError as get */
   has(key: string | Bytes): boolean {
     return this.#steady(() => this.lookAt(key) !== 0);
   }
 
-  /**
-   * When a key expires: milliseconds since the epoch, Infinity: never; undefined: no such key. To
-   * ask is no use of it.
-   *
-   * @throws KernelError as get
-   */
   expiry(key: string | Bytes): number | undefined {
     return this.#steady(() => {
       const entry = this.lookAt(key);
@@ -254,19 +198,11 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
 
   // ---- All keys ---------------------------------------------------------------------------------
 
-  /** Keys; expired ones that were not removed yet are counted. @throws KernelError EBADF: closed */
   get size(): number {
     this.checkOpen();
     return this.memory.words[Header.keys];
   }
 
-  /**
-   * A part of the keys: from a cursor on, at least `count` where there are so many. Begin with 0,
-   * and go on with what comes back, until that is 0. Whatever changes meanwhile, a key that was
-   * there all the time comes exactly once.
-   *
-   * @throws KernelError EINVAL: no such cursor or count. EBADF: closed. EIO: damaged
-   */
   scan(cursor: number, count: number): ScanResult<Key> {
     checkWhole(cursor, 'a cursor', { max: POSITIONS - 1 });
     checkWhole(count, 'a number of keys', { min: 1 });
@@ -315,7 +251,6 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     return this.#decodeKey(at, at + keyLengthOf(this.memory.words, entry));
   }
 
-  /** All keys, as scan has them: the map may change meanwhile. */
   *keys(): Generator<Key, void> {
     const found: Key[] = [];
     for (let position = 0; position < POSITIONS;) {
@@ -325,7 +260,6 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     }
   }
 
-  /** All keys with their values; what was deleted meanwhile does not come. It is no use of them. */
   *entries(): Generator<[key: Key, value: Value], void> {
     const { bytes } = this.memory;
     const found: Uint8Array[] = [];
@@ -353,7 +287,6 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     return this.entries();
   }
 
-  /** A key at random: of a bucket at random, where each is as likely. Undefined: there is none. */
   randomKey(): Key | undefined {
     const found: Key[] = [];
     const keyOf = (entry: number): Key => this.keyOf(entry);
@@ -368,13 +301,11 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
 
   // ---- The map itself ---------------------------------------------------------------------------
 
-  /** What the user calls the layout of the values. */
   get schema(): number {
     this.checkOpen();
     return this.memory.words[Header.schema];
   }
 
-  /** What the user keeps in the header: a copy of 0 to 1,024 bytes. */
   get header(): Uint8Array<ArrayBuffer> {
     return this.#steady(() => {
       this.look();
@@ -402,7 +333,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
 }
 
 /** The map in a thread that does not write it. */
-export class ForeignReader<Key extends Decoded, Value extends Decoded> extends MapReader<Key, Value> {
+export class ForeignReader<Key extends Decoded, Value extends Decoded> extends ReadMap<Key, Value> {
   #shape = 0;
   #bucket = 0;
   #version = 0;

@@ -3,7 +3,7 @@ import { codeOf, Prng } from '@liveupdate/base';
 import { seed } from '@liveupdate/base/test-seed';
 import { describe, expect, it } from 'vitest';
 import { openMap } from './open-map.ts';
-import type { StoredMap } from './stored-map.ts';
+import type { StoredMap } from './map.ts';
 import { bytesOf } from './test-file.ts';
 
 interface Value {
