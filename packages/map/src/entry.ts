@@ -6,7 +6,7 @@ import {
   ENTRY_VALUE_LENGTH,
   EXPIRY_WORDS,
   KEY_LENGTH_MASK,
-} from './layout.ts';
+} from './abi.ts';
 
 const TWO_32 = 2 ** 32;
 

@@ -10,7 +10,7 @@ import { extend } from './heap.ts';
 import {
   DIRECTORY_AT,
   FIRST_DIRECTORY_ROOM,
-  FORMAT,
+  MAP_VERSION,
   HAS_RECENCY,
   Header,
   HEAP_START,
@@ -22,7 +22,7 @@ import {
   MOST_BYTES,
   SEGMENT_UNITS,
   UNIT_BYTES,
-} from './layout.ts';
+} from './abi.ts';
 import type { Memory } from './memory.ts';
 import { newDirectory, newSegment } from './table.ts';
 
@@ -58,7 +58,7 @@ export function isNothing({ words }: Memory): boolean {
 export function make(memory: Memory, { schema, hasRecency, hashKey }: MapFormat): void {
   const { words } = memory;
   words[Header.magicHigh] = MAGIC_HIGH;
-  words[Header.format] = FORMAT;
+  words[Header.format] = MAP_VERSION;
   words[Header.flags] = hasRecency ? HAS_RECENCY : 0;
   words[Header.hashKey] = hashKey[0];
   words[Header.hashKeyHigh] = hashKey[1];
@@ -121,10 +121,10 @@ const EMPTIED = [
 export function check({ words }: Memory): void {
   if (words[Header.magic] !== MAGIC_LOW || words[Header.magicHigh] !== MAGIC_HIGH)
     throw new KernelError('EINVAL', 'this file holds something else, and no map');
-  if (words[Header.format] !== FORMAT)
+  if (words[Header.format] !== MAP_VERSION)
     throw new KernelError(
       'EINVAL',
-      `this map is of format ${words[Header.format]}, and this version of @liveupdate/map reads format ${FORMAT}: install a newer one`,
+      `this map is of format ${words[Header.format]}, and this version of @liveupdate/map reads format ${MAP_VERSION}: install a newer one`,
     );
   const heapEnd = words[Header.heapEnd];
   if (words[Header.checksum] !== checksum(words, MAGIC_LOW)) throw damagedHeader('its checksum is wrong');

@@ -20,7 +20,7 @@ import {
   LISTS,
   REGION_UNITS,
   SUBLISTS,
-} from './layout.ts';
+} from './abi.ts';
 import type { Memory } from './memory.ts';
 
 /** The list of blocks of a size. */

@@ -171,7 +171,7 @@ export interface StoredMap<Key extends Decoded = string, Value extends Decoded =
   /** Ends it. A mapping that the map made is taken down; one that was given stays. */
   close(): void;
   /**
-   * What the user keeps in the header: a copy of 0 to 1,024 bytes. Setting it is whole, as a value is.
+   * What the user keeps in the header: a copy of 0 to 1,024 bytes. It is set whole, as a value is.
    *
    * @throws KernelError EINVAL: more than 1,024 bytes. EBADF: closed
    */

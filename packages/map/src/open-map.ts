@@ -12,7 +12,7 @@ import {
 import type { SharedView } from '@liveupdate/mm';
 import { ShmemFile } from '@liveupdate/shmem';
 import { check, checkBytes, isNothing, make, recover } from './format.ts';
-import { HAS_RECENCY, Header } from './layout.ts';
+import { HAS_RECENCY, Header } from './abi.ts';
 import { Memory } from './memory.ts';
 import type { MapReader, ReaderOptions, StoredMap } from './map.ts';
 import { ForeignReader } from './reader.ts';

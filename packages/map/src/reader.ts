@@ -18,7 +18,7 @@ import { hashOf } from './hash.ts';
 import { largestFree } from './heap.ts';
 import {
   BUCKET_ENTRIES,
-  BUCKET_VERSION,
+  BUCKET_SEQUENCE,
   ENTRY_HASH,
   ENTRY_WORDS,
   FLAG_BITS,
@@ -30,7 +30,7 @@ import {
   RECENCY_WORDS,
   UNIT_BYTES,
   USER_BYTES,
-} from './layout.ts';
+} from './abi.ts';
 import type { Decoded, MapReader, MapStats, ReaderOptions, ScanResult } from './map.ts';
 import type { Memory } from './memory.ts';
 import { Scratch } from './scratch.ts';
@@ -362,7 +362,7 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends R
       this.#shape = Atomics.load(words, Header.shape);
       const at = bucketAt(words, bucketOf(words, this.hash));
       if ((this.#shape & 1) !== 0 || !(at > 0 && at < words.length)) continue;
-      this.#bucket = at + BUCKET_VERSION;
+      this.#bucket = at + BUCKET_SEQUENCE;
       this.#version = Atomics.load(words, this.#bucket);
       if ((this.#version & 1) === 0) return;
     }

@@ -2,7 +2,7 @@
  * The order in which entries were used last: a list through all of them, in the entries themselves.
  * All functions are called in a change.
  */
-import { ENTRY_NEWER, ENTRY_OLDER, Header } from './layout.ts';
+import { ENTRY_NEWER, ENTRY_OLDER, Header } from './abi.ts';
 import type { Memory } from './memory.ts';
 
 /**

@@ -1,7 +1,7 @@
 /** What each call of a map promises, and what bad input gets. */
 import { fillRandom } from '@liveupdate/base';
 import { describe, expect, it } from 'vitest';
-import { HEAP_START, Header } from './layout.ts';
+import { HEAP_START, Header } from './abi.ts';
 import { openMap, type MapOptions } from './open-map.ts';
 import { bytesOf, fileOf } from './test-file.ts';
 

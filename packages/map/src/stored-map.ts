@@ -40,7 +40,7 @@ import {
   PLACES,
   UNIT_BYTES,
   USER_BYTES,
-} from './layout.ts';
+} from './abi.ts';
 import type { Decoded, ReaderOptions, SetOptions, StoredMap } from './map.ts';
 import type { Memory } from './memory.ts';
 import { ReadMap } from './reader.ts';

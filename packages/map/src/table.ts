@@ -34,7 +34,7 @@ import {
   SEGMENT_SHIFT,
   SEGMENT_UNITS,
   SPLIT_LOAD,
-} from './layout.ts';
+} from './abi.ts';
 import type { Memory } from './memory.ts';
 
 /** A chain that is longer is damage: the hash is keyed. */

@@ -26,7 +26,7 @@ import {
   REGION_UNITS,
   SEGMENT_BUCKETS,
   SEGMENT_SHIFT,
-} from './layout.ts';
+} from './abi.ts';
 import type { Memory } from './memory.ts';
 import { bucketAt, bucketCount, bucketOf, damaged, segmentBlock } from './table.ts';
 

@@ -3,14 +3,14 @@
  * counts from the start of the file. A _reference_ counts units of 8 bytes, so that it is a small
  * integer in a file of 16 GiB too; 0 refers to nothing.
  *
- * Any edit is another format: raise FORMAT, and go on reading what is there.
+ * Any edit is another format: raise MAP_VERSION, and go on reading what is there.
  */
 import { PAGE_SIZE } from '@liveupdate/base';
 
 /** 'lumap' in the two first words. */
 export const MAGIC_LOW = 0x616d_756c;
 export const MAGIC_HIGH = 0x70;
-export const FORMAT = 1;
+export const MAP_VERSION = 1;
 
 /** Words of a reference's unit. */
 const UNIT_WORDS = 2;
@@ -75,7 +75,7 @@ export const USER_BYTES = 1024;
 
 export const JOURNAL_COUNT = 1024;
 /** The version word that is odd while the change is under way; 0: none. */
-export const JOURNAL_VERSION = 1025;
+export const JOURNAL_SEQUENCE = 1025;
 /** Pairs: the index of a word, and what was in it. */
 export const JOURNAL_ROWS = 1026;
 export const MOST_ROWS = 1023;
@@ -118,7 +118,7 @@ export const INTERNAL_KIND = 1;
 
 export const BUCKET_WORDS = 16;
 /** Version: odd while something in the bucket changes. */
-export const BUCKET_VERSION = 0;
+export const BUCKET_SEQUENCE = 0;
 /** Reference to the block of the next bucket of the chain. */
 export const BUCKET_CHAIN = 1;
 /** 11 bytes in three words: the highest eight bits of each key's hash. */
