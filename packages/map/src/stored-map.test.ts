@@ -1,10 +1,13 @@
 /** What each call of a map promises, and what bad input gets. */
-import { fillRandom } from '@liveupdate/base';
+import { fillRandom, Prng } from '@liveupdate/base';
+import { seed } from '@liveupdate/base/test-seed';
 import { describe, expect, it } from 'vitest';
 import { HEAP_START, Header } from './abi.ts';
 import { openMap, type MapOptions } from './open-map.ts';
 import { bytesOf, fileOf } from './test-file.ts';
 
+/** One word in so many is damaged, others each time. */
+const STRIDE = process.env['LIVEUPDATE_LONG'] === undefined ? 7 : 1;
 const text = (value: Uint8Array) => new TextDecoder().decode(value);
 const coded = (code: string) => expect.objectContaining({ code }) as Error;
 
@@ -319,8 +322,9 @@ describe('opening', () => {
     const content = new Map(map);
     map.close();
     let found = 0;
+    const random = new Prng(seed);
     const words = new Int32Array(bytes.buffer).length;
-    for (let word = HEAP_START * 2; word < words; word += 1) {
+    for (let word = HEAP_START * 2 + random.below(STRIDE); word < words; word += STRIDE) {
       const copy = bytes.slice();
       new Int32Array(copy.buffer)[word] ^= 0x0400_0004;
       using damaged = openMap({ bytes: copy });
@@ -333,6 +337,6 @@ describe('opening', () => {
         found += 1;
       }
     }
-    expect(found).toBeGreaterThan(500);
+    expect(found).toBeGreaterThan(50);
   });
 });
