@@ -54,7 +54,7 @@ const BAR_STEP = 30;
 const colourOf = (number: number): string => `var(--c${number})`;
 
 /** What charts have in common. Vega has no fonts to measure with: it guesses with room to spare. */
-const COMMON = {
+export const COMMON = {
   width: WIDTH,
   autosize: { type: 'fit-x', contains: 'padding' },
   background: 'transparent',
@@ -212,13 +212,20 @@ function ticks(scale: 'linear' | 'log', from: number, to: number): { values?: nu
   };
 }
 
+/** A chart as SVG; its colours are still names of the page's style. */
+export async function drawn(spec: TopLevelSpec): Promise<string> {
+  const view = new View(parse(compile(spec).spec), { renderer: 'none' });
+  try {
+    return await view.toSVG();
+  } finally {
+    view.finalize();
+  }
+}
+
 /** A chart under its title. */
 async function figure(title: string, spec: TopLevelSpec): Promise<string> {
-  const view = new View(parse(compile(spec).spec), { renderer: 'none' });
-  const drawn = await view.toSVG();
-  view.finalize();
   // Inside a page SVG needs no names of its own; its size is the page's to choose.
-  const inline = drawn
+  const inline = (await drawn(spec))
     .replace(/ xmlns(:\w+)?="[^"]*"/g, '')
     .replace(/^<svg/, `<svg role="img" aria-label="${escapeHtml(title)}"`);
   return `<figure><figcaption>${escapeHtml(title)}</figcaption>${inline}</figure>`;

@@ -150,6 +150,7 @@ test('what clients notice of an upgrade, the shortest gap first; the worst round
     [`${side} failed`]: [0, 0, lost],
     [`${side} closed`]: [0, lost, lost],
     [`${side} gap`]: [gap, gap, 3 * gap],
+    [`${side} silence`]: [gap, 2 * gap, 3 * gap],
     [`${side} wait`]: [gap, 4 * gap, gap],
     [`${side} before`]: [9000, 9000.4, 10],
     [`${side} after`]: [8000, 8000, 8000],
@@ -168,10 +169,10 @@ test('what clients notice of an upgrade, the shortest gap first; the worst round
   const worker = 'LMDB on tmpfs, two workers of node:cluster rolled one after the other, 1 GiB';
   const bare = 'bare server: exec with its listening socket, no state, no connections';
   expect(upgrades(results)[0].slice(1)).toEqual([
-    [worker, '50', '50', '1.00 ms', '3.00 ms', '4.00 ms', '9000', '8000'],
-    ['live update by standby, 16 GiB', '0', '0', '3.00 ms', '9.00 ms', '12.0 ms', '9000', '8000'],
-    ['live update by standby, 1 GiB', '0', '0', '4.00 ms', '12.0 ms', '16.0 ms', '9000', '8000'],
-    [bare, '1', '1', '50.0 ms', '150 ms', '200 ms', '9000', '8000'],
+    [worker, '50', '50', '1.00 ms', '3.00 ms', '2.00 ms', '4.00 ms', '9000', '8000'],
+    ['live update by standby, 16 GiB', '0', '0', '3.00 ms', '9.00 ms', '6.00 ms', '12.0 ms', '9000', '8000'],
+    ['live update by standby, 1 GiB', '0', '0', '4.00 ms', '12.0 ms', '8.00 ms', '16.0 ms', '9000', '8000'],
+    [bare, '1', '1', '50.0 ms', '150 ms', '100 ms', '200 ms', '9000', '8000'],
   ]);
   const [, first, second, third] = figureRows(results);
   expect(first.slice(1, 4)).toEqual(['4.00 ms', 'workers rolled 1.00 ms', '4.00 times as long']);

@@ -129,6 +129,7 @@ export function upgrades(results: Results): Rows[] {
   if (!run) return [];
   const { small, middle, large } = stateSizes(run.size);
   const sizes: Readonly<Record<string, number>> = { small, many: small, large };
+  const isOlder = !Object.keys(run.series).some((name) => name.endsWith(' silence')); // than that series
   const rows = Object.entries(UPGRADED)
     .filter(([side]) => `${side} gap` in run.series)
     .map(([side, title]) => ({
@@ -139,12 +140,15 @@ export function upgrades(results: Results): Rows[] {
     .map(({ title, of }) => [
       title,
       ...['failed', 'closed'].map((what) => String(of(what).max)),
-      ...[of('gap').median, of('gap').max, of('wait').max].map(time),
+      ...[of('gap').median, of('gap').max].map(time),
+      ...(isOlder ? [] : [time(of('silence').median)]),
+      time(of('wait').max),
       ...['before', 'after'].map((what) => String(Math.round(of(what).median))),
     ]);
   const head = `an upgrade, as ${CONNECTIONS} clients see it`;
-  const most = ['most failed', 'most closed', 'gap', 'worst gap', 'worst wait'];
-  return [[[head, ...most, 'answers a second before', 'after'], ...rows]];
+  const most = ['most failed', 'most closed', 'gap', 'worst gap'];
+  const silence = isOlder ? [] : ['silence'];
+  return [[[head, ...most, ...silence, 'worst wait', 'answers a second before', 'after'], ...rows]];
 }
 
 const REPLACED_SERIES = {
