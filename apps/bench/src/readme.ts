@@ -5,14 +5,15 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { KernelError } from '@liveupdate/base';
-import { markdownHeadlines, markdownReport } from './report.ts';
+import { frontPage } from './front-page.ts';
+import { markdownReport } from './report.ts';
 import { readResults } from './results.ts';
 
-const FIGURES = /(<!-- (figures|headlines): (\S+) -->\n).*?(<!-- \2 end -->)/s;
+const FIGURES = /(<!-- (figures|front): (\S+) -->\n).*?(<!-- \2 end -->)/s;
 
 /**
- * A README with the figures (all of them, or the headlines) of the file that its marker names, in
- * the form that Prettier gives everything here.
+ * A README with the figures of the file that its marker names, all of them or what stands on the
+ * front page, in the form that Prettier gives everything here.
  *
  * @param directory of the README, which names the results file relative to it
  * @throws KernelError EINVAL: no markers, or no results file
@@ -26,8 +27,8 @@ export async function withFigures(directory: string): Promise<string> {
     throw new KernelError('EINVAL', `README.md has no place for the figures: add lines with ${markers}`);
   }
   const [, begin, kind, file, end] = marked;
-  const results = readResults(join(directory, file));
-  const figures = kind === 'headlines' ? markdownHeadlines(results) : markdownReport(results);
+  const figures =
+    kind === 'front' ? frontPage(directory, file) : markdownReport(readResults(join(directory, file)));
   const fresh = text.replace(FIGURES, () => `${begin}\n${figures}\n\n${end}`);
   const { format, resolveConfig } = await import('prettier');
   return await format(fresh, { ...(await resolveConfig(path)), parser: 'markdown' });

@@ -326,14 +326,3 @@ export function markdownReport(results: Results): string {
   const parts = [circumstances(results).join(' '), ...sections.map(markdownTable)];
   return parts.join('\n\n');
 }
-
-/** For the README of the repository: what most people ask for. */
-export function markdownHeadlines(results: Results): string {
-  const columns = [0, 1, 2, 3, 4];
-  const rows = [[...FIGURE_HEAD], ...allCells(results, ({ headline }) => headline === true)].map((row) =>
-    columns.map((column) => row[column]),
-  );
-  const { machine, size, date } = results;
-  const where = `${formatSize(size)} unless a line says otherwise; ${machine.cpus} × ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}, ${date.slice(0, 10)}.`;
-  return `${markdownTable(rows)}\n\n${where}`;
-}

@@ -56,3 +56,9 @@ export function raceTable(of: Race): string[][] {
   );
   return [head, ...rows];
 }
+
+/** The race as a results file: what the front page takes its figures from. */
+export function raceText(of: Race): string {
+  const medians = Object.fromEntries([...of].map(([kind, laps]) => [kind, Object.fromEntries(laps)]));
+  return `${JSON.stringify({ date: new Date().toISOString(), bytes: RACE_BYTES, medians }, undefined, 2)}\n`;
+}

@@ -1,0 +1,119 @@
+/**
+ * What stands on the front page of the repository: what survives an upgrade, a crash and another
+ * kernel, with figures beside what one would have without; and the picture of an upgrade.
+ */
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { formatSize } from '@liveupdate/base';
+import { readPictured, type PicturedSide, type PicturedUpgrades } from './pictured-upgrades.ts';
+import { findRun, readResults } from './results.ts';
+import type { Results } from './results-format.ts';
+import { summarize } from './stats.ts';
+import { markdownTable, time } from './tables.ts';
+import { picturePath } from './upgrade-picture.ts';
+
+/** Medians of a live update of Linux itself, in ms: results/race.json of the repository. */
+export interface RaceResults {
+  /** Of the file. */
+  readonly bytes: number;
+  /** By kind of folio and what was done. */
+  readonly medians: Readonly<Record<string, Readonly<Record<string, number>>>>;
+}
+
+const RACE = 'results/race.json';
+
+const HEAD = ['', 'what survives', 'nobody is answered for', 'what one would have without'];
+
+const WITHOUT: Readonly<Record<Exclude<PicturedSide['side'], 'standby'>, string>> = {
+  workers: 'two workers over LMDB, rolled',
+  lmdb: 'LMDB, restarted',
+  heap: 'state written and read again',
+};
+
+/**
+ * The table and the picture, in Markdown.
+ *
+ * @param root of the repository
+ * @param file results, named from there; those of the picture and of Linux are found beside it
+ */
+export function frontPage(root: string, file: string): string {
+  const pictured = file.replace(/\.json$/, '-upgrade.json');
+  const results = readResults(join(root, file));
+  const upgrades = readPictured(join(root, pictured));
+  const race = fs.existsSync(join(root, RACE))
+    ? (JSON.parse(fs.readFileSync(join(root, RACE), 'utf8')) as RaceResults)
+    : undefined;
+  return [
+    markdownTable([HEAD, upgraded(upgrades), killed(results), replaced(race)]),
+    measuredWhere(upgrades),
+    picture(pictured, upgrades),
+  ].join('\n\n');
+}
+
+function upgraded({ sides }: PicturedUpgrades): string[] {
+  const ours = sides.find(({ side }) => side === 'standby')!;
+  const others = sides.flatMap((each) =>
+    each.side === 'standby' ? [] : [`${WITHOUT[each.side]}: ${median(each)}, ${lost(each)}`],
+  );
+  return [
+    '**a new version**',
+    'memory, listening sockets, open connections',
+    `${median(ours)}; ${lost(ours)}`,
+    others.join('; '),
+  ];
+}
+
+function median({ all }: PicturedSide): string {
+  return time(summarize(all.silence).median);
+}
+
+/** The worst of all upgrades. */
+function lost({ all }: PicturedSide): string {
+  const most = Math.max(...all.failed);
+  return most === 0 ? 'no request fails' : `${most} requests fail`;
+}
+
+function killed(results: Results): string[] {
+  const { series } = findRun(results, 'killed')!;
+  const others = { mapped: 'a mapped file on tmpfs', lmdb: 'LMDB' };
+  const waits = Object.entries(others)
+    .filter(([side]) => side in series)
+    .map(([side, title]) => `${title}: ${time(series[side].median)}`);
+  return [
+    '**a crash**, `kill -9`',
+    'memory, listening sockets',
+    time(series['answer'].median),
+    [...waits, 'state in the heap: all of it is lost'].join('; '),
+  ];
+}
+
+function replaced(race: RaceResults | undefined): string[] {
+  const without = 'all memory is lost, and read again from disk';
+  const row = ['**another kernel**', 'memory, at the same addresses', 'the start of that kernel', without];
+  if (!race) return row;
+  const large = race.medians['2 MiB'];
+  const [ours, copied] = [large['preserve, Linux'] + large['retrieve, Linux'], large['copy']];
+  const size = formatSize(race.bytes);
+  row[2] += `, and ${time(ours)} for ${size}`;
+  row[3] += `; a copy of ${size} alone: ${time(copied)}`;
+  return row;
+}
+
+function measuredWhere({ clients, size, upgrades, machine, date }: PicturedUpgrades): string {
+  return (
+    `${formatSize(size)} of state, ${clients} clients, medians, of lost requests the most in ${upgrades} upgrades; ` +
+    `${machine.cpus} × ${machine.cpu}, which the clients share, Linux ${machine.kernel}, Node ${machine.node}, ` +
+    `${date.slice(0, 10)}. The kernel's row: QEMU in software emulation.`
+  );
+}
+
+/** Light or dark, as the reader's page is. */
+function picture(file: string, { momentMs }: PicturedUpgrades): string {
+  const alt = `Requests answered in each ${momentMs} ms while a service is upgraded, four ways`;
+  return [
+    '<picture>',
+    `  <source media="(prefers-color-scheme: dark)" srcset="${picturePath(file, 'dark')}">`,
+    `  <img alt="${alt}" src="${picturePath(file, 'light')}">`,
+    '</picture>',
+  ].join('\n');
+}
