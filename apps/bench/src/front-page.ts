@@ -24,6 +24,9 @@ const RACE = 'results/race.json';
 
 const HEAD = ['', 'what survives', 'nobody is answered for', 'what one would have without'];
 
+/** Between the lines of a cell. */
+const LINE = '<br>';
+
 const WITHOUT: Readonly<Record<Exclude<PicturedSide['side'], 'standby'>, string>> = {
   workers: 'two workers over LMDB, rolled',
   lmdb: 'LMDB, restarted',
@@ -45,7 +48,7 @@ export function frontPage(root: string, file: string): string {
     : undefined;
   return [
     markdownTable([HEAD, upgraded(upgrades), killed(results), replaced(race)]),
-    measuredWhere(upgrades),
+    measuredWhere(upgrades, race),
     picture(pictured, upgrades),
   ].join('\n\n');
 }
@@ -58,8 +61,8 @@ function upgraded({ sides }: PicturedUpgrades): string[] {
   return [
     '**a new version**',
     'memory, listening sockets, open connections',
-    `${median(ours)}; ${lost(ours)}`,
-    others.join('; '),
+    `${median(ours)}, ${lost(ours)}`,
+    others.join(LINE),
   ];
 }
 
@@ -83,27 +86,30 @@ function killed(results: Results): string[] {
     '**a crash**, `kill -9`',
     'memory, listening sockets',
     time(series['answer'].median),
-    [...waits, 'state in the heap: all of it is lost'].join('; '),
+    [...waits, 'state in the heap: it is lost'].join(LINE),
   ];
 }
 
 function replaced(race: RaceResults | undefined): string[] {
-  const without = 'all memory is lost, and read again from disk';
+  const without = 'everything is read again from disk';
   const row = ['**another kernel**', 'memory, at the same addresses', 'the start of that kernel', without];
   if (!race) return row;
   const large = race.medians['2 MiB'];
   const [ours, copied] = [large['preserve, Linux'] + large['retrieve, Linux'], large['copy']];
   const size = formatSize(race.bytes);
   row[2] += `, and ${time(ours)} for ${size}`;
-  row[3] += `; a copy of ${size} alone: ${time(copied)}`;
+  row[3] += `${LINE}a copy of ${size} in memory: ${time(copied)}`;
   return row;
 }
 
-function measuredWhere({ clients, size, upgrades, machine, date }: PicturedUpgrades): string {
+function measuredWhere(
+  { clients, size, upgrades, machine, date }: PicturedUpgrades,
+  race: RaceResults | undefined,
+): string {
   return (
     `${formatSize(size)} of state, ${clients} clients, medians, of lost requests the most in ${upgrades} upgrades; ` +
     `${machine.cpus} × ${machine.cpu}, which the clients share, Linux ${machine.kernel}, Node ${machine.node}, ` +
-    `${date.slice(0, 10)}. The kernel's row: QEMU in software emulation.`
+    `${date.slice(0, 10)}.${race ? " The kernel's row: in QEMU, by software." : ''}`
   );
 }
 

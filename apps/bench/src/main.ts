@@ -201,7 +201,7 @@ function resultsPath({ machine, commit }: Pick<Results, 'machine' | 'commit'>, e
   return join(directory, name);
 }
 
-/** This package's README, and the repository's where this is a checkout. */
+/** This package's README, and the front page where this is a checkout. */
 async function writeReadmes(): Promise<number> {
   const root = join(PACKAGE, '../..');
   const directories = fs.existsSync(join(root, 'pnpm-workspace.yaml')) ? [PACKAGE, root] : [PACKAGE];
