@@ -1,5 +1,6 @@
 /**
- * Runs the demos and puts what they show into docs/, so that no figure there is typed by hand.
+ * Runs the demos and puts what they show into docs/, so that no figure there is typed by hand; and
+ * types what pages show of a terminal.
  *
  *   npm run -s demo-transcript
  */
@@ -14,6 +15,9 @@ export const DEMOS = {
   'demo-upgrade': page('run-a-service'),
   demo: page('kernel-developers'),
 } as const;
+
+/** Pages that show a terminal, see terminal-pages.ts. */
+export const PAGES = ['docs/run-a-service.md', 'docs/kernel-developers.md'] as const;
 
 export function transcriptOf(demo: string): string {
   return fileURLToPath(new URL(`../docs/${demo}.txt`, import.meta.url));
@@ -30,6 +34,11 @@ export function withTranscript(text: string, demo: string, transcript: string): 
 }
 
 if (import.meta.main) {
+  const { Terminal } = await import('./terminal-pages.ts');
+  for (const page of PAGES) {
+    await using terminal = await Terminal.open('dist');
+    fs.writeFileSync(fileURLToPath(new URL(`../${page}`, import.meta.url)), await terminal.type(page));
+  }
   const main = fileURLToPath(new URL('../packages/cli/dist/main.js', import.meta.url));
   for (const [demo, path] of Object.entries(DEMOS)) {
     const { status, stdout } = spawnSync('sh', ['-c', '"$0" "$1" "$2" 2>&1', process.execPath, main, demo], {
