@@ -5,12 +5,12 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { formatSize } from '@liveupdate/base';
+import { themedPicture } from './page-style.ts';
 import { readPictured, type PicturedSide, type PicturedUpgrades } from './pictured-upgrades.ts';
 import { findRun, readResults } from './results.ts';
 import type { Results } from './results-format.ts';
 import { summarize } from './stats.ts';
 import { markdownTable, time } from './tables.ts';
-import { picturePath } from './upgrade-picture.ts';
 
 /** Medians of a live update of Linux itself, in ms: results/race.json of the repository. */
 export interface RaceResults {
@@ -33,6 +33,11 @@ const WITHOUT: Readonly<Record<Exclude<PicturedSide['side'], 'standby'>, string>
   heap: 'state written and read again',
 };
 
+/** Where the upgrades that are drawn lie, beside the results of this file. */
+export function picturedFile(file: string): string {
+  return file.replace(/\.json$/, '-upgrade.json');
+}
+
 /**
  * The table and the picture, in Markdown.
  *
@@ -40,7 +45,7 @@ const WITHOUT: Readonly<Record<Exclude<PicturedSide['side'], 'standby'>, string>
  * @param file results, named from there; those of the picture and of Linux are found beside it
  */
 export function frontPage(root: string, file: string): string {
-  const pictured = file.replace(/\.json$/, '-upgrade.json');
+  const pictured = picturedFile(file);
   const results = readResults(join(root, file));
   const upgrades = readPictured(join(root, pictured));
   const race = fs.existsSync(join(root, RACE))
@@ -49,7 +54,10 @@ export function frontPage(root: string, file: string): string {
   return [
     markdownTable([HEAD, upgraded(upgrades), killed(results), replaced(race)]),
     measuredWhere(upgrades, race),
-    picture(pictured, upgrades),
+    themedPicture(
+      pictured.replace(/\.json$/, ''),
+      `Requests answered in each ${upgrades.momentMs} ms while a service is upgraded, four ways`,
+    ),
   ].join('\n\n');
 }
 
@@ -111,15 +119,4 @@ function measuredWhere(
     `${machine.cpus} × ${machine.cpu}, which the clients share, Linux ${machine.kernel}, Node ${machine.node}, ` +
     `${date.slice(0, 10)}.${race ? " The kernel's row: in QEMU, by software." : ''}`
   );
-}
-
-/** Light or dark, as the reader's page is. */
-function picture(file: string, { momentMs }: PicturedUpgrades): string {
-  const alt = `Requests answered in each ${momentMs} ms while a service is upgraded, four ways`;
-  return [
-    '<picture>',
-    `  <source media="(prefers-color-scheme: dark)" srcset="${picturePath(file, 'dark')}">`,
-    `  <img alt="${alt}" src="${picturePath(file, 'light')}">`,
-    '</picture>',
-  ].join('\n');
 }

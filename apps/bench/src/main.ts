@@ -22,7 +22,7 @@ import { brokenFigures, readResults, resultsText, writeResults } from './results
 import type { Results } from './results-format.ts';
 import type { Trial } from './runner.ts';
 import { TRIALS } from './trials.ts';
-import { writePictures } from './upgrade-picture.ts';
+import { upgradePictures } from './upgrade-picture.ts';
 
 /** The package: this file lies in src, or in dist. */
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
@@ -131,7 +131,7 @@ interface PictureCommand extends Pick<PictureOptions, 'size' | 'upgrades'> {
 
 async function picture({ from, smoke, size, upgrades, out }: PictureCommand): Promise<number> {
   if (from !== undefined) {
-    await writePictures(from, readPictured(from));
+    writeAll(await upgradePictures(from, readPictured(from)));
     return 0;
   }
   const options = smoke ? SMOKE_PICTURE : { size, upgrades, loadedMs: PICTURE_LOADED_MS };
@@ -148,7 +148,7 @@ async function picture({ from, smoke, size, upgrades, out }: PictureCommand): Pr
   endProgress();
   const file = out ?? resultsPath(measured, '-upgrade.json');
   writePictured(file, measured);
-  await writePictures(file, measured);
+  writeAll(await upgradePictures(file, measured));
   process.stderr.write(`bench: written to ${file}, with pictures beside it\n`);
   return 0;
 }
@@ -205,9 +205,16 @@ function resultsPath({ machine, commit }: Pick<Results, 'machine' | 'commit'>, e
 async function writeReadmes(): Promise<number> {
   const root = join(PACKAGE, '../..');
   const directories = fs.existsSync(join(root, 'pnpm-workspace.yaml')) ? [PACKAGE, root] : [PACKAGE];
-  const texts = await Promise.all(directories.map(withFigures));
-  for (const [i, text] of texts.entries()) fs.writeFileSync(join(directories[i], 'README.md'), text);
+  const marked = await Promise.all(directories.map(withFigures));
+  for (const [i, { text, pictures }] of marked.entries()) {
+    fs.writeFileSync(join(directories[i], 'README.md'), text);
+    writeAll(pictures);
+  }
   return 0;
+}
+
+function writeAll(texts: ReadonlyMap<string, string>): void {
+  for (const [path, text] of texts) fs.writeFileSync(path, text);
 }
 
 const COMPARED: Readonly<Record<Comparison['outcome'], number>> = { 'not worse': 0, worse: 1, none: 2 };

@@ -23,7 +23,23 @@ const DARK: typeof LIGHT = {
   colours: ['#7aa8ff', '#f5a742', '#5cc98a', '#c794ff', '#ff7d8d', '#4fcbdc', '#9ca3af'],
 };
 
-export type Theme = 'light' | 'dark';
+export const THEMES = ['light', 'dark'] as const;
+export type Theme = (typeof THEMES)[number];
+
+/** Where the picture of that name is. */
+export function themedPath(name: string, theme: Theme): string {
+  return `${name}-${theme}.svg`;
+}
+
+/** Markdown that shows it light or dark, as the reader's page is. */
+export function themedPicture(name: string, alt: string): string {
+  return [
+    '<picture>',
+    `  <source media="(prefers-color-scheme: dark)" srcset="${themedPath(name, 'dark')}">`,
+    `  <img alt="${alt}" src="${themedPath(name, 'light')}">`,
+    '</picture>',
+  ].join('\n');
+}
 
 /** A picture that stands outside of a page, with a theme's colours in place of their names. */
 export function inColours(theme: Theme, svg: string): string {

@@ -314,7 +314,7 @@ export function textReport(results: Results): string {
 }
 
 /** For the README of this package. */
-export function markdownReport(results: Results): string {
+export function markdownReport(results: Results, pictures: readonly string[] = []): string {
   const sections = [
     figureRows(results),
     ...blackout(results),
@@ -323,6 +323,6 @@ export function markdownReport(results: Results): string {
     ...upgrades(results),
     ...bySize(results),
   ];
-  const parts = [circumstances(results).join(' '), ...sections.map(markdownTable)];
+  const parts = [circumstances(results).join(' '), ...pictures, ...sections.map(markdownTable)];
   return parts.join('\n\n');
 }

@@ -2,12 +2,9 @@
  * A picture of upgrades under load: how many requests are answered in each moment, a row for each
  * side, all on the same axes. It stands alone, in light and in dark.
  */
-import * as fs from 'node:fs';
 import { formatSize } from '@liveupdate/base';
-import type { TopLevelSpec } from 'vega-lite';
-import { COMMON, drawn } from './charts.ts';
-import { escapeHtml } from './escape-html.ts';
-import { inColours, type Theme } from './page-style.ts';
+import { picture, rowsChart } from './charts.ts';
+import { themedPath, THEMES, type Theme } from './page-style.ts';
 import type { PicturedSide, PicturedUpgrades } from './pictured-upgrades.ts';
 import { time } from './tables.ts';
 
@@ -27,17 +24,19 @@ const SHOWN_MS = 1500;
 const ANSWERS = 'requests answered in 10 ms';
 const NOBODY = 'nobody is answered';
 
-const THEMES: readonly Theme[] = ['light', 'dark'];
-
-/** Where the picture of a results file is. */
-export function picturePath(results: string, theme: Theme): string {
-  return `${results.replace(/\.json$/, '')}-${theme}.svg`;
+function picturePath(results: string, theme: Theme): string {
+  return themedPath(results.replace(/\.json$/, ''), theme);
 }
 
-/** Draws it beside its results file. */
-export async function writePictures(results: string, upgrades: PicturedUpgrades): Promise<void> {
+/** All pictures of a results file, by path. */
+export async function upgradePictures(
+  results: string,
+  upgrades: PicturedUpgrades,
+): Promise<Map<string, string>> {
+  const pictures = new Map<string, string>();
   for (const theme of THEMES)
-    fs.writeFileSync(picturePath(results, theme), await upgradePicture(upgrades, theme));
+    pictures.set(picturePath(results, theme), await upgradePicture(upgrades, theme));
+  return pictures;
 }
 
 /** All sides, a row each, in the colours of this theme. */
@@ -45,29 +44,11 @@ export async function upgradePicture(upgrades: PicturedUpgrades, theme: Theme): 
   const { sides } = upgrades;
   const most = Math.max(...sides.flatMap((side) => shown(upgrades, side).map(({ answers }) => answers)));
   const rows = sides.map((side, i) => row(upgrades, side, { most, isLast: i === sides.length - 1 }));
-  const spec = {
-    ...COMMON,
-    autosize: undefined,
-    width: undefined,
-    padding: 14,
-    background: 'var(--page)',
-    title: {
-      text: `An upgrade under load: ${upgrades.clients} clients, ${formatSize(upgrades.size)} of state`,
-      anchor: 'start',
-      color: 'var(--text)',
-      fontSize: 15,
-      offset: 14,
-    },
-    spacing: 14,
-    vconcat: rows,
-  };
-  // Vega numbers the parts of all pictures of a process: here each begins anew.
-  const names = new Map<string, string>();
-  const svg = (await drawn(spec as unknown as TopLevelSpec)).replace(/\b(clip|gradient_)(\d+)\b/g, (name) => {
-    if (!names.has(name)) names.set(name, `part${names.size}`);
-    return names.get(name)!;
-  });
-  return `${inColours(theme, described(upgrades, svg))}\n`;
+  const chart = rowsChart(
+    `An upgrade under load: ${upgrades.clients} clients, ${formatSize(upgrades.size)} of state`,
+    rows,
+  );
+  return picture(chart, theme, sides.map((side) => `${NAMES[side.side]}: ${told(side)}.`).join(' '));
 }
 
 /** Answers of the moments that are shown. */
@@ -154,14 +135,4 @@ function row(
       },
     ],
   };
-}
-
-/** With what it shows in words, for those who do not see it. */
-function described(upgrades: PicturedUpgrades, svg: string): string {
-  const words = upgrades.sides.map((side) => `${NAMES[side.side]}: ${told(side)}.`).join(' ');
-  return svg.replace(
-    /^(<svg[^>]*)>/,
-    (_, open: string) =>
-      `${open} role="img"><title>Requests answered in each ${upgrades.momentMs} ms of an upgrade</title><desc>${escapeHtml(words)}</desc>`,
-  );
 }
