@@ -34,6 +34,7 @@ const pictured: PicturedUpgrades = {
   commit: undefined,
   built: true,
   machine: fullResults().machine,
+  disturbance: { others: 0.01, stolen: 0, waiting: 0.02 },
   ...{ size: 2 ** 30, clients: 50, upgrades: 3, momentMs: 10, leadMs: 500 },
   sides: [
     side('standby', [9, 5, 6], 0),
@@ -58,9 +59,14 @@ test('each end has a row; of Linux there are figures where it raced', () => {
   expect(row(text, 'a crash')).toMatch(
     /\| 61\.0 ms +\| a mapped file on tmpfs: 90\.0 ms<br>state in the heap: it is lost +\|/,
   );
+  expect(text).not.toContain('No trust');
   expect(text).toContain('srcset="x-upgrade-dark.svg"');
   expect(text).toContain('src="x-upgrade-light.svg"');
   expect(row(text, 'another kernel')).not.toContain('256 MiB');
+
+  const busy = { ...pictured, disturbance: { others: 0.4, stolen: 0, waiting: 0.5 } };
+  writePictured(join(root, 'x-upgrade.json'), busy);
+  expect(frontPage(root, 'x.json')).toContain('No trust: other programs had 40 % of the processors.');
 
   fs.mkdirSync(join(root, 'results'));
   const medians = { '2 MiB': { copy: 200, 'preserve, Linux': 1, 'retrieve, Linux': 3 } };

@@ -5,6 +5,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { formatSize } from '@liveupdate/base';
+import { disturbed } from './disturbance.ts';
 import { themedPicture } from './page-style.ts';
 import { readPictured, type PicturedSide, type PicturedUpgrades } from './pictured-upgrades.ts';
 import { findRun, readResults } from './results.ts';
@@ -111,12 +112,14 @@ function replaced(race: RaceResults | undefined): string[] {
 }
 
 function measuredWhere(
-  { clients, size, upgrades, machine, date }: PicturedUpgrades,
+  { clients, size, upgrades, machine, disturbance, date }: PicturedUpgrades,
   race: RaceResults | undefined,
 ): string {
+  const doubt = disturbed(disturbance);
   return (
     `${formatSize(size)} of state, ${clients} clients, medians, of lost requests the most in ${upgrades} upgrades; ` +
     `${machine.cpus} × ${machine.cpu}, which the clients share, Linux ${machine.kernel}, Node ${machine.node}, ` +
-    `${date.slice(0, 10)}.${race ? " The kernel's row: in QEMU, by software." : ''}`
+    `${date.slice(0, 10)}.${race ? " The kernel's row: in QEMU, by software." : ''}` +
+    (doubt === undefined ? '' : ` No trust: ${doubt}.`)
   );
 }

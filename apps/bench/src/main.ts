@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { codeOf } from '@liveupdate/base';
 import { Command, CommanderError, Option } from 'commander';
 import { comparison, type Comparison } from './compare-report.ts';
+import { disturbed } from './disturbance.ts';
 import { exitOnSignals } from './exit-on-signals.ts';
 import { htmlReport } from './html-report.ts';
 import { measure, type MeasureOptions } from './measure.ts';
@@ -149,6 +150,8 @@ async function picture({ from, smoke, size, upgrades, out }: PictureCommand): Pr
   const file = out ?? resultsPath(measured, '-upgrade.json');
   writePictured(file, measured);
   writeAll(await upgradePictures(file, measured));
+  const doubt = disturbed(measured.disturbance);
+  if (doubt !== undefined) process.stderr.write(`bench: NO TRUST: ${doubt}\n`);
   process.stderr.write(`bench: written to ${file}, with pictures beside it\n`);
   return 0;
 }

@@ -6,6 +6,7 @@
 import * as fs from 'node:fs';
 import { KernelError } from '@liveupdate/base';
 import { IS_BUILT } from './child-process.ts';
+import { MachineWatch, type Disturbance } from './disturbance.ts';
 import { commitOf, machineFacts, type MachineFacts } from './machine-facts.ts';
 import { seriesOf } from './stats.ts';
 import { LEAD_MS, MOMENT_MS } from './moments.ts';
@@ -34,6 +35,8 @@ export interface PicturedUpgrades {
   readonly commit: string | undefined;
   readonly built: boolean;
   readonly machine: MachineFacts;
+  /** What others did to the machine meanwhile. */
+  readonly disturbance: Disturbance;
   /** Bytes of state. */
   readonly size: number;
   readonly clients: number;
@@ -60,9 +63,11 @@ export async function measurePictured(
   progress: (side: string, upgrade: number) => void,
 ): Promise<PicturedUpgrades> {
   const commit = commitOf(directory);
+  const machine = machineFacts();
   const start = starts(size);
   const names = PICTURED.filter((name) => missing(name) === undefined);
   await using ours = await start.standby();
+  const watch = new MachineWatch();
   const met = new Map(names.map((name) => [name, [] as LoadReport[]]));
   for (let round = 0; round < upgrades; round++) {
     for (const name of names) {
@@ -77,7 +82,8 @@ export async function measurePictured(
     date: new Date().toISOString(),
     commit,
     built: IS_BUILT,
-    machine: machineFacts(),
+    machine,
+    disturbance: watch.end(),
     size,
     clients: CONNECTIONS,
     upgrades,

@@ -22,6 +22,7 @@ function pictured(): PicturedUpgrades {
     commit: undefined,
     built: true,
     machine: fullResults().machine,
+    disturbance: { others: 0.01, stolen: 0, waiting: 0.02 },
     size: 2 ** 30,
     clients: 50,
     upgrades: 2,
