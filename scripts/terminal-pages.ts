@@ -21,8 +21,9 @@ export type From = 'sources' | 'dist';
 const [SERVICE, RAM, PORT] = ['counter', 'from-linux', '8080'];
 const ANSWER =
   'fetch(`http://${process.argv[1]}`).then((got) => got.text()).then((text) => process.stdout.write(text))';
-/** Milliseconds until a service serves: a machine may be busy. */
-const PATIENCE = 120_000;
+/** Milliseconds until a service serves, and limits of its upgrades: a machine may be busy. */
+const PATIENCE = 300_000;
+const PATIENT = `--arm-limit ${PATIENCE} --ready-limit ${PATIENCE}`;
 
 /** What differs each time. */
 const NUMBERS = /\b(?:pid|supervisor|kill -9) \d+|\b\d+ ms\b/g;
@@ -57,7 +58,7 @@ export class Terminal implements AsyncDisposable {
     const main = join(root, 'packages/cli', from === 'dist' ? 'dist/main.js' : 'src/main.ts');
     const programs = {
       node: `exec ${node}`,
-      liveupdate: `exec ${node} ${main}`,
+      liveupdate: `if [ "$1" = run ]; then shift; set -- run ${PATIENT} "$@"; fi\nexec ${node} ${main}`,
       npx: 'exec',
       curl: `exec ${process.execPath} -e '${ANSWER}'`, // not every host has one
     };
