@@ -74,3 +74,9 @@ function perFolio(linux: number, here: number, folios: number): string[] {
   const each = [linux, here].map((value) => `${Number(((value * 1000) / folios).toPrecision(2))} µs`);
   return [...each, (linux / here).toPrecision(2)];
 }
+
+/** The race as a results file: what the front page takes its figures from. */
+export function raceText(of: Race): string {
+  const medians = Object.fromEntries([...of].map(([kind, laps]) => [kind, Object.fromEntries(laps)]));
+  return `${JSON.stringify({ date: new Date().toISOString(), bytes: RACE_BYTES, medians }, undefined, 2)}\n`;
+}
