@@ -1,5 +1,6 @@
 /** All commands, by their names. */
 import type { Command } from './command.ts';
+import { bits } from './commands/bits.ts';
 import { connection } from './commands/connection.ts';
 import { counters } from './commands/counters.ts';
 import { expiry } from './commands/expiry.ts';
@@ -9,7 +10,7 @@ import { strings } from './commands/strings.ts';
 import { transactions } from './commands/transactions.ts';
 
 export const allCommands: ReadonlyMap<string, Command> = new Map(
-  [strings, counters, generic, expiry, transactions, connection, databases, serverCommands].flatMap(
+  [strings, bits, counters, generic, expiry, transactions, connection, databases, serverCommands].flatMap(
     (commands) => [...commands],
   ),
 );

@@ -71,8 +71,8 @@ export class CacheServer implements CommandServer {
 
   info(): ReturnType<CommandServer['info']> {
     const { store } = this;
-    const { size, withExpiry, usedBytes, capacity, evicted } = store.map.stats;
-    const keyspace = size === 0 ? {} : { db0: `keys=${size},expires=${withExpiry},avg_ttl=0` };
+    const { size, expiring, used, capacity, evicted } = store.map.stats;
+    const keyspace = size === 0 ? {} : { db0: `keys=${size},expires=${expiring},avg_ttl=0` };
     return {
       Server: {
         redis_version: REDIS_VERSION,
@@ -88,7 +88,7 @@ export class CacheServer implements CommandServer {
       },
       Clients: { connected_clients: this.clients.size, blocked_clients: 0 },
       Memory: {
-        used_memory: usedBytes,
+        used_memory: used,
         used_memory_rss: process.memoryUsage.rss(),
         maxmemory: capacity,
         maxmemory_policy: this.settings.get('maxmemory-policy') ?? '',

@@ -168,7 +168,7 @@ export class Client implements CommandClient {
 
   end(): void {
     this.#state = 'ending';
-    if (this.reply.length === 0) this.#socket.end();
+    if (this.reply.length === 0) this.#socket.destroySoon();
   }
 
   perform(command: Command, args: Request): void {
@@ -207,7 +207,7 @@ export class Client implements CommandClient {
       this.#state = 'ending';
     }
     this.#flush();
-    if (this.#isEnding) this.#socket.end();
+    if (this.#isEnding) this.#socket.destroySoon();
   }
 
   get #isEnding(): boolean {

@@ -24,7 +24,7 @@ export type Flag =
   | 'no_auth';
 
 /** As COMMAND DOCS and INFO have them. */
-export type Group = 'string' | 'generic' | 'transactions' | 'connection' | 'server';
+export type Group = 'string' | 'bitmap' | 'generic' | 'transactions' | 'connection' | 'server';
 
 export type Run = (client: CommandClient, args: Request) => void;
 

@@ -52,8 +52,7 @@ function textOf({ digits, scale }: Decimal): string {
   let left = isNegative ? -digits : digits;
   let places = scale;
   if (places > DIGITS) {
-    const unit = 10n ** BigInt(places - DIGITS);
-    left = (left + unit / 2n) / unit;
+    left = roundedHalfEven(left, 10n ** BigInt(places - DIGITS));
     places = DIGITS;
   }
   const text = String(left).padStart(places + 1, '0');
@@ -61,4 +60,12 @@ function textOf({ digits, scale }: Decimal): string {
   const whole = text.slice(0, text.length - places);
   const value = places > 0 && fraction !== '' ? `${whole}.${fraction}` : whole;
   return isNegative && value !== '0' ? `-${value}` : value;
+}
+
+/** As Redis rounds: what it adds and takes away again leaves nothing. */
+function roundedHalfEven(value: bigint, unit: bigint): bigint {
+  const whole = value / unit;
+  const twice = 2n * (value % unit);
+  const isUp = twice > unit || (twice === unit && whole % 2n === 1n);
+  return isUp ? whole + 1n : whole;
 }

@@ -3,11 +3,12 @@
  *
  * Always: what a method has stored is stored when it returns, and whoever watches the key knows.
  */
+import { codeOf } from '@liveupdate/base';
 import type { StoredMap } from '@liveupdate/map';
 import type { Watches } from './watches.ts';
 
 /** Keys and values are bytes. */
-export type CacheMap = StoredMap<Uint8Array, Uint8Array>;
+export type CacheMap = StoredMap<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>;
 
 /** Milliseconds since the epoch; Infinity: never; `'keep'`: as it was. */
 export type Expires = number | 'keep';
@@ -74,10 +75,22 @@ export class Store {
   }
 
   /** @throws KernelError EINVAL: the value is no integer. ERANGE: beyond 64 bits. ENOSPC */
-  increment(key: Uint8Array, by: bigint): bigint {
-    const value = this.map.increment(key, by);
+  increment(key: Uint8Array, by: bigint): number | bigint {
+    const value = this.#increment(key, by);
     this.watches.changed(key);
     return value;
+  }
+
+  /** A number where that is exact, for it takes less. */
+  #increment(key: Uint8Array, by: bigint): number | bigint {
+    const number = Number(by);
+    if (!Number.isSafeInteger(number)) return this.map.increment(key, by);
+    try {
+      return this.map.increment(key, number);
+    } catch (error) {
+      if (codeOf(error) !== 'ERANGE') throw error;
+      return this.map.increment(key, by);
+    }
   }
 
   /** Whether there is such a key. */

@@ -10,7 +10,7 @@ function add(client: CommandClient, key: Buffer, by: bigint): void {
   client.reply.integer(incremented(client, key, by));
 }
 
-function incremented({ store }: CommandClient, key: Buffer, by: bigint): bigint {
+function incremented({ store }: CommandClient, key: Buffer, by: bigint): number | bigint {
   try {
     return store.increment(key, by);
   } catch (error) {

@@ -32,19 +32,23 @@ function statuses(reply: Reply, texts: readonly string[]): void {
   for (const text of texts) reply.status(text);
 }
 
+/** By what Redis' access lists call them. */
+const CATEGORIES: Readonly<Record<Command['group'], string | undefined>> = {
+  string: '@string',
+  bitmap: '@bitmap',
+  generic: '@keyspace',
+  transactions: '@transaction',
+  connection: '@connection',
+  server: undefined,
+};
+
 function categoriesOf({ group, flags }: Command): string[] {
   const kinds = [
     flags.includes('write') ? '@write' : undefined,
     flags.includes('readonly') ? '@read' : undefined,
     flags.includes('admin') ? '@admin' : undefined,
     flags.includes('fast') ? '@fast' : '@slow',
-    {
-      string: '@string',
-      generic: '@keyspace',
-      transactions: '@transaction',
-      connection: '@connection',
-      server: undefined,
-    }[group],
+    CATEGORIES[group],
   ];
   return kinds.filter((kind) => kind !== undefined);
 }

@@ -6,6 +6,8 @@ import { integer, word } from '../words.ts';
 
 const SECOND = 1000n;
 const MOST = 2n ** 63n - 1n;
+/** The latest moment that a map takes: in 273,000 years. */
+const LATEST = 8.64e15;
 
 /** How a moment is named: from now on or since the epoch, in seconds or in milliseconds. */
 export interface Clock {
@@ -26,7 +28,7 @@ export function clockOf(option: string): Clock | undefined {
 }
 
 /**
- * Milliseconds since the epoch. What is beyond 53 bits, as many as a map has, is in 285,000 years.
+ * Milliseconds since the epoch. What is later than the latest Date is as if it was then.
  *
  * @throws CommandError: no integer, or beyond 64 bits
  */
@@ -35,7 +37,7 @@ export function moment(bytes: Buffer, clock: Clock, now: number, command: string
   const milliseconds = clock.isSeconds ? given * SECOND : given;
   const when = clock.isRelative ? milliseconds + BigInt(now) : milliseconds;
   if (milliseconds > MOST || milliseconds < -MOST || when > MOST) throw invalid(command);
-  return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Number(when)));
+  return Math.max(0, Math.min(LATEST, Number(when)));
 }
 
 /** The same where it must not be 0 or less. */
