@@ -71,7 +71,7 @@ export class CacheServer implements CommandServer {
 
   info(): ReturnType<CommandServer['info']> {
     const { store } = this;
-    const { size, expiring, used, capacity, evicted } = store.map.stats;
+    const { size, expiring, used, evicted } = store.map.stats;
     const keyspace = size === 0 ? {} : { db0: `keys=${size},expires=${expiring},avg_ttl=0` };
     return {
       Server: {
@@ -90,7 +90,7 @@ export class CacheServer implements CommandServer {
       Memory: {
         used_memory: used,
         used_memory_rss: process.memoryUsage.rss(),
-        maxmemory: capacity,
+        maxmemory: this.settings.get('maxmemory') ?? '',
         maxmemory_policy: this.settings.get('maxmemory-policy') ?? '',
       },
       Persistence: { loading: 0 },

@@ -246,7 +246,7 @@ test('when keys end, by a clock that is turned', () => {
     if (step.length === 1) [now] = [now + step[0]];
     else expect([step[0], ask(...wordsOf(step[0]))]).toEqual(step);
   }
-  cache.store.sweep(100);
+  cache.store.sweep(10_000);
   expect(ask('DBSIZE')).toBe(0);
 });
 

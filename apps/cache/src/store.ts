@@ -105,9 +105,11 @@ export class Store {
     this.map.clear();
   }
 
-  /** Removes what is over, among so many keys. */
-  sweep(most: number): void {
-    this.expired += this.map.sweep(most);
+  /** Removes what is over, among so many keys, and returns how many that were. */
+  sweep(most: number): number {
+    const removed = this.map.sweep(most);
+    this.expired += removed;
+    return removed;
   }
 
   resetStatistics(): void {
