@@ -6,7 +6,7 @@
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { formatSize, KernelError } from '@liveupdate/base';
-import { Supervisor } from '@liveupdate/service';
+import { leftSupervisor, Supervisor } from '@liveupdate/service';
 import { HELP, readOptions, UsageError, type CacheOptions } from './options.ts';
 
 /** Signals that are the server's affair. */
@@ -27,15 +27,22 @@ try {
 }
 
 /** Resolves with the exit code of the server when it has ended. */
-async function supervise({ name, size, host, port, socket }: CacheOptions): Promise<number> {
+async function supervise({ name, size, host, socket }: CacheOptions): Promise<number> {
   // What is installed at this place when an upgrade comes is the next version.
   const program = fileURLToPath(new URL(`serve${extname(import.meta.filename)}`, import.meta.url));
+  const left = leftSupervisor(); // where this process was another version of the supervisor before
+  let isTold = left !== undefined;
   const supervisor = new Supervisor({
     name,
+    ...(left && { left }),
     command: [process.execPath, ...process.execArgv, program, ...args],
     log: ({ event, text }) => {
-      process.stderr.write(`cache: ${text}\n`);
-      if (event !== 'ready') return;
+      say(text);
+      if (event !== 'ready' || isTold) return;
+      isTold = true;
+      const [listener = ''] = supervisor.status.listeners;
+      const also = socket === undefined ? '' : ` and at ${socket}`;
+      say(`${name} has ${formatSize(size)} and listens at ${host}:${supervisor.portOf(listener)}${also}`);
     },
   });
   for (const signal of PASSED)
@@ -47,8 +54,10 @@ async function supervise({ name, size, host, port, socket }: CacheOptions): Prom
   process.on('SIGUSR2', () => {
     void supervisor.upgrade().catch(() => undefined); // it was logged
   });
-  const where = socket === undefined ? '' : ` and ${socket}`;
-  process.stderr.write(`cache: ${name}, ${formatSize(size)}, at ${host}:${port}${where}\n`);
   const { code } = await supervisor.run();
   return code ?? 1;
+}
+
+function say(text: string): void {
+  process.stderr.write(`cache: ${text}\n`);
 }
