@@ -45,6 +45,15 @@ export const SKIPS: readonly { readonly reason: string; readonly tests: readonly
       'Regression for a crash with blocking ops and pipelining',
     ],
   },
+  {
+    reason: 'there is no tracking, no MONITOR, no publishing, and one user',
+    tests: [
+      'RESET clears client state',
+      'RESET clears MONITOR state',
+      'RESET clears Pub/Sub state',
+      'RESET clears authenticated state',
+    ],
+  },
   { reason: 'LCS is none of the commands of this cache', tests: ['/^LCS '] },
   { reason: 'there are no scripts', tests: ['/script timeout$'] },
   { reason: 'nothing is saved, and a supervisor ends it', tests: ['MULTI with SAVE', 'MULTI with SHUTDOWN'] },
