@@ -11,7 +11,7 @@ export const SYNTAX = 'ERR syntax error';
 export const NO_INTEGER = 'ERR value is not an integer or out of range';
 
 /** As COMMAND tells clients. */
-export type Flag =
+type Flag =
   | 'write'
   | 'readonly'
   | 'denyoom'

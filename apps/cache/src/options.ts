@@ -15,7 +15,9 @@ export interface CacheOptions {
   readonly evicts: boolean;
 }
 
-export const HELP = `liveupdate-cache                a cache server that speaks Redis' protocol and keeps its memory
+export const HELP = `Usage: liveupdate-cache [options]
+
+A cache server that speaks Redis' protocol and keeps its memory over upgrades, restarts and crashes.
 
   --size SIZE       for keys and values, taken at once (default 1GiB); it may grow with the next version
   --port PORT       where it listens (default 6379); 0: any that is free

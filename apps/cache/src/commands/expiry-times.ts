@@ -23,7 +23,7 @@ const CLOCKS: ReadonlyMap<string, Clock> = new Map([
   ['PXAT', { isRelative: false, isSeconds: false }],
 ]);
 
-export function clockOf(option: string): Clock | undefined {
+function clockOf(option: string): Clock | undefined {
   return CLOCKS.get(option);
 }
 
