@@ -18,6 +18,12 @@ export interface ClientState {
   readonly rest: Buffer;
 }
 
+/** Bytes of what the client has sent. */
+export function sizeOf({ transaction, watched, rest }: ClientState): number {
+  const sent = [rest, ...(transaction?.queue.flat() ?? []), ...watched.map(({ key }) => key)];
+  return sent.reduce((sum, { length }) => sum + length, 0);
+}
+
 interface Base64 {
   readonly base64: string;
 }

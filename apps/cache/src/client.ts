@@ -10,7 +10,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Carrying } from '@liveupdate/service';
 import type { ClientState } from './client-state.ts';
-import { packState } from './client-state.ts';
+import { packState, sizeOf } from './client-state.ts';
 import type { Command, CommandClient, CommandServer, Transaction } from './command.ts';
 import { forget } from './commands/transactions.ts';
 import { commandFor, errorText, isImmediate } from './dispatch.ts';
@@ -23,6 +23,9 @@ export const KIND = 'client';
 
 /** Bytes of replies that leave without waiting for those of the next requests. */
 const FLUSH = 2 ** 16;
+
+/** Bytes of requests that go along for one connection. With more it is closed. */
+const MOST_CARRIED = 2 ** 26;
 
 const NO_LIBRARY = { name: '', version: '' };
 
@@ -43,6 +46,8 @@ export class Client implements CommandClient {
   #connectedAt = Date.now();
   #usedAt = Date.now();
   #lastCommand = 'NULL';
+  /** While requests of this client are performed: it ends when it was answered. */
+  #isRunning = false;
   /**
    * Whether requests are performed as they come: not while what was said has not left, not while
    * an upgrade is under way, and never again when the connection is to end.
@@ -113,7 +118,8 @@ export class Client implements CommandClient {
       state: () => {
         if (this.#state === 'ending') return undefined;
         while (this.#socket.read() !== null); // what the stream holds comes as 'data'
-        return packState(this.#leave());
+        const state = this.#leave();
+        return sizeOf(state) > MOST_CARRIED ? undefined : packState(state);
       },
       resume: () => {
         if (this.#state === 'resting') this.#goOn();
@@ -168,7 +174,7 @@ export class Client implements CommandClient {
 
   end(): void {
     this.#state = 'ending';
-    if (this.reply.length === 0) this.#socket.destroySoon();
+    if (!this.#isRunning) this.#socket.destroySoon();
   }
 
   perform(command: Command, args: Request): void {
@@ -196,6 +202,7 @@ export class Client implements CommandClient {
     const { reply } = this;
     reply.version = this.#version;
     this.#usedAt = Date.now();
+    this.#isRunning = true;
     try {
       for (let request = this.#parser.next(); request; request = this.#next()) {
         this.#answer(request);
@@ -207,6 +214,7 @@ export class Client implements CommandClient {
       this.#state = 'ending';
     }
     this.#flush();
+    this.#isRunning = false;
     if (this.#isEnding) this.#socket.destroySoon();
   }
 

@@ -285,6 +285,20 @@ test('CLIENT REPLY: nobody is told what he does not want to hear', () => {
   expect(all('CLIENT REPLY OFF', 'SET a 2', 'CLIENT REPLY ON', 'GET a')).toEqual(['OK', '2']);
 });
 
+test('CLIENT KILL: of oneself and of others, and all that was said before is heard', () => {
+  const cache = new TestCache();
+  const first = cache.client();
+  const second = cache.client();
+  const id = second.ask('CLIENT', 'ID') as number;
+  const [pong, killed] = first.send(Buffer.concat([encode('PING'), encode('CLIENT', 'KILL', 'ID', id)]));
+  expect([pong, killed, second.isEnded()]).toEqual(['PONG', 1, true]);
+  expect(first.ask('CLIENT', 'KILL', 'ID', first.ask('CLIENT', 'ID') as number)).toBe(1);
+  expect([first.isEnded(), cache.server.clients.size]).toEqual([true, 0]);
+  const third = cache.client();
+  expect(third.send(Buffer.concat([encode('PING'), encode('QUIT'), encode('PING')]))).toEqual(['PONG', 'OK']);
+  expect(third.isEnded()).toBe(true);
+});
+
 test('SCAN tells each of many keys once, while others come and go', () => {
   const { ask } = new TestCache({ size: 4 * 2 ** 20 }).client();
   for (let i = 0; i < 5000; i++) ask('SET', `stays${i}`, i);

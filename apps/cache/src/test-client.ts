@@ -3,7 +3,6 @@ import { EventEmitter } from 'node:events';
 import * as net from 'node:net';
 import { openMap } from '@liveupdate/map';
 import { CacheServer } from './cache-server.ts';
-import { Client } from './client.ts';
 import { settingsOf } from './settings.ts';
 import { Store } from './store.ts';
 import { decode, encode, type Value } from './test-resp.ts';
@@ -19,9 +18,19 @@ class FakeSocket extends EventEmitter {
     this.said = Buffer.concat([this.said, bytes]);
     return true;
   }
+  isEnded = false;
   destroySoon(): void {
+    if (this.isEnded) return;
+    this.isEnded = true;
     this.emit('close');
   }
+}
+
+/** What it asks is answered in the same turn. */
+export interface TestClient {
+  readonly ask: (...words: (string | number | Buffer)[]) => Value;
+  readonly send: (bytes: Buffer) => Value[];
+  readonly isEnded: () => boolean;
 }
 
 export interface TestCacheOptions {
@@ -34,7 +43,7 @@ export interface TestCacheOptions {
 export class TestCache {
   readonly server: CacheServer;
   readonly store: Store;
-  #clients = 0;
+  readonly #listener: net.Server;
 
   constructor({ size = MIB, evicts = false, now = Date.now }: TestCacheOptions = {}) {
     const place = { bytes: new Uint8Array(new ArrayBuffer(size)) };
@@ -45,21 +54,21 @@ export class TestCache {
       now,
     });
     this.store = new Store(map, new Watches(), now);
-    const service = { name: 'test', generation: 1, origin: 'cold', carry: () => undefined } as const;
+    const service = { name: 'test', generation: 0, origin: 'cold', carry: () => undefined } as const;
     const options = { size, host: '127.0.0.1', port: 0, socket: undefined, name: 'test', evicts };
     this.server = new CacheServer(service, this.store, settingsOf(options));
+    this.#listener = this.server.listener();
   }
 
-  client(): { ask: (...words: (string | number | Buffer)[]) => Value; send: (bytes: Buffer) => Value[] } {
+  client(): TestClient {
     const socket = new FakeSocket();
-    this.#clients += 1;
-    new Client(this.server, socket as unknown as net.Socket, this.#clients);
+    this.#listener.emit('connection', socket);
     const send = (bytes: Buffer): Value[] => {
       socket.said = Buffer.alloc(0);
       socket.emit('data', bytes);
       return allOf(socket.said);
     };
-    return { send, ask: (...words) => send(encode(...words))[0] };
+    return { send, ask: (...words) => send(encode(...words))[0], isEnded: () => socket.isEnded };
   }
 }
 

@@ -94,6 +94,19 @@ test('a large value of which a part has come goes along', async () => {
   expect(await client.ask('STRLEN', 'key')).toBe(value.length);
 });
 
+test('who has sent more than 64 MiB of a request is closed, and holds up nobody', async () => {
+  const { connect, upgrade } = await play();
+  const client = connect();
+  const other = connect();
+  await Promise.all([client.ask('PING'), other.ask('SET', 'key', 1)]);
+  const request = encode('SET', 'key', Buffer.alloc(80 * 2 ** 20, 'x'));
+  await new Promise((resolve) => client.socket.write(request.subarray(0, 70 * 2 ** 20), resolve));
+  await delay(200);
+  await upgrade();
+  expect(await other.ask('GET', 'key')).toBe('1');
+  await expect(client.reply()).rejects.toThrow('the connection ended');
+});
+
 test('who a connection is, and how it speaks, goes along', async () => {
   const { connect, upgrade } = await play();
   const client = connect();
