@@ -47,6 +47,7 @@ const arrows = {
     'shmem',
     'memfd-handler',
     'linux',
+    'map',
     'kexec',
     'code-cache',
     'service',

@@ -26,10 +26,12 @@ export type ChildName =
   | 'phases'
   | 'service'
   | 'store'
+  | 'stored-map-side'
   | 'trial'
   | 'upgrade-load'
   | 'upgrade-supervisor'
   | 'upgraded-bare'
+  | 'upgraded-map'
   | 'upgraded-service'
   | 'upgraded-store'
   | 'upgraded-workers';
@@ -83,6 +85,7 @@ const BACK_SOON = new Set<ChildName>([
   'service',
   'store',
   'upgraded-bare',
+  'upgraded-map',
   'upgraded-service',
   'upgraded-store',
   'upgraded-workers',

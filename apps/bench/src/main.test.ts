@@ -25,7 +25,7 @@ afterAll(() => {
 });
 
 /** Series that may be zero, or less. */
-const MAY_BE_NONE = /^perGiB$| (?:failed|closed|lost)$/;
+const MAY_BE_NONE = /^perGiB$| (?:failed|closed|lost|cpu)$/;
 
 const FLAGS = ['--conditions=@liveupdate/source', '--no-warnings'];
 
@@ -76,6 +76,8 @@ test('a smoke run measures everything and says so', (context) => {
   for (const side of ['small', 'standby', 'large', 'many', 'sockets', 'exec', 'bare', 'heap'])
     named('upgrade', Object.fromEntries(NOTICED.map((what) => [`${side} ${what}`, what])));
   expect(findRun(results, 'upgrade')!.series['ours lost'].max).toBe(0);
+  for (const side of ['ours', 'huge', 'heap'])
+    named('stored-map', { [`${side} set`]: '', [`${side} get`]: '', [`${side} memory`]: '' });
   named('killed', { ...Object.fromEntries(waited), answer: '', empty: '', mapped: '' });
 
   for (const { verdict } of results.figures) expect(['no goal', 'not judged']).toContain(verdict);

@@ -1,6 +1,6 @@
 /**
- * The parts of READMEs that a command writes: the figures of a results file, between two markers of
- * which the first names the file.
+ * The parts of READMEs that a command writes: the figures of results files, each between two
+ * markers of which the first names the file.
  */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import { pictureName, resultCharts, resultPictures } from './result-charts.ts';
 import { readResults } from './results.ts';
 import { upgradePictures } from './upgrade-picture.ts';
 
-const FIGURES = /(<!-- (figures|front): (\S+) -->\n).*?(<!-- \2 end -->)/s;
+const FIGURES = /(<!-- (figures|front): (\S+) -->\n).*?(<!-- \2 end -->)/gs;
 
 export interface Marked {
   readonly text: string;
@@ -21,23 +21,26 @@ export interface Marked {
 }
 
 /**
- * A README with the figures of the file that its marker names, all of them or what stands on the
+ * A README with the figures of the files that its markers name, all of them or what stands on the
  * front page, in the form that Prettier gives everything here; and the pictures in it, by path.
  *
- * @param directory of the README, which names the results file relative to it
+ * @param directory of the README, which names results files relative to it
  * @throws KernelError EINVAL: no markers, or no results file
  */
 export async function withFigures(directory: string): Promise<Marked> {
   const path = join(directory, 'README.md');
   const text = fs.readFileSync(path, 'utf8');
-  const marked = FIGURES.exec(text);
-  if (!marked) {
+  if (text.search(FIGURES) < 0) {
     const markers = '`<!-- figures: results/NAME.json -->` and `<!-- figures end -->`';
     throw new KernelError('EINVAL', `README.md has no place for the figures: add lines with ${markers}`);
   }
-  const [, begin, kind, file, end] = marked;
-  const { figures, pictures } = await (kind === 'front' ? front : all)(directory, file);
-  const fresh = text.replace(FIGURES, () => `${begin}\n${figures}\n\n${end}`);
+  const pictures = new Map<string, string>();
+  let fresh = text;
+  for (const [old, begin, kind, file, end] of text.matchAll(FIGURES)) {
+    const of = await (kind === 'front' ? front : all)(directory, file);
+    for (const [name, picture] of of.pictures) pictures.set(name, picture);
+    fresh = fresh.replace(old, () => `${begin}\n${of.figures}\n\n${end}`);
+  }
   const { format, resolveConfig } = await import('prettier');
   return { text: await format(fresh, { ...(await resolveConfig(path)), parser: 'markdown' }), pictures };
 }

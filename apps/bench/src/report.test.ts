@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { plan } from './plan.ts';
 import { addingOurs } from './processes.ts';
-import { besideTables, circumstances, figureRows, textReport, upgrades, waits } from './report.ts';
+import { besideTables, circumstances, figureRows, keyStores, textReport, upgrades, waits } from './report.ts';
 import { fullResults, resultsOf, run } from './test-results.ts';
 import { FIGURES, TRIALS } from './trials.ts';
 
@@ -172,6 +172,29 @@ test('what clients notice of an upgrade, the shortest gap first; the worst round
   ]);
   expect(third.slice(2, 4)).toEqual(['LMDB restarted', 'the npm package lmdb does not load here']);
   expect(upgrades(resultsOf([]))).toEqual([]);
+});
+
+test('what a call costs is a table of microseconds; sides and calls that are not there are left out', () => {
+  const series = { 'ours set': [900, 1000, 1100], 'ours memory': [2 ** 20, 2 ** 20, 2 ** 20] };
+  const lmdb = { 'lmdb set': [2500, 2500, 2500], 'lmdb setOne': [23_000, 23_000, 23_000] };
+  const absent = { 'redis get': 'redis-server is not installed' };
+  const results = resultsOf([{ ...run('stored-map', 120e6, { ...series, ...lmdb }), absent }]);
+  const [[head, ...rows]] = keyStores(results);
+  expect(head.slice(1)).toEqual(['map in a file, 4 KiB folios', 'LMDB on tmpfs']);
+  expect(rows[0]).toEqual(['new keys, many at a time', '1.00', '2.50']);
+  expect(rows[2]).toEqual(['new key, one call', '', '23.0']);
+  expect(rows.at(-1)).toEqual(['memory', '1 MiB', '']);
+  const [, many, one] = figureRows(results);
+  expect(many.slice(1)).toEqual([
+    '1.00 s',
+    'LMDB 2.50 s',
+    '2.50 times as fast',
+    '2.39 .. 2.64',
+    '≥ 1',
+    'pass',
+  ]);
+  expect(one.slice(2, 4)).toEqual(['LMDB 23.0 s', '23.0 times as fast']);
+  expect(keyStores(resultsOf([]))).toEqual([]);
 });
 
 test('a ratio is written one way, above and below 1, as its spread is', () => {

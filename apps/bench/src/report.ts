@@ -6,10 +6,12 @@ import { disturbed, type Disturbance } from './disturbance.ts';
 import type { Figure } from './figure.ts';
 import { GENERATION_PHASES } from './generations.ts';
 import { WAIT_PHASES } from './kill-trial.ts';
+import { STEPS } from './key-store.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
 import { decisive, findRun, runsOf } from './results.ts';
 import type { FigureResult, MissingFigure, Results, RunResult } from './results-format.ts';
 import { summarize } from './stats.ts';
+import { KEY_STORES, STEP_TITLES, STORED_MAP_AGAINST } from './stored-map-trials.ts';
 import { markdownTable, number, RESULTS, textTable, time, VALUES, type Rows } from './tables.ts';
 import { doubts, MOVING, rates } from './trust.ts';
 import { CONNECTIONS, stateSizes, UPGRADED, UPGRADED_AGAINST } from './upgrade-trial.ts';
@@ -35,6 +37,7 @@ const AGAINST: Readonly<Record<string, string>> = {
   bareBuffer: 'mmap and a buffer',
   bareMap: 'bare mmap',
   ...UPGRADED_AGAINST,
+  ...STORED_MAP_AGAINST,
 };
 
 const FIGURE_HEAD = ['', 'measured', 'against', 'result', 'half of all between', 'goal', ''] as const;
@@ -149,6 +152,33 @@ export function upgrades(results: Results): Rows[] {
   const most = ['most failed', 'most closed', 'gap', 'worst gap'];
   const silence = isOlder ? [] : ['silence'];
   return [[[head, ...most, ...silence, 'worst wait', 'answers a second before', 'after'], ...rows]];
+}
+
+/**
+ * What a call costs, of the map and of other stores, and the memory that a million keys take; and
+ * what of it the processors were needed for.
+ */
+export function keyStores(results: Results): Rows[] {
+  const run = runsOf(results, 'stored-map').at(0);
+  if (!run) return [];
+  const sides = Object.entries(KEY_STORES).filter(([side]) => `${side} set` in run.series);
+  const row = (title: string, what: string, write: (value: number) => string): string[] => [
+    title,
+    ...sides.map(([side]) => {
+      const name = `${side} ${what}`;
+      return name in run.series ? write(run.series[name].median) : '';
+    }),
+  ];
+  const head = (what: string): string[] => [`${what}, 1 million keys`, ...sides.map(([, title]) => title)];
+  // Milliseconds of a million calls are nanoseconds of one.
+  const micros = (value: number): string => number(value / 1000);
+  const steps = (suffix: string): string[][] =>
+    STEPS.map((step) => row(STEP_TITLES[step], `${step}${suffix}`, micros));
+  const processors = steps(' cpu').filter((cells) => cells.slice(1).some((cell) => cell !== ''));
+  return [
+    [head('µs a call'), ...steps(''), row('memory', 'memory', formatSize)],
+    ...(processors.length > 0 ? [[head('µs of processors a call, in its process'), ...processors]] : []),
+  ];
 }
 
 const REPLACED_SERIES = {
@@ -303,6 +333,7 @@ export function textReport(results: Results): string {
     ...besideTables(results),
     ...waits(results),
     ...upgrades(results),
+    ...keyStores(results),
     ...bySize(results),
     ...rateTable(results),
     ...disturbanceTable(results),
@@ -321,6 +352,7 @@ export function markdownReport(results: Results, pictures: readonly string[] = [
     ...besideTables(results),
     ...waits(results),
     ...upgrades(results),
+    ...keyStores(results),
     ...bySize(results),
   ];
   const parts = [circumstances(results).join(' '), ...pictures, ...sections.map(markdownTable)];

@@ -10,6 +10,7 @@ import { MAP_FIGURES, MAP_TRIALS } from './map-trials.ts';
 import { firstUse, growth, memory, replacement, touchedAgain } from './processes.ts';
 import type { Trial } from './runner.ts';
 import { SHMEM_FIGURES, SHMEM_TRIALS } from './shmem-trials.ts';
+import { STORED_MAP_FIGURES, STORED_MAP_TRIALS } from './stored-map-trials.ts';
 import { UPGRADE_FIGURES, UPGRADE_TRIALS } from './upgrade-trial.ts';
 import { HUGE, MEDIUM, missingRam, SMALL, type Workload } from './workload.ts';
 
@@ -123,6 +124,7 @@ export const TRIALS: readonly Trial[] = [
   ...UPGRADE_TRIALS,
   ...SHMEM_TRIALS,
   ...MAP_TRIALS,
+  ...STORED_MAP_TRIALS,
 ];
 
 /** What a sum is made of stands in its name. */
@@ -373,4 +375,5 @@ export const FIGURES: readonly Figure[] = [
   ...KILL_FIGURES,
   ...SHMEM_FIGURES,
   ...MAP_FIGURES,
+  ...STORED_MAP_FIGURES,
 ];

@@ -91,9 +91,13 @@ const BY_SIGNAL = (child: Child<Serving>): void => {
 
 /** Ours, under its supervisor: the next version stands by. */
 export function supervised(size: number): Promise<Upgradable> {
+  return supervisedProgram('upgraded-service', (name) => ({ name, size }) satisfies UpgradedServiceArgument);
+}
+
+/** A service of ours under a supervisor. @param told what it is told, with the name that it gets */
+export function supervisedProgram(program: ChildName, told: (name: string) => object): Promise<Upgradable> {
   const name = new ServiceName();
-  const service = { name: name.name, size } satisfies UpgradedServiceArgument;
-  const command = childCommand('upgraded-service', service);
+  const command = childCommand(program, told(name.name));
   const child = new Child<Serving>('upgrade-supervisor', {
     argument: { command } satisfies SupervisorArgument,
   });

@@ -38,7 +38,10 @@ export const CONNECTIONS = 50;
 const MANY = 1000;
 /** Milliseconds of load before and after an upgrade; and where a run only shows that it works. */
 const LOADED_MS = 300;
-const QUICK_MS = 50;
+const QUICK_MS = 250;
+
+/** Milliseconds under load before an upgrade and after it. */
+export const loadedMs = (warm: boolean): number => (warm ? LOADED_MS : QUICK_MS);
 /** Numbers that one round stores, and more. */
 const NUMBERS_PER_ROUND = 2 ** 20;
 
@@ -142,7 +145,7 @@ function prepare({ size, warm }: { size: number; warm: boolean }): Promise<Round
       const report = await upgraded((stands ?? service)!, {
         connections: name === 'many' ? MANY : CONNECTIONS,
         round: current,
-        loadedMs: warm ? LOADED_MS : QUICK_MS,
+        loadedMs: loadedMs(warm),
       });
       if (OURS.includes(name) && report.failed > 0)
         process.stderr.write(`bench: ${UPGRADED[name]}: ${report.failures.join('; ')}\n`);
