@@ -42,8 +42,9 @@ const OPTIONS = {
   help: { type: 'boolean', default: false },
 } as const;
 
-/** The least that is of any use. */
+/** The least that is of any use, and the most that a map has. */
 const LEAST = 2 ** 20;
+const MOST = 16 * 2 ** 30;
 const MOST_PORT = 65_535;
 
 /** Wrong use of the command line, in a sentence. */
@@ -78,11 +79,11 @@ function parse(args: readonly string[]) {
 function sizeOf(text: string): number {
   try {
     const size = parseSize(text);
-    if (size >= LEAST) return size;
+    if (size >= LEAST && size <= MOST) return size;
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;
   }
   throw new UsageError(
-    `--size: '${text}' is no size from ${formatSize(LEAST)} up: write one such as 512MiB or 2GiB`,
+    `--size: '${text}' is no size from ${formatSize(LEAST)} to ${formatSize(MOST)}: write one such as 512MiB or 2GiB`,
   );
 }

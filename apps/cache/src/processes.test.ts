@@ -140,7 +140,7 @@ test('it is stopped and started again, and has its memory', async () => {
 
 test('the command says what is wrong', async () => {
   const wrong = async (...args: string[]): Promise<string> => TestServer.start(...args).then(() => 'started', (error: unknown) => String(error));
-  expect(await wrong('--size', '1')).toContain("liveupdate-cache: --size: '1' is no size from 1 MiB up: write one such as 512MiB or 2GiB");
+  expect(await wrong('--size', '1')).toContain("liveupdate-cache: --size: '1' is no size from 1 MiB to 16 GiB: write one such as 512MiB or 2GiB");
   expect(await wrong('--port', 'x')).toMatch(/--port: 'x' is no port/);
   expect(await wrong('--nothing')).toMatch(/Unknown option '--nothing'/);
   expect(await wrong('start')).toMatch(/'start' is no option/);

@@ -233,6 +233,24 @@ test('requests that wait for a slow reader go along, whether they were read or n
   expect(await client.ask('PING')).toBe('PONG');
 });
 
+test('who reads nothing while answers wait for him is closed, and holds up nobody', async () => {
+  const { connect, upgrade } = await play({ size: 64 * 2 ** 20 });
+  const client = connect();
+  const other = connect();
+  await client.ask('SET', 'key', Buffer.alloc(2 ** 20, 'x'));
+  await other.ask('PING');
+  client.socket.pause();
+  client.socket.write(Buffer.concat(Array.from({ length: 40 }, () => encode('GET', 'key'))));
+  await delay(200);
+  await upgrade();
+  expect(await other.ask('STRLEN', 'key')).toBe(2 ** 20);
+  client.socket.resume();
+  const all = (async () => {
+    for (let i = 0; i < 40; i++) await client.reply();
+  })();
+  await expect(all).rejects.toThrow('the connection ended');
+});
+
 test('where an upgrade fails all goes on: connections, and keys that end', async () => {
   const { connect, stage } = await play();
   const client = connect();

@@ -46,13 +46,22 @@ export interface Running {
   stop(): Promise<void>;
 }
 
+/** How a server is ended politely. */
+interface Ends {
+  readonly signal: NodeJS.Signals;
+  /** What is waited for before it is started again. */
+  readonly wait: () => Promise<void>;
+  /** A file that it leaves outside of its folder. */
+  readonly leaves?: string;
+}
+
 /** A server that is one process, and is started again by us. */
 class Process implements Running {
   readonly socket: string;
   readonly #command: readonly string[];
   readonly #greeting: string;
   readonly #isReady: (answer: string) => boolean;
-  readonly #ends: { readonly signal: NodeJS.Signals; readonly wait: () => Promise<void> };
+  readonly #ends: Ends;
   #child: ChildProcess | undefined;
 
   constructor(
@@ -60,7 +69,7 @@ class Process implements Running {
     command: readonly string[],
     greeting: string,
     isReady: (answer: string) => boolean,
-    ends = { signal: 'SIGTERM' as NodeJS.Signals, wait: () => Promise.resolve() },
+    ends: Ends = { signal: 'SIGTERM', wait: () => Promise.resolve() },
   ) {
     this.socket = socket;
     this.#command = command;
@@ -93,8 +102,9 @@ class Process implements Running {
     return memoryOf(await this.pids(), 'Pss');
   }
 
-  stop(): Promise<void> {
-    return this.#end('SIGKILL');
+  async stop(): Promise<void> {
+    await this.#end('SIGKILL');
+    if (this.#ends.leaves !== undefined) fs.rmSync(this.#ends.leaves, { force: true });
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
@@ -211,17 +221,9 @@ function redisLike(program: string, folder: string, keeps: readonly string[]): R
 
 function memcached(folder: string): Running {
   const socket = join(folder, 'server.sock');
+  const leaves = `/dev/shm/compare-memcached-${process.pid}`;
   const user = process.getuid?.() === 0 ? ['-u', 'root'] : [];
-  const options = [
-    '-s',
-    socket,
-    '-m',
-    String(MEBIBYTES),
-    '-t',
-    '1',
-    '-e',
-    join('/dev/shm', `compare-memcached-${process.pid}`),
-  ];
+  const options = ['-s', socket, '-m', String(MEBIBYTES), '-t', '1', '-e', leaves];
   // It throws its values away where it starts in the second in which it ended.
   const wait = (): Promise<void> => delay(1000 - (Date.now() % 1000) + 1);
   return new Process(
@@ -229,7 +231,7 @@ function memcached(folder: string): Running {
     ['memcached', ...user, ...options],
     'version\r\n',
     (answer) => answer.startsWith('VERSION'),
-    { signal: 'SIGUSR1', wait },
+    { signal: 'SIGUSR1', wait, leaves },
   );
 }
 
