@@ -52,6 +52,7 @@ const arrows = {
     'code-cache',
     'service',
   ],
+  'apps/cache': ['base', 'map', 'service'],
   'apps/interop': [
     'base',
     'mm',

@@ -23,3 +23,5 @@ declare function queueMicrotask(callback: () => void): void;
 interface ImportMeta {
   readonly url: string;
 }
+
+declare const crypto: { getRandomValues(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> };

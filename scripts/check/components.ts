@@ -23,6 +23,8 @@ const COMPONENTS: readonly Component[] = [
   { program: 'qemu-system-x86_64', debian: 'qemu-system-x86', wantedBy: 'a real Linux (apps/interop)' },
   { program: 'xz', debian: 'xz-utils', wantedBy: 'kernels that are packed by xz (packages/cli)' },
   { program: 'lz4', debian: 'lz4', wantedBy: 'kernels that are packed by lz4 (packages/cli)' },
+  { program: 'redis-benchmark', debian: 'redis-tools', wantedBy: "Redis' own programs (apps/cache)" },
+  { program: 'tclsh', debian: 'tcl', wantedBy: "Redis' own tests (apps/cache)" },
   { program: 'chromium', debian: 'chromium', wantedBy: 'the core packages in a browser' },
 ];
 

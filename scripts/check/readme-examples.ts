@@ -22,8 +22,8 @@ import { single, skipped, sum, type Report } from './report.ts';
 import { workspace } from './workspace.ts';
 
 /**
- * Pages of the repository itself import packages as this one does: its tests see what users and
- * authors of handlers install.
+ * Pages in docs/ import packages as this one does: its tests see what users and authors of handlers
+ * install. The front page imports what the repository itself does.
  */
 const TOP = 'packages/handler-testkit';
 
@@ -82,7 +82,7 @@ export async function readmeExamples(isWanted: (page: string) => boolean = () =>
 function pages(): { page: string; dir: string }[] {
   const docs = existsSync(join(root, 'docs')) ? readdirSync(join(root, 'docs'), { recursive: true }) : [];
   return [
-    { page: 'README.md', dir: TOP },
+    { page: 'README.md', dir: '.' },
     ...docs
       .map(String)
       .filter((name) => name.endsWith('.md'))

@@ -27,6 +27,7 @@ const WIRE_FORMATS: Readonly<Record<string, readonly Row[]>> = {
   '@liveupdate/eventfd-handler': [{ since: '0.1.0', writes: { EVENTFD_V1: 'eventfd-v1' } }],
   '@liveupdate/fd-handler': [{ since: '0.1.0', writes: { FD_V1: 'fd-v1' } }],
   '@liveupdate/kexec': [{ since: '0.1.0', writes: { BOOT_PAGE_VERSION: 2 } }],
+  '@liveupdate/map': [{ since: '0.1.0', writes: { MAP_VERSION: 1 } }],
 };
 
 /** Formats that are read only: another one may come in a minor. */

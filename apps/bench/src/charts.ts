@@ -1,10 +1,18 @@
 /**
- * Charts as inline SVG, drawn by Vega-Lite when the page is written: the page stands alone. Colours
- * are those of the page's style, so they follow its light and dark.
+ * Charts, drawn by Vega-Lite when a page is written: the page stands alone. Within the HTML page
+ * they are inline SVG whose colours are those of its style, so they follow its light and dark; in
+ * READMEs they are files, one for each theme.
  */
 import { parse, View } from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 import { escapeHtml } from './escape-html.ts';
+import { inColours, type Theme } from './page-style.ts';
+
+/** What is drawn, and what stands above it. */
+export interface Chart {
+  readonly title: string;
+  readonly spec: TopLevelSpec;
+}
 
 /** A value with the half of all measurements around it. */
 interface Point {
@@ -90,7 +98,7 @@ const TIME_LABEL =
 /**
  * Lines over categories, with the middle half of the measurements as a stroke through each point.
  */
-export function lineChart({ title, unit, scale, categories, lines }: LineChart): Promise<string> {
+export function lineChart({ title, unit, scale, categories, lines }: LineChart): Chart {
   const values = lines.flatMap(({ title: series, points }) =>
     points.map(({ at, value, low, high }) => ({ size: categories[at], series, value, low, high })),
   );
@@ -102,8 +110,7 @@ export function lineChart({ title, unit, scale, categories, lines }: LineChart):
     ...ticks(scale, least, Math.max(...values.map(({ high }) => high))),
   };
   const scaleY = scale === 'log' ? ({ type: 'log', nice: true } as const) : ({ nice: true } as const);
-  return figure(`${title}, ${unit}`, {
-    ...COMMON,
+  return chart(`${title}, ${unit}`, {
     height: LINE_HEIGHT,
     data: { values },
     encoding: {
@@ -139,7 +146,7 @@ export function lineChart({ title, unit, scale, categories, lines }: LineChart):
 }
 
 /** Horizontal bars; where they have several parts, the parts stand in a legend. */
-export function barChart({ title, scale, bars, format }: BarChart): Promise<string> {
+export function barChart({ title, scale, bars, format }: BarChart): Chart {
   const totals = bars.map(({ title: bar, parts }) => {
     const total = parts.reduce((sum, { value }) => sum + value, 0);
     return { bar, total, label: format(total) };
@@ -176,8 +183,7 @@ export function barChart({ title, scale, bars, format }: BarChart): Promise<stri
           scale: { domain: most.map((part) => part.title), range: most.map((part) => colourOf(part.colour)) },
         } as const)
       : ({ field: 'colour', type: 'nominal', scale: null } as const);
-  return figure(title, {
-    ...COMMON,
+  return chart(title, {
     height: bars.length * BAR_STEP,
     layer: [
       {
@@ -212,14 +218,51 @@ function ticks(scale: 'linear' | 'log', from: number, to: number): { values?: nu
   };
 }
 
-/** A chart under its title. */
-async function figure(title: string, spec: TopLevelSpec): Promise<string> {
+/** Charts below each other, on axes of their own. */
+export function rowsChart(title: string, rows: readonly object[]): Chart {
+  return chart(title, { autosize: undefined, width: undefined, spacing: 14, vconcat: rows });
+}
+
+function chart(title: string, what: object): Chart {
+  return { title, spec: { ...COMMON, ...what } as TopLevelSpec };
+}
+
+/** A chart as SVG; its colours are still names of the page's style. */
+async function drawn(spec: TopLevelSpec): Promise<string> {
   const view = new View(parse(compile(spec).spec), { renderer: 'none' });
-  const drawn = await view.toSVG();
-  view.finalize();
+  try {
+    return await view.toSVG();
+  } finally {
+    view.finalize();
+  }
+}
+
+/** A chart under its title, in a page. */
+export async function figure({ title, spec }: Chart): Promise<string> {
   // Inside a page SVG needs no names of its own; its size is the page's to choose.
-  const inline = drawn
+  const inline = (await drawn(spec))
     .replace(/ xmlns(:\w+)?="[^"]*"/g, '')
     .replace(/^<svg/, `<svg role="img" aria-label="${escapeHtml(title)}"`);
   return `<figure><figcaption>${escapeHtml(title)}</figcaption>${inline}</figure>`;
+}
+
+/**
+ * A chart with its title as a file that stands alone.
+ *
+ * @param words what it shows, for those who do not see it
+ */
+export async function picture({ title, spec }: Chart, theme: Theme, words = title): Promise<string> {
+  const head = { text: title, anchor: 'start', color: 'var(--text)', fontSize: 15, offset: 14 };
+  const whole = { ...spec, padding: 14, background: 'var(--page)', title: head } as TopLevelSpec;
+  // Vega numbers the parts of all pictures of a process: here each begins anew.
+  const names = new Map<string, string>();
+  const svg = (await drawn(whole)).replace(/\b(?:clip|gradient_)\d+\b/g, (name) => {
+    if (!names.has(name)) names.set(name, `part${names.size}`);
+    return names.get(name)!;
+  });
+  const described = svg.replace(
+    /^<svg[^>]*/,
+    (open) => `${open} role="img"><title>${escapeHtml(title)}</title><desc>${escapeHtml(words)}</desc`,
+  );
+  return `${inColours(theme, described)}\n`;
 }

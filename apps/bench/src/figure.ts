@@ -35,8 +35,6 @@ export interface Figure {
    * on.
    */
   readonly sane?: number;
-  /** Stands in the README of the repository too. */
-  readonly headline?: boolean;
 }
 
 /**

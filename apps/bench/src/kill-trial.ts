@@ -153,7 +153,7 @@ export const KILL_TRIALS: readonly Trial[] = [
 ];
 
 const WAIT = 'kill -9: time from the kill to the first answer';
-const KILLED = { trial: 'killed', measured: 'answer', kind: 'longer', headline: true } as const;
+const KILLED = { trial: 'killed', measured: 'answer', kind: 'longer' } as const;
 
 /** What flatters least stands first. */
 export const KILL_FIGURES: readonly Figure[] = [

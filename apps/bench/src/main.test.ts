@@ -8,6 +8,7 @@ import { GENERATION_PHASES } from './generations.ts';
 import { WAIT_PHASES } from './kill-trial.ts';
 import { BLACKOUT_PHASES } from './processes.ts';
 import { missingPerf } from './perf.ts';
+import { PICTURED, readPictured } from './pictured-upgrades.ts';
 import { findRun, readResults, writeResults } from './results.ts';
 import type { Results } from './results-format.ts';
 import { fullResults, resultsOf, run } from './test-results.ts';
@@ -106,6 +107,30 @@ test('a smoke run measures everything and says so', (context) => {
   expect(noPerf).toBe(missingPerf());
   const lacking = [...names.flatMap((name) => missingAlternative(name) ?? []), ...(noPerf ? [noPerf] : [])];
   if (lacking.length > 0) context.skip(`all else passed, but not measured: ${lacking.join('; ')}`);
+});
+
+test('a smoke run of the picture: every side is upgraded, and drawn in light and dark', () => {
+  const out = inDirectory('picture.json');
+  const { status, stderr } = bench('picture', '--smoke', '--out', out);
+  expect([status, stderr]).toEqual([0, expect.stringContaining(`written to ${out}`)]);
+  const { sides, momentMs, leadMs } = readPictured(out);
+  expect(sides.map(({ side }) => side)).toEqual(
+    PICTURED.filter(
+      (side) => side === 'standby' || side === 'heap' || missingAlternative('lmdb') === undefined,
+    ),
+  );
+  for (const { side, silence, silenceEnd, moments } of sides) {
+    expect(moments.length, side).toBeGreaterThan((leadMs + silenceEnd) / momentMs - 1);
+    expect(silence).toBeGreaterThan(0);
+  }
+  expect(sides[0]).toMatchObject({ failed: 0, closed: 0 });
+  const drawn = ['light', 'dark'].map((theme) =>
+    fs.readFileSync(inDirectory(`picture-${theme}.svg`), 'utf8'),
+  );
+  expect(bench('picture', '--from', out).status).toBe(0); // the same file again
+  expect(
+    ['light', 'dark'].map((theme) => fs.readFileSync(inDirectory(`picture-${theme}.svg`), 'utf8')),
+  ).toEqual(drawn);
 });
 
 test('one trial, as a table', () => {

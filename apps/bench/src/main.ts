@@ -9,18 +9,21 @@ import { fileURLToPath } from 'node:url';
 import { codeOf } from '@liveupdate/base';
 import { Command, CommanderError, Option } from 'commander';
 import { comparison, type Comparison } from './compare-report.ts';
+import { disturbed } from './disturbance.ts';
 import { exitOnSignals } from './exit-on-signals.ts';
 import { htmlReport } from './html-report.ts';
 import { measure, type MeasureOptions } from './measure.ts';
 import { count, listOfSizes, size, trialNamed } from './option-values.ts';
+import { measurePictured, readPictured, writePictured, type PictureOptions } from './pictured-upgrades.ts';
 import { PROFILED } from './profile.ts';
-import { endProgress } from './progress.ts';
+import { endProgress, Progress } from './progress.ts';
 import { withFigures } from './readme.ts';
 import { textReport } from './report.ts';
 import { brokenFigures, readResults, resultsText, writeResults } from './results.ts';
 import type { Results } from './results-format.ts';
 import type { Trial } from './runner.ts';
 import { TRIALS } from './trials.ts';
+import { upgradePictures } from './upgrade-picture.ts';
 
 /** The package: this file lies in src, or in dist. */
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
@@ -40,6 +43,9 @@ const SMOKE = {
   profilePasses: 1,
 };
 const PROFILE_PASSES = 5;
+/** Milliseconds of load around an upgrade that is drawn: code is compiled by then. */
+const PICTURE_LOADED_MS = 1500;
+const SMOKE_PICTURE = { size: 64 * MiB, upgrades: 1, loadedMs: 200 };
 
 interface Options {
   readonly size?: number;
@@ -86,6 +92,17 @@ function commandLine(done: (status: number) => void): Command {
       done(await (options.readme ? writeReadmes() : run(trials, options)));
     });
   program
+    .command('picture')
+    .description('one upgrade under load, moment by moment, ours and others: measures and draws it')
+    .addOption(new Option('--size <size>', 'bytes of state').argParser(size).default(DEFAULTS.size, '1GiB'))
+    .option('--upgrades <upgrades>', 'of each side; the one with the median gap is drawn', count, 9)
+    .option('--out <file>', 'where it goes; the pictures beside it (default: results/ in the package)')
+    .option('--smoke', 'a short one that only shows that everything works: 64 MiB, one upgrade', false)
+    .option('--from <file>', 'draws a file that is there, and measures nothing')
+    .action(async (options: PictureCommand) => {
+      done(await picture(options));
+    });
+  program
     .command('compare')
     .description(
       'what got better or worse beyond noise; exit code 1 if a figure got worse, 2 without a verdict',
@@ -105,6 +122,38 @@ function commandLine(done: (status: number) => void): Command {
       done(0);
     });
   return program;
+}
+
+interface PictureCommand extends Pick<PictureOptions, 'size' | 'upgrades'> {
+  readonly out?: string;
+  readonly smoke: boolean;
+  readonly from?: string;
+}
+
+async function picture({ from, smoke, size, upgrades, out }: PictureCommand): Promise<number> {
+  if (from !== undefined) {
+    writeAll(await upgradePictures(from, readPictured(from)));
+    return 0;
+  }
+  const options = smoke ? SMOKE_PICTURE : { size, upgrades, loadedMs: PICTURE_LOADED_MS };
+  if (out !== undefined) fs.accessSync(dirname(out), fs.constants.W_OK); // not after minutes
+  const { upgrades: times } = options;
+  const progress = new Progress(times);
+  let report: (round: number) => void = () => undefined;
+  let last = 0;
+  const measured = await measurePictured({ ...options, directory: PACKAGE }, (_, upgrade) => {
+    if (upgrade !== last) report = progress.next('upgrades under load', options.size, times);
+    last = upgrade;
+    report(upgrade);
+  });
+  endProgress();
+  const file = out ?? resultsPath(measured, '-upgrade.json');
+  writePictured(file, measured);
+  writeAll(await upgradePictures(file, measured));
+  const doubt = disturbed(measured.disturbance);
+  if (doubt !== undefined) process.stderr.write(`bench: NO TRUST: ${doubt}\n`);
+  process.stderr.write(`bench: written to ${file}, with pictures beside it\n`);
+  return 0;
 }
 
 /** What to measure, and how often. */
@@ -131,7 +180,7 @@ async function run(chosen: readonly Trial[], options: Options): Promise<number> 
     if (file !== undefined) fs.accessSync(dirname(file), fs.constants.W_OK); // not after an hour of measuring
   const results = await measure(trials, measureOptions(options));
   const isWhole = chosen.length === 0 && !options.smoke && options.size === undefined && options.profile;
-  const out = options.out ?? (isWhole ? defaultOut(results) : undefined);
+  const out = options.out ?? (isWhole ? resultsPath(results, '.json') : undefined);
   const html = options.html ?? (isWhole ? out?.replace(/(\.json)?$/, '.html') : undefined);
   if (out !== undefined) writeResults(out, results);
   if (html !== undefined) fs.writeFileSync(html, await htmlReport(results));
@@ -147,21 +196,28 @@ async function run(chosen: readonly Trial[], options: Options): Promise<number> 
  * Where the results of a whole run are kept, one file per kind of machine: in a checkout with it,
  * elsewhere where the caller stands.
  */
-function defaultOut({ machine, commit }: Results): string {
-  const name = `${machine.arch}-${machine.cpus}cpu.json`;
+function resultsPath({ machine, commit }: Pick<Results, 'machine' | 'commit'>, ending: string): string {
+  const name = `${machine.arch}-${machine.cpus}cpu${ending}`;
   if (commit === undefined) return `liveupdate-bench-${name}`;
   const directory = join(PACKAGE, 'results');
   fs.mkdirSync(directory, { recursive: true });
   return join(directory, name);
 }
 
-/** This package's README, and the repository's where this is a checkout. */
+/** This package's README, and the front page where this is a checkout. */
 async function writeReadmes(): Promise<number> {
   const root = join(PACKAGE, '../..');
   const directories = fs.existsSync(join(root, 'pnpm-workspace.yaml')) ? [PACKAGE, root] : [PACKAGE];
-  const texts = await Promise.all(directories.map(withFigures));
-  for (const [i, text] of texts.entries()) fs.writeFileSync(join(directories[i], 'README.md'), text);
+  const marked = await Promise.all(directories.map(withFigures));
+  for (const [i, { text, pictures }] of marked.entries()) {
+    fs.writeFileSync(join(directories[i], 'README.md'), text);
+    writeAll(pictures);
+  }
   return 0;
+}
+
+function writeAll(texts: ReadonlyMap<string, string>): void {
+  for (const [path, text] of texts) fs.writeFileSync(path, text);
 }
 
 const COMPARED: Readonly<Record<Comparison['outcome'], number>> = { 'not worse': 0, worse: 1, none: 2 };

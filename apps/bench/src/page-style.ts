@@ -23,6 +23,32 @@ const DARK: typeof LIGHT = {
   colours: ['#7aa8ff', '#f5a742', '#5cc98a', '#c794ff', '#ff7d8d', '#4fcbdc', '#9ca3af'],
 };
 
+export const THEMES = ['light', 'dark'] as const;
+export type Theme = (typeof THEMES)[number];
+
+/** Where the picture of that name is. */
+export function themedPath(name: string, theme: Theme): string {
+  return `${name}-${theme}.svg`;
+}
+
+/** Markdown that shows it light or dark, as the reader's page is. */
+export function themedPicture(name: string, alt: string): string {
+  return [
+    '<picture>',
+    `  <source media="(prefers-color-scheme: dark)" srcset="${themedPath(name, 'dark')}">`,
+    `  <img alt="${alt}" src="${themedPath(name, 'light')}">`,
+    '</picture>',
+  ].join('\n');
+}
+
+/** A picture that stands outside of a page, with a theme's colours in place of their names. */
+export function inColours(theme: Theme, svg: string): string {
+  const { colours, ...named } = theme === 'light' ? LIGHT : DARK;
+  return svg.replace(/var\(--(?:c(\d+)|(\w+))\)/g, (_, number?: string, name?: string) =>
+    number === undefined ? named[name as keyof typeof named] : colours[Number(number)],
+  );
+}
+
 function variables({ colours, ...named }: typeof LIGHT): string {
   const all = [...Object.entries(named), ...colours.map((colour, i) => [`c${i}`, colour] as const)];
   return all.map(([name, value]) => `--${name}:${value}`).join(';');

@@ -132,6 +132,7 @@ export function upgrades(results: Results): Rows[] {
   if (!run) return [];
   const { small, middle, large } = stateSizes(run.size);
   const sizes: Readonly<Record<string, number>> = { small, many: small, large };
+  const isOlder = !Object.keys(run.series).some((name) => name.endsWith(' silence')); // than that series
   const rows = Object.entries(UPGRADED)
     .filter(([side]) => `${side} gap` in run.series)
     .map(([side, title]) => ({
@@ -142,12 +143,15 @@ export function upgrades(results: Results): Rows[] {
     .map(({ title, of }) => [
       title,
       ...['failed', 'closed'].map((what) => String(of(what).max)),
-      ...[of('gap').median, of('gap').max, of('wait').max].map(time),
+      ...[of('gap').median, of('gap').max].map(time),
+      ...(isOlder ? [] : [time(of('silence').median)]),
+      time(of('wait').max),
       ...['before', 'after'].map((what) => String(Math.round(of(what).median))),
     ]);
   const head = `an upgrade, as ${CONNECTIONS} clients see it`;
-  const most = ['most failed', 'most closed', 'gap', 'worst gap', 'worst wait'];
-  return [[[head, ...most, 'answers a second before', 'after'], ...rows]];
+  const most = ['most failed', 'most closed', 'gap', 'worst gap'];
+  const silence = isOlder ? [] : ['silence'];
+  return [[[head, ...most, ...silence, 'worst wait', 'answers a second before', 'after'], ...rows]];
 }
 
 /**
@@ -341,7 +345,7 @@ export function textReport(results: Results): string {
 }
 
 /** For the README of this package. */
-export function markdownReport(results: Results): string {
+export function markdownReport(results: Results, pictures: readonly string[] = []): string {
   const sections = [
     figureRows(results),
     ...blackout(results),
@@ -351,17 +355,6 @@ export function markdownReport(results: Results): string {
     ...keyStores(results),
     ...bySize(results),
   ];
-  const parts = [circumstances(results).join(' '), ...sections.map(markdownTable)];
+  const parts = [circumstances(results).join(' '), ...pictures, ...sections.map(markdownTable)];
   return parts.join('\n\n');
-}
-
-/** For the README of the repository: what most people ask for. */
-export function markdownHeadlines(results: Results): string {
-  const columns = [0, 1, 2, 3, 4];
-  const rows = [[...FIGURE_HEAD], ...allCells(results, ({ headline }) => headline === true)].map((row) =>
-    columns.map((column) => row[column]),
-  );
-  const { machine, size, date } = results;
-  const where = `${formatSize(size)} unless a line says otherwise; ${machine.cpus} × ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}, ${date.slice(0, 10)}.`;
-  return `${markdownTable(rows)}\n\n${where}`;
 }

@@ -12,7 +12,8 @@ import { STEPS, type KeyStoreName, type Step } from './key-store.ts';
 import { KEY_BYTES, keyOf, mapFileSize, VALUE_BYTES, valueOf, writeKey } from './keys.ts';
 import { inTurn, type Rounds, type Trial, type TrialOptions } from './runner.ts';
 import type { SideArgument, SideLine } from './stored-map-side.ts';
-import { CONNECTIONS, upgraded } from './upgrade-trial.ts';
+
+import { CONNECTIONS, loadedMs, upgraded } from './upgrade-trial.ts';
 import { supervisedProgram, type Upgradable } from './upgrade-sides.ts';
 import type { UpgradedMapArgument } from './upgraded-map.ts';
 import { makeRam, SMALL } from './workload.ts';
@@ -276,7 +277,11 @@ function prepareUpgrade(options: TrialOptions): Promise<Rounds> {
     const sides = Object.entries(services).map(
       ([name, service]) =>
         async (): Promise<Record<string, number>> => {
-          const { gap, failed, closed } = await upgraded(service, CONNECTIONS, current, !options.warm);
+          const { gap, failed, closed } = await upgraded(service, {
+            connections: CONNECTIONS,
+            round: current,
+            loadedMs: loadedMs(options.warm),
+          });
           return { [`${name} gap`]: gap, [`${name} failed`]: failed + closed };
         },
     );
@@ -400,22 +405,20 @@ export const STORED_MAP_FIGURES: readonly Figure[] = [
   calls('increment, against a Map', 'increment', 'heap increment'),
   calls('get, against Redis, 1,000 in a pipeline', 'get', 'redis get'),
   calls('delete, against a Map', 'delete', 'heap delete'),
-  calls('set, against a Map', 'set', 'heap set', { headline: true }),
+  calls('set, against a Map', 'set', 'heap set'),
   calls('read without a copy, against a Map', 'read', 'heap read'),
-  calls('get, against a Map and a copy of the value', 'get', 'heap get', { headline: true }),
-  calls('set, against LMDB, all in one transaction', 'set', 'lmdb set', { goal: 1, headline: true }),
+  calls('get, against a Map and a copy of the value', 'get', 'heap get'),
+  calls('set, against LMDB, all in one transaction', 'set', 'lmdb set', { goal: 1 }),
   calls('set, against LMDB in transactions of 1,000', 'set', 'lmdb setBatch', { goal: 1 }),
   calls('overwrite, against LMDB, all in one transaction', 'overwrite', 'lmdb overwrite', { goal: 1 }),
   calls('overwrite, against LMDB in transactions of 1,000', 'overwrite', 'lmdb overwriteBatch', { goal: 1 }),
-  calls('get, against LMDB', 'get', 'lmdb get', { goal: 2, headline: true }),
+  calls('get, against LMDB', 'get', 'lmdb get', { goal: 2 }),
   calls('get as text, against LMDB', 'text', 'lmdb text', { goal: 2 }),
   calls('read without a copy, against LMDB (getBinaryFast)', 'read', 'lmdb read', {
     goal: 2,
-    headline: true,
   }),
   calls('set, whole when it returns, against LMDB (putSync)', 'set', 'lmdb setOne', {
     goal: 20,
-    headline: true,
   }),
   calls('overwrite, whole when it returns, against LMDB (putSync)', 'overwrite', 'lmdb overwriteOne', {
     goal: 20,
@@ -432,7 +435,7 @@ export const STORED_MAP_FIGURES: readonly Figure[] = [
   calls('get, against SQLite', 'get', 'sqlite get'),
   calls('set, against SQLite, all in one transaction', 'set', 'sqlite set'),
   calls('set, whole when it returns, against SQLite', 'set', 'sqlite setOne'),
-  calls('get, against Redis, one call', 'get', 'redis getOne', { headline: true }),
+  calls('get, against Redis, one call', 'get', 'redis getOne'),
   calls('set, against Redis, 1,000 in a pipeline', 'set', 'redis set'),
   calls('set, whole when it returns, against Redis, one call', 'set', 'redis setOne'),
   {
@@ -443,7 +446,6 @@ export const STORED_MAP_FIGURES: readonly Figure[] = [
     kind: 'share',
     goal: 130,
     goalSize: KEYS * RAW,
-    headline: true,
   },
   {
     trial: CALLS,
@@ -507,6 +509,5 @@ export const STORED_MAP_FIGURES: readonly Figure[] = [
     kind: 'more',
     goal: 1,
     goalSize: MANY_KEYS * RAW,
-    headline: true,
   },
 ];

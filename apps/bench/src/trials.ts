@@ -137,7 +137,7 @@ const FOUR_GIB = {
 } as const;
 
 const COPIED = { against: 'copy', kind: 'faster' } as const;
-const KEPT = { trial: 'kept', measured: 'handover', kind: 'faster', headline: true } as const;
+const KEPT = { trial: 'kept', measured: 'handover', kind: 'faster' } as const;
 const HANDOVER = { trial: 'alternatives', measured: 'handover', kind: 'faster' } as const;
 /**
  * The same, and the time before the freeze in which RAM leaves the page tables and everything is
@@ -174,19 +174,17 @@ const WHOLE: readonly Figure[] = [
     against: 'empty',
     kind: 'longer',
     goal: 1,
-    headline: true,
   },
-  { ...HANDOVER, title: `${SUM} against a copy in one process`, against: 'copy', headline: true },
-  { ...ELAPSED, title: `${LONG_SUM} against a copy in one process`, against: 'copy', headline: true },
-  { ...HANDOVER, title: `${SUM} against a tmpfs file written and read`, against: 'tmpfs', headline: true },
-  { ...HANDOVER, title: `${SUM} against v8.serialize`, against: 'serialize', headline: true },
-  { ...HANDOVER, title: `${SUM} against Redis saved and reloaded`, against: 'redis', headline: true },
+  { ...HANDOVER, title: `${SUM} against a copy in one process`, against: 'copy' },
+  { ...ELAPSED, title: `${LONG_SUM} against a copy in one process`, against: 'copy' },
+  { ...HANDOVER, title: `${SUM} against a tmpfs file written and read`, against: 'tmpfs' },
+  { ...HANDOVER, title: `${SUM} against v8.serialize`, against: 'serialize' },
+  { ...HANDOVER, title: `${SUM} against Redis saved and reloaded`, against: 'redis' },
   ...(['bare', 'mapped', 'tmpfs'] as const).map((against): Figure => ({
     ...HANDOVER,
     trial: 'tmpfs-4g',
     title: `${SUM}, 4 GiB in 2 MiB folios, against ${FOUR_GIB[against]}`,
     against,
-    headline: true,
   })),
   {
     ...ELAPSED,
@@ -202,7 +200,6 @@ const WHOLE: readonly Figure[] = [
     against: 'tmpfs',
     goal: 50,
     goalSize: 4 * GiB,
-    headline: true,
   },
 ];
 
@@ -215,7 +212,6 @@ export const FIGURES: readonly Figure[] = [
     measured: 'preserve',
     ...COPIED,
     goal: 100,
-    headline: true,
   },
   {
     trial: 'small',
@@ -240,7 +236,6 @@ export const FIGURES: readonly Figure[] = [
     measured: 'retrieve',
     ...COPIED,
     goal: 50,
-    headline: true,
   },
   { trial: 'small', title: 'finish, 4 KiB folios', measured: 'finish', ...COPIED, sane: 1 },
   { trial: 'first', title: 'first preserve of a process, 4 KiB folios', measured: 'preserve', ...COPIED },
@@ -249,7 +244,6 @@ export const FIGURES: readonly Figure[] = [
     title: 'first preserve of a process, 2 MiB folios',
     measured: 'preserve',
     ...COPIED,
-    headline: true,
   },
   { trial: 'medium', title: 'preserve, 64 KiB folios', measured: 'preserve', ...COPIED },
   { trial: 'medium', title: 'retrieve, 64 KiB folios', measured: 'retrieve', ...COPIED },
@@ -258,7 +252,6 @@ export const FIGURES: readonly Figure[] = [
     title: 'preserve, 2 MiB folios',
     measured: 'preserve',
     ...COPIED,
-    headline: true,
   },
   {
     trial: 'huge',
@@ -267,14 +260,12 @@ export const FIGURES: readonly Figure[] = [
     measured: 'preserve',
     ...COPIED,
     goal: 10_000,
-    headline: true,
   },
   {
     trial: 'huge',
     title: 'preserve, 2 MiB folios, once after all bytes were read',
     measured: 'preserveOnce',
     ...COPIED,
-    headline: true,
   },
   { trial: 'huge', title: 'unpreserve, 2 MiB folios', measured: 'unpreserve', ...COPIED, sane: 1 },
   { trial: 'huge', title: 'retrieve, 2 MiB folios', measured: 'retrieve', ...COPIED },
@@ -286,13 +277,12 @@ export const FIGURES: readonly Figure[] = [
     kind: 'longer',
     goal: 1,
   },
-  { trial: 'files', title: 'preserve, 4096 files', measured: 'preserve', ...COPIED, headline: true },
+  { trial: 'files', title: 'preserve, 4096 files', measured: 'preserve', ...COPIED },
   {
     trial: 'files',
     title: 'preserve, 4096 files in one call',
     measured: 'preserveAll',
     ...COPIED,
-    headline: true,
   },
   { trial: 'files', title: 'retrieve, 4096 files', measured: 'retrieve', ...COPIED },
   {
@@ -301,12 +291,11 @@ export const FIGURES: readonly Figure[] = [
     measured: 'preserve',
     ...COPIED,
     goal: 20,
-    headline: true,
   },
   { trial: 'replace', title: 'blackout, 4 KiB folios', ...START },
   { trial: 'replace-huge', title: 'blackout, 2 MiB folios', ...START },
-  { trial: 'replace', title: 'what of the blackout is ours, 4 KiB folios', ...OURS, headline: true },
-  { trial: 'replace-huge', title: 'what of the blackout is ours, 2 MiB folios', ...OURS, headline: true },
+  { trial: 'replace', title: 'what of the blackout is ours, 4 KiB folios', ...OURS },
+  { trial: 'replace-huge', title: 'what of the blackout is ours, 2 MiB folios', ...OURS },
   {
     trial: 'replace-8g',
     title: 'what of the blackout is ours, 8 GiB in 2 MiB folios',
@@ -320,7 +309,6 @@ export const FIGURES: readonly Figure[] = [
     goal: 1.5,
     goalSize: 8 * GiB,
     sane: 50,
-    headline: true,
   },
   {
     trial: 'growth-huge',
@@ -330,7 +318,6 @@ export const FIGURES: readonly Figure[] = [
     kind: 'longer',
     goal: 1.1,
     goalSize: 16 * GiB,
-    headline: true,
   },
   {
     trial: 'growth',
@@ -340,7 +327,6 @@ export const FIGURES: readonly Figure[] = [
     kind: 'slope',
     goal: 10,
     goalSize: 16 * GiB,
-    headline: true,
   },
   {
     trial: 'replace',
@@ -374,7 +360,6 @@ export const FIGURES: readonly Figure[] = [
     title: 'first read of all bytes, 2 MiB folios',
     ...READ,
     sane: 20,
-    headline: true,
   },
   {
     trial: 'memory',
@@ -383,7 +368,6 @@ export const FIGURES: readonly Figure[] = [
     against: 'bytes',
     kind: 'share',
     goal: 1,
-    headline: true,
   },
   ...KHO_FIGURES,
   ...LUO_FIGURES,

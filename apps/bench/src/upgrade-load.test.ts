@@ -49,6 +49,7 @@ const next: RequestListener = (request, response) => {
 test('where nothing happens, nothing is noticed', async () => {
   const report = await load(await listening(good), () => delay(20));
   expect(report).toMatchObject({ failed: 0, closed: 0, gap: 0, failures: [] });
+  expect(report.moments.at(-1)).toBeGreaterThan(0);
   for (const value of [report.wait, report.before, report.after]) expect(value).toBeGreaterThan(0);
 });
 
@@ -91,6 +92,10 @@ test('connections that end with requests under way, and the gap until a next pro
   expect(report.failures[0]).toBe('a connection ended with a request under way');
   expect(report.gap).toBeGreaterThanOrEqual(50);
   expect(report.wait).toBeGreaterThanOrEqual(report.gap);
+  expect(report.silence).toBeGreaterThanOrEqual(report.gap);
+  expect(report.silenceEnd).toBeGreaterThan(0);
+
+  expect(report.moments).toContainEqual(expect.toSatisfy((answers: number) => answers > 0));
 });
 
 test('connections that the server ends between two requests: no request fails', async () => {

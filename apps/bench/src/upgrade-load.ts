@@ -11,6 +11,7 @@
  */
 import * as net from 'node:net';
 import { argument, awaitGo, now, say, tellFailures } from './child-side.ts';
+import { longestSilence, momentsOf } from './moments.ts';
 import { HOST } from './numbers-server.ts';
 
 tellFailures();
@@ -42,6 +43,12 @@ export interface LoadReport {
   /** Answers a second, before the upgrade and after it. */
   readonly before: number;
   readonly after: number;
+  /** The longest time without an answer from then on, whatever process gave the next one; ms. */
+  readonly silence: number;
+  /** When that ended; ms from the beginning of the upgrade on. */
+  readonly silenceEnd: number;
+  /** Answers from before the upgrade to the end of the load, see moments.ts. */
+  readonly moments: readonly number[];
   /** Some of what failed. */
   readonly failures: readonly string[];
 }
@@ -74,6 +81,8 @@ let closed = 0;
 let gap = 0;
 let wait = 0;
 let lastAt = 0;
+/** When each answer came. */
+const times: number[] = [];
 /** Processes that have answered. */
 const known = new Set<string>();
 const failures: string[] = [];
@@ -192,6 +201,7 @@ class Client {
     const at = now();
     answered += 1;
     const process = /x-pid: (\S+)/i.exec(head)?.[1] ?? '';
+    times.push(at);
     if (!known.has(process)) gap = Math.max(gap, at - lastAt);
     known.add(process);
     lastAt = at;
@@ -248,16 +258,19 @@ say({} satisfies LoadLine);
 const rateBefore = rate();
 await awaitGo();
 const before = rateBefore();
+const began = now();
 [gap, wait] = [0, 0];
 await awaitGo();
 const rateAfter = rate();
 await awaitGo();
 const after = rateAfter();
 state = 'stopping';
+const ended = now();
 await Promise.all(clients.map((client) => client.idle()));
 const met = { closed, gap, wait, before, after };
+const seen = { ...longestSilence(times, began), moments: momentsOf(times, began, ended) };
 await Promise.all(clients.map((client) => client.check()));
 state = 'over';
 for (const client of clients) client.end();
-say({ report: { failed, ...met, failures } } satisfies LoadLine);
+say({ report: { failed, ...met, ...seen, failures } } satisfies LoadLine);
 process.exit(0);

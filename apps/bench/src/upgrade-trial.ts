@@ -38,12 +38,15 @@ export const CONNECTIONS = 50;
 const MANY = 1000;
 /** Milliseconds of load before and after an upgrade; and where a run only shows that it works. */
 const LOADED_MS = 300;
-const QUICK_MS = 50;
+const QUICK_MS = 250;
+
+/** Milliseconds under load before an upgrade and after it. */
+export const loadedMs = (warm: boolean): number => (warm ? LOADED_MS : QUICK_MS);
 /** Numbers that one round stores, and more. */
 const NUMBERS_PER_ROUND = 2 ** 20;
 
 /** What is measured of each side; a series is the name of the side and one of these. */
-export const NOTICED = ['failed', 'closed', 'gap', 'wait', 'before', 'after'] as const;
+export const NOTICED = ['failed', 'closed', 'gap', 'silence', 'wait', 'before', 'after'] as const;
 
 /** Sides, for people; the size of their state stands behind it. */
 export const UPGRADED = {
@@ -60,19 +63,19 @@ export const UPGRADED = {
   heap: 'array in the heap, written to tmpfs and read again, restarted',
 } as const;
 
-type SideName = keyof typeof UPGRADED;
+export type SideName = keyof typeof UPGRADED;
 
 const OURS: readonly SideName[] = ['small', 'standby', 'large', 'many', 'sockets', 'exec'];
 const STANDING = ['small', 'standby', 'large', 'many', 'sockets'] as const;
 
 /** Why a side cannot be had here; undefined where it can. */
-function missing(name: SideName): string | undefined {
+export function missing(name: SideName): string | undefined {
   if (name === 'sqlite') return missingAlternative('sqlite');
   return name === 'lmdb' || name === 'workers' ? missingAlternative('lmdb') : undefined;
 }
 
 /** How each side is started. */
-function starts(size: number): Record<SideName, () => Promise<Upgradable>> {
+export function starts(size: number): Record<SideName, () => Promise<Upgradable>> {
   const { small, middle, large } = stateSizes(size);
   return {
     small: () => supervised(small),
@@ -89,12 +92,19 @@ function starts(size: number): Record<SideName, () => Promise<Upgradable>> {
   };
 }
 
+/** A load in which a service is upgraded. */
+export interface UpgradeLoad {
+  readonly connections: number;
+  /** Numbers are stored that are greater than those of all rounds before. */
+  readonly round: number;
+  /** Milliseconds of load before the upgrade, and after it. */
+  readonly loadedMs: number;
+}
+
 /** Upgrades a service once under load, and tells what its clients met. */
 export async function upgraded(
   service: Upgradable,
-  connections: number,
-  round: number,
-  isQuick: boolean,
+  { connections, round, loadedMs }: UpgradeLoad,
 ): Promise<LoadReport> {
   const { port } = service;
   // On connections of their own, so that each of two workers reads.
@@ -107,11 +117,11 @@ export async function upgraded(
   } satisfies LoadArgument;
   await using load = new Child<LoadLine>('upgrade-load', { argument });
   await load.line();
-  await delay(isQuick ? QUICK_MS : LOADED_MS);
+  await delay(loadedMs);
   load.go();
   await service.upgrade();
   load.go();
-  await delay(isQuick ? QUICK_MS : LOADED_MS);
+  await delay(loadedMs);
   load.go();
   const { report } = await load.line();
   return report!;
@@ -132,12 +142,11 @@ function prepare({ size, warm }: { size: number; warm: boolean }): Promise<Round
     const sides = names.map((name) => async (): Promise<Record<string, number>> => {
       const stands = standing[name];
       await using service = stands ? undefined : await start[name]();
-      const report = await upgraded(
-        (stands ?? service)!,
-        name === 'many' ? MANY : CONNECTIONS,
-        current,
-        !warm,
-      );
+      const report = await upgraded((stands ?? service)!, {
+        connections: name === 'many' ? MANY : CONNECTIONS,
+        round: current,
+        loadedMs: loadedMs(warm),
+      });
       if (OURS.includes(name) && report.failed > 0)
         process.stderr.write(`bench: ${UPGRADED[name]}: ${report.failures.join('; ')}\n`);
       return Object.fromEntries(NOTICED.map((what) => [`${name} ${what}`, report[what]]));
@@ -210,10 +219,9 @@ export const UPGRADE_FIGURES: readonly Figure[] = [
     ...STANDBY,
     title: `${GAP}, 1 GiB, against LMDB with two workers rolled`,
     against: 'workers gap',
-    headline: true,
   },
   { ...STANDBY, title: `${GAP}, 1 GiB, against sockets only`, against: 'sockets gap' },
-  { ...STANDBY, title: `${GAP}, 1 GiB`, against: 'most gap', goal: 1, headline: true },
+  { ...STANDBY, title: `${GAP}, 1 GiB`, against: 'most gap', goal: 1 },
   { ...STANDBY, title: `${GAP}, 1 GiB, against LMDB restarted`, against: 'lmdb gap' },
   { ...STANDBY, title: `${GAP}, 1 GiB, against SQLite restarted`, against: 'sqlite gap' },
   { ...STANDBY, title: `${GAP}, 1 GiB, against a heap written and read`, against: 'heap gap' },

@@ -13,7 +13,7 @@ import { compare, DAMAGES, harm, judgedByLinux, judgedHere, placesOf } from './d
 import { DIFFERENCES } from './differences.ts';
 import { kernelPath, whyNoGuest } from './guest.ts';
 import { makeHandover, SMALL } from './made-here.ts';
-import { race, raceTable } from './race.ts';
+import { race, raceTable, raceText } from './race.ts';
 import { systemd } from './systemd.ts';
 
 const HELP = `npm run -s interop -- damage [word]    every damaged handover (or those whose name has the word), judged by a
@@ -21,7 +21,7 @@ const HELP = `npm run -s interop -- damage [word]    every damaged handover (or 
 npm run -s interop -- race             a live update of Linux beside one of ours, in one guest; 3 minutes
 npm run -s interop -- systemd          a service under the systemd of Debian's unstable, through three kernels;
                                        4 minutes, as root, with mmdebstrap
-  --write                              puts the table into its document
+  --write                              puts the table into its document, the race into results/ too
 `;
 
 const root = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
@@ -93,9 +93,13 @@ async function main(): Promise<number> {
   }
   if (command === 'damage') return damage(word, values.write);
   if (command === 'systemd') return systemd();
-  const rows = raceTable(await race());
+  const raced = await race();
+  const rows = raceTable(raced);
   console.log(markdownTable(rows));
-  if (values.write) writeTable('apps/bench/README.md', 'race', rows);
+  if (values.write) {
+    writeTable('apps/bench/README.md', 'race', rows);
+    fs.writeFileSync(root('results/race.json'), raceText(raced));
+  }
   return 0;
 }
 

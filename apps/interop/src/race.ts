@@ -1,10 +1,9 @@
 /** A live update of Linux beside one of ours, on the same machine: a guest. */
 import { fileURLToPath } from 'node:url';
 import { Guest } from './guest.ts';
-import { RACE_BYTES, RACE_KINDS, type RaceKind } from './guest/race-kinds.ts';
+import { RACES, type RaceKind } from './guest/race-kinds.ts';
 
 const PROGRAM = fileURLToPath(new URL('./guest/race.ts', import.meta.url));
-const FOLIO: Readonly<Record<RaceKind, number>> = { '4 KiB': 2 ** 12, '2 MiB': 2 ** 21 };
 
 /** Medians in milliseconds, by kind of folio and what was done. */
 export type Race = ReadonlyMap<RaceKind, ReadonlyMap<string, number>>;
@@ -13,15 +12,15 @@ export type Race = ReadonlyMap<RaceKind, ReadonlyMap<string, number>>;
 export async function race(): Promise<Race> {
   await using guest = await Guest.start({
     program: PROGRAM,
-    memory: 2560,
+    memory: 4608,
     processors: 2,
     env: { GUEST_STAGE: 1 },
   });
   await guest.until('raced');
   const laps = guest.events.filter(({ event }) => event === 'lap');
   return new Map(
-    RACE_KINDS.map((kind) => {
-      const of = laps.filter((each) => each.kind === kind);
+    RACES.map((kind) => {
+      const of = laps.filter((each) => each.kind === kind.name);
       const names = [...new Set(of.map(({ what }) => String(what)))];
       const times = (name: string): number[] =>
         of.filter(({ what }) => what === name).map(({ ms }) => Number(ms));
@@ -35,24 +34,49 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)];
 }
 
-/** The race as rows of a table, the unflattering one first. */
+/**
+ * The race as rows of a table, the unflattering ones first. The last rows are of the folios that
+ * the largest file has more than the one before.
+ */
 export function raceTable(of: Race): string[][] {
-  const head = ['256 MiB in a guest', 'copy', 'Linux', 'here', 'here, a folio', 'Linux by ours'];
-  const rows = RACE_KINDS.toReversed().flatMap((kind) =>
-    ['preserve', 'retrieve'].map((what) => {
-      const ms = (who: string): number => of.get(kind)?.get(who) ?? Number.NaN;
-      const [linux, here] = [ms(`${what}, Linux`), ms(`${what}, here`)];
-      const shown = (value: number): string => `${Number(value.toPrecision(3))} ms`;
-      const each = (here * 1e6) / (RACE_BYTES / FOLIO[kind]);
-      return [
-        `${what}, folios of ${kind}`,
-        shown(ms('copy')),
-        shown(linux),
-        shown(here),
-        `${Number((each / 1000).toPrecision(2))} µs`,
-        (linux / here).toPrecision(2),
-      ];
+  const head = [
+    'in a guest',
+    'a copy of 256 MiB',
+    'Linux',
+    'here',
+    'Linux, a folio',
+    'here, a folio',
+    'Linux by ours',
+  ];
+  const ms = (kind: RaceKind, who: string): number => of.get(kind)?.get(who) ?? Number.NaN;
+  const [small, huge, more] = RACES;
+  const rows = [huge, more, small].flatMap((kind) =>
+    CALLS.map((what) => {
+      const [linux, here] = [ms(kind, `${what}, Linux`), ms(kind, `${what}, here`)];
+      const folios = kind.bytes / kind.folio;
+      const times = [ms(kind, 'copy'), linux, here].map((value) => `${Number(value.toPrecision(3))} ms`);
+      return [`${what}, ${kind.name}`, ...times, ...perFolio(linux, here, folios)];
     }),
   );
-  return [head, ...rows];
+  const further = CALLS.map((what) => {
+    const [linux, here] = ['Linux', 'here'].map(
+      (who) => ms(more, `${what}, ${who}`) - ms(huge, `${what}, ${who}`),
+    );
+    const folios = (more.bytes - huge.bytes) / more.folio;
+    return [`${what}, each folio of 2 MiB more`, '', '', '', ...perFolio(linux, here, folios)];
+  });
+  return [head, ...rows, ...further];
+}
+
+const CALLS = ['preserve', 'retrieve'] as const;
+
+function perFolio(linux: number, here: number, folios: number): string[] {
+  const each = [linux, here].map((value) => `${Number(((value * 1000) / folios).toPrecision(2))} µs`);
+  return [...each, (linux / here).toPrecision(2)];
+}
+
+/** The race as a results file: what the front page takes its figures from. */
+export function raceText(of: Race): string {
+  const medians = Object.fromEntries([...of].map(([kind, laps]) => [kind, Object.fromEntries(laps)]));
+  return `${JSON.stringify({ date: new Date().toISOString(), bytes: RACE_BYTES, medians }, undefined, 2)}\n`;
 }

@@ -154,5 +154,9 @@ export async function runStatus(name: string | undefined, { json }: { json: bool
 function inWords({ name, state, generation, servicePid, pid, upgrades, crashes }: SupervisorStatus): string {
   const which = generation === undefined ? '' : `, generation ${generation}`;
   const who = servicePid === undefined ? '' : ` (pid ${servicePid})`;
-  return `${name ?? '?'}: ${state}${which}${who}, ${upgrades} upgrades, ${crashes} crashes, supervisor ${pid}`;
+  return `${name ?? '?'}: ${state}${which}${who}, ${counted(upgrades, 'upgrade', 'upgrades')}, ${counted(crashes, 'crash', 'crashes')}, supervisor ${pid}`;
+}
+
+function counted(many: number, one: string, more: string): string {
+  return `${many} ${many === 1 ? one : more}`;
 }

@@ -1,6 +1,6 @@
 /**
- * The service that the project's README shows, as it stands there: run, asked, upgraded by its
- * signal, killed at any moment, asked again.
+ * The service that the README shows, as it stands there: run, asked, upgraded by its signal, killed
+ * at any moment, asked again.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { removeRam, testName } from './test-process.ts';
 
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
-const README = fileURLToPath(new URL('../../../README.md', import.meta.url));
+const README = fileURLToPath(new URL('../README.md', import.meta.url));
 
 function serviceCode(): string {
   const code = /<!-- example: file service\.ts -->\s*```ts\n([^`]*(?:`(?!``)[^`]*)*)```/.exec(

@@ -20,7 +20,7 @@ import {
   KIND_SHIFT,
   SEGMENT_BUCKETS,
   UNIT_BYTES,
-} from './layout.ts';
+} from './abi.ts';
 import { allocate, free, take } from './heap.ts';
 import type { Memory } from './memory.ts';
 import { takePlaceOf } from './recency.ts';

@@ -6,7 +6,7 @@ import {
   ENTRY_VALUE_LENGTH,
   EXPIRY_WORDS,
   KEY_LENGTH_MASK,
-} from './layout.ts';
+} from './abi.ts';
 
 const TWO_32 = 2 ** 32;
 
@@ -26,7 +26,7 @@ export function expires(words: Int32Array, entry: number): boolean {
   return (words[entry + ENTRY_KEY] & ENTRY_EXPIRES) !== 0;
 }
 
-/** Index of the word where the value begins. @param keyAt words before the key, the same in a map */
+/** Index of the word where the value begins. @param keyAt words of an entry before its key */
 export function valueAt(words: Int32Array, entry: number, keyAt: number): number {
   const key = words[entry + ENTRY_KEY];
   const at = entry + keyAt + (((key & KEY_LENGTH_MASK) + 3) >>> 2);

@@ -10,7 +10,7 @@ import { extend } from './heap.ts';
 import {
   DIRECTORY_AT,
   FIRST_DIRECTORY_ROOM,
-  FORMAT,
+  MAP_VERSION,
   HAS_RECENCY,
   Header,
   HEAP_START,
@@ -22,12 +22,12 @@ import {
   MOST_BYTES,
   SEGMENT_UNITS,
   UNIT_BYTES,
-} from './layout.ts';
+} from './abi.ts';
 import type { Memory } from './memory.ts';
 import { newDirectory, newSegment } from './table.ts';
 
 /** A map has at least so many bytes: its three pages, a segment of buckets, and some entries. */
-export const LEAST_BYTES = 16 * PAGE_SIZE;
+const LEAST_BYTES = 16 * PAGE_SIZE;
 
 export interface MapFormat {
   readonly schema: number;
@@ -58,7 +58,7 @@ export function isNothing({ words }: Memory): boolean {
 export function make(memory: Memory, { schema, hasRecency, hashKey }: MapFormat): void {
   const { words } = memory;
   words[Header.magicHigh] = MAGIC_HIGH;
-  words[Header.format] = FORMAT;
+  words[Header.format] = MAP_VERSION;
   words[Header.flags] = hasRecency ? HAS_RECENCY : 0;
   words[Header.hashKey] = hashKey[0];
   words[Header.hashKeyHigh] = hashKey[1];
@@ -115,16 +115,16 @@ const EMPTIED = [
 /**
  * Looks at a header, without writing.
  *
- * @throws KernelError EINVAL: no map, or one of a format that this version does not read. EIO: it is
- * damaged
+ * @throws KernelError EINVAL: no map, or one of a format that this version does not read. EIO: it
+ * is damaged
  */
 export function check({ words }: Memory): void {
   if (words[Header.magic] !== MAGIC_LOW || words[Header.magicHigh] !== MAGIC_HIGH)
     throw new KernelError('EINVAL', 'this file holds something else, and no map');
-  if (words[Header.format] !== FORMAT)
+  if (words[Header.format] !== MAP_VERSION)
     throw new KernelError(
       'EINVAL',
-      `this map is of format ${words[Header.format]}, and this version of @liveupdate/map reads format ${FORMAT}: install a newer one`,
+      `this map is of format ${words[Header.format]}, and this version of @liveupdate/map reads format ${MAP_VERSION}: install a newer one`,
     );
   const heapEnd = words[Header.heapEnd];
   if (words[Header.checksum] !== checksum(words, MAGIC_LOW)) throw damagedHeader('its checksum is wrong');
@@ -136,7 +136,8 @@ export function check({ words }: Memory): void {
   const directory = words[Header.directory];
   if (directory < HEAP_START || directory + words[Header.directoryRoom] / 2 > heapEnd)
     throw damagedHeader('the directory of its buckets lies elsewhere');
-  if (words[Header.level] < LEAST_LEVEL || words[Header.level] > 27) throw damagedHeader('its number of buckets');
+  if (words[Header.level] < LEAST_LEVEL || words[Header.level] > 27)
+    throw damagedHeader('its number of buckets');
 }
 
 function damagedHeader(what: string): KernelError {

@@ -20,7 +20,7 @@ import {
   LISTS,
   REGION_UNITS,
   SUBLISTS,
-} from './layout.ts';
+} from './abi.ts';
 import type { Memory } from './memory.ts';
 
 /** The list of blocks of a size. */
@@ -175,8 +175,7 @@ function unlink(memory: Memory, block: number, units: number): void {
   if (next !== 0) return;
   const word = Header.freeBits + (list >>> 5);
   memory.store(word, words[word] & ~(1 << (list & 31)));
-  if (words[word] === 0)
-    memory.store(Header.freeSummary, words[Header.freeSummary] & ~(1 << (list >>> 5)));
+  if (words[word] === 0) memory.store(Header.freeSummary, words[Header.freeSummary] & ~(1 << (list >>> 5)));
 }
 
 /** The rest of a block takes its place in the list, as it is of the same one. */

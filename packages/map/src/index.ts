@@ -1,5 +1,19 @@
-export { openMap, openMapReader, type MapOptions, type MapReaderView, type MapView } from './open-map.ts';
-export { MapReader, type Decoded, type MapStats, type ReaderOptions, type ScanResult } from './reader.ts';
-export { StoredMap, type SetOptions } from './stored-map.ts';
+export {
+  openMap,
+  openMapReader,
+  type DecodedAs,
+  type MapOptions,
+  type MapReaderView,
+  type MapView,
+} from './open-map.ts';
+export type {
+  Decoded,
+  MapReader,
+  MapStats,
+  ReaderOptions,
+  ScanResult,
+  SetOptions,
+  StoredMap,
+} from './map.ts';
 export type { Compaction } from './compact.ts';
 export type { Encoding } from './text.ts';

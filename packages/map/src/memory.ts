@@ -13,7 +13,7 @@
  * end are atomic, so that no compiler moves them.
  */
 import { assert } from '@liveupdate/base';
-import { JOURNAL_COUNT, JOURNAL_ROWS, JOURNAL_VERSION, MOST_ROWS } from './layout.ts';
+import { JOURNAL_COUNT, JOURNAL_ROWS, JOURNAL_SEQUENCE, MOST_ROWS } from './abi.ts';
 
 export class Memory {
   /** Length 0 when the view is gone. */
@@ -31,7 +31,7 @@ export class Memory {
   /** @param version index of the version word that readers look at */
   begin(version: number): void {
     const { words } = this;
-    words[JOURNAL_VERSION] = version;
+    words[JOURNAL_SEQUENCE] = version;
     Atomics.store(words, version, words[version] | 1);
     Atomics.load(words, version); // so that no later store is seen before it
     this.#hasFreed = false;
@@ -89,14 +89,14 @@ export class Memory {
 
   #end(): void {
     const { words } = this;
-    const version = words[JOURNAL_VERSION] >>> 0;
+    const version = words[JOURNAL_SEQUENCE] >>> 0;
     if (version === 0) return;
     Atomics.store(words, version, (words[version] | 1) + 1);
-    words[JOURNAL_VERSION] = 0;
+    words[JOURNAL_SEQUENCE] = 0;
   }
 
   /** Whether a change was cut short. */
   get isUnfinished(): boolean {
-    return this.words[JOURNAL_COUNT] !== 0 || this.words[JOURNAL_VERSION] !== 0;
+    return this.words[JOURNAL_COUNT] !== 0 || this.words[JOURNAL_SEQUENCE] !== 0;
   }
 }

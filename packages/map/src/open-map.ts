@@ -12,10 +12,11 @@ import {
 import type { SharedView } from '@liveupdate/mm';
 import { ShmemFile } from '@liveupdate/shmem';
 import { check, checkBytes, isNothing, make, recover } from './format.ts';
-import { HAS_RECENCY, Header } from './layout.ts';
+import { HAS_RECENCY, Header } from './abi.ts';
 import { Memory } from './memory.ts';
-import { ForeignReader, type MapReader, type ReaderOptions } from './reader.ts';
-import { StoredMap, type Ground } from './stored-map.ts';
+import type { MapReader, ReaderOptions, StoredMap } from './map.ts';
+import { ForeignReader } from './reader.ts';
+import { WrittenMap, type Ground } from './stored-map.ts';
 import type { Encoding } from './text.ts';
 
 /** A live view of a file's bytes: a mapping of one, or a file of a service. */
@@ -31,8 +32,10 @@ export interface MapReaderView {
   readonly isLive?: boolean;
 }
 
-export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>
-  extends ReaderOptions<K, V> {
+export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'utf8'> extends ReaderOptions<
+  K,
+  V
+> {
   /**
    * What the user calls the layout of the values, a whole number; default: whatever the map has,
    * and 1 for a new one.
@@ -43,11 +46,12 @@ export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'u
    * bytes for each key, and a change for each use. Fixed when the map is made.
    */
   readonly evict?: 'lru' | 'never';
-  /** With `evict`: bytes beyond which keys go, or text such as `'64MiB'`; default: all of the file. */
+  /** With `evict`: bytes beyond which keys go, or text such as `'64MiB'`; default: the file's. */
   readonly maxBytes?: number | string;
 }
 
-type Decode<E extends Encoding> = E extends 'view' ? Uint8Array<ArrayBuffer> : string;
+/** What an encoding returns. */
+export type DecodedAs<E extends Encoding> = E extends 'view' ? Uint8Array<ArrayBuffer> : string;
 
 const READER_OPTIONS = ['keyEncoding', 'valueEncoding', 'now'] as const;
 
@@ -71,7 +75,7 @@ const open = new WeakSet<object>();
 export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>(
   place: ShmemFile | MapView,
   options: MapOptions<K, V> = {},
-): StoredMap<Decode<K>, Decode<V>> {
+): StoredMap<DecodedAs<K>, DecodedAs<V>> {
   checkReaderOptions(options, [...READER_OPTIONS, 'schema', 'evict', 'maxBytes']);
   const { schema, evict, maxBytes } = options;
   if (schema !== undefined) checkWhole(schema, 'a schema', { max: 2 ** 31 - 1 });
@@ -89,14 +93,17 @@ export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'
       most,
       share: () => {
         if (view.share) return view.share();
-        throw new KernelError('EOPNOTSUPP', 'this memory cannot be shared: open the map on a mapping of a file');
+        throw new KernelError(
+          'EOPNOTSUPP',
+          'this memory cannot be shared: open the map on a mapping of a file',
+        );
       },
       close: () => {
         open.delete(identity);
         unmap();
       },
     };
-    return new StoredMap(memory, options, ground);
+    return new WrittenMap<DecodedAs<K>, DecodedAs<V>>(memory, options, ground);
   } catch (error) {
     unmap();
     throw error;
@@ -133,13 +140,13 @@ function begin(memory: Memory, { schema, evict }: MapOptions<Encoding, Encoding>
 export function openMapReader<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>(
   view: MapReaderView,
   options: ReaderOptions<K, V> = {},
-): MapReader<Decode<K>, Decode<V>> {
+): MapReader<DecodedAs<K>, DecodedAs<V>> {
   checkReaderOptions(options, READER_OPTIONS);
   const { bytes } = viewOf(view);
   checkBytes(bytes.length);
   const memory = new Memory(bytes);
   check(memory);
-  return new ForeignReader(memory, options, () => view.isLive !== false);
+  return new ForeignReader<DecodedAs<K>, DecodedAs<V>>(memory, options, () => view.isLive !== false);
 }
 
 function checkReaderOptions(options: ReaderOptions<Encoding, Encoding>, known: readonly string[]): void {
@@ -158,7 +165,10 @@ interface Mapped {
 function mapped(place: ShmemFile | MapView): Mapped {
   if (!isInstance(place, ShmemFile)) return { view: place, unmap: () => undefined };
   if (place.size === 0)
-    throw new KernelError('EINVAL', `the file is empty: give it a size first, such as ${formatSize(2 ** 26)}`);
+    throw new KernelError(
+      'EINVAL',
+      `the file is empty: give it a size first, such as ${formatSize(2 ** 26)}`,
+    );
   const mapping = place.map();
   return {
     view: mapping,

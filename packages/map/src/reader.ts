@@ -4,7 +4,7 @@
  * A thread that only reads looks at two versions before and after: that of the bucket and that of
  * the table's shape. Where one has changed, or is odd, it looks again.
  */
-import { checkWhole, KernelError, type Bytes } from '@liveupdate/base';
+import { checkFunction, checkWhole, KernelError, type Bytes } from '@liveupdate/base';
 import {
   bigNumberOf,
   expiryOf,
@@ -18,7 +18,7 @@ import { hashOf } from './hash.ts';
 import { largestFree } from './heap.ts';
 import {
   BUCKET_ENTRIES,
-  BUCKET_VERSION,
+  BUCKET_SEQUENCE,
   ENTRY_HASH,
   ENTRY_WORDS,
   FLAG_BITS,
@@ -30,54 +30,18 @@ import {
   RECENCY_WORDS,
   UNIT_BYTES,
   USER_BYTES,
-} from './layout.ts';
+} from './abi.ts';
+import type { Decoded, MapReader, MapStats, ReaderOptions, ScanResult } from './map.ts';
 import type { Memory } from './memory.ts';
 import { Scratch } from './scratch.ts';
 import { bucketAt, bucketOf, damaged, nextInChain, Table } from './table.ts';
 import { decoderOf, type Decode, type Encoding } from './text.ts';
 
-/** What a key or a value is returned as. */
-export type Decoded = string | Uint8Array<ArrayBuffer>;
-
-/** How a map is looked at. */
-export interface ReaderOptions<K extends Encoding = 'utf8', V extends Encoding = 'utf8'> {
-  /** `'utf8'` (default): keys are returned as strings. `'view'`: as bytes. */
-  readonly keyEncoding?: K;
-  /** The same for values. */
-  readonly valueEncoding?: V;
-  /** The clock for keys that expire, in milliseconds since the epoch; default `Date.now`. */
-  readonly now?: () => number;
-}
-
-/** What is in a map, in figures. */
-export interface MapStats {
-  /** Keys; expired ones that were not removed yet are counted. */
-  readonly size: number;
-  /** Keys that expire. */
-  readonly expiring: number;
-  /** Bytes of the file that the map makes use of. */
-  readonly capacity: number;
-  /** Bytes in use, and bytes that are free. */
-  readonly used: number;
-  readonly free: number;
-  /** Bytes of the largest free piece: a value may need one. */
-  readonly largestFree: number;
-  /** Keys that were removed to make room, since the map was made. */
-  readonly evicted: number;
-}
-
-/** A part of the keys, and where the next part begins. */
-export interface ScanResult<Key> {
-  /** 0: that was all. */
-  readonly cursor: number;
-  readonly keys: readonly Key[];
-}
-
 const POSITIONS = 2 ** 32;
 /** Bytes that can be the text of a counter. */
 const DIGITS = 20;
 
-export class MapReader<Key extends Decoded = string, Value extends Decoded = string> {
+export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapReader<Key, Value> {
   protected readonly memory: Memory;
   protected readonly table: Table;
   protected readonly key = new Scratch();
@@ -103,7 +67,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     this.#hashKeyHigh = words[Header.hashKeyHigh];
   }
 
-  // ---- For the class that writes -------------------------------------------------------------------
+  // ---- For the class that writes ----------------------------------------------------------------
 
   /** @throws KernelError EBADF: the file is not there any more */
   protected checkOpen(): void {
@@ -144,8 +108,8 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     return expiry !== Infinity && expiry <= this.now();
   }
 
-  /** Begins a look at a place of the map. @param hash of a key there */
-  protected look(_hash: number): void {
+  /** Begins a look at the place of the map that is in `hash`. */
+  protected look(): void {
     this.checkOpen();
   }
 
@@ -166,13 +130,8 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     }
   }
 
-  // ---- One key ---------------------------------------------------------------------------------------
+  // ---- One key ----------------------------------------------------------------------------------
 
-  /**
-   * The value of a key, a copy; undefined: there is none, or it has expired.
-   *
-   * @throws KernelError EINVAL, EMSGSIZE: no such key. EBADF: closed. EIO: the map is damaged
-   */
   get(key: string | Bytes): Value | undefined {
     for (;;) {
       const entry = this.lookUp(key);
@@ -181,32 +140,18 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     }
   }
 
-  /**
-   * Calls `use` with the value of a key as it lies in the map, without a copy. The view is good
-   * until `use` returns; do not write to it, and do not change the map meanwhile. In a thread that
-   * only reads, `use` is called again where the value changed meanwhile.
-   *
-   * @returns what `use` returned; undefined: no such key
-   * @throws KernelError as get
-   */
   read<T>(key: string | Bytes, use: (value: Uint8Array<ArrayBuffer>) => T): T | undefined {
+    checkFunction(use, 'what reads a value');
     return this.#steady(() => {
       const entry = this.lookUp(key);
       return entry === 0 ? undefined : use(this.bytesOf(entry));
     });
   }
 
-  /** Whether there is such a key; to ask is no use of it. @throws KernelError as get */
   has(key: string | Bytes): boolean {
     return this.#steady(() => this.lookAt(key) !== 0);
   }
 
-  /**
-   * When a key expires: milliseconds since the epoch, Infinity: never; undefined: no such key. To
-   * ask is no use of it.
-   *
-   * @throws KernelError as get
-   */
   expiry(key: string | Bytes): number | undefined {
     return this.#steady(() => {
       const entry = this.lookAt(key);
@@ -251,28 +196,21 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     return at;
   }
 
-  // ---- All keys --------------------------------------------------------------------------------------
+  // ---- All keys ---------------------------------------------------------------------------------
 
-  /** Keys; expired ones that were not removed yet are counted. @throws KernelError EBADF: closed */
   get size(): number {
     this.checkOpen();
     return this.memory.words[Header.keys];
   }
 
-  /**
-   * A part of the keys: from a cursor on, at least `count` where there are so many. Begin with 0,
-   * and go on with what comes back, until that is 0. Whatever changes meanwhile, a key that was
-   * there all the time comes exactly once.
-   *
-   * @throws KernelError EINVAL: no such cursor or count. EBADF: closed. EIO: damaged
-   */
   scan(cursor: number, count: number): ScanResult<Key> {
     checkWhole(cursor, 'a cursor', { max: POSITIONS - 1 });
     checkWhole(count, 'a number of keys', { min: 1 });
     this.checkOpen();
     const keys: Key[] = [];
     let position = cursor;
-    while (position < POSITIONS && keys.length < count) position = this.#keysAt(position, keys);
+    while (position < POSITIONS && keys.length < count)
+      position = this.#bucketAt(position, keys, (entry) => this.keyOf(entry));
     return { cursor: position === POSITIONS ? 0 : position, keys };
   }
 
@@ -281,15 +219,16 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
    * interval then, and splitting a bucket divides it. So a place stays where it is, whatever
    * happens to the buckets.
    *
-   * @param into gets the keys of the bucket from `position` on
+   * @param into gets what `what` gives for the entries of the bucket from `position` on
    * @returns the position after them
    */
-  #keysAt(position: number, into: Key[]): number {
+  #bucketAt<T>(position: number, into: T[], what: (entry: number) => T): number {
     const before = into.length;
     const hash = reversed(position);
     return this.#steady(() => {
       into.length = before;
-      this.look(hash);
+      this.hash = hash;
+      this.look();
       const { words } = this.memory;
       const bucket = bucketOf(words, hash);
       const end = intervalEnd(words, bucket);
@@ -297,9 +236,10 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
         for (let place = 0; place < PLACES; place++) {
           const entry = words[at + BUCKET_ENTRIES + place] * 2;
           if (entry === 0) continue;
-          if (entry < HEAP_START * 2 || entry >= words.length) throw damaged('a bucket leads out of the file');
+          if (entry < HEAP_START * 2 || entry >= words.length)
+            throw damaged('a bucket leads out of the file');
           if (reversed(words[entry + ENTRY_HASH]) < position || this.isExpired(entry)) continue;
-          into.push(this.keyOf(entry));
+          into.push(what(entry));
         }
       }
       return end;
@@ -311,25 +251,31 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     return this.#decodeKey(at, at + keyLengthOf(this.memory.words, entry));
   }
 
-  /** All keys, as scan has them: the map may change meanwhile. */
   *keys(): Generator<Key, void> {
-    let position = 0;
     const found: Key[] = [];
-    while (position < POSITIONS) {
+    for (let position = 0; position < POSITIONS;) {
       found.length = 0;
-      position = this.#keysAt(position, found);
+      position = this.#bucketAt(position, found, (entry) => this.keyOf(entry));
       yield* found;
     }
   }
 
-  /** All keys with their values; what was deleted meanwhile does not come. It is no use of them. */
   *entries(): Generator<[key: Key, value: Value], void> {
-    for (const key of this.keys()) {
-      const value = this.#steady(() => {
-        const entry = this.lookAt(key);
-        return entry === 0 ? undefined : this.valueOf(entry);
+    const { bytes } = this.memory;
+    const found: Uint8Array[] = [];
+    for (let position = 0; position < POSITIONS;) {
+      found.length = 0;
+      position = this.#bucketAt(position, found, (entry) => {
+        const at = (entry + this.table.keyAt) * 4;
+        return bytes.slice(at, at + keyLengthOf(this.memory.words, entry));
       });
-      if (value !== undefined) yield [key, value];
+      for (const key of found) {
+        const pair = this.#steady((): [Key, Value] | undefined => {
+          const entry = this.lookAt(key);
+          return entry === 0 ? undefined : [this.keyOf(entry), this.valueOf(entry)];
+        });
+        if (pair) yield pair;
+      }
     }
   }
 
@@ -341,28 +287,28 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
     return this.entries();
   }
 
-  /** A key at random: of a bucket at random, where each is as likely. Undefined: there is none. */
   randomKey(): Key | undefined {
-    if (this.size === 0) return undefined;
     const found: Key[] = [];
-    for (let i = 0; i < RANDOM_TRIES && found.length === 0; i++)
-      this.#keysAt(Math.floor(Math.random() * POSITIONS), found);
-    for (let position = 0; position < POSITIONS && found.length === 0;) position = this.#keysAt(position, found);
+    const keyOf = (entry: number): Key => this.keyOf(entry);
+    for (let i = 0; i < RANDOM_TRIES && found.length === 0 && this.size > 0; i++) {
+      const bucket = bucketOf(this.memory.words, Math.floor(Math.random() * POSITIONS) | 0);
+      this.#bucketAt(reversed(bucket), found, keyOf);
+    }
+    for (let position = 0; position < POSITIONS && found.length === 0;)
+      position = this.#bucketAt(position, found, keyOf);
     return found[Math.floor(Math.random() * found.length)];
   }
 
-  // ---- The map itself --------------------------------------------------------------------------------
+  // ---- The map itself ---------------------------------------------------------------------------
 
-  /** What the user calls the layout of the values. */
   get schema(): number {
     this.checkOpen();
     return this.memory.words[Header.schema];
   }
 
-  /** What the user keeps in the header: a copy of 0 to 1,024 bytes. */
   get header(): Uint8Array<ArrayBuffer> {
     return this.#steady(() => {
-      this.look(0);
+      this.look();
       const { words, bytes } = this.memory;
       const length = Math.min(USER_BYTES, words[Header.userLength]);
       return new Uint8Array(bytes.subarray(Header.user * 4, Header.user * 4 + length));
@@ -387,7 +333,7 @@ export class MapReader<Key extends Decoded = string, Value extends Decoded = str
 }
 
 /** The map in a thread that does not write it. */
-export class ForeignReader<Key extends Decoded, Value extends Decoded> extends MapReader<Key, Value> {
+export class ForeignReader<Key extends Decoded, Value extends Decoded> extends ReadMap<Key, Value> {
   #shape = 0;
   #bucket = 0;
   #version = 0;
@@ -405,18 +351,18 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends M
   }
 
   protected override liveEntry(): number {
-    this.look(this.hash);
+    this.look();
     return super.liveEntry();
   }
 
-  protected override look(hash: number): void {
+  protected override look(): void {
     const { words } = this.memory;
     for (;;) {
       this.checkOpen();
       this.#shape = Atomics.load(words, Header.shape);
-      const at = bucketAt(words, bucketOf(words, hash));
+      const at = bucketAt(words, bucketOf(words, this.hash));
       if ((this.#shape & 1) !== 0 || !(at > 0 && at < words.length)) continue;
-      this.#bucket = at + BUCKET_VERSION;
+      this.#bucket = at + BUCKET_SEQUENCE;
       this.#version = Atomics.load(words, this.#bucket);
       if ((this.#version & 1) === 0) return;
     }
@@ -431,7 +377,8 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends M
   }
 }
 
-const RANDOM_TRIES = 64;
+/** Buckets that are tried before all are gone through; there are 512 for a single key. */
+const RANDOM_TRIES = 10_000;
 
 /** The bits of a hash in reverse order, as a number from 0 to 2^32 - 1. */
 function reversed(bits: number): number {
@@ -448,4 +395,3 @@ function intervalEnd(words: Int32Array, bucket: number): number {
   const isSplit = bucket < words[Header.split] || bucket >= 1 << level;
   return reversed(bucket) + 2 ** (32 - level - (isSplit ? 1 : 0));
 }
-

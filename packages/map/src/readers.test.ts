@@ -55,7 +55,12 @@ it('what has expired is gone for a reader too, and what is closed is EBADF', () 
   const reader = openMapReader(view, { now: () => time });
   expect([reader.get('k'), reader.has('k'), reader.size]).toEqual(['v', true, 1]);
   time = 2000;
-  expect([reader.get('k'), reader.has('k'), [...reader.keys()], reader.size]).toEqual([undefined, false, [], 1]);
+  expect([reader.get('k'), reader.has('k'), [...reader.keys()], reader.size]).toEqual([
+    undefined,
+    false,
+    [],
+    1,
+  ]);
   isLive = false;
   for (const call of [() => reader.get('k'), () => reader.size, () => [...reader], () => reader.stats])
     expect(call).toThrow(expect.objectContaining({ code: 'EBADF' }) as Error);

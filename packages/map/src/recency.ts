@@ -2,10 +2,13 @@
  * The order in which entries were used last: a list through all of them, in the entries themselves.
  * All functions are called in a change.
  */
-import { ENTRY_NEWER, ENTRY_OLDER, Header } from './layout.ts';
+import { ENTRY_NEWER, ENTRY_OLDER, Header } from './abi.ts';
 import type { Memory } from './memory.ts';
 
-/** An entry that is in no list yet becomes the newest. Its own words are written without the journal. */
+/**
+ * An entry that is in no list yet becomes the newest. Its own words are written without the
+ * journal.
+ */
 export function addNewest(memory: Memory, entry: number): void {
   const { words } = memory;
   const newest = words[Header.newest];

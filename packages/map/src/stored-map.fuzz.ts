@@ -3,7 +3,7 @@ import { codeOf, Prng } from '@liveupdate/base';
 import { seed } from '@liveupdate/base/test-seed';
 import { describe, expect, it } from 'vitest';
 import { openMap } from './open-map.ts';
-import type { StoredMap } from './stored-map.ts';
+import type { StoredMap } from './map.ts';
 import { bytesOf } from './test-file.ts';
 
 interface Value {
@@ -35,7 +35,9 @@ class Model {
 function textOf(random: Prng, most: number): string {
   const length = random.below(random.below(8) === 0 ? most : 40);
   if (random.below(4) === 0) return 'ü€😀'.repeat(length / 8);
-  return String(random.below(1e9)).repeat(length / 8 + 1).slice(0, length);
+  return String(random.below(1e9))
+    .repeat(length / 8 + 1)
+    .slice(0, length);
 }
 
 /** One call on both; one that finds no room leaves both as they were. */
@@ -96,7 +98,10 @@ function call(map: StoredMap, model: Model, random: Prng, keys: number): void {
       break;
     }
     case 8:
-      expect([map.expiry(key), map.has(key)]).toEqual([model.live(key)?.expires, model.live(key) !== undefined]);
+      expect([map.expiry(key), map.has(key)]).toEqual([
+        model.live(key)?.expires,
+        model.live(key) !== undefined,
+      ]);
       break;
     case 9:
       model.time += random.below(100);
@@ -156,7 +161,7 @@ describe(`LIVEUPDATE_SEED=${seed}`, () => {
     for (let i = 0; i < 30_000; i++) {
       const { evicted } = map.stats;
       step(map, model, random, 2000);
-      for (let gone = map.stats.evicted - evicted; gone > 0; ) {
+      for (let gone = map.stats.evicted - evicted; gone > 0;) {
         // What expired is removed first.
         const [oldest] = [...model.keys].find(([, { expires }]) => expires > model.time) ?? [];
         for (const [name, { expires }] of model.keys) if (expires <= model.time) model.keys.delete(name);

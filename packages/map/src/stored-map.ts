@@ -5,15 +5,7 @@
  * what expired or what was used the longest ago, splitting a bucket). Whoever opens the file after
  * a death at any instruction finds each key with its old or its new value.
  */
-import {
-  checkOptions,
-  checkWhole,
-  DISPOSE,
-  formatSize,
-  KernelError,
-  type Bytes,
-  type Disposing,
-} from '@liveupdate/base';
+import { checkOptions, checkWhole, DISPOSE, formatSize, KernelError, type Bytes } from '@liveupdate/base';
 import type { SharedView } from '@liveupdate/mm';
 import { compact, type Compaction } from './compact.ts';
 import {
@@ -48,23 +40,15 @@ import {
   PLACES,
   UNIT_BYTES,
   USER_BYTES,
-} from './layout.ts';
+} from './abi.ts';
+import type { Decoded, ReaderOptions, SetOptions, StoredMap } from './map.ts';
 import type { Memory } from './memory.ts';
-import { MapReader, type Decoded, type ReaderOptions } from './reader.ts';
+import { ReadMap } from './reader.ts';
 import { addNewest, makeNewest, takeOut, takePlaceOf } from './recency.ts';
 import { Scratch } from './scratch.ts';
 import { bucketAt, bucketCount, bucketOf, nextInChain } from './table.ts';
 import type { Encoding } from './text.ts';
 import { checkWholeMap } from './verify.ts';
-
-/** What comes with a value. */
-export interface SetOptions {
-  /**
-   * When the key expires, in milliseconds since the epoch; `'keep'`: when it did before. Default:
-   * never.
-   */
-  readonly expires?: number | 'keep';
-}
 
 /** Where the bytes of a map are, for the map itself. */
 export interface Ground {
@@ -84,9 +68,9 @@ const INTEGER = /^(?:0|-?[1-9]\d{0,18})$/;
 /** Blocks that a compaction goes over between two looks at the clock. */
 const STEPS_A_LOOK = 16;
 
-export class StoredMap<Key extends Decoded = string, Value extends Decoded = string>
-  extends MapReader<Key, Value>
-  implements Disposing
+export class WrittenMap<Key extends Decoded, Value extends Decoded>
+  extends ReadMap<Key, Value>
+  implements StoredMap<Key, Value>
 {
   readonly #ground: Ground;
   readonly #hasRecency: boolean;
@@ -125,16 +109,8 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     memory.commit();
   }
 
-  // ---- Writing ---------------------------------------------------------------------------------------
+  // ---- Writing ----------------------------------------------------------------------------------
 
-  /**
-   * Gives a key a value. When it returns, whoever opens the file next finds it, whatever happens to
-   * this process.
-   *
-   * @throws KernelError ENOSPC: the map is full, or has no piece that is large enough. EINVAL: no
-   * text or bytes, or no such moment. EMSGSIZE: the key has more than 65,535 bytes, or the value 1
-   * GiB. EBADF: closed. EIO: damaged. After each of them the key is as it was
-   */
   set(key: string | Bytes, value: string | Bytes, options?: SetOptions): void {
     this.checkOpen();
     const expiry = options === undefined ? Infinity : checkExpires(options);
@@ -144,16 +120,6 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     this.#value.shrink();
   }
 
-  /**
-   * Adds to a number, in place, and returns what it is then. A key that is not there counts from 0;
-   * text that is a whole number becomes a counter, which reads as its text. When the key expires
-   * does not change.
-   *
-   * @param by a whole number; with a bigint the result is one, and may have 64 bits
-   * @throws KernelError EINVAL: the value is no whole number, or `by` is none. ERANGE: the result
-   * has more than 64 bits with its sign, or is beyond 2^53 and `by` is no bigint. Others as set.
-   * After each of them the value is as it was
-   */
   increment(key: string | Bytes, by?: number): number;
   increment(key: string | Bytes, by: bigint): bigint;
   increment(key: string | Bytes, by: number | bigint = 1): number | bigint {
@@ -171,7 +137,8 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
       this.#putNumber(entry, isCounter, at);
       return sum;
     }
-    const before = safe !== undefined ? BigInt(safe) : isCounter ? bigNumberOf(words, at) : this.#integerOf(entry);
+    const before =
+      safe !== undefined ? BigInt(safe) : isCounter ? bigNumberOf(words, at) : this.#integerOf(entry);
     const sum = before + BigInt(by);
     if (sum > MOST_INT64 || sum < LEAST_INT64) throw beyond('64 bits');
     const result = Number(sum);
@@ -207,11 +174,6 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     throw new KernelError('EINVAL', 'the value of this key is no whole number of 64 bits');
   }
 
-  /**
-   * Removes a key. @returns whether it was there
-   *
-   * @throws KernelError EINVAL, EMSGSIZE, EBADF, EIO: as get
-   */
   delete(key: string | Bytes): boolean {
     this.checkOpen();
     this.putKey(key);
@@ -222,12 +184,6 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     return wasThere;
   }
 
-  /**
-   * Changes when a key expires; Infinity: never. A moment that has passed removes the key.
-   *
-   * @returns whether there was such a key
-   * @throws KernelError EINVAL: no such moment. Others as set
-   */
   expireAt(key: string | Bytes, moment: number): boolean {
     const expiry = checkMoment(moment);
     const entry = this.lookUp(key);
@@ -263,13 +219,11 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     this.memory.store(at + 1, highWord(expiry));
   }
 
-  /** Removes all keys, at once. What is in the header stays. @throws KernelError EBADF: closed */
   clear(): void {
     this.checkOpen();
     clear(this.memory);
   }
 
-  /** @throws KernelError EINVAL: more than 1,024 bytes. EBADF: closed */
   override set header(bytes: Uint8Array) {
     this.checkOpen();
     this.#value.put(bytes, 'value');
@@ -287,7 +241,6 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     return super.header;
   }
 
-  /** @throws KernelError EINVAL: no schema. EBADF: closed */
   override set schema(schema: number) {
     checkWhole(schema, 'a schema', { max: 2 ** 31 - 1 });
     this.checkOpen();
@@ -298,7 +251,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     return super.schema;
   }
 
-  // ---- One change --------------------------------------------------------------------------------------
+  // ---- One change -------------------------------------------------------------------------------
 
   /** Stores what is in `key` and in `#value`, or the counter in `#low` and `#high`. */
   #put(expiry: number | 'keep', kind: number): void {
@@ -317,7 +270,10 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
       const flags = kind | (kept === Infinity ? 0 : ENTRY_EXPIRES);
       const units = entryUnits(table.keyAt + keyWords + (kept === Infinity ? 0 : EXPIRY_WORDS) + valueWords);
       if (units >= MOST_UNITS)
-        throw new KernelError('EMSGSIZE', `a value has less than 1 GiB, and this one ${this.#value.length} bytes`);
+        throw new KernelError(
+          'EMSGSIZE',
+          `a value has less than 1 GiB, and this one ${this.#value.length} bytes`,
+        );
       const spare = old === 0 ? -1 : (words[old] >>> FLAG_BITS) - units;
       if (spare >= 0 && spare < LEAST_UNITS && valueWords <= MOST_IN_PLACE && flagsOf(words, old) === flags) {
         this.#overwrite(old, kept, valueWords, isCounter);
@@ -331,10 +287,12 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
       if (!this.#makeRoom(units, old)) throw this.#full(units);
     }
     table.grow();
+    // Buckets take memory too.
+    if (this.#hasRecency) while (this.#isOverFull(0) && this.#evict(memory.words[Header.newest] * 2));
   }
 
   #isOverFull(units: number): boolean {
-    return this.#hasRecency && (this.memory.words[Header.used] + units) * UNIT_BYTES > this.#ground.most;
+    return (HEAP_START + this.memory.words[Header.used] + units) * UNIT_BYTES > this.#ground.most;
   }
 
   /** Of an entry that has the same place for all its parts. */
@@ -445,7 +403,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     table.shrink();
   }
 
-  // ---- Making room ---------------------------------------------------------------------------------------
+  // ---- Making room ------------------------------------------------------------------------------
 
   /**
    * @param spared an entry that stays
@@ -506,15 +464,6 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     );
   }
 
-  /**
-   * Looks for keys that have expired, and removes them; those that are met by other calls are
-   * removed there. Call it now and then, with as much as there is time for: 1,000 keys take some
-   * 0.1 ms.
-   *
-   * @param most keys that are looked at, about; where the search stopped it goes on next time
-   * @returns how many were removed
-   * @throws KernelError EINVAL: no such number. EBADF: closed
-   */
   sweep(most: number): number {
     checkWhole(most, 'a number of keys', { min: 1 });
     this.checkOpen();
@@ -553,15 +502,9 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     return 0;
   }
 
-  /**
-   * Moves entries towards the start of the file, so that free memory becomes one piece: large
-   * values find room, and a file can be made smaller. Each move is a change of its own.
-   *
-   * @param milliseconds after which it stops; the next call goes on from there
-   * @throws KernelError EINVAL: no such number. EBADF: closed. EIO: damaged
-   */
   compact(milliseconds: number): Compaction {
-    if (!(milliseconds > 0)) throw new KernelError('EINVAL', 'a compaction is given milliseconds, more than 0');
+    if (typeof milliseconds !== 'number' || !(milliseconds > 0))
+      throw new KernelError('EINVAL', 'a compaction is given milliseconds, more than 0');
     this.checkOpen();
     const end = performance.now() + milliseconds;
     let steps = 0;
@@ -569,26 +512,18 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
     return compact(this.memory, this.table, isOver);
   }
 
-  // ---- The map itself ----------------------------------------------------------------------------------
+  // ---- The map itself ---------------------------------------------------------------------------
 
-  /**
-   * The map for threads that only read: send it by `postMessage`, open it by `openSharedView` of
-   * `@liveupdate/linux`, and give that to openMapReader.
-   *
-   * @throws KernelError EOPNOTSUPP: this memory cannot be shared. EBADF: closed
-   */
   share(): SharedView {
     this.checkOpen();
     return this.#ground.share();
   }
 
-  /** Looks at all of the map: time for each key. @throws KernelError EIO: damaged. EBADF: closed */
   verify(): void {
     this.checkOpen();
     checkWholeMap(this.memory, this.table.keyAt);
   }
 
-  /** Ends it. A mapping that the map made is taken down; one that was given stays. */
   close(): void {
     this.#ground.close();
     this.memory.words = new Int32Array(0);
@@ -600,7 +535,7 @@ export class StoredMap<Key extends Decoded = string, Value extends Decoded = str
   }
 }
 
-/** Where keys are removed to make room, memory is gathered when so much of all is free in pieces. */
+/** With `evict`, memory is gathered when one of so many parts of it is free, in pieces. */
 const MOST_SCATTERED = 8;
 /** Keys in a bucket, about. */
 const AVERAGE_LOAD = 8;

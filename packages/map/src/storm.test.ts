@@ -38,7 +38,9 @@ it(`${KILLS} kills, seed ${seed}`, async () => {
     const model = new StormModel(seed);
     let unfinished = 0;
     for (let kill = 0; kill < KILLS; kill++) {
-      const child = spawn(process.execPath, [worker, ramPath, String(seed)], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, [worker, ramPath, String(seed)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
       const ended = once(child, 'exit');
       await Promise.race([
         once(child.stdout, 'data'),
@@ -59,14 +61,14 @@ it(`${KILLS} kills, seed ${seed}`, async () => {
 });
 
 /**
- * @returns whether the kill came between the end of an operation and the word that says so, which is
- * mended then
+ * @returns whether the kill came between the end of an operation and the word that says so, which
+ * is mended then
  */
 function check(ram: MappedRam, model: StormModel): boolean {
   const page = ram.bytes(0, PAGE_SIZE);
   const word = new Int32Array(page.buffer, page.byteOffset, 1);
   const done = word[0];
-  const bytes = ram.bytes(PAGE_SIZE, ram.size - PAGE_SIZE).slice() as Uint8Array<ArrayBuffer>;
+  const bytes = ram.bytes(PAGE_SIZE, ram.size - PAGE_SIZE).slice();
   model.goOn(done);
   using map = openMap({ bytes }, { now: () => timeOf(done) });
   map.verify();

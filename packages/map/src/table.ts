@@ -34,7 +34,7 @@ import {
   SEGMENT_SHIFT,
   SEGMENT_UNITS,
   SPLIT_LOAD,
-} from './layout.ts';
+} from './abi.ts';
 import type { Memory } from './memory.ts';
 
 /** A chain that is longer is damage: the hash is keyed. */
@@ -58,7 +58,10 @@ export function bucketAt(words: Int32Array, bucket: number): number {
 }
 
 export function damaged(what: string): KernelError {
-  return new KernelError('EIO', `this map is damaged: ${what}. Its file cannot be trusted: start with a new one`);
+  return new KernelError(
+    'EIO',
+    `this map is damaged: ${what}. Its file cannot be trusted: start with a new one`,
+  );
 }
 
 /** Index of the first word of the chained bucket, 0 where there is none. */
@@ -203,7 +206,7 @@ export class Table {
     free(memory, block);
   }
 
-  // ---- Growing and shrinking ----------------------------------------------------------------------
+  // ---- Growing and shrinking --------------------------------------------------------------------
 
   /** Splits buckets, two at most, while there are too many keys for them. */
   grow(): void {
@@ -230,7 +233,8 @@ export class Table {
     const level = words[Header.level];
     const number = words[Header.split];
     const fresh = (1 << level) + number;
-    if (!this.#hasSegment(fresh >>> SEGMENT_SHIFT) && !this.#addSegment(fresh >>> SEGMENT_SHIFT)) return false;
+    if (!this.#hasSegment(fresh >>> SEGMENT_SHIFT) && !this.#addSegment(fresh >>> SEGMENT_SHIFT))
+      return false;
     const from = bucketAt(words, number);
     const to = bucketAt(words, fresh);
     memory.begin(Header.shape);
@@ -338,7 +342,7 @@ export class Table {
     }
   }
 
-  // ---- Segments and their directory ---------------------------------------------------------------
+  // ---- Segments and their directory -------------------------------------------------------------
 
   #hasSegment(segment: number): boolean {
     const { words } = this.#memory;

@@ -74,7 +74,10 @@ export class StormModel implements Operated {
   }
 
   set(key: string, value: string, expires: number | 'keep'): void {
-    this.keys.set(key, { value, expires: expires === 'keep' ? (this.#live(key)?.expires ?? Infinity) : expires });
+    this.keys.set(key, {
+      value,
+      expires: expires === 'keep' ? (this.#live(key)?.expires ?? Infinity) : expires,
+    });
   }
 
   delete(key: string): void {

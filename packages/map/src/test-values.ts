@@ -6,5 +6,5 @@ export function valueOf(key: string, number: number, length: number): string {
 export function isValueOf(key: string, value: string): boolean {
   const [, name, first, filled, last] = /^(.*?):(\d+):(\d*):(\d+)$/.exec(value) ?? [];
   if (name !== key || first !== last) return false;
-  return [...(filled ?? '')].every((digit) => digit === String(Number(first) % 10));
+  return filled === String(Number(first) % 10).repeat(filled.length);
 }

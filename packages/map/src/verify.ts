@@ -26,7 +26,7 @@ import {
   REGION_UNITS,
   SEGMENT_BUCKETS,
   SEGMENT_SHIFT,
-} from './layout.ts';
+} from './abi.ts';
 import type { Memory } from './memory.ts';
 import { bucketAt, bucketCount, bucketOf, damaged, segmentBlock } from './table.ts';
 
@@ -154,7 +154,11 @@ function checkEntry(words: Int32Array, keyAt: number, reference: number, bucket:
   check(bucketOf(words, hash) === bucket, 'an entry is in a wrong bucket', reference);
   const end = (reference + (words[entry] >>> FLAG_BITS)) * 8;
   const from = valueAt(words, entry, keyAt) * 4;
-  check(valueLengthOf(words, entry) >= 0 && from + valueLengthOf(words, entry) <= end, 'a value is too long', reference);
+  check(
+    valueLengthOf(words, entry) >= 0 && from + valueLengthOf(words, entry) <= end,
+    'a value is too long',
+    reference,
+  );
 }
 
 function checkRecency(words: Int32Array, entries: ReadonlySet<number>): void {
@@ -168,5 +172,9 @@ function checkRecency(words: Int32Array, entries: ReadonlySet<number>): void {
     found += 1;
     check(found <= entries.size, 'the order of use does not end', at);
   }
-  check(newer === words[Header.oldest] && found === entries.size, 'the order of use does not have all entries', 0);
+  check(
+    newer === words[Header.oldest] && found === entries.size,
+    'the order of use does not have all entries',
+    0,
+  );
 }

@@ -3,22 +3,22 @@
  * counts from the start of the file. A _reference_ counts units of 8 bytes, so that it is a small
  * integer in a file of 16 GiB too; 0 refers to nothing.
  *
- * Any edit is another format: raise FORMAT, and go on reading what is there.
+ * Any edit is another format: raise MAP_VERSION, and go on reading what is there.
  */
 import { PAGE_SIZE } from '@liveupdate/base';
 
 /** 'lumap' in the two first words. */
 export const MAGIC_LOW = 0x616d_756c;
 export const MAGIC_HIGH = 0x70;
-export const FORMAT = 1;
+export const MAP_VERSION = 1;
 
 /** Words of a reference's unit. */
-export const UNIT_WORDS = 2;
+const UNIT_WORDS = 2;
 export const UNIT_BYTES = 8;
 /** Word indices are 32 bits in the journal. */
 export const MOST_BYTES = 2 ** 34;
 
-// ---- The header: words 0 to 1023 -----------------------------------------------------------------
+// ---- The header: words 0 to 1023 ----------------------------------------------------------------
 
 /** Where a word of the header lies. */
 export const Header = {
@@ -71,11 +71,11 @@ export const HAS_RECENCY = 1;
 /** Bytes that the user may keep in the header. */
 export const USER_BYTES = 1024;
 
-// ---- The journal: words 1024 to 3071 ---------------------------------------------------------------
+// ---- The journal: words 1024 to 3071 ------------------------------------------------------------
 
 export const JOURNAL_COUNT = 1024;
 /** The version word that is odd while the change is under way; 0: none. */
-export const JOURNAL_VERSION = 1025;
+export const JOURNAL_SEQUENCE = 1025;
 /** Pairs: the index of a word, and what was in it. */
 export const JOURNAL_ROWS = 1026;
 export const MOST_ROWS = 1023;
@@ -83,7 +83,7 @@ export const MOST_ROWS = 1023;
 /** Reference to the first block: behind three pages. */
 export const HEAP_START = (3 * PAGE_SIZE) / UNIT_BYTES;
 
-// ---- Blocks of the heap ----------------------------------------------------------------------------
+// ---- Blocks of the heap -------------------------------------------------------------------------
 
 /**
  * A block begins with a word: units << 3 | flags. A free one goes on with references to the next
@@ -114,11 +114,11 @@ export const KIND_SEGMENT = 2;
 export const KIND_DIRECTORY = 3;
 export const INTERNAL_KIND = 1;
 
-// ---- Buckets: 16 words, one line of a processor's cache ----------------------------------------------
+// ---- Buckets: 16 words, one line of a processor's cache -----------------------------------------
 
 export const BUCKET_WORDS = 16;
 /** Version: odd while something in the bucket changes. */
-export const BUCKET_VERSION = 0;
+export const BUCKET_SEQUENCE = 0;
 /** Reference to the block of the next bucket of the chain. */
 export const BUCKET_CHAIN = 1;
 /** 11 bytes in three words: the highest eight bits of each key's hash. */
@@ -139,13 +139,13 @@ export const SEGMENT_UNITS = (SEGMENT_BUCKETS * BUCKET_WORDS + BUCKET_WORDS + 2)
 export const DIRECTORY_AT = 2;
 export const FIRST_DIRECTORY_ROOM = 2;
 /** There is a segment always. */
-export const LEAST_LEVEL = SEGMENT_SHIFT;
+export const LEAST_LEVEL = 9;
 
 /** Keys for each bucket: more splits one, less than the other merges one. */
 export const SPLIT_LOAD = 8;
 export const MERGE_LOAD = 4;
 
-// ---- Entries -----------------------------------------------------------------------------------------
+// ---- Entries ------------------------------------------------------------------------------------
 
 export const ENTRY_HASH = 1;
 /** Bytes. */
