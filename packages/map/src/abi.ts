@@ -17,6 +17,8 @@ const UNIT_WORDS = 2;
 export const UNIT_BYTES = 8;
 /** Word indices are 32 bits in the journal. */
 export const MOST_BYTES = 2 ** 34;
+/** The end of the heap is a signed integer: of a file of 16 GiB the last unit is not used. */
+export const MOST_HEAP_END = 2 ** 31 - 1;
 
 // ---- The header: words 0 to 1023 ----------------------------------------------------------------
 

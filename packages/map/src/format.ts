@@ -20,6 +20,7 @@ import {
   MAGIC_HIGH,
   MAGIC_LOW,
   MOST_BYTES,
+  MOST_HEAP_END,
   SEGMENT_UNITS,
   UNIT_BYTES,
 } from './abi.ts';
@@ -81,7 +82,7 @@ export function clear(memory: Memory): void {
 /** The heap, and the first segment of buckets. What the user keeps in the header stays. */
 function makeEmpty(memory: Memory): void {
   const { words } = memory;
-  const end = Math.floor(words.length / 2);
+  const end = heapEndIn(words);
   memory.walk = 0;
   for (const at of EMPTIED) words[at] = 0;
   words.fill(0, Header.freeSummary, Header.freeLists + LISTS);
@@ -97,6 +98,11 @@ function makeEmpty(memory: Memory): void {
   words[Header.directoryRoom] = FIRST_DIRECTORY_ROOM;
   words[Header.level] = LEAST_LEVEL;
   memory.commit();
+}
+
+/** Where the heap ends that makes use of all of a file. */
+export function heapEndIn(words: Int32Array): number {
+  return Math.min(Math.floor(words.length / 2), MOST_HEAP_END);
 }
 
 const EMPTIED = [

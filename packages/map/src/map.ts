@@ -53,7 +53,8 @@ export interface SetOptions {
 /** A map that is only read. */
 export interface MapReader<Key extends Decoded = string, Value extends Decoded = string> {
   /**
-   * The value of a key, a copy; undefined: there is none, or it has expired.
+   * The value of a key, a copy; undefined: there is none, or it has expired. As Node.js's Buffers,
+   * short bytes may be a part of a larger `buffer`.
    *
    * @throws KernelError EINVAL, EMSGSIZE: no such key. EBADF: closed. EIO: the map is damaged
    */

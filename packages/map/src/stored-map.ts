@@ -20,7 +20,7 @@ import {
   valueAt,
   valueLengthOf,
 } from './entry.ts';
-import { clear } from './format.ts';
+import { clear, heapEndIn } from './format.ts';
 import { allocate, extend, free, largestFree } from './heap.ts';
 import {
   BUCKET_ENTRIES,
@@ -412,7 +412,7 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
   #makeRoom(units: number, spared: number): boolean {
     const { memory } = this;
     const { words } = memory;
-    const end = Math.floor(words.length / 2);
+    const end = heapEndIn(words);
     if (end > words[Header.heapEnd] + LEAST_UNITS) {
       memory.begin(Header.nobody);
       extend(memory, end);
