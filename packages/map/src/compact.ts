@@ -3,6 +3,7 @@
  * piece. A walk over all blocks: the one behind a hole goes into it, where it fits; else to where
  * there is room for it, and the hole grows.
  */
+import { damaged } from './damage.ts';
 import {
   BUCKET_CHAIN,
   BUCKET_WORDS,
@@ -24,7 +25,7 @@ import {
 import { allocate, free, take } from './heap.ts';
 import type { Memory } from './memory.ts';
 import { takePlaceOf } from './recency.ts';
-import { bucketAt, damaged, nextInChain, segmentStart, type Table } from './table.ts';
+import { bucketAt, nextInChain, segmentStart, type Table } from './table.ts';
 
 /** How far a compaction came. */
 export interface Compaction {
@@ -88,8 +89,8 @@ function moveChain(memory: Memory, block: number, hole: number, bucket: number):
   const { words } = memory;
   const head = bucketAt(words, bucket);
   let before = head;
-  while (words[before + BUCKET_CHAIN] !== block) {
-    before = nextInChain(words, before);
+  for (let steps = 0; words[before + BUCKET_CHAIN] !== block; steps++) {
+    before = nextInChain(words, before, steps);
     if (before === 0) throw damaged('a chained bucket belongs to nobody');
   }
   return change(memory, head, block, hole, (to) => {

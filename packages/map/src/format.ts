@@ -15,12 +15,18 @@ import {
   Header,
   HEAP_START,
   JOURNAL_COUNT,
+  JOURNAL_ROWS,
+  JOURNAL_SEQUENCE,
   LEAST_LEVEL,
   LISTS,
   MAGIC_HIGH,
   MAGIC_LOW,
   MOST_BYTES,
   MOST_HEAP_END,
+  MOST_ROWS,
+  REGION_UNITS,
+  SEGMENT_BUCKETS,
+  SEGMENT_SHIFT,
   SEGMENT_UNITS,
   UNIT_BYTES,
 } from './abi.ts';
@@ -28,7 +34,7 @@ import type { Memory } from './memory.ts';
 import { newDirectory, newSegment } from './table.ts';
 
 /** A map has at least so many bytes: its three pages, a segment of buckets, and some entries. */
-const LEAST_BYTES = 16 * PAGE_SIZE;
+export const LEAST_BYTES = 16 * PAGE_SIZE;
 
 export interface MapFormat {
   readonly schema: number;
@@ -46,14 +52,12 @@ export function checkBytes(bytes: number): void {
     );
 }
 
-/** Whether there is nothing yet. */
+/** Whether there is nothing yet: zeros, as far as a map's own pages go. */
 export function isNothing({ words }: Memory): boolean {
-  for (let i = 0; i < PAGE_SIZE / 4; i++) {
-    // All but the first word may be there of a map whose making was cut short.
-    if (i === Header.magic && words[i] !== 0) return false;
-    if (i === Header.magicHigh && words[i] !== 0 && words[i] !== MAGIC_HIGH) return false;
-  }
-  return true;
+  if (words[Header.magic] !== 0) return false;
+  // All but the first word may be there of a map whose making was cut short. It has no keys.
+  if (words[Header.magicHigh] === MAGIC_HIGH && words[Header.keys] === 0) return true;
+  return words.subarray(0, HEAP_START * 2).every((word) => word === 0);
 }
 
 export function make(memory: Memory, { schema, hasRecency, hashKey }: MapFormat): void {
@@ -100,9 +104,11 @@ function makeEmpty(memory: Memory): void {
   memory.commit();
 }
 
-/** Where the heap ends that makes use of all of a file. */
-export function heapEndIn(words: Int32Array): number {
-  return Math.min(Math.floor(words.length / 2), MOST_HEAP_END);
+/** Where the heap ends that makes use of all of a file: if it can grow, not just below a region. */
+export function heapEndIn({ length }: Int32Array): number {
+  const end = Math.floor(length / 2);
+  if (end >= MOST_HEAP_END) return MOST_HEAP_END;
+  return (end + 1) % REGION_UNITS === 0 ? end - 1 : end;
 }
 
 const EMPTIED = [
@@ -142,19 +148,57 @@ export function check({ words }: Memory): void {
   const directory = words[Header.directory];
   if (directory < HEAP_START || directory + words[Header.directoryRoom] / 2 > heapEnd)
     throw damagedHeader('the directory of its buckets lies elsewhere');
-  if (words[Header.level] < LEAST_LEVEL || words[Header.level] > 27)
+  if (words[Header.level] < LEAST_LEVEL || words[Header.level] > MOST_LEVEL)
     throw damagedHeader('its number of buckets');
 }
+
+/** Looks at what a death left half done, before it is put back. */
+function checkJournal({ words }: Memory): void {
+  const count = words[JOURNAL_COUNT];
+  const version = words[JOURNAL_SEQUENCE] >>> 0;
+  const isVersion =
+    version === 0 ||
+    version === Header.shape ||
+    version === Header.nobody ||
+    (version >= HEAP_START * 2 && version < words.length);
+  if (count < 0 || count > MOST_ROWS || !isVersion) throw damagedHeader('its journal');
+  for (let row = 0; row < count; row++) {
+    const at = words[JOURNAL_ROWS + 2 * row] >>> 0;
+    const isChanged = (at >= Header.heapEnd && at < JOURNAL_COUNT) || at >= HEAP_START * 2;
+    if (!isChanged || at >= words.length) throw damagedHeader('its journal leads elsewhere');
+  }
+}
+
+/** What is so when no change is under way. */
+function checkShape({ words }: Memory): void {
+  const level = words[Header.level];
+  const split = words[Header.split];
+  const room = words[Header.directoryRoom];
+  const buckets = 2 ** level + split;
+  if (level > MOST_LEVEL || split < 0 || split >= 2 ** level || buckets > room * SEGMENT_BUCKETS)
+    throw damagedHeader('its number of buckets');
+  const counts = [Header.keys, Header.expiring, Header.used];
+  if (room > MOST_ROOM || counts.some((at) => words[at] < 0)) throw damagedHeader('its counts');
+}
+
+/** Buckets have numbers of 28 bits. */
+const MOST_LEVEL = 27;
+const MOST_ROOM = 2 ** (MOST_LEVEL + 1 - SEGMENT_SHIFT);
 
 function damagedHeader(what: string): KernelError {
   return new KernelError('EIO', `this map's header is damaged: ${what}. Start with a new file`);
 }
 
-/** Takes back, or ends, what a death cut short. */
+/** Takes back, or ends, what a death cut short. @throws KernelError EIO: it is damaged */
 export function recover(memory: Memory): void {
-  if (memory.words[Header.isClearing] !== 0) clear(memory);
-  else if (memory.isUnfinished) memory.rollBack();
   const { words } = memory;
+  if (words[Header.isClearing] !== 0) {
+    clear(memory);
+  } else if (memory.isUnfinished) {
+    checkJournal(memory);
+    memory.rollBack();
+  }
+  checkShape(memory);
   if ((words[Header.shape] & 1) !== 0) words[Header.shape] += 1;
 }
 

@@ -7,6 +7,7 @@
  * Always: free blocks that touch are one; no block crosses a multiple of 1 GiB, where a used block
  * of one unit stands.
  */
+import { damaged } from './damage.ts';
 import {
   AFTER_FREE,
   EXACT_UNITS,
@@ -71,11 +72,17 @@ export function allocate(memory: Memory, units: number, flags: number): number {
   return block;
 }
 
-/** Looks at each block of one list, whose blocks may be too small. */
+/** Blocks of a list that are looked at, as there may be any number of them. */
+const MOST_LOOKS = 64;
+
+/** Looks into one list, whose blocks may be too small. */
 function firstFit(words: Int32Array, list: number, units: number): number {
   let block = words[Header.freeLists + list];
-  while (block !== 0 && words[block * 2] >>> FLAG_BITS < units) block = words[block * 2 + FREE_NEXT];
-  return block;
+  for (let looks = 0; block !== 0 && looks < MOST_LOOKS; looks++) {
+    if (words[block * 2] >>> FLAG_BITS >= units) return block;
+    block = words[block * 2 + FREE_NEXT];
+  }
+  return 0;
 }
 
 /** Takes a free block, or the start of it. */
@@ -83,6 +90,9 @@ export function take(memory: Memory, block: number, units: number, flags: number
   const { words } = memory;
   const at = block * 2;
   const size = words[at] >>> FLAG_BITS;
+  const isFree = (words[at] & IS_FREE) !== 0 && size >= units;
+  if (!isFree || block < HEAP_START || block + size >= words[Header.heapEnd])
+    throw damaged('a list of free blocks leads to one that is not');
   const end = at + size * 2;
   const rest = size - units;
   memory.keep(at + FREE_NEXT);
@@ -120,6 +130,7 @@ export function free(memory: Memory, block: number): void {
   if ((first & AFTER_FREE) !== 0) {
     const before = words[block * 2 - 1];
     from -= before;
+    if (before <= 0 || words[from * 2] >>> FLAG_BITS !== before) throw damaged('a free block has two sizes');
     unlink(memory, from, before);
     units += before;
   }
@@ -165,7 +176,10 @@ function unlink(memory: Memory, block: number, units: number): void {
   const { words } = memory;
   const next = words[block * 2 + FREE_NEXT];
   const previous = words[block * 2 + FREE_PREVIOUS];
-  if (next !== 0) memory.store(next * 2 + FREE_PREVIOUS, previous);
+  if (next !== 0) {
+    if (words[next * 2 + FREE_PREVIOUS] !== block) throw damaged('a list of free blocks is broken');
+    memory.store(next * 2 + FREE_PREVIOUS, previous);
+  }
   if (previous !== 0) {
     memory.store(previous * 2 + FREE_NEXT, next);
     return;

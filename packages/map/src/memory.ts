@@ -15,16 +15,22 @@
 import { assert } from '@liveupdate/base';
 import { JOURNAL_COUNT, JOURNAL_ROWS, JOURNAL_SEQUENCE, MOST_ROWS } from './abi.ts';
 
+/** Rows of the last step of a change, with what follows it. */
+const ROWS_TO_END = 64;
+
 export class Memory {
   /** Length 0 when the view is gone. */
   words: Int32Array;
   bytes: Uint8Array;
   /** The block where a compaction goes on: it stays the start of one. 0: from the first. */
   walk = 0;
+  /** Whether somebody else's code runs in the middle of a call. */
+  isBusy = false;
   #hasFreed = false;
 
   constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
+    // A Buffer of Node.js is one, too, and its `slice` is no copy.
+    this.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.words = new Int32Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.byteLength / 4));
   }
 
@@ -61,6 +67,11 @@ export class Memory {
     words[JOURNAL_COUNT] = count + 1;
   }
 
+  /** Whether the journal has no room for more than the end of this change. */
+  get isNearlyFull(): boolean {
+    return this.words[JOURNAL_COUNT] > MOST_ROWS - ROWS_TO_END;
+  }
+
   /** From here on nothing is taken in this change. */
   noteFreed(): void {
     this.#hasFreed = true;
@@ -93,6 +104,16 @@ export class Memory {
     if (version === 0) return;
     Atomics.store(words, version, (words[version] | 1) + 1);
     words[JOURNAL_SEQUENCE] = 0;
+  }
+
+  /** Calls what does not belong to the map: no call to the map comes out of it. */
+  whileBusy<T>(call: () => T): T {
+    this.isBusy = true;
+    try {
+      return call();
+    } finally {
+      this.isBusy = false;
+    }
   }
 
   /** Whether a change was cut short. */

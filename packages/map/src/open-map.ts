@@ -11,9 +11,10 @@ import {
 } from '@liveupdate/base';
 import type { SharedView } from '@liveupdate/mm';
 import { ShmemFile } from '@liveupdate/shmem';
-import { check, checkBytes, isNothing, make, recover } from './format.ts';
+import { check, checkBytes, isNothing, LEAST_BYTES, make, recover } from './format.ts';
 import { HAS_RECENCY, Header } from './abi.ts';
 import { Memory } from './memory.ts';
+import { isOpen, noteOpen } from './open-maps.ts';
 import type { MapReader, ReaderOptions, StoredMap } from './map.ts';
 import { ForeignReader } from './reader.ts';
 import { WrittenMap, type Ground } from './stored-map.ts';
@@ -55,9 +56,6 @@ export type DecodedAs<E extends Encoding> = E extends 'view' ? Uint8Array<ArrayB
 
 const READER_OPTIONS = ['keyEncoding', 'valueEncoding', 'now'] as const;
 
-/** Files and buffers in which a map of this process is open. */
-const open = new WeakSet<object>();
-
 /**
  * Opens the map in a file; where the file is all zeros, a new one is made. Both take the same time
  * for every size. What the owner before left half done, dying, is taken back.
@@ -74,21 +72,23 @@ const open = new WeakSet<object>();
  */
 export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>(
   place: ShmemFile | MapView,
-  options: MapOptions<K, V> = {},
+  given: MapOptions<K, V> = {},
 ): StoredMap<DecodedAs<K>, DecodedAs<V>> {
-  checkReaderOptions(options, [...READER_OPTIONS, 'schema', 'evict', 'maxBytes']);
+  const options = checkReaderOptions(given, [...READER_OPTIONS, 'schema', 'evict', 'maxBytes']);
   const { schema, evict, maxBytes } = options;
   if (schema !== undefined) checkWhole(schema, 'a schema', { max: 2 ** 31 - 1 });
   if (evict !== undefined) checkOneOf(evict, 'what happens when it is full (evict)', ['lru', 'never']);
-  const most = maxBytes === undefined ? Infinity : parseSize(maxBytes);
-  const identity = isInstance(place, ShmemFile) ? place.inode : viewOf(place).bytes.buffer;
-  if (open.has(identity)) throw new KernelError('EBUSY', 'this process has this map open: it has one writer');
-  const { view, unmap } = mapped(place);
+  const most = maxBytes === undefined ? Infinity : checkMost(parseSize(maxBytes));
+  const { view, bytes, unmap } = mapped(place);
   try {
-    checkBytes(view.bytes.length);
-    const memory = new Memory(view.bytes);
-    begin(memory, options);
-    open.add(identity);
+    checkBytes(bytes.length);
+    const memory = new Memory(bytes);
+    const isNew = isNothing(memory);
+    if (!isNew) check(memory);
+    if (isOpen(memory)) throw new KernelError('EBUSY', 'this process has this map open: it has one writer');
+    if (isNew) makeBy(memory, options);
+    else openBy(memory, options);
+    const opened = noteOpen(memory);
     const ground: Ground = {
       most,
       share: () => {
@@ -99,8 +99,7 @@ export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'
         );
       },
       close: () => {
-        open.delete(identity);
-        unmap();
+        if (opened.end()) unmap();
       },
     };
     return new WrittenMap<DecodedAs<K>, DecodedAs<V>>(memory, options, ground);
@@ -110,14 +109,15 @@ export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'
   }
 }
 
-/** Makes the map, or opens what is there. */
-function begin(memory: Memory, { schema, evict }: MapOptions<Encoding, Encoding>): void {
-  if (isNothing(memory)) {
-    const hashKey = crypto.getRandomValues(new Int32Array(2));
-    make(memory, { schema: schema ?? 1, hasRecency: evict === 'lru', hashKey });
-    return;
-  }
-  check(memory);
+type AnyOptions = MapOptions<Encoding, Encoding>;
+
+function makeBy(memory: Memory, { schema = 1, evict }: AnyOptions): void {
+  const hashKey = crypto.getRandomValues(new Int32Array(2));
+  make(memory, { schema, hasRecency: evict === 'lru', hashKey });
+}
+
+/** Opens what is there. */
+function openBy(memory: Memory, { schema, evict }: AnyOptions): void {
   const { words } = memory;
   if (schema !== undefined && schema !== words[Header.schema])
     throw new KernelError(
@@ -139,31 +139,44 @@ function begin(memory: Memory, { schema, evict }: MapOptions<Encoding, Encoding>
  */
 export function openMapReader<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>(
   view: MapReaderView,
-  options: ReaderOptions<K, V> = {},
+  given: ReaderOptions<K, V> = {},
 ): MapReader<DecodedAs<K>, DecodedAs<V>> {
-  checkReaderOptions(options, READER_OPTIONS);
-  const { bytes } = viewOf(view);
+  const options = checkReaderOptions(given, READER_OPTIONS);
+  const bytes = bytesUnder(view);
   checkBytes(bytes.length);
   const memory = new Memory(bytes);
   check(memory);
   return new ForeignReader<DecodedAs<K>, DecodedAs<V>>(memory, options, () => view.isLive !== false);
 }
 
-function checkReaderOptions(options: ReaderOptions<Encoding, Encoding>, known: readonly string[]): void {
-  checkOptions(options, 'a map', known);
+/** @returns a copy: what was checked stays as it was */
+function checkReaderOptions<T extends ReaderOptions<Encoding, Encoding>>(
+  given: T,
+  known: readonly string[],
+): T {
+  checkOptions(given, 'a map', known);
+  const options = { ...given };
   const { keyEncoding = 'utf8', valueEncoding = 'utf8', now } = options;
   checkOneOf(keyEncoding, 'an encoding of keys', ['utf8', 'view']);
   checkOneOf(valueEncoding, 'an encoding of values', ['utf8', 'view']);
   if (now !== undefined) checkFunction(now, 'a clock');
+  return options;
+}
+
+/** @throws KernelError EINVAL: less than the smallest map */
+function checkMost(bytes: number): number {
+  if (bytes >= LEAST_BYTES) return bytes;
+  throw new KernelError('EINVAL', `maxBytes: a map takes at least ${formatSize(LEAST_BYTES)}`);
 }
 
 interface Mapped {
   readonly view: MapView;
+  readonly bytes: Uint8Array<ArrayBuffer>;
   readonly unmap: () => void;
 }
 
 function mapped(place: ShmemFile | MapView): Mapped {
-  if (!isInstance(place, ShmemFile)) return { view: place, unmap: () => undefined };
+  if (!isInstance(place, ShmemFile)) return { view: place, bytes: bytesUnder(place), unmap: () => undefined };
   if (place.size === 0)
     throw new KernelError(
       'EINVAL',
@@ -172,6 +185,7 @@ function mapped(place: ShmemFile | MapView): Mapped {
   const mapping = place.map();
   return {
     view: mapping,
+    bytes: mapping.bytes,
     unmap: () => {
       mapping.unmap();
     },
@@ -179,9 +193,9 @@ function mapped(place: ShmemFile | MapView): Mapped {
 }
 
 /** @throws KernelError EINVAL: no view */
-function viewOf(place: MapView): MapView {
+function bytesUnder(place: MapView): Uint8Array<ArrayBuffer> {
   const { bytes } = Object(place) as Partial<MapView>;
-  if (bytes instanceof Uint8Array && bytes.byteOffset % 8 === 0) return place;
+  if (bytes instanceof Uint8Array && bytes.byteOffset % 8 === 0) return bytes;
   throw new KernelError(
     'EINVAL',
     'a map is opened in a ShmemFile, in a mapping of one, or in a file of a service',

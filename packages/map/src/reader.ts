@@ -5,6 +5,7 @@
  * the table's shape. Where one has changed, or is odd, it looks again.
  */
 import { checkFunction, checkWhole, KernelError, type Bytes } from '@liveupdate/base';
+import { damaged } from './damage.ts';
 import {
   bigNumberOf,
   expiryOf,
@@ -34,7 +35,7 @@ import {
 import type { Decoded, MapReader, MapStats, ReaderOptions, ScanResult } from './map.ts';
 import type { Memory } from './memory.ts';
 import { Scratch } from './scratch.ts';
-import { bucketAt, bucketOf, damaged, nextInChain, Table } from './table.ts';
+import { bucketAt, bucketOf, isInside, nextInChain, placeOf, Table } from './table.ts';
 import { decoderOf, type Decode, type Encoding } from './text.ts';
 
 const POSITIONS = 2 ** 32;
@@ -60,7 +61,8 @@ export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapR
     this.memory = memory;
     const hasRecency = (words[Header.flags] & HAS_RECENCY) !== 0;
     this.table = new Table(memory, hasRecency ? ENTRY_WORDS + RECENCY_WORDS : ENTRY_WORDS);
-    this.now = options.now ?? Date.now;
+    const { now } = options;
+    this.now = now === undefined ? Date.now : () => memory.whileBusy(now);
     this.#decodeKey = decoderOf(options.keyEncoding ?? 'utf8', memory) as Decode<Key>;
     this.#decodeValue = decoderOf(options.valueEncoding ?? 'utf8', memory) as Decode<Value>;
     this.#hashKey = words[Header.hashKey];
@@ -69,20 +71,17 @@ export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapR
 
   // ---- For the class that writes ----------------------------------------------------------------
 
-  /** @throws KernelError EBADF: the file is not there any more */
+  /** @throws KernelError EBADF: the file is not there any more. EBUSY: called by its clock */
   protected checkOpen(): void {
-    if (this.memory.words.length === 0)
-      throw new KernelError('EBADF', 'this map is closed, or its file was unmapped');
+    const { words, isBusy } = this.memory;
+    if (words.length === 0) throw new KernelError('EBADF', 'this map is closed, or its file was unmapped');
+    if (isBusy) throw new KernelError('EBUSY', 'a clock (now) does not call the map that asks it');
   }
 
   /** @throws KernelError EINVAL: neither text nor bytes. EMSGSIZE: too long */
   protected putKey(key: string | Bytes): void {
-    this.key.put(key, 'key');
+    this.key.put(key, 'key', MOST_KEY_BYTES);
     const { words, length } = this.key;
-    if (length > MOST_KEY_BYTES) {
-      this.key.shrink();
-      throw new KernelError('EMSGSIZE', `a key has at most ${MOST_KEY_BYTES} bytes, and this one ${length}`);
-    }
     this.hash = hashOf(words, length, this.#hashKey, this.#hashKeyHigh);
   }
 
@@ -118,9 +117,15 @@ export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapR
     return true;
   }
 
-  /** Calls `work` until nothing changed meanwhile. */
-  #steady<T>(work: () => T): T {
+  /** From here on there is nothing that may have changed, until the next look. */
+  protected forget(): void {
+    // the thread that writes knows what it changes
+  }
+
+  /** Calls `work` until nothing changed meanwhile. What it throws before it looks is thrown. */
+  protected steady<T>(work: () => T): T {
     for (;;) {
+      this.forget();
       try {
         const result = work();
         if (this.isWhole) return result;
@@ -133,27 +138,24 @@ export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapR
   // ---- One key ----------------------------------------------------------------------------------
 
   get(key: string | Bytes): Value | undefined {
-    for (;;) {
-      const entry = this.lookUp(key);
-      const value = entry === 0 ? undefined : this.valueOf(entry);
-      if (this.isWhole) return value;
-    }
+    const entry = this.lookUp(key);
+    return entry === 0 ? undefined : this.valueOf(entry);
   }
 
   read<T>(key: string | Bytes, use: (value: Uint8Array<ArrayBuffer>) => T): T | undefined {
     checkFunction(use, 'what reads a value');
-    return this.#steady(() => {
+    return this.steady(() => {
       const entry = this.lookUp(key);
       return entry === 0 ? undefined : use(this.bytesOf(entry));
     });
   }
 
   has(key: string | Bytes): boolean {
-    return this.#steady(() => this.lookAt(key) !== 0);
+    return this.steady(() => this.lookAt(key) !== 0);
   }
 
   expiry(key: string | Bytes): number | undefined {
-    return this.#steady(() => {
+    return this.steady(() => {
       const entry = this.lookAt(key);
       return entry === 0 ? undefined : expiryOf(this.memory.words, entry, this.table.keyAt);
     });
@@ -225,14 +227,14 @@ export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapR
   #bucketAt<T>(position: number, into: T[], what: (entry: number) => T): number {
     const before = into.length;
     const hash = reversed(position);
-    return this.#steady(() => {
+    return this.steady(() => {
       into.length = before;
       this.hash = hash;
       this.look();
       const { words } = this.memory;
       const bucket = bucketOf(words, hash);
       const end = intervalEnd(words, bucket);
-      for (let at = bucketAt(words, bucket); at !== 0; at = nextInChain(words, at)) {
+      for (let at = bucketAt(words, bucket), steps = 0; at !== 0; at = nextInChain(words, at, ++steps)) {
         for (let place = 0; place < PLACES; place++) {
           const entry = words[at + BUCKET_ENTRIES + place] * 2;
           if (entry === 0) continue;
@@ -247,8 +249,16 @@ export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapR
   }
 
   protected keyOf(entry: number): Key {
-    const at = (entry + this.table.keyAt) * 4;
-    return this.#decodeKey(at, at + keyLengthOf(this.memory.words, entry));
+    const from = this.#keyAt(entry) * 4;
+    return this.#decodeKey(from, from + keyLengthOf(this.memory.words, entry));
+  }
+
+  /** @throws KernelError EIO: the key does not end in the file */
+  #keyAt(entry: number): number {
+    const { words } = this.memory;
+    const at = entry + this.table.keyAt;
+    if (at * 4 + keyLengthOf(words, entry) > words.length * 4) throw damaged('a key leads out of the file');
+    return at;
   }
 
   *keys(): Generator<Key, void> {
@@ -266,11 +276,11 @@ export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapR
     for (let position = 0; position < POSITIONS;) {
       found.length = 0;
       position = this.#bucketAt(position, found, (entry) => {
-        const at = (entry + this.table.keyAt) * 4;
+        const at = this.#keyAt(entry) * 4;
         return bytes.slice(at, at + keyLengthOf(this.memory.words, entry));
       });
       for (const key of found) {
-        const pair = this.#steady((): [Key, Value] | undefined => {
+        const pair = this.steady((): [Key, Value] | undefined => {
           const entry = this.lookAt(key);
           return entry === 0 ? undefined : [this.keyOf(entry), this.valueOf(entry)];
         });
@@ -307,7 +317,7 @@ export class ReadMap<Key extends Decoded, Value extends Decoded> implements MapR
   }
 
   get header(): Uint8Array<ArrayBuffer> {
-    return this.#steady(() => {
+    return this.steady(() => {
       this.look();
       const { words, bytes } = this.memory;
       const length = Math.min(USER_BYTES, words[Header.userLength]);
@@ -345,6 +355,10 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends R
     this.#isLive = isLive;
   }
 
+  override get(key: string | Bytes): Value | undefined {
+    return this.steady(() => super.get(key));
+  }
+
   protected override checkOpen(): void {
     super.checkOpen();
     if (!this.#isLive()) throw new KernelError('EBADF', 'the map was closed by the thread that writes it');
@@ -357,25 +371,46 @@ export class ForeignReader<Key extends Decoded, Value extends Decoded> extends R
 
   protected override look(): void {
     const { words } = this.memory;
-    for (;;) {
+    let end = 0;
+    for (let looks = 1; ; looks++) {
+      this.forget();
       this.checkOpen();
+      if (looks % LOOKS_A_CLOCK === 0) {
+        if (end !== 0 && performance.now() > end) throw damaged('a change of it does not end');
+        end ||= performance.now() + LONGEST_CHANGE;
+      }
       this.#shape = Atomics.load(words, Header.shape);
-      const at = bucketAt(words, bucketOf(words, this.hash));
-      if ((this.#shape & 1) !== 0 || !(at > 0 && at < words.length)) continue;
+      const at = placeOf(words, bucketOf(words, this.hash));
+      if ((this.#shape & 1) !== 0) continue;
+      if (!isInside(words, at)) {
+        if (Atomics.load(words, Header.shape) === this.#shape) throw damaged('its buckets lie elsewhere');
+        continue;
+      }
       this.#bucket = at + BUCKET_SEQUENCE;
       this.#version = Atomics.load(words, this.#bucket);
       if ((this.#version & 1) === 0) return;
     }
   }
 
+  protected override forget(): void {
+    this.#bucket = 0;
+  }
+
   protected override get isWhole(): boolean {
     const { words } = this.memory;
+    // Nothing was looked at, or the view is gone: so it was before that.
+    if (this.#bucket === 0 || words.length === 0) return true;
     Atomics.store(this.#fence, 0, 0); // so that what was loaded until here is not loaded later
     return (
       Atomics.load(words, this.#bucket) === this.#version && Atomics.load(words, Header.shape) === this.#shape
     );
   }
 }
+
+/** Milliseconds. A change takes microseconds, one of a value of 1 GiB a second. */
+const LONGEST_CHANGE = 10_000;
+/** Looks at a version between two at the clock. */
+const LOOKS_A_CLOCK = 2 ** 16;
 
 /** Buckets that are tried before all are gone through; there are 512 for a single key. */
 const RANDOM_TRIES = 10_000;

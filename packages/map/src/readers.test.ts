@@ -65,3 +65,61 @@ it('what has expired is gone for a reader too, and what is closed is EBADF', () 
   for (const call of [() => reader.get('k'), () => reader.size, () => [...reader], () => reader.stats])
     expect(call).toThrow(expect.objectContaining({ code: 'EBADF' }) as Error);
 });
+
+it('a reader that is asked for nonsense says so, and does not look again for ever', () => {
+  const { bytes } = bytesOf(2 ** 17);
+  using map = openMap({ bytes });
+  map.set('k', 'v');
+  const calls = (reader: ReturnType<typeof openMapReader>, key: string) => [
+    () => reader.has(key),
+    () => reader.get(key),
+    () => reader.expiry(key),
+    () => reader.read(key, () => 1),
+  ];
+  for (let i = 0; i < 4; i++)
+    expect(calls(openMapReader({ bytes }), 5 as never)[i]).toThrow(
+      expect.objectContaining({ code: 'EINVAL' }) as Error,
+    );
+});
+
+it('a reader of a map that has changed and was closed says that it is closed', () => {
+  const { bytes } = bytesOf(2 ** 17);
+  using map = openMap({ bytes });
+  map.set('k', 'v');
+  let isLive = true;
+  const view = {
+    bytes,
+    get isLive() {
+      return isLive;
+    },
+  };
+  const reader = openMapReader(view);
+  expect(reader.has('k')).toBe(true);
+  map.set('k', 'w');
+  isLive = false;
+  expect(() => reader.has('k')).toThrow(expect.objectContaining({ code: 'EBADF' }) as Error);
+  expect(() => reader.read('k', () => 1)).toThrow(expect.objectContaining({ code: 'EBADF' }) as Error);
+  isLive = true;
+  const own = bytes.slice();
+  const gone = openMapReader({ bytes: own });
+  expect(gone.has('k')).toBe(true);
+  structuredClone(own.buffer, { transfer: [own.buffer] });
+  expect(() => gone.has('k')).toThrow(expect.objectContaining({ code: 'EBADF' }) as Error);
+});
+
+it('what a reader meets of a change that is under way is no damage', () => {
+  const place = bytesOf(2 ** 17);
+  using map = openMap(place, { now: () => 5 });
+  for (const key of ['k', 'between', 'j', 'behind']) map.set(key, 'x'.repeat(100), { expires: 1000 });
+  // It is asked when the entry was found. That becomes free, and refers to another one.
+  let isFirst = true;
+  const now = () => {
+    if (isFirst) {
+      isFirst = false;
+      map.set('k', 'y'.repeat(500), { expires: 1000 });
+      map.delete('j');
+    }
+    return 5;
+  };
+  expect(openMapReader(place, { now }).get('k')).toBe('y'.repeat(500));
+});

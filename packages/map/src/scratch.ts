@@ -13,14 +13,24 @@ export class Scratch {
   /** Bytes. */
   length = 0;
 
-  /** @throws KernelError EINVAL: neither text nor bytes, or text that has no UTF-8 */
-  put(given: string | Bytes, what: 'key' | 'value'): void {
-    if (typeof given === 'string') this.#putText(given, what);
-    else this.#putBytes(bytesOf(given));
+  /**
+   * @param most bytes that there may be: more are refused before any is copied
+   * @throws KernelError EINVAL: neither text nor bytes, or text that has no UTF-8. EMSGSIZE: more
+   * than `most` bytes
+   */
+  put(given: string | Bytes, what: 'key' | 'value', most: number): void {
+    if (typeof given === 'string') {
+      checkLength(given.length, what, most);
+      this.#putText(given, what, most);
+    } else {
+      const bytes = bytesOf(given);
+      checkLength(bytes.length, what, most);
+      this.#putBytes(bytes);
+    }
   }
 
   /** Four characters at once, as long as all of them are ASCII. */
-  #putText(text: string, what: string): void {
+  #putText(text: string, what: string, most: number): void {
     const { length } = text;
     this.#reserve(length);
     const { words } = this;
@@ -43,14 +53,22 @@ export class Scratch {
     }
     words[whole] = last;
     this.length = length;
-    if (seen > 0x7f) this.#encode(text, what);
+    if (seen > 0x7f) this.#encode(text, what, most);
   }
 
-  #encode(text: string, what: string): void {
-    if (/\p{Surrogate}/u.test(text))
+  #encode(text: string, what: string, most: number): void {
+    if (/\p{Surrogate}/u.test(text)) {
+      this.shrink();
       throw new KernelError('EINVAL', `a ${what} has half a character: it cannot be stored as UTF-8`);
-    this.#reserve(3 * text.length);
-    this.length = encoder.encodeInto(text, this.bytes).written;
+    }
+    const room = Math.min(3 * text.length, most);
+    this.#reserve(room);
+    const { read, written } = encoder.encodeInto(text, this.bytes.subarray(0, room));
+    if (read < text.length) {
+      this.shrink();
+      throw tooLong(what, most, 'more');
+    }
+    this.length = written;
     this.#pad();
   }
 
@@ -81,3 +99,11 @@ export class Scratch {
 }
 
 const MOST_KEPT = 2 ** 20;
+
+function checkLength(length: number, what: string, most: number): void {
+  if (length > most) throw tooLong(what, most, String(length));
+}
+
+function tooLong(what: string, most: number, length: string): KernelError {
+  return new KernelError('EMSGSIZE', `a ${what} has at most ${most} bytes, and this one ${length}`);
+}

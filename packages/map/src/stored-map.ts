@@ -5,7 +5,15 @@
  * what expired or what was used the longest ago, splitting a bucket). Whoever opens the file after
  * a death at any instruction finds each key with its old or its new value.
  */
-import { checkOptions, checkWhole, DISPOSE, formatSize, KernelError, type Bytes } from '@liveupdate/base';
+import {
+  bytesOf,
+  checkOptions,
+  checkWhole,
+  DISPOSE,
+  formatSize,
+  KernelError,
+  type Bytes,
+} from '@liveupdate/base';
 import type { SharedView } from '@liveupdate/mm';
 import { compact, type Compaction } from './compact.ts';
 import {
@@ -24,6 +32,7 @@ import { clear, heapEndIn } from './format.ts';
 import { allocate, extend, free, largestFree } from './heap.ts';
 import {
   BUCKET_ENTRIES,
+  CHAIN_UNITS,
   ENTRY_EXPIRES,
   ENTRY_HASH,
   ENTRY_IS_NUMBER,
@@ -38,6 +47,7 @@ import {
   IS_ENTRY,
   LEAST_UNITS,
   PLACES,
+  SEGMENT_UNITS,
   UNIT_BYTES,
   USER_BYTES,
 } from './abi.ts';
@@ -78,6 +88,12 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
   /** A counter's number, for `#write`. */
   #low = 0;
   #high = 0;
+  /** How often memory was moved together for the value that is stored. */
+  #gathered = 0;
+  /** All keys that expire do so later, as far as is known. */
+  #quietUntil = -Infinity;
+  /** When the first of the keys expires that a sweep has met. */
+  #earliest = Infinity;
 
   /** @internal Call openMap. */
   constructor(memory: Memory, options: ReaderOptions<Encoding, Encoding>, ground: Ground) {
@@ -115,9 +131,12 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
     this.checkOpen();
     const expiry = options === undefined ? Infinity : checkExpires(options);
     this.putKey(key);
-    this.#value.put(value, 'value');
-    this.#put(expiry, 0);
-    this.#value.shrink();
+    try {
+      this.#value.put(value, 'value', MOST_VALUE_BYTES);
+      this.#put(expiry, 0);
+    } finally {
+      this.#value.shrink();
+    }
   }
 
   increment(key: string | Bytes, by?: number): number;
@@ -151,7 +170,9 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
 
   #putNumber(entry: number, isCounter: boolean, at: number): void {
     if (!isCounter) {
-      this.#put('keep', ENTRY_IS_NUMBER);
+      // When it expires was seen together with its value; between the two looks it may expire.
+      const expiry = entry === 0 ? Infinity : expiryOf(this.memory.words, entry, this.table.keyAt);
+      this.#put(expiry, ENTRY_IS_NUMBER);
       return;
     }
     const { memory } = this;
@@ -207,14 +228,18 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
       this.#high = words[at + 1];
       this.#put(expiry, ENTRY_IS_NUMBER);
     } else {
-      this.#value.put(this.bytesOf(entry), 'value');
-      this.#put(expiry, 0);
-      this.#value.shrink();
+      try {
+        this.#value.put(this.bytesOf(entry), 'value', MOST_VALUE_BYTES);
+        this.#put(expiry, 0);
+      } finally {
+        this.#value.shrink();
+      }
     }
     return true;
   }
 
   #storeExpiry(at: number, expiry: number): void {
+    if (expiry < this.#quietUntil) this.#quietUntil = expiry;
     this.memory.store(at, lowWord(expiry));
     this.memory.store(at + 1, highWord(expiry));
   }
@@ -226,11 +251,15 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
 
   override set header(bytes: Uint8Array) {
     this.checkOpen();
-    this.#value.put(bytes, 'value');
+    const given = bytesOf(bytes);
+    if (given.length > USER_BYTES)
+      throw new KernelError(
+        'EINVAL',
+        `a header has at most ${USER_BYTES} bytes, and this one ${given.length}`,
+      );
+    this.#value.put(given, 'value', USER_BYTES);
     const { memory } = this;
     const { words, length } = this.#value;
-    if (length > USER_BYTES)
-      throw new KernelError('EINVAL', `a header has at most ${USER_BYTES} bytes, and this one ${length}`);
     memory.begin(Header.shape);
     for (let i = 0; i < length; i += 4) memory.store(Header.user + i / 4, words[i / 4]);
     memory.store(Header.userLength, length);
@@ -259,6 +288,7 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
     const isCounter = kind === ENTRY_IS_NUMBER;
     const valueWords = isCounter ? 2 : (this.#value.length + 3) >>> 2;
     const keyWords = (key.length + 3) >>> 2;
+    this.#gathered = 0;
     for (;;) {
       const { words } = memory;
       const old = table.find(this.hash, key.words, key.length);
@@ -274,25 +304,49 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
           'EMSGSIZE',
           `a value has less than 1 GiB, and this one ${this.#value.length} bytes`,
         );
-      const spare = old === 0 ? -1 : (words[old] >>> FLAG_BITS) - units;
+      const before = old === 0 ? 0 : words[old] >>> FLAG_BITS;
+      const spare = before - units;
       if (spare >= 0 && spare < LEAST_UNITS && valueWords <= MOST_IN_PLACE && flagsOf(words, old) === flags) {
         this.#overwrite(old, kept, valueWords, isCounter);
-        return;
+        break;
       }
-      if (this.#hasRecency) {
-        if (old !== 0) this.#use(old); // it is not the one that goes
-        if (this.#isOverFull(units) && this.#evict(old)) continue;
+      if (this.#hasRecency && this.#isOverFull(units - before) && !this.#isWorthOthers(units, before))
+        throw this.#full(units);
+      if (this.#write(old, units, flags, kept)) {
+        if (kept < this.#quietUntil) this.#quietUntil = kept;
+        if (!table.grow()) this.#makeRoomToGrow();
+        if (this.#hasRecency) this.#trim(units);
+        break;
       }
-      if (this.#write(old, units, flags, kept)) break;
       if (!this.#makeRoom(units, old)) throw this.#full(units);
     }
-    table.grow();
-    // Buckets take memory too.
-    if (this.#hasRecency) while (this.#isOverFull(0) && this.#evict(memory.words[Header.newest] * 2));
   }
 
   #isOverFull(units: number): boolean {
     return (HEAP_START + this.memory.words[Header.used] + units) * UNIT_BYTES > this.#ground.most;
+  }
+
+  /**
+   * Whether others go for an entry: where it is certain to find room then, also if the one that it
+   * replaces lies in the middle. That is half of what all of them can have.
+   *
+   * @param replaced units of that one
+   */
+  #isWorthOthers(units: number, replaced: number): boolean {
+    const { words } = this.memory;
+    const all = Math.min(words[Header.heapEnd], this.#ground.most / UNIT_BYTES);
+    const directory = words[words[Header.directory] * 2] >>> FLAG_BITS;
+    return 2 * units + replaced <= all - HEAP_START - SEGMENT_UNITS - directory;
+  }
+
+  /**
+   * Removes what was used the longest ago while there is more than `maxBytes`; where there is much
+   * more, as it was larger before, a part at each call.
+   */
+  #trim(units: number): void {
+    const { words } = this.memory;
+    const end = words[Header.used] - TRIMMED * (units + SEGMENT_UNITS);
+    while (this.#isOverFull(0) && words[Header.used] > end && this.#evict(words[Header.newest] * 2));
   }
 
   /** Of an entry that has the same place for all its parts. */
@@ -394,37 +448,96 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
     const { memory, table } = this;
     const { words } = memory;
     memory.begin(table.head);
-    if (this.#hasRecency) takeOut(memory, entry);
-    memory.store(Header.keys, words[Header.keys] - 1);
-    if (expires(words, entry)) memory.store(Header.expiring, words[Header.expiring] - 1);
-    table.remove();
-    free(memory, entry / 2);
-    memory.commit();
+    try {
+      if (this.#hasRecency) takeOut(memory, entry);
+      memory.store(Header.keys, words[Header.keys] - 1);
+      if (expires(words, entry)) memory.store(Header.expiring, words[Header.expiring] - 1);
+      table.remove();
+      free(memory, entry / 2);
+      memory.commit();
+    } catch (error) {
+      memory.rollBack();
+      throw error;
+    }
     table.shrink();
   }
 
   // ---- Making room ------------------------------------------------------------------------------
 
   /**
-   * @param spared an entry that stays
+   * @param old the entry that is replaced: it stays
    * @returns whether there may be room now
    */
-  #makeRoom(units: number, spared: number): boolean {
+  #makeRoom(units: number, old: number): boolean {
     const { memory } = this;
     const { words } = memory;
     const end = heapEndIn(words);
-    if (end > words[Header.heapEnd] + LEAST_UNITS) {
+    const before = words[Header.heapEnd];
+    if (end > before) {
       memory.begin(Header.nobody);
       extend(memory, end);
       memory.commit();
-      return true;
+      if (words[Header.heapEnd] > before) return true;
     }
-    if (words[Header.expiring] > 0 && this.sweep(2 ** 31) > 0) return true;
-    const all = words[Header.heapEnd] - HEAP_START;
+    if (this.#removeExpired()) return true;
+    // A key that is new may need a bucket, too.
+    const piece = units + (old === 0 ? CHAIN_UNITS : 0);
+    const all = before - HEAP_START;
     const left = all - words[Header.used];
-    const isWorth = this.#hasRecency ? left > 2 * units && left > all / MOST_SCATTERED : left > units;
-    if (isWorth && this.#gather(units)) return true;
-    return this.#hasRecency && units < all / 2 && this.#evict(spared);
+    const isWorth = this.#hasRecency ? left > 2 * piece && left > all / MOST_SCATTERED : left > piece;
+    const replaced = old === 0 ? 0 : words[old] >>> FLAG_BITS;
+    if (isWorth && this.#gather(piece, MOST_GATHERED)) return true;
+    if (!this.#hasRecency || !this.#isWorthOthers(units, replaced)) return false;
+    if (this.#evict(this.#spared())) return true;
+    return left > piece && this.#gather(piece, MOST_GATHERED + 1);
+  }
+
+  /** The entry that is replaced, wherever it was moved: it is not the one that goes. */
+  #spared(): number {
+    const entry = this.table.find(this.hash, this.key.words, this.key.length);
+    if (entry !== 0) this.#use(entry);
+    return entry;
+  }
+
+  /**
+   * Removes some of what has expired. All is looked at, if need be, where nothing else can make
+   * room: and then not again before the first of them expires.
+   *
+   * @returns whether there was any
+   */
+  #removeExpired(): boolean {
+    const { words } = this.memory;
+    if (words[Header.expiring] === 0) return false;
+    if (this.#hasRecency) return this.sweep(LOOKED_AT) > 0;
+    if (this.now() < this.#quietUntil) return false;
+    this.#earliest = Infinity;
+    for (let left = bucketCount(words) * AVERAGE_LOAD; left > 0; left -= SWEPT)
+      if (this.sweep(SWEPT) > 0) return true;
+    this.#quietUntil = this.#earliest;
+    return false;
+  }
+
+  /**
+   * A map with many more keys than buckets is slow, and one with no piece for more buckets stays
+   * so: memory is moved together for them, a little at each call.
+   */
+  #makeRoomToGrow(): void {
+    const { memory, table } = this;
+    const { words } = memory;
+    if (words[Header.keys] < bucketCount(words) * CROWDED) return;
+    if (this.#hasRecency) this.#freeForSegment();
+    const all = words[Header.heapEnd] - HEAP_START;
+    if (all - words[Header.used] < SEGMENT_UNITS + all / LEFT_TO_GROW) return;
+    let steps = 0;
+    compact(memory, table, () => ++steps > STEPS_TO_GROW || largestFree(words) >= SEGMENT_UNITS);
+  }
+
+  /** What was used the longest ago makes way for buckets. */
+  #freeForSegment(): void {
+    const { words } = this.memory;
+    const enough = words[Header.heapEnd] - 2 * SEGMENT_UNITS - words[Header.heapEnd] / LEFT_TO_GROW;
+    for (let i = 0; i < GONE_TO_GROW && HEAP_START + words[Header.used] > enough; i++)
+      if (!this.#evict(words[Header.newest] * 2)) return;
   }
 
   /**
@@ -438,16 +551,24 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
     const { words } = memory;
     const oldest = words[Header.oldest] * 2;
     if (oldest === 0 || oldest === spared) return false;
+    const isExpired = this.isExpired(oldest);
     table.locate(oldest);
-    words[Header.evicted] += 1;
+    if (!isExpired) words[Header.evicted] += 1;
     this.#remove(oldest);
     return true;
   }
 
-  /** Moves entries together until there is a free piece of a size, once through the map at most. */
-  #gather(units: number): boolean {
+  /**
+   * Moves entries together until there is a free piece of a size, once through the map at most.
+   *
+   * @param most times that it may be done for one value
+   * @returns whether there is one now, and was not before
+   */
+  #gather(units: number, most: number): boolean {
     const { memory, table } = this;
     const isThere = (): boolean => largestFree(memory.words) >= units;
+    if (isThere() || this.#gathered >= most) return false;
+    this.#gathered += 1;
     const wasPartWay = memory.walk !== 0;
     compact(memory, table, isThere);
     if (wasPartWay && !isThere()) compact(memory, table, isThere);
@@ -472,7 +593,7 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
     let looked = 0;
     // Removing may merge buckets: there are no more of them than at the start.
     for (let left = bucketCount(words); left > 0 && looked < most && words[Header.expiring] > 0; left--) {
-      const bucket = words[Header.sweepAt] % bucketCount(words);
+      const bucket = (words[Header.sweepAt] >>> 0) % bucketCount(words);
       for (let entry = this.#expiredIn(bucket); entry !== 0; entry = this.#expiredIn(bucket)) {
         this.#remove(entry);
         removed += 1;
@@ -489,10 +610,14 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
     const { memory, table } = this;
     const { words } = memory;
     const head = bucketAt(words, bucket);
-    for (let at = head; at !== 0; at = nextInChain(words, at)) {
+    for (let at = head, steps = 0; at !== 0; at = nextInChain(words, at, ++steps)) {
       for (let place = 0; place < PLACES; place++) {
         const entry = words[at + BUCKET_ENTRIES + place] * 2;
-        if (entry === 0 || !expires(words, entry) || !this.isExpired(entry)) continue;
+        if (entry === 0 || !expires(words, entry)) continue;
+        if (!this.isExpired(entry)) {
+          this.#earliest = Math.min(this.#earliest, expiryOf(words, entry, this.table.keyAt));
+          continue;
+        }
         table.head = head;
         table.bucket = at;
         table.place = place;
@@ -525,9 +650,10 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
   }
 
   close(): void {
-    this.#ground.close();
+    if (this.memory.isBusy) this.checkOpen();
     this.memory.words = new Int32Array(0);
     this.memory.bytes = new Uint8Array(0);
+    this.#ground.close();
   }
 
   [DISPOSE](): void {
@@ -539,7 +665,23 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
 const MOST_SCATTERED = 8;
 /** Keys in a bucket, about. */
 const AVERAGE_LOAD = 8;
+/** Keys for each bucket from which on memory is moved for more buckets. */
+const CROWDED = 12;
+/** Of a call that moves memory for buckets: blocks that it moves, and entries that may go. */
+const STEPS_TO_GROW = 64;
+const GONE_TO_GROW = 8;
+/** So much of a map is left in pieces. */
+const LEFT_TO_GROW = 64;
+/** A call makes room by removing so many times what it stores, and a segment of buckets. */
+const TRIMMED = 4;
+/** Keys that a call looks at for expired ones, before it removes others. */
+const LOOKED_AT = 128;
+/** Keys between two looks whether there is one. */
+const SWEPT = 1024;
+/** Memory is gathered so many times for one value. */
+const MOST_GATHERED = 2;
 const MOST_UNITS = 2 ** 27 - 1;
+const MOST_VALUE_BYTES = 2 ** 30 - 1;
 
 function flagsOf(words: Int32Array, entry: number): number {
   return words[entry + ENTRY_KEY] - keyLengthOf(words, entry);

@@ -7,7 +7,7 @@
  * A key whose hash ends in the bits of a bucket is there: level + 1 bits for buckets that were
  * split, and those they were split into, level bits for others.
  */
-import { KernelError } from '@liveupdate/base';
+import { damaged } from './damage.ts';
 import { keyLengthOf } from './entry.ts';
 import { allocate, free } from './heap.ts';
 import {
@@ -51,23 +51,36 @@ export function bucketCount(words: Int32Array): number {
   return (1 << words[Header.level]) + words[Header.split];
 }
 
-/** Index of the first word of a bucket. */
+/** Index of the first word of a bucket. @throws KernelError EIO: it is out of the file */
 export function bucketAt(words: Int32Array, bucket: number): number {
+  const at = placeOf(words, bucket);
+  if (!isInside(words, at)) throw damaged('a segment of buckets leads out of the file');
+  return at;
+}
+
+/** The same of whatever is there: NaN, or out of the file, where that is nonsense. */
+export function placeOf(words: Int32Array, bucket: number): number {
   const segment = words[words[Header.directory] * 2 + DIRECTORY_AT + (bucket >>> SEGMENT_SHIFT)];
   return segment * 2 + (bucket & (SEGMENT_BUCKETS - 1)) * BUCKET_WORDS;
 }
 
-export function damaged(what: string): KernelError {
-  return new KernelError(
-    'EIO',
-    `this map is damaged: ${what}. Its file cannot be trusted: start with a new one`,
-  );
+/** Whether a bucket can lie there. NaN: no. */
+export function isInside(words: Int32Array, at: number): boolean {
+  return at >= HEAP_START * 2 && at <= words.length - BUCKET_WORDS;
 }
 
-/** Index of the first word of the chained bucket, 0 where there is none. */
-export function nextInChain(words: Int32Array, at: number): number {
+/**
+ * Index of the first word of the chained bucket, 0 where there is none.
+ *
+ * @param steps buckets of the chain so far
+ * @throws KernelError EIO: it leads out of the file, or in a circle
+ */
+export function nextInChain(words: Int32Array, at: number, steps: number): number {
   const block = words[at + BUCKET_CHAIN];
-  return block === 0 ? 0 : block * 2 + CHAIN_AT;
+  if (block === 0) return 0;
+  const next = block * 2 + CHAIN_AT;
+  if (steps > LONGEST_CHAIN || !isInside(words, next)) throw damaged('a chain of buckets does not end');
+  return next;
 }
 
 export class Table {
@@ -108,9 +121,8 @@ export class Table {
           }
         }
       }
-      at = nextInChain(words, at);
+      at = nextInChain(words, at, steps);
       if (at === 0) return 0;
-      if (steps > LONGEST_CHAIN || at >= words.length) throw damaged('a chain of buckets does not end');
     }
   }
 
@@ -128,7 +140,7 @@ export class Table {
     const { words } = this.#memory;
     const reference = entry / 2;
     this.head = bucketAt(words, bucketOf(words, words[entry + ENTRY_HASH]));
-    for (let at = this.head; at !== 0; at = nextInChain(words, at)) {
+    for (let at = this.head, steps = 0; at !== 0; at = nextInChain(words, at, ++steps)) {
       for (let place = 0; place < PLACES; place++) {
         if (words[at + BUCKET_ENTRIES + place] !== reference) continue;
         this.bucket = at;
@@ -154,14 +166,14 @@ export class Table {
     const memory = this.#memory;
     const { words } = memory;
     let at = head;
-    for (;;) {
+    for (let steps = 0; ; steps++) {
       for (let place = 0; place < PLACES; place++) {
         if (words[at + BUCKET_ENTRIES + place] !== 0) continue;
         this.#putTag(at, place, hash);
         memory.store(at + BUCKET_ENTRIES + place, reference);
         return true;
       }
-      const next = nextInChain(words, at);
+      const next = nextInChain(words, at, steps);
       if (next === 0) break;
       at = next;
     }
@@ -200,7 +212,12 @@ export class Table {
     for (let place = 0; place < PLACES; place++)
       if (words[this.bucket + BUCKET_ENTRIES + place] !== 0) return;
     let before = this.head;
-    while (nextInChain(words, before) !== this.bucket) before = nextInChain(words, before);
+    for (let steps = 0; ; steps++) {
+      const next = nextInChain(words, before, steps);
+      if (next === this.bucket) break;
+      if (next === 0) throw damaged('a chained bucket belongs to nobody');
+      before = next;
+    }
     const block = words[before + BUCKET_CHAIN];
     memory.store(before + BUCKET_CHAIN, words[this.bucket + BUCKET_CHAIN]);
     free(memory, block);
@@ -208,12 +225,18 @@ export class Table {
 
   // ---- Growing and shrinking --------------------------------------------------------------------
 
-  /** Splits buckets, two at most, while there are too many keys for them. */
-  grow(): void {
+  /**
+   * Splits buckets, two at most, while there are too many keys for them.
+   *
+   * @returns whether there was memory for it
+   */
+  grow(): boolean {
     const { words } = this.#memory;
     for (let i = 0; i < 2; i++) {
-      if (words[Header.keys] <= bucketCount(words) * SPLIT_LOAD || !this.#split()) return;
+      if (words[Header.keys] <= bucketCount(words) * SPLIT_LOAD) return true;
+      if (!this.#split()) return false;
     }
+    return true;
   }
 
   /** Merges buckets, two at most, while there are too few. */
@@ -259,20 +282,21 @@ export class Table {
   /**
    * Moves the entries whose hash has a bit into a bucket that nothing leads to yet.
    *
-   * @returns whether there was memory for its chain
+   * @returns whether there was memory for its chain, and the journal has room for all of them
    */
   #move(from: number, to: number, bit: number, number: number): boolean {
     const memory = this.#memory;
     const { words } = memory;
     const hashes = this.#hashes;
     let filled = 0;
-    for (let at = from; at !== 0; at = nextInChain(words, at)) {
+    for (let at = from, steps = 0; at !== 0; at = nextInChain(words, at, ++steps)) {
       // All are loaded before any is looked at: so the processor waits for them once, together.
       for (let place = 0; place < PLACES; place++)
         hashes[place] = words[words[at + BUCKET_ENTRIES + place] * 2 + ENTRY_HASH];
       for (let place = 0; place < PLACES; place++) {
         const reference = words[at + BUCKET_ENTRIES + place];
         if (reference === 0 || ((hashes[place] >>> bit) & 1) === 0) continue;
+        if (memory.isNearlyFull) return false;
         memory.store(at + BUCKET_ENTRIES + place, 0);
         if (filled < PLACES) {
           words[to + BUCKET_TAGS + (filled >>> 2)] |= (hashes[place] >>> 24) << ((filled & 3) * 8);
@@ -290,12 +314,12 @@ export class Table {
     const memory = this.#memory;
     const { words } = memory;
     let before = head;
-    let at = nextInChain(words, head);
-    while (at !== 0) {
+    let at = nextInChain(words, head, 0);
+    for (let steps = 1; at !== 0; steps++) {
       let isEmpty = true;
       for (let place = 0; place < PLACES; place++) isEmpty &&= words[at + BUCKET_ENTRIES + place] === 0;
-      const next = nextInChain(words, at);
-      if (isEmpty) {
+      const next = nextInChain(words, at, steps);
+      if (isEmpty && !memory.isNearlyFull) {
         const block = words[before + BUCKET_CHAIN];
         memory.store(before + BUCKET_CHAIN, words[at + BUCKET_CHAIN]);
         free(memory, block);
@@ -317,19 +341,9 @@ export class Table {
     const to = bucketAt(words, number);
     memory.begin(Header.shape);
     try {
-      for (let at = from; at !== 0; at = nextInChain(words, at)) {
-        for (let place = 0; place < PLACES; place++) {
-          const reference = words[at + BUCKET_ENTRIES + place];
-          if (reference !== 0 && !this.insert(to, number, reference, words[reference * 2 + ENTRY_HASH])) {
-            memory.rollBack();
-            return false;
-          }
-        }
-      }
-      for (let block = words[from + BUCKET_CHAIN]; block !== 0;) {
-        const next = words[block * 2 + CHAIN_AT + BUCKET_CHAIN];
-        free(memory, block);
-        block = next;
+      if (!this.#takeIn(from, to, number) || !this.#freeChain(from)) {
+        memory.rollBack();
+        return false;
       }
       if ((last & (SEGMENT_BUCKETS - 1)) === 0) this.#dropSegment(last >>> SEGMENT_SHIFT);
       memory.store(Header.level, level);
@@ -340,6 +354,34 @@ export class Table {
       memory.rollBack();
       throw error;
     }
+  }
+
+  /** @returns whether there was memory, and room in the journal, for all that a bucket has */
+  #takeIn(from: number, to: number, number: number): boolean {
+    const memory = this.#memory;
+    const { words } = memory;
+    for (let at = from, steps = 0; at !== 0; at = nextInChain(words, at, ++steps)) {
+      for (let place = 0; place < PLACES; place++) {
+        const reference = words[at + BUCKET_ENTRIES + place];
+        if (reference === 0) continue;
+        if (memory.isNearlyFull) return false;
+        if (!this.insert(to, number, reference, words[reference * 2 + ENTRY_HASH])) return false;
+      }
+    }
+    return true;
+  }
+
+  /** @returns whether the journal has room for it */
+  #freeChain(head: number): boolean {
+    const memory = this.#memory;
+    const { words } = memory;
+    for (let block = words[head + BUCKET_CHAIN]; block !== 0;) {
+      if (memory.isNearlyFull) return false;
+      const next = words[block * 2 + CHAIN_AT + BUCKET_CHAIN];
+      free(memory, block);
+      block = next;
+    }
+    return true;
   }
 
   // ---- Segments and their directory -------------------------------------------------------------

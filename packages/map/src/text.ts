@@ -1,4 +1,5 @@
 /** Bytes of the map as what its user asked for. */
+import { KernelError } from '@liveupdate/base';
 import type { Memory } from './memory.ts';
 
 /** How keys or values are returned: `'utf8'` as strings, `'view'` as bytes of their own. */
@@ -19,14 +20,30 @@ interface NodeBufferClass {
 const NodeBuffers = (globalThis as unknown as { Buffer?: NodeBufferClass }).Buffer;
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
+/** Longer texts than this do not exist everywhere. */
+const CERTAIN_TEXT = 2 ** 28;
+
 export function decoderOf(
   encoding: Encoding,
   memory: Memory,
 ): Decode<string> | Decode<Uint8Array<ArrayBuffer>> {
   if (encoding === 'view') return (from, to, bytes = memory.bytes) => copyOf(bytes, from, to);
   const buffer = nodeBuffer(memory.bytes);
-  if (!buffer) return (from, to, bytes = memory.bytes) => decoder.decode(bytes.subarray(from, to));
-  return (from, to, bytes) => (bytes ? decoder.decode(bytes.subarray(from, to)) : buffer.utf8Slice(from, to));
+  const decode: Decode<string> = buffer
+    ? (from, to, bytes) => (bytes ? decoder.decode(bytes.subarray(from, to)) : buffer.utf8Slice(from, to))
+    : (from, to, bytes = memory.bytes) => decoder.decode(bytes.subarray(from, to));
+  return (from, to, bytes) => {
+    if (to - from <= CERTAIN_TEXT) return decode(from, to, bytes);
+    try {
+      return decode(from, to, bytes);
+    } catch (error) {
+      throw new KernelError(
+        'EMSGSIZE',
+        `a value of ${to - from} bytes makes no string here: read it as bytes`,
+        { cause: error },
+      );
+    }
+  };
 }
 
 /** A short one lies in the pool of Node.js's Buffers, which nobody can transfer. */

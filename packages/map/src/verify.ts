@@ -1,4 +1,5 @@
 /** Looks at all of a map, in time for each key and each free block. Nothing is trusted. */
+import { damaged } from './damage.ts';
 import { expires, keyLengthOf, valueAt, valueLengthOf } from './entry.ts';
 import { hashOf } from './hash.ts';
 import { listOf } from './heap.ts';
@@ -28,7 +29,7 @@ import {
   SEGMENT_SHIFT,
 } from './abi.ts';
 import type { Memory } from './memory.ts';
-import { bucketAt, bucketCount, bucketOf, damaged, segmentBlock } from './table.ts';
+import { bucketAt, bucketCount, bucketOf, segmentBlock } from './table.ts';
 
 function check(condition: boolean, what: string, reference: number): void {
   if (!condition) throw damaged(`${what} (at byte ${reference * 8})`);
