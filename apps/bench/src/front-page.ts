@@ -19,7 +19,7 @@ export interface RaceResults {
     /** In the file, and in each of its folios. */
     readonly bytes: number;
     readonly folio: number;
-    /** In ms, by what was done; the copy is of as many bytes. */
+    /** In ms, by what was done; the copy is of 256 MiB in each. */
     readonly medians: Readonly<Record<string, number>>;
   }[];
 }
