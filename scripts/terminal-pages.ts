@@ -25,8 +25,8 @@ const ANSWER =
 const PATIENCE = 300_000;
 const PATIENT = `--arm-limit ${PATIENCE} --ready-limit ${PATIENCE}`;
 
-/** What differs each time. */
-const NUMBERS = /\b(?:pid|supervisor|kill -9) \d+|\b\d+ ms\b/g;
+/** What differs each time: numbers of processes, and milliseconds. */
+const NUMBERS = /(?<=\b(?:pid|supervisor|kill -9) )\d+|\b\d+(?= ms\b)/g;
 
 interface Typed {
   readonly command: string;
@@ -89,9 +89,7 @@ export class Terminal implements AsyncDisposable {
       this.#note(first.command, first.prints, output);
     }
     return content.replace(/```console\n[^]*?```/g, (block) =>
-      block.replace(NUMBERS, (words: string) =>
-        words.replace(/\d+/, (number) => this.#numbers.get(number) ?? number),
-      ),
+      block.replace(NUMBERS, (number: string) => this.#numbers.get(number) ?? number),
     );
   }
 
@@ -143,12 +141,10 @@ export class Terminal implements AsyncDisposable {
     const pattern = prints.map((line) => {
       if (line.trim() === '[...]') return '(?:.*\\n)*?';
       const words = this.#here(line).replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-      const loose = words.replace(NUMBERS, (each) =>
-        each.replace(/\d+/, (number) => {
-          numbers.push(number);
-          return '(\\d+)';
-        }),
-      );
+      const loose = words.replace(NUMBERS, (number) => {
+        numbers.push(number);
+        return '(\\d+)';
+      });
       return `${loose}\\n`;
     });
     const found = new RegExp(`^${pattern.join('')}$`).exec(output);

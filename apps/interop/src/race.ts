@@ -77,6 +77,6 @@ function perFolio(linux: number, here: number, folios: number): string[] {
 
 /** The race as a results file: what the front page takes its figures from. */
 export function raceText(of: Race): string {
-  const medians = Object.fromEntries([...of].map(([kind, laps]) => [kind, Object.fromEntries(laps)]));
-  return `${JSON.stringify({ date: new Date().toISOString(), bytes: RACE_BYTES, medians }, undefined, 2)}\n`;
+  const races = [...of].map(([kind, laps]) => ({ ...kind, medians: Object.fromEntries(laps) }));
+  return `${JSON.stringify({ date: new Date().toISOString(), races }, undefined, 2)}\n`;
 }
