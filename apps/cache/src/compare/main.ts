@@ -14,7 +14,7 @@ import { withCommands } from '../readme-commands.ts';
 import { withTranscript } from '../readme-transcript.ts';
 import { tableOf, withTable, type Results } from './table.ts';
 
-const PLAN: Plan = { values: 200_000, bytes: 1024, requests: 200_000, clients: 20, load: 500 };
+const PLAN: Plan = { values: 200_000, bytes: 1024, requests: 100_000, clients: 20, load: 500 };
 const SMOKE: Plan = { values: 1000, bytes: 1024, requests: 5000, clients: 5, load: 100 };
 const ROUNDS = 3;
 
