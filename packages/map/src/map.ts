@@ -56,7 +56,8 @@ export interface MapReader<Key extends Decoded = string, Value extends Decoded =
    * The value of a key, a copy; undefined: there is none, or it has expired. As Node.js's Buffers,
    * short bytes may be a part of a larger `buffer`.
    *
-   * @throws KernelError EINVAL, EMSGSIZE: no such key. EBADF: closed. EIO: the map is damaged
+   * @throws KernelError EINVAL, EMSGSIZE: no such key; EMSGSIZE: or a value too long for a string.
+   * EBADF: closed. EIO: the map is damaged
    */
   get(key: string | Bytes): Value | undefined;
   /**

@@ -1,4 +1,5 @@
 /** What callers do that they should not: nothing of the map, or of somebody else, is harmed. */
+import { MappedRam } from '@liveupdate/linux';
 import { describe, expect, it } from 'vitest';
 import { openMap, openMapReader } from './open-map.ts';
 import { bytesOf, fileOf } from './test-file.ts';
@@ -61,6 +62,20 @@ describe('one writer', () => {
     one.set('k', '1');
     two.set('k', '2');
     expect([one.get('k'), two.get('k')]).toEqual(['1', '2']);
+  });
+
+  it('may change within one process: generations of a service have views of their own', () => {
+    const path = `/dev/shm/liveupdate-map-generations-${process.pid}`;
+    using before = MappedRam.create({ path, size: 2 ** 20 });
+    using after = MappedRam.open({ path });
+    MappedRam.remove(path);
+    using old = openMap({ bytes: before.bytes(0, 2 ** 20) });
+    old.set('k', 'v');
+    using next = openMap({ bytes: after.bytes(0, 2 ** 20) });
+    expect(next.get('k')).toBe('v');
+    next.close();
+    old.set('k', 'w');
+    old.verify();
   });
 
   it('closed twice, it does not end the next one', () => {

@@ -47,7 +47,10 @@ export interface MapOptions<K extends Encoding = 'utf8', V extends Encoding = 'u
    * bytes for each key, and a change for each use. Fixed when the map is made.
    */
   readonly evict?: 'lru' | 'never';
-  /** With `evict`: bytes beyond which keys go, or text such as `'64MiB'`; default: the file's. */
+  /**
+   * With `evict`: bytes beyond which keys go, at least 64 KiB, or text such as `'64MiB'`; default:
+   * the file's.
+   */
   readonly maxBytes?: number | string;
 }
 
@@ -79,16 +82,18 @@ export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'
   if (schema !== undefined) checkWhole(schema, 'a schema', { max: 2 ** 31 - 1 });
   if (evict !== undefined) checkOneOf(evict, 'what happens when it is full (evict)', ['lru', 'never']);
   const most = maxBytes === undefined ? Infinity : checkMost(parseSize(maxBytes));
+  const file = fileUnder(place);
   const { view, bytes, unmap } = mapped(place);
   try {
     checkBytes(bytes.length);
     const memory = new Memory(bytes);
     const isNew = isNothing(memory);
     if (!isNew) check(memory);
-    if (isOpen(memory)) throw new KernelError('EBUSY', 'this process has this map open: it has one writer');
+    if (isOpen(bytes, file))
+      throw new KernelError('EBUSY', 'this process has this map open: it has one writer');
     if (isNew) makeBy(memory, options);
     else openBy(memory, options);
-    const opened = noteOpen(memory);
+    const end = noteOpen(bytes, file);
     const ground: Ground = {
       most,
       share: () => {
@@ -99,7 +104,7 @@ export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'
         );
       },
       close: () => {
-        if (opened.end()) unmap();
+        if (end()) unmap();
       },
     };
     return new WrittenMap<DecodedAs<K>, DecodedAs<V>>(memory, options, ground);
@@ -167,6 +172,13 @@ function checkReaderOptions<T extends ReaderOptions<Encoding, Encoding>>(
 function checkMost(bytes: number): number {
   if (bytes >= LEAST_BYTES) return bytes;
   throw new KernelError('EINVAL', `maxBytes: a map takes at least ${formatSize(LEAST_BYTES)}`);
+}
+
+/** What is one for all who have the file of a place, where that is known. */
+function fileUnder(place: ShmemFile | MapView): object | undefined {
+  if (isInstance(place, ShmemFile)) return place.inode;
+  const { file } = Object(place) as { readonly file?: unknown }; // a file of a service has it
+  return isInstance(file, ShmemFile) ? file.inode : undefined;
 }
 
 interface Mapped {

@@ -1,17 +1,17 @@
 /**
  * The maps that are open in this process, whichever copy of this package opened them: a map has one
- * writer. Two views of one file are two buffers; that they have the same memory is seen by a store
- * to one of them, which is taken back at once.
+ * writer. It is known by its file, and by its bytes in a buffer. Two generations of a service in
+ * one process have files and buffers of their own: which of them writes is the service's to say.
  */
-import { Header } from './abi.ts';
-import type { Memory } from './memory.ts';
 
 /** What all copies agree on. */
 interface OpenMap {
-  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+  /** What is the same for all who have the file; undefined: only its bytes are known. */
+  readonly file: object | undefined;
 }
 
-const NAME: unique symbol = Symbol.for('@liveupdate/map: open');
+const NAME = Symbol.for('@liveupdate/map: open');
 
 function openMaps(): Set<WeakRef<OpenMap>> {
   const all = globalThis as { [NAME]?: Set<WeakRef<OpenMap>> | undefined };
@@ -19,29 +19,29 @@ function openMaps(): Set<WeakRef<OpenMap>> {
   return all[NAME];
 }
 
-/** Whether a map is open in the memory of another one. */
-export function isOpen({ words }: Memory): boolean {
-  let isSame = false;
+/** Whether a map is open there. */
+export function isOpen(bytes: Uint8Array, file: object | undefined): boolean {
+  let isThere = false;
   for (const each of openMaps()) {
     const other = each.deref();
     if (!other) openMaps().delete(each);
-    else isSame ||= isOneMemory(words, other.words);
+    else isThere ||= (file !== undefined && other.file === file) || touch(bytes, other.bytes);
   }
-  return isSame;
+  return isThere;
 }
 
-function isOneMemory(words: Int32Array, others: Int32Array): boolean {
-  const mine = words[Header.nobody];
-  const before = others[Header.nobody];
-  words[Header.nobody] = mine ^ 2;
-  const after = others[Header.nobody];
-  words[Header.nobody] = mine;
-  return before !== after;
+function touch(one: Uint8Array, other: Uint8Array): boolean {
+  return (
+    one.buffer === other.buffer &&
+    one.byteOffset < other.byteOffset + other.byteLength &&
+    other.byteOffset < one.byteOffset + one.byteLength
+  );
 }
 
-/** @returns `end` ends it, and tells whether it had not ended before */
-export function noteOpen(memory: Memory): { readonly end: () => boolean } {
-  const reference = new WeakRef<OpenMap>(memory);
+/** @returns what ends it, and tells whether it had not ended before. Keep it as long as the map */
+export function noteOpen(bytes: Uint8Array, file: object | undefined): () => boolean {
+  const map: OpenMap = { bytes, file };
+  const reference = new WeakRef(map);
   openMaps().add(reference);
-  return { end: () => openMaps().delete(reference) };
+  return () => openMaps().delete(reference) && map.bytes === bytes;
 }
