@@ -7,7 +7,7 @@ const GiB = 2 ** 30;
 
 it.each([GiB, 9 * GiB, 16 * GiB - 4096, 16 * GiB])('a map of %d bytes is opened again', (size) => {
   const ram = MappedRam.anonymous({ name: 'map', size });
-  const place = { bytes: ram.bytes(0, size) as Uint8Array<ArrayBuffer> };
+  const place = { bytes: ram.bytes(0, size) };
   let map = openMap(place);
   const { capacity } = map.stats;
   expect([capacity > size - 16, capacity <= size]).toEqual([true, true]);
