@@ -10,7 +10,7 @@ import { openService, type ListenAddress, type Service } from '@liveupdate/servi
 import { CacheServer } from './cache-server.ts';
 import type { CacheOptions } from './options.ts';
 import { settingsOf } from './settings.ts';
-import { Store } from './store.ts';
+import { Store, type CacheMap } from './store.ts';
 import { Sweeper } from './sweeper.ts';
 import { Watches } from './watches.ts';
 
@@ -22,6 +22,8 @@ const OVERHEAD_BYTES = 32 * 2 ** 20;
 export interface RunningCache {
   readonly service: Service;
   readonly address: ListenAddress;
+  /** A process has one writer of it: on a stage this one is closed before the next is opened. */
+  readonly map: CacheMap;
   /** Ends politely: what has come is answered, and the memory waits for whoever starts next. */
   close(): Promise<void>;
 }
@@ -56,6 +58,7 @@ export async function serveCache(options: CacheOptions, open = openService): Pro
   return {
     service,
     address,
+    map,
     close: () => {
       sweeper.stop();
       return service.close();

@@ -52,8 +52,10 @@ async function play(options: Partial<CacheOptions> = {}): Promise<Played> {
     },
     upgrade: async (whenTaken) => {
       caches.splice(caches.indexOf(cache), 1);
+      const before = cache;
       const open: typeof stage.open = async (asked) => {
         const service = await stage.open(asked);
+        before.map.close();
         await whenTaken?.();
         return service;
       };

@@ -99,7 +99,7 @@ class Process implements Running {
   }
 
   async memory(): Promise<number> {
-    return memoryOf(await this.pids(), 'Pss');
+    return memoryOf(await this.pids(), 'Rss'); // a child that saves shares pages: they count as whole
   }
 
   async stop(): Promise<void> {
@@ -275,8 +275,8 @@ export function processorSeconds(pids: readonly number[]): number {
   }, 0);
 }
 
-/** Bytes of memory of processes, what is shared counted once. */
-function memoryOf(pids: readonly number[], kind: 'Pss' | 'Pss_Anon' | 'Pss_File'): number {
+/** Bytes of memory of processes, as the system counts them. */
+function memoryOf(pids: readonly number[], kind: 'Rss' | 'Pss_Anon' | 'Pss_File'): number {
   return pids.reduce((sum, pid) => {
     const text = fs.readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1');
     return sum + Number(new RegExp(`^${kind}:\\s+(\\d+)`, 'm').exec(text)?.[1]) * 1024;
