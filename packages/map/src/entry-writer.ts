@@ -22,6 +22,8 @@ import { bucketOf, type Table } from './table.ts';
 
 /** A value of up to so many words is overwritten where it lies: the journal has what was there. */
 export const MOST_IN_PLACE = 64;
+/** And up to so many where there is no other memory: 4,000 bytes. */
+export const MOST_JOURNALED = 1000;
 
 export class EntryWriter {
   readonly #memory: Memory;

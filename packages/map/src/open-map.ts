@@ -22,13 +22,13 @@ import type { Encoding } from './text.ts';
 
 /** A live view of a file's bytes: a mapping of one, or a file of a service. */
 export interface MapView {
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array;
   share?(): SharedView;
 }
 
 /** A live view in a worker thread. */
 export interface MapReaderView {
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array;
   /** Whether the thread that writes still has it. */
   readonly isLive?: boolean;
 }
@@ -63,7 +63,7 @@ const READER_OPTIONS = ['keyEncoding', 'valueEncoding', 'now'] as const;
  * Opens the map in a file; where the file is all zeros, a new one is made. Both take the same time
  * for every size. What the owner before left half done, dying, is taken back.
  *
- * @param place a file, which is mapped until the map is closed; or a live view of one
+ * @param place a file, which is mapped until the map is closed; or a live view of one, or its bytes
  * @example
  * const map = openMap(file);
  * map.set('greeting', 'hello');
@@ -74,7 +74,7 @@ const READER_OPTIONS = ['keyEncoding', 'valueEncoding', 'now'] as const;
  * is damaged. EBUSY: this process has it open already. Others as ShmemFile.map
  */
 export function openMap<K extends Encoding = 'utf8', V extends Encoding = 'utf8'>(
-  place: ShmemFile | MapView,
+  place: ShmemFile | MapView | Uint8Array,
   given: MapOptions<K, V> = {},
 ): StoredMap<DecodedAs<K>, DecodedAs<V>> {
   const options = checkReaderOptions(given, [...READER_OPTIONS, 'schema', 'evict', 'maxBytes']);
@@ -175,7 +175,7 @@ function checkMost(bytes: number): number {
 }
 
 /** What is one for all who have the file of a place, where that is known. */
-function fileUnder(place: ShmemFile | MapView): object | undefined {
+function fileUnder(place: ShmemFile | MapView | Uint8Array): object | undefined {
   if (isInstance(place, ShmemFile)) return place.inode;
   const { file } = Object(place) as { readonly file?: unknown }; // a file of a service has it
   return isInstance(file, ShmemFile) ? file.inode : undefined;
@@ -187,8 +187,11 @@ interface Mapped {
   readonly unmap: () => void;
 }
 
-function mapped(place: ShmemFile | MapView): Mapped {
-  if (!isInstance(place, ShmemFile)) return { view: place, bytes: bytesUnder(place), unmap: () => undefined };
+function mapped(place: ShmemFile | MapView | Uint8Array): Mapped {
+  if (!isInstance(place, ShmemFile)) {
+    const view = place instanceof Uint8Array ? { bytes: place } : place;
+    return { view, bytes: bytesUnder(view), unmap: () => undefined };
+  }
   if (place.size === 0)
     throw new KernelError(
       'EINVAL',
@@ -207,9 +210,9 @@ function mapped(place: ShmemFile | MapView): Mapped {
 /** @throws KernelError EINVAL: no view */
 function bytesUnder(place: MapView): Uint8Array<ArrayBuffer> {
   const { bytes } = Object(place) as Partial<MapView>;
-  if (bytes instanceof Uint8Array && bytes.byteOffset % 8 === 0) return bytes;
+  if (bytes instanceof Uint8Array && bytes.byteOffset % 8 === 0) return bytes as Uint8Array<ArrayBuffer>;
   throw new KernelError(
     'EINVAL',
-    'a map is opened in a ShmemFile, in a mapping of one, or in a file of a service',
+    'a map is opened in a ShmemFile, in a mapping of one, in a file of a service, or in bytes',
   );
 }

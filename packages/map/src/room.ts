@@ -200,6 +200,11 @@ export class Room {
     const { words } = this.#init.memory;
     const capacity = words[Header.heapEnd] * UNIT_BYTES;
     const left = capacity - (HEAP_START + words[Header.used]) * UNIT_BYTES;
+    if (this.#init.writer.hasRecency)
+      return new KernelError(
+        'ENOSPC',
+        `${units * UNIT_BYTES} bytes are more than half of what this map may have (maxBytes, or its file): others do not go for it`,
+      );
     return new KernelError(
       'ENOSPC',
       left > units * UNIT_BYTES

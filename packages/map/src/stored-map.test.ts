@@ -160,6 +160,20 @@ describe('eviction', () => {
 });
 
 describe('memory', () => {
+  it.each([8, 100, 400, 1000, 3900])('a full map overwrites a value of %d bytes', (length) => {
+    using map = openMap(bytesOf(2 ** 17));
+    let count = 0;
+    expect(() => {
+      for (; ; count++) map.set(`key ${count}`, 'x'.repeat(length));
+    }).toThrow(coded('ENOSPC'));
+    for (let i = 0; i < count; i++) {
+      map.set(`key ${i}`, 'y'.repeat(length));
+      map.set(`key ${i}`, 'z'.repeat(length - 1));
+      expect(map.get(`key ${i}`)).toBe('z'.repeat(length - 1));
+    }
+    map.verify();
+  });
+
   it('all of it comes back: filled and emptied, again and again', () => {
     using map = openMap(bytesOf(2 ** 20));
     const { used } = map.stats;

@@ -34,7 +34,7 @@ import {
 } from './abi.ts';
 import type { Decoded, ReaderOptions, SetOptions, StoredMap } from './map.ts';
 import type { Memory } from './memory.ts';
-import { EntryWriter, MOST_IN_PLACE } from './entry-writer.ts';
+import { EntryWriter, MOST_IN_PLACE, MOST_JOURNALED } from './entry-writer.ts';
 import { ReadMap } from './reader.ts';
 import { Room } from './room.ts';
 import type { Encoding } from './text.ts';
@@ -285,6 +285,12 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
         this.#room.noteExpiry(kept);
         if (!table.grow()) this.#room.makeRoomToGrow();
         if (this.#writer.hasRecency) this.#room.trim(units);
+        break;
+      }
+      // Without memory for another entry, what fits is overwritten where it lies, too.
+      if (spare >= 0 && valueWords <= MOST_JOURNALED && flagsOf(words, old) === flags) {
+        this.#room.noteExpiry(kept);
+        this.#writer.overwrite(old, kept, valueWords, isCounter);
         break;
       }
       if (!this.#room.makeRoom(units, old)) throw this.#room.full(units);
