@@ -238,7 +238,7 @@ describe('each key has its old or its new value after every store', () => {
 
   it(`random calls, LIVEUPDATE_SEED=${seed}`, async () => {
     const random = new Prng(seed);
-    const most = isQuick ? 500 : process.env['LIVEUPDATE_LONG'] === undefined ? 3000 : 20_000;
+    const most = isQuick ? 500 : process.env['LIVEUPDATE_LONG'] === undefined ? 3000 : 6000;
     let looked = 0;
     for (let round = 0; looked < most; round++) {
       const { bytes } = bytesOf(2 ** 17);
