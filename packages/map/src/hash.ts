@@ -16,8 +16,10 @@ export function hashOf(words: Int32Array, length: number, low: number, high: num
   let d = high ^ 0x7465_6462;
   const whole = length >>> 2;
   const last = (length << 24) | ((length & 3) === 0 ? 0 : words[whole]);
-  for (let i = 0; i <= whole; i++) {
-    const word = i < whole ? words[i] : last;
+  // A round for each word, the last of which has the length, and three rounds of nothing.
+  for (let i = 0; i < whole + 4; i++) {
+    const word = i < whole ? words[i] : i === whole ? last : 0;
+    if (i === whole + 1) c ^= 0xff;
     d ^= word;
     a = (a + b) | 0;
     b = ((b << 5) | (b >>> 27)) ^ a;
@@ -30,19 +32,6 @@ export function hashOf(words: Int32Array, length: number, low: number, high: num
     b = ((b << 13) | (b >>> 19)) ^ c;
     c = (c << 16) | (c >>> 16);
     a ^= word;
-  }
-  c ^= 0xff;
-  for (let i = 0; i < 3; i++) {
-    a = (a + b) | 0;
-    b = ((b << 5) | (b >>> 27)) ^ a;
-    a = (a << 16) | (a >>> 16);
-    c = (c + d) | 0;
-    d = ((d << 8) | (d >>> 24)) ^ c;
-    a = (a + d) | 0;
-    d = ((d << 7) | (d >>> 25)) ^ a;
-    c = (c + b) | 0;
-    b = ((b << 13) | (b >>> 19)) ^ c;
-    c = (c << 16) | (c >>> 16);
   }
   return b ^ d;
 }

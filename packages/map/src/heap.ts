@@ -7,6 +7,7 @@
  * Always: free blocks that touch are one; no block crosses a multiple of 1 GiB, where a used block
  * of one unit stands.
  */
+import { lowestBit } from '@liveupdate/base';
 import { damaged } from './damage.ts';
 import {
   AFTER_FREE,
@@ -43,15 +44,11 @@ function nextList(words: Int32Array, list: number): number {
   let word = list >>> 5;
   if (list >= LISTS) return LISTS;
   const bits = words[Header.freeBits + word] & (-1 << (list & 31));
-  if (bits !== 0) return word * 32 + trailing(bits);
+  if (bits !== 0) return word * 32 + lowestBit(bits);
   const summary = words[Header.freeSummary] & (-2 << word);
   if (summary === 0 || word === 31) return LISTS;
-  word = trailing(summary);
-  return word * 32 + trailing(words[Header.freeBits + word]);
-}
-
-function trailing(bits: number): number {
-  return 31 - Math.clz32(bits & -bits);
+  word = lowestBit(summary);
+  return word * 32 + lowestBit(words[Header.freeBits + word]);
 }
 
 /**

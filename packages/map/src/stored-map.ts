@@ -245,7 +245,7 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
 
   // ---- One change -------------------------------------------------------------------------------
 
-  /** Stores what is in `key` and in `#value`, or the counter in `#low` and `#high`. */
+  /** Stores what is in `key` and in the value of the writer, or its number. */
   #put(expiry: number | 'keep', kind: number): void {
     const { memory, table, key } = this;
     const isCounter = kind === ENTRY_IS_NUMBER;
@@ -253,6 +253,7 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
     const keyWords = (key.length + 3) >>> 2;
     this.#room.beginValue();
     this.#writer.hash = this.hash;
+    let kept: number;
     for (;;) {
       const { words } = memory;
       const old = table.find(this.hash, key.words, key.length);
@@ -260,7 +261,7 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
         this.#writer.remove(old);
         continue;
       }
-      const kept = expiry === 'keep' ? (old === 0 ? Infinity : expiryOf(words, old, table.keyAt)) : expiry;
+      kept = expiry === 'keep' ? (old === 0 ? Infinity : expiryOf(words, old, table.keyAt)) : expiry;
       const flags = kind | (kept === Infinity ? 0 : ENTRY_EXPIRES);
       const units = entryUnits(table.keyAt + keyWords + (kept === Infinity ? 0 : EXPIRY_WORDS) + valueWords);
       if (units >= MOST_UNITS)
@@ -270,8 +271,8 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
         );
       const before = old === 0 ? 0 : words[old] >>> FLAG_BITS;
       const spare = before - units;
-      if (spare >= 0 && spare < LEAST_UNITS && valueWords <= MOST_IN_PLACE && flagsOf(words, old) === flags) {
-        this.#room.noteExpiry(kept);
+      const isAlike = spare >= 0 && flagsOf(words, old) === flags;
+      if (isAlike && spare < LEAST_UNITS && valueWords <= MOST_IN_PLACE) {
         this.#writer.overwrite(old, kept, valueWords, isCounter);
         break;
       }
@@ -282,19 +283,18 @@ export class WrittenMap<Key extends Decoded, Value extends Decoded>
       )
         throw this.#room.full(units);
       if (this.#writer.write(old, units, flags, kept)) {
-        this.#room.noteExpiry(kept);
         if (!table.grow()) this.#room.makeRoomToGrow();
         if (this.#writer.hasRecency) this.#room.trim(units);
         break;
       }
       // Without memory for another entry, what fits is overwritten where it lies, too.
-      if (spare >= 0 && valueWords <= MOST_JOURNALED && flagsOf(words, old) === flags) {
-        this.#room.noteExpiry(kept);
+      if (isAlike && valueWords <= MOST_JOURNALED) {
         this.#writer.overwrite(old, kept, valueWords, isCounter);
         break;
       }
       if (!this.#room.makeRoom(units, old)) throw this.#room.full(units);
     }
+    this.#room.noteExpiry(kept);
   }
 
   sweep(most: number): number {

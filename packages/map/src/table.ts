@@ -7,6 +7,7 @@
  * A key whose hash ends in the bits of a bucket is there: level + 1 bits for buckets that were
  * split, and those they were split into, level bits for others.
  */
+import { lowestBit } from '@liveupdate/base';
 import { damaged } from './damage.ts';
 import { keyLengthOf } from './entry.ts';
 import { allocate, free } from './heap.ts';
@@ -111,7 +112,7 @@ export class Table {
         const other = words[at + BUCKET_TAGS + tags] ^ pattern;
         // The highest bit of each byte that is zero; and perhaps of the one above such a byte.
         for (let hits = (other - 0x0101_0101) & ~other & 0x8080_8080; hits !== 0; hits &= hits - 1) {
-          const place = 4 * tags + ((31 - Math.clz32(hits & -hits)) >>> 3);
+          const place = 4 * tags + (lowestBit(hits) >>> 3);
           if (place >= PLACES) break;
           const entry = words[at + BUCKET_ENTRIES + place] * 2;
           if (entry !== 0 && this.#isKey(words, entry, hash, key, length)) {
