@@ -145,8 +145,7 @@ export interface StoredMap<Key extends Decoded = string, Value extends Decoded =
   clear(): void;
   /**
    * Looks for keys that have expired, and removes them; those that are met by other calls are
-   * removed there. Call it now and then, with as much as there is time for: 1,000 keys take some
-   * 0.1 ms.
+   * removed there. Call it now and then, with as much as there is time for.
    *
    * @param most keys that are looked at, about; where the search stopped it goes on next time
    * @returns how many were removed

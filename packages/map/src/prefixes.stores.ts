@@ -190,6 +190,12 @@ const SCENES: readonly Scene[] = [
     call: (map) => expect(() => map.set('large', 'x'.repeat(5000))).toThrow('ENOSPC'),
   },
   {
+    name: 'overwritten in place, as there is no other memory',
+    size: 2 ** 16,
+    prepare: (map) => fillUp(map, 1000),
+    call: (map) => map.set(keyOf(3), 'x'.repeat(990)),
+  },
+  {
     name: 'used',
     options: { evict: 'lru' },
     prepare: (map) => fill(map, 0, 20),
