@@ -10,7 +10,8 @@ import { MAP_FIGURES, MAP_TRIALS } from './map-trials.ts';
 import { firstUse, growth, memory, replacement, touchedAgain } from './processes.ts';
 import type { Trial } from './runner.ts';
 import { SHMEM_FIGURES, SHMEM_TRIALS } from './shmem-trials.ts';
-import { STORED_MAP_FIGURES, STORED_MAP_TRIALS } from './stored-map-trials.ts';
+import { STORED_MAP_FIGURES } from './stored-map-figures.ts';
+import { STORED_MAP_TRIALS } from './stored-map-trials.ts';
 import { UPGRADE_FIGURES, UPGRADE_TRIALS } from './upgrade-trial.ts';
 import { HUGE, MEDIUM, missingRam, SMALL, type Workload } from './workload.ts';
 
