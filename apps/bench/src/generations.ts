@@ -100,10 +100,11 @@ export class Generations implements Disposable {
 const MOST_PER_FILE = 0.002;
 
 /**
- * Milliseconds of work in a round, and passes at most: a phase that takes a fraction of a
- * millisecond once says more about what came before it.
+ * Milliseconds of work in a round, and passes: a phase that takes a fraction of a millisecond once
+ * says more about what came before it, and of two passes each has what the engine collects in one.
  */
 const LEAST_WORK = 120;
+const LEAST_PASSES = 6;
 const MOST_PASSES = 100;
 
 /**
@@ -186,7 +187,7 @@ export function generations(workload: Workload): Trial['prepare'] {
     const passes = async (): Promise<Record<string, number>> => {
       const times = new Map<Phase | 'preserveAll', number[]>();
       let spent = 0;
-      for (let done = 0; done < MOST_PASSES && (done < 2 || spent < LEAST_WORK); done++) {
+      for (let done = 0; done < MOST_PASSES && (done < LEAST_PASSES || spent < LEAST_WORK); done++) {
         const calls = callsOf(done);
         await machine.pass(async (phase, work) => {
           const time = await timed(work);
