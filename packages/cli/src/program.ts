@@ -71,6 +71,7 @@ const COMMANDS = [
   'run',
   'upgrade',
   'status',
+  'stop',
   'demo',
   'demo-upgrade',
   'list',
@@ -103,8 +104,9 @@ Examples:
   $ liveupdate export my-service service/1 state.bin  a file of it, to disk
   $ liveupdate import my-service service/2 more.bin   and one from disk to it
   $ liveupdate remove my-service          the RAM and all that is in it goes
-  $ liveupdate run -- node app.js         a service whose clients notice no
-  $ liveupdate upgrade counter            upgrade
+  $ liveupdate run -- node app.js         a service, kept alive and upgraded
+  $ liveupdate upgrade counter            its clients notice nothing
+  $ liveupdate stop counter               its memory stays for the next start
   $ liveupdate kernel list                live updates of Linux itself
   $ liveupdate compat running bzImage     would an update lose something?
 ${EXIT_CODES}`;
@@ -144,6 +146,17 @@ Examples:
   $ liveupdate status counter --json | jq .generation
 
 Exit codes: 0 fine, 1 no such service runs, 2 wrong use.`;
+
+const STOP_EXAMPLES = `
+The service gets SIGTERM and ends as it likes; 'liveupdate run' ends with it.
+Returns when both are gone. Memory with a name stays for the next start:
+'liveupdate remove' gives it back.
+
+Examples:
+  $ liveupdate stop counter
+  $ liveupdate stop counter && liveupdate remove counter
+
+Exit codes: 0 it has ended, 1 no such service runs, 2 wrong use.`;
 
 const DEMO_UPGRADE_EXAMPLES = `
 A service with its state in memory is upgraded again and again while clients ask
@@ -388,6 +401,16 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText('after', STATUS_EXAMPLES)
     .action(async (name: string | undefined, { json = false }: { json?: boolean }) => {
       exitCode = await (await import('./run.ts')).runStatus(name, { json });
+    });
+
+  program
+    .command('stop')
+    .description("end a service, and the 'liveupdate run' that runs it")
+    .argument('<name>', 'of the service', wordValue('<name>'))
+    .option('--json', 'print how it went as JSON')
+    .addHelpText('after', STOP_EXAMPLES)
+    .action(async (name: string, { json = false }: { json?: boolean }) => {
+      exitCode = await (await import('./run.ts')).runStop(name, { json });
     });
 
   program

@@ -174,6 +174,22 @@ function lostWith(head: Uint8Array, fd: number): string {
   return `, and with it what generation ${page.generation} (pid ${page.ownerPid}) had preserved: ${what}`;
 }
 
+/** The process that owns a RAM of this name; undefined where none is known to. */
+export function livingOwnerOf(name: string): number | undefined {
+  let fd: number;
+  try {
+    fd = fs.openSync(pathOfRam(name), fs.constants.O_RDWR | MAY_FOLLOW_NOTHING);
+  } catch {
+    return undefined; // none, or not ours
+  }
+  try {
+    const head = headOf(fd);
+    return head && !tryLock(fd) ? bootPageOf(head, fs.fstatSync(fd).size)?.ownerPid : undefined;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 /** What opening a file that is not there says. */
 const GONE = { code: 'ENOENT' };
 const NO_RAM = 'is no RAM of liveupdate: if it is to go all the same, remove it as any file';
@@ -213,7 +229,7 @@ export function runRemove(given: string): number {
       const who = pid === undefined ? 'a process' : `process ${pid}`;
       throw new KernelError(
         'EBUSY',
-        `${who} owns ${path}: end it first (what it has preserved survives that, until the RAM is removed)`,
+        `${who} owns ${path}: end it first, by 'liveupdate stop' where 'liveupdate run' runs it, else by 'kill' (what it has preserved survives that, until the RAM is removed)`,
       );
     }
     if (!MappedRam.isOpenOn(fd, path)) throw notOpened(path, GONE);

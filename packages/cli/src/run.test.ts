@@ -45,6 +45,31 @@ test('a service is run, upgraded by command and by signal, told of, and ended', 
   expect(await command('status', name)).toMatchObject({ status: 1 });
 });
 
+test('one is stopped by command, which returns when it is gone', async () => {
+  const url = await start();
+  expect(await ask(url)).toBe('1 1');
+  expect(await command('stop', name)).toEqual({ status: 0, stdout: `${name} has ended\n`, stderr: '' });
+  expect(await service.running?.closed).toEqual([7, null]); // the service's own
+  await start();
+  const stopped = await command('stop', name, '--json');
+  expect(JSON.parse(stopped.stdout)).toEqual({ ok: true, text: `${name} has ended` });
+});
+
+test('where its supervisor was killed, it is told who serves, and how to go on', async () => {
+  const url = await start();
+  expect(await ask(url)).toBe('1 1');
+  const { child } = service.running as Running;
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  const told = await command('status', name);
+  expect(told).toMatchObject({ status: 1, stdout: '' });
+  const pid = Number(/process (\d+) owns its memory.*'kill -USR2 \1' upgrades it/.exec(told.stderr)?.[1]);
+  for (const what of ['upgrade', 'stop']) expect((await command(what, name)).stderr).toBe(told.stderr);
+  process.kill(pid, 'SIGTERM');
+  while ((await command('status', name)).stderr === told.stderr) await new Promise((r) => setTimeout(r, 20));
+  expect(await ask(await start())).toBe('2 2');
+});
+
 test('one that is killed is there again, and clients are not refused', async () => {
   const url = await start();
   await ask(url);
@@ -81,6 +106,8 @@ describe('wrong use', () => {
     { args: ['upgrade'], status: 2 },
     { args: ['upgrade', 'no-such-service'], status: 1 },
     { args: ['status', 'no-such-service'], status: 1 },
+    { args: ['stop', 'no-such-service'], status: 1 },
+    { args: ['stop'], status: 2 },
   ])('$args', async ({ args, status }) => {
     const ran = await command(...args);
     expect([ran.status, ran.stdout]).toEqual([status, '']);

@@ -1,6 +1,6 @@
-/** `liveupdate run`, `upgrade` and `status`: a service under a supervisor. */
+/** `liveupdate run`, `upgrade`, `status` and `stop`: a service under a supervisor. */
 import { constants } from 'node:os';
-import { KernelError } from '@liveupdate/base';
+import { codeOf, KernelError } from '@liveupdate/base';
 import { collectOrphans, drainOutput, monotonicNow } from '@liveupdate/linux';
 import {
   activatedListeners,
@@ -12,10 +12,12 @@ import {
   storeMemory,
   Supervisor,
   supervisorNames,
+  type Answer,
   type SupervisorEvent,
   type SupervisorStatus,
 } from '@liveupdate/service';
 import { printable, printJson, printLine } from './output.ts';
+import { livingOwnerOf } from './rams.ts';
 
 interface RunFlags {
   readonly name?: string;
@@ -31,6 +33,8 @@ const PASSED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGWINCH',
 const TAKES_OVER = '--takes-over';
 /** The first process of a container: orphans become its children. */
 const FIRST_PID = 1;
+/** How often it is looked whether a supervisor has ended. */
+const LOOK_MS = 20;
 /** What a shell makes of a signal. */
 const SIGNALLED = 128;
 
@@ -123,12 +127,57 @@ function systemd(tell: () => void): void {
   }
 }
 
+/**
+ * Asks the supervisor of a service.
+ *
+ * @throws KernelError as askSupervisor. ENOENT also says whether the service runs without one
+ */
+async function ask(name: string, question: Parameters<typeof askSupervisor>[1]): Promise<Answer> {
+  try {
+    return await askSupervisor(name, question);
+  } catch (cause) {
+    const pid = codeOf(cause) === 'ENOENT' ? livingOwnerOf(name) : undefined;
+    if (pid === undefined) throw cause;
+    throw new KernelError(
+      'ENOENT',
+      `no supervisor of '${name}' runs, but process ${pid} owns its memory: a service whose supervisor was killed goes on alone; 'kill -USR2 ${pid}' upgrades it, 'kill ${pid}' ends it, and 'liveupdate run' starts it again with all that it has`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * Ends a service politely, and its supervisor with it. Returns when both are gone, however long
+ * the service takes.
+ */
+export async function runStop(name: string, { json }: { json: boolean }): Promise<number> {
+  const { status } = await ask(name, 'status');
+  const { pid } = status as SupervisorStatus;
+  const { ok, text } = await ask(name, 'stop');
+  while (ok && (await pidOf(name)) === pid) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  const said = ok ? `${name} has ended` : text;
+  if (json) printJson({ ok, text: said });
+  else if (ok) printLine(said);
+  else process.stderr.write(`liveupdate: ${printable(said)}\n`);
+  return ok ? 0 : 1;
+}
+
+/** The process of a supervisor; undefined where none of this name runs. */
+async function pidOf(name: string): Promise<number | undefined> {
+  try {
+    return ((await askSupervisor(name, 'status')).status as SupervisorStatus).pid;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** Asks for an upgrade and waits for it. */
 export async function runUpgrade(
   name: string,
   { json, supervisor }: { json: boolean; supervisor: boolean },
 ): Promise<number> {
-  const { ok, text } = await askSupervisor(name, supervisor ? 'renew' : 'upgrade');
+  const { ok, text } = await ask(name, supervisor ? 'renew' : 'upgrade');
   if (json) printJson({ ok, text });
   else if (ok) printLine(text);
   else process.stderr.write(`liveupdate: ${printable(text)}\n`);
@@ -140,7 +189,7 @@ export async function runStatus(name: string | undefined, { json }: { json: bool
   const all: SupervisorStatus[] = [];
   for (const each of name === undefined ? supervisorNames() : [name]) {
     try {
-      all.push((await askSupervisor(each, 'status')).status as SupervisorStatus);
+      all.push((await ask(each, 'status')).status as SupervisorStatus);
     } catch (error) {
       if (name !== undefined || !(error instanceof KernelError)) throw error; // of all, it has just ended
     }

@@ -25,18 +25,29 @@ export async function drill(visit: (machine: Machine) => Promise<void> = carryOn
   using memory = RamFile.memory({ name: 'liveupdate-drill', size: SIZE });
   const again = (): { fd: number } => ({ fd: duplicateFrom(memory.fd, 0) });
   let machine = await Machine.open(again());
+  await turn();
   try {
     for (let done = 0; done < HANDOVERS; done++) {
       await visit(machine);
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       const standby = await Machine.arm(again(), false);
-      const next = standby.take(await machine.seal());
+      await turn();
+      const sealed = await machine.seal();
+      await turn();
+      const next = standby.take(sealed);
+      await turn();
       machine.close();
       machine = next;
+      await turn();
     }
   } finally {
     machine.close();
   }
+}
+
+/** What else this process does has its turn: the first call of each step takes milliseconds. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Makes a file, or takes it over. */

@@ -10,7 +10,7 @@ import { activatedListeners } from './notify.ts';
 import { unpack } from './parcel.ts';
 import { GONE_MS, NOTHING, Service, type ServiceOptions } from './service.ts';
 import { supervisorOfThis } from './supervisor-line.ts';
-import { warmUp } from './warm-up.ts';
+import { growTable, warmUp } from './warm-up.ts';
 
 const OPTIONS: readonly (keyof ServiceOptions)[] = ['name', 'size', 'handlers', 'huge', 'ram', 'drain'];
 /** The lowest number of a descriptor of ours. */
@@ -45,6 +45,7 @@ export async function openService(options: ServiceOptions): Promise<Service> {
   }
   if (hasService)
     throw new KernelError('EEXIST', 'this process has had its service: one process runs one, and once');
+  growTable();
   const line = supervisorOfThis();
   hasService = line !== undefined; // a supervisor starts another process for another try
   if (line) return upgradedBySignal(await openBy(line, options, { ...kernel, name }));

@@ -9,3 +9,6 @@ export const RACES = [
   { name: '1 GiB in folios of 2 MiB', bytes: 1024 * MiB, folio: 2 * MiB },
 ] as const;
 export type RaceKind = (typeof RACES)[number];
+
+/** The preserve before all others, for which nothing is compiled or in the caches. */
+export const FIRST = 'the first preserve';
