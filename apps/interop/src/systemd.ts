@@ -23,6 +23,7 @@ function systemdRoot(): { readonly root: string } | { readonly why: string } {
     if (process.getuid?.() !== 0) return { why: 'only root can make a root of Debian (mmdebstrap)' };
     const mirror = debianMirror();
     if (mirror === undefined) return { why: 'this machine has no mirror of Debian in its sources of apt' };
+    fs.mkdirSync(CACHE, { recursive: true });
     const made = spawnSync(
       'mmdebstrap',
       [
