@@ -26,6 +26,8 @@ const COMPONENTS: readonly Component[] = [
   { program: 'redis-benchmark', debian: 'redis-tools', wantedBy: "Redis' own programs (apps/cache)" },
   { program: 'tclsh', debian: 'tcl', wantedBy: "Redis' own tests (apps/cache)" },
   { program: 'chromium', debian: 'chromium', wantedBy: 'the core packages in a browser' },
+  { program: 'dockerd', debian: 'docker.io', wantedBy: 'Docker (docs/deploy.md)' },
+  { program: 'kubectl', debian: 'kubernetes-client', wantedBy: 'Kubernetes (docs/deploy.md)' },
 ];
 
 const isInstalled = ({ program }: Component): boolean =>
