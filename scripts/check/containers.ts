@@ -21,7 +21,7 @@ import { pack, tarball } from './tarballs.ts';
 import { workspace } from './workspace.ts';
 
 /** Milliseconds for a service to answer. */
-const PATIENCE = 60_000;
+const PATIENCE = 150_000;
 const CLIENTS = 8;
 /** What Docker calls a process that was ended by SIGKILL. */
 const KILLED = 137;
@@ -81,7 +81,7 @@ async function prove([claim, proof]: Claim, place: Place): Promise<Report> {
 }
 
 /** The folder of the application, its image, and where its containers are asked. */
-export class Place {
+class Place {
   readonly docker: Docker;
   readonly app: string;
   /** The pod of the page. */

@@ -10,12 +10,10 @@ import { existsSync, mkdtempSync, readdirSync, rmdirSync, rmSync, statSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { command, type Ended } from './command.ts';
+import { command, HANGS, type Ended } from './command.ts';
 
 /** Milliseconds until a daemon answers, or is given up. */
-const STARTS_IN = 30_000;
-/** Milliseconds for one command. */
-const COMMAND_LIMIT = 120_000;
+const STARTS_IN = 60_000;
 const CGROUPS = '/sys/fs/cgroup';
 
 /** What the daemon and its containerd write beside their data goes into a tmpfs. */
@@ -80,12 +78,12 @@ export class Docker implements AsyncDisposable {
   }
 
   run(...args: string[]): Promise<Ended> {
-    return command('docker', args, { env: this.env, timeout: COMMAND_LIMIT });
+    return command('docker', args, { env: this.env, timeout: HANGS });
   }
 
   /** Runs lines of a shell in a folder. */
   shell(script: string, cwd: string): Promise<Ended> {
-    return command('sh', ['-ec', script], { env: this.env, cwd, timeout: COMMAND_LIMIT });
+    return command('sh', ['-ec', script], { env: this.env, cwd, timeout: HANGS });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
