@@ -14,6 +14,8 @@ import { command, HANGS, type Ended } from './command.ts';
 
 /** Milliseconds until a daemon answers, or is given up. */
 const STARTS_IN = 60_000;
+/** The daemon and its client; what makes namespaces, of util-linux. */
+const PROGRAMS = ['dockerd', 'docker', 'unshare', 'setpriv'];
 const CGROUPS = '/sys/fs/cgroup';
 
 /** What the daemon and its containerd write beside their data goes into a tmpfs. */
@@ -54,9 +56,9 @@ export class Docker implements AsyncDisposable {
   /** One that answers; or why there is none. */
   static async start(): Promise<Docker | string> {
     if (process.getuid?.() !== 0) return 'only root can start a Docker daemon of its own';
-    for (const program of ['dockerd', 'docker'])
-      if (spawnSync(program, ['--version']).status !== 0)
-        return `${program} is not installed; on Debian: apt-get install --no-install-recommends docker.io`;
+    const missing = PROGRAMS.find((program) => spawnSync(program, ['--version']).status !== 0);
+    if (missing !== undefined)
+      return `${missing} is not installed; on Debian: apt-get install --no-install-recommends docker.io`;
     const docker = new Docker();
     const end = Date.now() + STARTS_IN;
     while (docker.#daemon.exitCode === null && Date.now() < end) {
