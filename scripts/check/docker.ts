@@ -67,7 +67,7 @@ export class Docker implements AsyncDisposable {
     }
     await docker[Symbol.asyncDispose]();
     const last = docker.#said.trim().split('\n').at(-1);
-    return `a Docker daemon of its own does not start here: ${last ?? 'it does not say why'}`;
+    return `a Docker daemon of its own does not start here: ${last || 'it does not say why'}`;
   }
 
   /** What its client finds in the environment: no settings of whoever runs this. */
