@@ -9,6 +9,7 @@ import { baselineTypes } from './check/baseline-types.ts';
 import { browser } from './check/browser.ts';
 import { command } from './check/command.ts';
 import { components } from './check/components.ts';
+import { containers } from './check/containers.ts';
 import { install, installSome } from './check/install.ts';
 import { mixedVersions } from './check/mixed-versions.ts';
 import { mutants } from './check/mutants.ts';
@@ -130,6 +131,12 @@ const checks: Record<string, Check> = {
     after: ['build'],
     run: mixedVersions,
     quick: 'it installs seventeen trees',
+  },
+  containers: {
+    title: 'Docker and Kubernetes, as docs/deploy.md has them: in containers',
+    after: ['build', 'components'],
+    run: containers,
+    quick: 'it starts a Docker daemon, and builds an image',
   },
   runtimes: {
     title: 'each package on the oldest and the newest Node.js; the core on Node.js 20, Deno and Bun',

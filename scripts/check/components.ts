@@ -21,11 +21,14 @@ interface Component {
 const COMPONENTS: readonly Component[] = [
   { program: 'dtc', debian: 'device-tree-compiler', wantedBy: 'the device trees of packages/kho' },
   { program: 'qemu-system-x86_64', debian: 'qemu-system-x86', wantedBy: 'a real Linux (apps/interop)' },
+  { program: 'mmdebstrap', debian: 'mmdebstrap', wantedBy: 'a systemd of today (apps/interop)' },
   { program: 'xz', debian: 'xz-utils', wantedBy: 'kernels that are packed by xz (packages/cli)' },
   { program: 'lz4', debian: 'lz4', wantedBy: 'kernels that are packed by lz4 (packages/cli)' },
   { program: 'redis-benchmark', debian: 'redis-tools', wantedBy: "Redis' own programs (apps/cache)" },
   { program: 'tclsh', debian: 'tcl', wantedBy: "Redis' own tests (apps/cache)" },
   { program: 'chromium', debian: 'chromium', wantedBy: 'the core packages in a browser' },
+  { program: 'dockerd', debian: 'docker.io', wantedBy: 'Docker (docs/deploy.md)' },
+  { program: 'kubectl', debian: 'kubernetes-client', wantedBy: 'Kubernetes (docs/deploy.md)' },
 ];
 
 const isInstalled = ({ program }: Component): boolean =>

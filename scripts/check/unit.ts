@@ -20,6 +20,7 @@ const LONG: Record<string, string> = {
   'apps/cache/src/processes.test.ts': PROGRAMS,
   'apps/cache/src/readme.test.ts': PROGRAMS,
   'apps/cache/src/redis-suite.test.ts': "it runs Redis' own tests",
+  'apps/interop/src/notify-reload.test.ts': 'it starts a systemd of its own',
   'packages/cli/src/check.test.ts': PROGRAMS,
   'packages/cli/src/dead-rams.test.ts': PROGRAMS,
   'packages/cli/src/demo.test.ts': PROGRAMS,

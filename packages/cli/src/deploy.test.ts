@@ -117,7 +117,7 @@ test('pm2 starts what stands there', async () => {
   expect(await ask(await start(words))).toBe('1 1');
 });
 
-test('Docker starts what stands there', async (context) => {
+test('Docker starts what stands there (the check `containers` does it in one)', async () => {
   const words = JSON.parse(/^CMD (.*)$/m.exec(below('Docker', 'dockerfile'))?.[1] ?? '[]') as string[];
   expect(words.slice(0, 2)).toEqual(['node', 'node_modules/@liveupdate/cli/dist/main.js']);
   fs.mkdirSync(join(folder, 'current'));
@@ -126,14 +126,6 @@ test('Docker starts what stands there', async (context) => {
     .slice(2)
     .map((word) => word.replace('counter', service.name).replace('app.js', 'app.mjs'));
   expect(await ask(await start(ours))).toBe('1 1');
-  expect(
-    shell(
-      below('Docker', 'sh')
-        .split('\n')
-        .at(-2)!
-        .replace(/^docker exec counter npx /, ''),
-    ),
-  ).toMatchObject({ status: 0 });
-  if (spawnSync('docker', ['info']).status !== 0)
-    context.skip('all but the image: there is no Docker that runs here');
+  const [, upgrade] = /^docker exec counter npx (.*)$/m.exec(below('Docker', 'sh')) ?? ['', 'false'];
+  expect(shell(upgrade)).toMatchObject({ status: 0 });
 });

@@ -1,5 +1,5 @@
 /** `liveupdate run`, `upgrade`, `status`: real services under the real command. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { receiveFds } from '@liveupdate/linux';
@@ -130,6 +130,17 @@ test('a second supervisor of the same service, by whatever name: given up at onc
   expect(status).toBe(1);
   expect(stderr).toMatch(/owns this RAM/);
   expect(stderr.match(/starts:/g)).toHaveLength(1);
+});
+
+test('no folder for its socket, on a read-only file system: EROFS, and which', (context) => {
+  const unshare = (script: string, ...words: string[]) =>
+    spawnSync('unshare', ['--mount', 'sh', '-c', `mount -t tmpfs -o ro tmpfs /run && ${script}`, ...words], {
+      encoding: 'utf8',
+    });
+  if (unshare('true').status !== 0) context.skip('a namespace of mounts cannot be made here: run as root');
+  const ran = unshare('exec "$0" "$@"', ...liveupdateCommand('run', '--name', name, '--', 'true'));
+  expect([ran.status, ran.stdout]).toEqual([1, '']);
+  expect(ran.stderr).toMatch(/^liveupdate: EROFS: [^\n]*\/run\/liveupdate: [^\n]*\n$/);
 });
 
 test('a second supervisor of the same name: EBUSY', async () => {

@@ -28,18 +28,31 @@ const MOST_TRIES = 5;
  * The folder of the sockets of this user's supervisors.
  *
  * @throws KernelError EPERM: there is one in its place that is another user's, or that others may
- * write
+ * write. EROFS, EACCES, ENOSPC: it cannot be made
  */
 function controlFolder(): string {
   const uid = process.geteuid?.() ?? 0;
   const runtime = process.env['XDG_RUNTIME_DIR'];
   const base = uid === 0 ? '/run' : (runtime ?? tmpdir());
   const folder = join(base, uid === 0 || runtime !== undefined ? 'liveupdate' : `liveupdate-${uid}`);
-  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(base, folder);
   const stat = fs.lstatSync(folder);
   if (!stat.isDirectory() || stat.uid !== uid || (stat.mode & 0o022) !== 0)
     throw new KernelError('EPERM', `${folder} is not this user's alone: remove it, or chmod 700`);
   return folder;
+}
+
+/** @throws KernelError EROFS, EACCES, ENOSPC and others, as mkdir(2) has them */
+function makeFolder(base: string, folder: string): void {
+  try {
+    fs.mkdirSync(base, { recursive: true, mode: 0o700 });
+    fs.mkdirSync(folder, { mode: 0o700 }); // `recursive` calls a read-only file system ENOENT
+  } catch (cause) {
+    const code = codeOf(cause);
+    if (code === 'EEXIST') return;
+    const advice = `mount one that is writable at ${base}`;
+    throw new KernelError(code, `the supervisor's socket has no folder ${folder}: ${advice}`, { cause });
+  }
 }
 
 function controlPath(name: string): string {
