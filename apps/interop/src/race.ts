@@ -74,8 +74,10 @@ const CALLS = ['preserve', 'retrieve'] as const;
 const SHOWN = [FIRST, ...CALLS];
 
 function perFolio(linux: number, here: number, folios: number): string[] {
-  const each = [linux, here].map((value) => `${Number(((value * 1000) / folios).toPrecision(2))} µs`);
-  return [...each, (linux / here).toPrecision(2)];
+  const each = [linux, here].map((value) =>
+    value > 0 ? `${Number(((value * 1000) / folios).toPrecision(2))} µs` : 'not measurable',
+  );
+  return [...each, here > 0 ? String(Number((linux / here).toPrecision(2))) : ''];
 }
 
 /** The race as a results file: what the front page takes its figures from. */

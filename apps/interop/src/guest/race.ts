@@ -16,12 +16,6 @@ const MiB = 2 ** 20;
 /** A copy of more would need more memory than the guest has. */
 const COPIED = 256 * MiB;
 const PRESERVES = 160;
-/**
- * Preserves of ours before those that count: the kernel was compiled by its makers, ours is by the
- * engine once it has run often enough.
- */
-const WARM_UP = 1000;
-let warmUps = 0;
 const RETRIEVES = 20;
 /** Kernels. */
 const STAGES = 4;
@@ -73,11 +67,6 @@ async function preserve(kind: RaceKind, theirs: Memfd): Promise<void> {
     await own.close();
   };
   await race(0, FIRST);
-  for (; isHuge(kind) && warmUps < WARM_UP; warmUps++) {
-    const own = machine.kernel.luo.createSession('race');
-    await own.preserve(ours, 1);
-    await own.close();
-  }
   // As the kernel that it races with, ours goes on and preserves again.
   for (let round = 0; round < PRESERVES; round++) {
     await race(round, 'preserve');
