@@ -114,7 +114,7 @@ export class Kho extends OutgoingMemory {
     metadata.setString(KexecMetadataSer.previousRelease, release);
     const count = (incoming?.kexecMetadata?.kexecCount ?? 0) + 1;
     if (live === 'new') this.publication = Publication.create(pages, { scratch, kexecCount: count - 1 });
-    else if (live) this.publication = Publication.resume(pages, live);
+    else if (live) this.publication = Publication.resume(pages, live, incoming?.published);
     this.watchKeys(this.publication);
     this.publication?.noteKexec(count >>> 0);
     metadata.setU32(KexecMetadataSer.kexecCount, count >>> 0); // after the last comes 0, as in Linux

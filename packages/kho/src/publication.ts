@@ -158,16 +158,20 @@ export class Publication implements KeyWatcher {
   /**
    * Goes on with the record that a boot found. Nothing is written before `settle`. All memory that
    * is published is kept as it is, until who asked for it has finished.
+   *
+   * @param published all of it, first frame and number in turn, where that was read already
    */
-  static resume(pages: PageAllocator, record: LiveRecord): Publication {
+  static resume(pages: PageAllocator, record: LiveRecord, published?: readonly number[]): Publication {
     const made = new Publication(pages, record.pa, record.published, record);
     const { ram } = pages;
     for (const { pfn, order, place } of pagesOfKind(record, LEAF_PAGE))
       made.#leavesOf(order)[place] = wordsOf(ram, pfn);
-    const leaves = liveLeaves(ram, record);
-    forEachLiveRun(leaves, (pfn, count, order) => {
-      pages.keep(pfn, count * 2 ** order);
-    });
+    const leaves = published && record.log.length === 0 ? [] : liveLeaves(ram, record);
+    if (published) for (let i = 0; i < published.length; i += 2) pages.keep(published[i], published[i + 1]);
+    else
+      forEachLiveRun(leaves, (pfn, count, order) => {
+        pages.keep(pfn, count * 2 ** order);
+      });
     if (record.log.length > 0) {
       made.#comingLeaves = [];
       for (const { order, place, words } of leaves) (made.#comingLeaves[order] ??= [])[place] = words;

@@ -98,6 +98,8 @@ export interface Handover {
   readonly structure: Uint32Array;
   /** Absent where the previous kernel left none, or one that cannot be read. */
   readonly kexecMetadata: KexecMetadata | undefined;
+  /** Of a kernel that died: all that it has published, first frame and number in turn. */
+  readonly published?: readonly number[];
 }
 
 /**

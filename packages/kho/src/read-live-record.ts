@@ -401,9 +401,11 @@ export function readDeadKernel(ram: Ram, record: LiveRecord, onDamage: OnDamage 
   for (const area of record.scratch) table.setFlag(SCRATCH, physToPfn(area.addr), physToPfn(area.size));
   const counts = new Map<number, number>();
   const leaves: PreservedFolio[] = [];
+  const published: number[] = [];
   for (const leaf of liveLeaves(ram, record, onDamage)) {
     let isFirst = true;
     forEachLiveRun([leaf], (pfn, count, order) => {
+      published.push(pfn, count * 2 ** order);
       counts.set(order, (counts.get(order) ?? 0) + claimAll(table, pfn, count, order, onDamage));
       if (isFirst) leaves.push({ pfn, order });
       isFirst = false;
@@ -424,5 +426,6 @@ export function readDeadKernel(ram: Ram, record: LiveRecord, onDamage: OnDamage 
       previousRelease: '',
       kexecCount: record.kexecCount,
     },
+    published,
   };
 }
