@@ -42,6 +42,8 @@ export class Terminal implements AsyncDisposable {
   /** Numbers on the page, and what they are here. */
   readonly #numbers = new Map<string, string>();
   #running: ChildProcess | undefined;
+  /** When that one has ended, and all that it printed was read. */
+  #closed: Promise<unknown> = Promise.resolve();
 
   private constructor(folder: string, port: string) {
     this.#folder = folder;
@@ -78,6 +80,7 @@ export class Terminal implements AsyncDisposable {
     if (first) {
       fs.writeFileSync(join(this.#folder, 'app.ts'), this.#here(frontPageService()));
       this.#running = this.#shell(`exec ${first.command}`);
+      this.#closed = once(this.#running, 'close');
       this.#running.stdout!.setEncoding('utf8').on('data', (data: string) => (output += data));
       for (const end = Date.now() + PATIENCE; !output.includes(' serves: ') && Date.now() < end;)
         await delay(20);
@@ -101,11 +104,9 @@ export class Terminal implements AsyncDisposable {
   }
 
   async #end(): Promise<void> {
-    const running = this.#running;
+    this.#running?.kill('SIGTERM'); // nothing where it has ended
     this.#running = undefined;
-    if (running?.exitCode !== null) return;
-    running.kill('SIGTERM');
-    await once(running, 'close');
+    await this.#closed;
   }
 
   /** As it is here: another name, another port, other processes. */
