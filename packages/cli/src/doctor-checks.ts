@@ -187,23 +187,23 @@ export function roomForDemo({ shm: mount, memory: { available }, cgroupMemoryMax
   );
 }
 
-/** All checks. */
+/**
+ * All checks. What a Node.js that is too old could not try is left out: another Node.js is the only
+ * advice then.
+ */
 export function checkHost(facts: HostFacts, { mappingFailure, hugePage, viewMappings }: Tried): Report {
   const checks = [
     platform(facts),
     node(facts),
-    mapping(mappingFailure),
+    ...(facts.node.execve ? [mapping(mappingFailure)] : []),
     shm(facts),
     memory(facts),
-    hugePages(hugePage, facts),
+    ...(facts.node.execve ? [hugePages(hugePage, facts)] : []),
     hugetlb(facts),
     mappings(facts, viewMappings),
     overcommit(facts),
     device(facts),
   ];
-  return {
-    checks,
-    canRun: checks.every(({ required, status }) => !required || status !== 'missing'),
-    largestDemo: filesThatFit(roomForDemo(facts), DEMO_FILES),
-  };
+  const canRun = checks.every(({ required, status }) => !required || status !== 'missing');
+  return { checks, canRun, largestDemo: canRun ? filesThatFit(roomForDemo(facts), DEMO_FILES) : 0 };
 }

@@ -105,3 +105,13 @@ test('here: the text and the JSON say the same', () => {
   expect(text.stdout).not.toContain('\x1b');
   expect(text.stdout.match(/^(?:ok|note|missing) +\S/gm)).toHaveLength(report.checks.length);
 });
+
+test('of an old Node.js only what that could try is told, and no demo', () => {
+  const old = { ...GOOD, node: { version: '20.12.0', path: '', execve: false } };
+  const report = checkHost(old, { ...ALL_WORKED, mappingFailure: 'not tried' });
+  const ids = report.checks.filter(({ status }) => status !== 'ok').map(({ id }) => id);
+  expect([ids, report.canRun, report.largestDemo]).toEqual([['node'], false, 0]);
+  const text = reportText(report, false);
+  expect(text).toMatch(/Live updates cannot run here: see what is missing\.\n$/);
+  expect(text).not.toMatch(/koffi|huge pages for RAM|demo/);
+});

@@ -35,15 +35,14 @@ export function reportText({ checks, canRun, largestDemo }: Report, colour: bool
     lines.push(`${label(status, colour)}  ${printable(finding)}`);
     if (advice !== '') lines.push(`         → ${printable(advice)}`);
   }
-  const demo =
-    largestDemo > 0
-      ? `The largest demo that fits: liveupdate demo --size ${largestDemo / 2 ** 20}MiB (${formatSize(largestDemo)})`
-      : 'There is no room for a demo.';
   lines.push(
     '',
     canRun ? 'Live updates can run here.' : 'Live updates cannot run here: see what is missing.',
-    demo,
   );
+  if (largestDemo > 0)
+    lines.push(
+      `The largest demo that fits: liveupdate demo --size ${largestDemo / 2 ** 20}MiB (${formatSize(largestDemo)})`,
+    );
   return `${lines.join('\n')}\n`;
 }
 
