@@ -138,9 +138,12 @@ Examples:
   $ liveupdate upgrade counter --json | jq .ok
   $ liveupdate upgrade counter --supervisor
 
-Exit codes: 0 the new version serves, 1 the old one does, 2 wrong use.`;
+Exit codes: 0 the new version serves, 1 it did not take over (the reason is
+told), 2 wrong use.`;
 
 const STATUS_EXAMPLES = `
+In JSON 'servicePid' is the process of the service, 'pid' that of its supervisor.
+
 Examples:
   $ liveupdate status
   $ liveupdate status counter --json | jq .generation
@@ -149,8 +152,9 @@ Exit codes: 0 fine, 1 no such service runs, 2 wrong use.`;
 
 const STOP_EXAMPLES = `
 The service gets SIGTERM and ends as it likes; 'liveupdate run' ends with it.
-Returns when both are gone. Memory with a name stays for the next start:
-'liveupdate remove' gives it back.
+Returns when both are gone; after 10 s it tells what ends the service at once.
+Memory with a name stays for the next start: 'liveupdate remove' gives it back,
+by the name that the program gave ('liveupdate list').
 
 Examples:
   $ liveupdate stop counter
@@ -354,7 +358,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .command('run')
     .description('run a service, keep it alive, and upgrade it without its clients noticing')
     .argument('<command...>', 'the program and its arguments, behind --')
-    .option('--name <name>', 'what the service is called; default: what its program says')
+    .option('--name <name>', 'by which upgrade, status and stop know it; default: what its program says')
     .option('--json', 'tell what happens as JSON, a line each')
     .option(
       '--arm-limit <ms>',

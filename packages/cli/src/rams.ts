@@ -145,6 +145,12 @@ function columns(rows: readonly (readonly string[])[]): string {
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
 }
 
+/** The processes that own RAMs of this host, by name. */
+export function livingOwners(): Map<string, number> {
+  const all = ramFiles().flatMap((each) => factsOf(each) ?? []);
+  return new Map(all.flatMap(({ name, state, pid }) => (state === 'running' && pid ? [[name, pid]] : [])));
+}
+
 /** Prints the RAMs of this host. Returns the exit code. */
 export function runList({ json }: { json: boolean }): number {
   const all = ramFiles().flatMap((each) => factsOf(each) ?? []);
@@ -172,22 +178,6 @@ function lostWith(head: Uint8Array, fd: number): string {
   if (remains.sessions === 0) return '';
   const what = contentsOf(remains) ?? 'what could not be read';
   return `, and with it what generation ${page.generation} (pid ${page.ownerPid}) had preserved: ${what}`;
-}
-
-/** The process that owns a RAM of this name; undefined where none is known to. */
-export function livingOwnerOf(name: string): number | undefined {
-  let fd: number;
-  try {
-    fd = fs.openSync(pathOfRam(name), fs.constants.O_RDWR | MAY_FOLLOW_NOTHING);
-  } catch {
-    return undefined; // none, or not ours
-  }
-  try {
-    const head = headOf(fd);
-    return head && !tryLock(fd) ? bootPageOf(head, fs.fstatSync(fd).size)?.ownerPid : undefined;
-  } finally {
-    fs.closeSync(fd);
-  }
 }
 
 /** What opening a file that is not there says. */

@@ -63,11 +63,24 @@ test('where its supervisor was killed, it is told who serves, and how to go on',
   await once(child, 'exit');
   const told = await command('status', name);
   expect(told).toMatchObject({ status: 1, stdout: '' });
-  const pid = Number(/process (\d+) owns its memory.*'kill -USR2 \1' upgrades it/.exec(told.stderr)?.[1]);
+  const pid = Number(/process (\d+) owns its memory.*end it by 'kill \1', then start/.exec(told.stderr)?.[1]);
   for (const what of ['upgrade', 'stop']) expect((await command(what, name)).stderr).toBe(told.stderr);
   process.kill(pid, 'SIGTERM');
   while ((await command('status', name)).stderr === told.stderr) await new Promise((r) => setTimeout(r, 20));
   expect(await ask(await start())).toBe('2 2');
+});
+
+test('one whose supervisor has another name is told of by that', async () => {
+  const other = `${name}-other`;
+  await start(COUNTER, ['--name', other]);
+  for (const what of ['status', 'stop'])
+    expect(await command(what, name)).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: `liveupdate: ENOENT: the supervisor of '${name}' is called '${other}': give that name\n`,
+    });
+  expect(await command('stop', other)).toMatchObject({ status: 0 });
+  expect((await command('stop', other)).stderr).toMatch(/runs: see 'liveupdate list' for its memory/);
 });
 
 test('one that is killed is there again, and clients are not refused', async () => {

@@ -17,7 +17,7 @@ import {
   type SupervisorStatus,
 } from '@liveupdate/service';
 import { printable, printJson, printLine } from './output.ts';
-import { livingOwnerOf } from './rams.ts';
+import { livingOwners } from './rams.ts';
 
 interface RunFlags {
   readonly name?: string;
@@ -27,6 +27,8 @@ interface RunFlags {
   readonly takesOver?: number;
 }
 
+type Asked = Parameters<typeof askSupervisor>[1];
+
 /** Signals that are the service's affair. */
 const PASSED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGWINCH', 'SIGCONT'] as const;
 /** The option by which a supervisor asks its next version whether that could go on. */
@@ -35,6 +37,8 @@ const TAKES_OVER = '--takes-over';
 const FIRST_PID = 1;
 /** How often it is looked whether a supervisor has ended. */
 const LOOK_MS = 20;
+/** When it is told that it takes long. */
+const TELL_MS = 10_000;
 /** What a shell makes of a signal. */
 const SIGNALLED = 128;
 
@@ -130,31 +134,63 @@ function systemd(tell: () => void): void {
 /**
  * Asks the supervisor of a service.
  *
- * @throws KernelError as askSupervisor. ENOENT also says whether the service runs without one
+ * @param wanted what that is for
+ * @throws KernelError as askSupervisor. ENOENT also says what runs in its place
  */
-async function ask(name: string, question: Parameters<typeof askSupervisor>[1]): Promise<Answer> {
+async function ask(name: string, question: Asked, wanted = question): Promise<Answer> {
   try {
     return await askSupervisor(name, question);
   } catch (cause) {
-    const pid = codeOf(cause) === 'ENOENT' ? livingOwnerOf(name) : undefined;
-    if (pid === undefined) throw cause;
-    throw new KernelError(
-      'ENOENT',
-      `no supervisor of '${name}' runs, but process ${pid} owns its memory: a service whose supervisor was killed goes on alone; 'kill -USR2 ${pid}' upgrades it, 'kill ${pid}' ends it, and 'liveupdate run' starts it again with all that it has`,
-      { cause },
-    );
+    if (codeOf(cause) !== 'ENOENT') throw cause;
+    const pid = livingOwners().get(name);
+    const other = pid === undefined ? undefined : (await statuses()).find((each) => each.servicePid === pid);
+    throw new KernelError('ENOENT', whyNobody(name, wanted, pid, other?.name), { cause });
   }
+}
+
+/** Why a service has no supervisor of its name, and what to do. */
+function whyNobody(name: string, wanted: Asked, pid: number | undefined, other: string | undefined): string {
+  if (other !== undefined) return `the supervisor of '${name}' is called '${other}': give that name`;
+  if (pid !== undefined)
+    return `no supervisor of '${name}' runs, but process ${pid} owns its memory. ${alone(pid)}`;
+  const advice = wanted === 'stop' ? "see 'liveupdate list' for its memory" : "start it by 'liveupdate run'";
+  return `no supervisor of '${name}' runs: ${advice}`;
+}
+
+/** What to do about a service whose supervisor was killed. */
+function alone(pid: number): string {
+  return `A service whose supervisor was killed goes on alone: end it by 'kill ${pid}', then start it again by 'liveupdate run', and it finds all that it has. ('kill -USR2 ${pid}' upgrades it as it is; there a bad version ends it.)`;
+}
+
+/** How all services of this user do. One that has just ended is left out. */
+async function statuses(): Promise<SupervisorStatus[]> {
+  const all: SupervisorStatus[] = [];
+  for (const each of supervisorNames()) {
+    try {
+      all.push((await askSupervisor(each, 'status')).status as SupervisorStatus);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+    }
+  }
+  return all;
 }
 
 /**
  * Ends a service politely, and its supervisor with it. Returns when both are gone, however long
- * the service takes.
+ * the service takes; where that is long, it is told what ends it.
  */
 export async function runStop(name: string, { json }: { json: boolean }): Promise<number> {
-  const { status } = await ask(name, 'status');
-  const { pid } = status as SupervisorStatus;
+  const { pid, servicePid } = (await ask(name, 'status', 'stop')).status as SupervisorStatus;
   const { ok, text } = await ask(name, 'stop');
-  while (ok && (await pidOf(name)) === pid) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  const told = performance.now() + TELL_MS;
+  let isTold = servicePid === undefined;
+  while (ok && (await pidOf(name)) === pid) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    if (isTold || performance.now() < told) continue;
+    isTold = true;
+    const advice = `'kill -9 ${servicePid}' ends it, and what it has preserved stays`;
+    process.stderr.write(`liveupdate: process ${servicePid} has not ended yet: ${advice}\n`);
+  }
   const said = ok ? `${name} has ended` : text;
   if (json) printJson({ ok, text: said });
   else if (ok) printLine(said);
@@ -186,18 +222,19 @@ export async function runUpgrade(
 
 /** Tells how one service does, or all. */
 export async function runStatus(name: string | undefined, { json }: { json: boolean }): Promise<number> {
-  const all: SupervisorStatus[] = [];
-  for (const each of name === undefined ? supervisorNames() : [name]) {
-    try {
-      all.push((await ask(each, 'status')).status as SupervisorStatus);
-    } catch (error) {
-      if (name !== undefined || !(error instanceof KernelError)) throw error; // of all, it has just ended
-    }
-  }
+  const all =
+    name === undefined ? await statuses() : [(await ask(name, 'status')).status as SupervisorStatus];
   if (json) printJson(name === undefined ? all : all[0]);
   else if (all.length === 0) printLine('no service is run by liveupdate');
   else for (const status of all) printLine(inWords(status));
+  if (name === undefined && all.length === 0) tellAlone();
   return 0;
+}
+
+/** What may be services that go on without a supervisor. */
+function tellAlone(): void {
+  for (const [name, pid] of livingOwners())
+    process.stderr.write(`liveupdate: ${printable(name)} is owned by process ${pid}, without a supervisor\n`);
 }
 
 function inWords({ name, state, generation, servicePid, pid, upgrades, crashes }: SupervisorStatus): string {

@@ -1,5 +1,5 @@
 /** Unpacks one page of a kdump. */
-import { inflateSync, zstdDecompressSync } from 'node:zlib';
+import * as zlib from 'node:zlib';
 import { KernelError, PAGE_SIZE } from '@liveupdate/base';
 import { snappyUncompressor } from 'hysnappy';
 import { PACKED_LZO, PACKED_SNAPPY, PACKED_ZLIB, PACKED_ZSTD } from './kdump-layout.ts';
@@ -32,7 +32,8 @@ export function noLzo(): KernelError {
 /**
  * The bytes of a page.
  *
- * @throws KernelError EINVAL: damaged, or packed in a way that is not known. EOPNOTSUPP: lzo
+ * @throws KernelError EINVAL: damaged, or packed in a way that is not known. EOPNOTSUPP: lzo; zstd,
+ * where Node.js has none
  */
 export function unpackPage(packed: Uint8Array, flags: number): Uint8Array {
   const page = unpack(packed, flags);
@@ -48,9 +49,10 @@ function unpack(packed: Uint8Array, flags: number): Uint8Array {
     case PACKED_LZO:
       throw noLzo();
     case PACKED_ZLIB:
-      return orDamaged('zlib', () => inflateSync(packed, ONE_PAGE));
+      return orDamaged('zlib', () => zlib.inflateSync(packed, ONE_PAGE));
     case PACKED_ZSTD:
-      return orDamaged('zstd', () => zstdDecompressSync(packed, ONE_PAGE));
+      checkZstd();
+      return orDamaged('zstd', () => zlib.zstdDecompressSync(packed, ONE_PAGE));
     case PACKED_SNAPPY:
       if (packed[0] !== SNAPPY_PAGE[0] || packed[1] !== SNAPPY_PAGE[1])
         throw new KernelError('EINVAL', 'its snappy data is of no page');
@@ -61,6 +63,14 @@ function unpack(packed: Uint8Array, flags: number): Uint8Array {
         `it is packed in a way that is not known (flags 0x${flags.toString(16)})`,
       );
   }
+}
+
+function checkZstd(): void {
+  if ((zlib as Partial<typeof zlib>).zstdDecompressSync) return;
+  throw new KernelError(
+    'EOPNOTSUPP',
+    `this kdump is compressed with zstd, which Node.js ${process.versions.node} does not read: use 22.15, 23.11 or newer`,
+  );
 }
 
 function orDamaged(what: string, read: () => Uint8Array): Uint8Array {
