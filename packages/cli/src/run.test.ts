@@ -142,6 +142,7 @@ test('a second supervisor of the same service, by whatever name: given up at onc
   const { status, stderr } = await command(...words);
   expect(status).toBe(1);
   expect(stderr).toMatch(/owns this RAM/);
+  expect(stderr).toMatch(/another process owns its memory, so it was given up: end that one first/);
   expect(stderr.match(/starts:/g)).toHaveLength(1);
 });
 

@@ -509,7 +509,10 @@ export class Supervisor {
     this.#log({ event: 'crashed', text: `pid ${child.pid} ${howItEnded(child, how)}`, pid: child.pid });
     let command = wasReplaced ? child.command : this.#options.command;
     if (child.isHopeless && child.readyAt === undefined) {
-      this.#log({ event: 'ended', text: 'to start it again would end in the same way: given up' });
+      this.#log({
+        event: 'ended',
+        text: "another process owns its memory, so it was given up: end that one first (by 'kill'; 'liveupdate list' tells its pid), and start this again",
+      });
       this.#whenEnded?.(how);
       return;
     }
