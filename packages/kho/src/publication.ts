@@ -41,7 +41,7 @@ import { LivePages, type RecordPage } from './live-pages.ts';
 import { beginResidency, LiveResidency } from './live-residency.ts';
 import { NetKeys } from './net-keys.ts';
 import { forEachLeafPart, leafOfOrder, radixBit } from './radix-key.ts';
-import { forEachLiveRun, liveLeaves, pagesOfKind, wordsOf, type LiveRecord } from './read-live-record.ts';
+import { forEachLiveRun, pagesOfKind, readLiveLeaves, wordsOf, type LiveRecord } from './read-live-record.ts';
 import type { KeyWatcher } from './radix-tree.ts';
 import type { ScratchArea } from './scratch.ts';
 import { forEachUnpreserved } from './unpreserved.ts';
@@ -166,7 +166,7 @@ export class Publication implements KeyWatcher {
     const { ram } = pages;
     for (const { pfn, order, place } of pagesOfKind(record, LEAF_PAGE))
       made.#leavesOf(order)[place] = wordsOf(ram, pfn);
-    const leaves = published && record.log.length === 0 ? [] : liveLeaves(ram, record);
+    const leaves = published && record.log.length === 0 ? [] : readLiveLeaves(ram, record);
     if (published) for (let i = 0; i < published.length; i += 2) pages.keep(published[i], published[i + 1]);
     else
       forEachLiveRun(leaves, (pfn, count, order) => {

@@ -284,29 +284,11 @@ export function readLiveLeaves(ram: Ram, record: LiveRecord, onDamage: OnDamage 
   checkObject(record, 'a live record');
   checkList(record.pages, 'the pages of a live record');
   checkFunction(onDamage, 'what is told of damage');
-  return leavesOf(ram, record, (words) => words.slice(), onDamage);
-}
-
-/**
- * The same for who boots: they lie in RAM itself where nothing was logged, and nobody writes there
- * meanwhile.
- */
-export function liveLeaves(ram: Ram, record: LiveRecord, onDamage: OnDamage = stop): LiveLeaf[] {
-  const isLogged = record.log.length > 0;
-  return leavesOf(ram, record, (words) => (isLogged ? words.slice() : words), onDamage);
-}
-
-function leavesOf(
-  ram: Ram,
-  record: LiveRecord,
-  keep: (words: Uint32Array) => Uint32Array,
-  onDamage: OnDamage,
-): LiveLeaf[] {
   const leaves = new Map<string, LiveLeaf>();
   for (const { pfn, order, place } of pagesOfKind(record, LEAF_PAGE)) {
     const name = `${order}/${place}`;
     if (leaves.has(name)) onDamage(damaged(`two pages hold the keys of order ${order} at ${place}`));
-    else leaves.set(name, { order, place, words: keep(wordsOf(ram, pfn)) });
+    else leaves.set(name, { order, place, words: wordsOf(ram, pfn).slice() });
   }
   for (const { pfn, count, order, isRemoved } of record.log) {
     forEachLeafPart(pfn, count, order, (place, bit, bits) => {
@@ -402,7 +384,7 @@ export function readDeadKernel(ram: Ram, record: LiveRecord, onDamage: OnDamage 
   const counts = new Map<number, number>();
   const leaves: PreservedFolio[] = [];
   const published: number[] = [];
-  for (const leaf of liveLeaves(ram, record, onDamage)) {
+  for (const leaf of readLiveLeaves(ram, record, onDamage)) {
     let isFirst = true;
     forEachLiveRun([leaf], (pfn, count, order) => {
       published.push(pfn, count * 2 ** order);

@@ -36,10 +36,7 @@ export function preserveOne(kho: Kho, file: ShmemFile, found: FolioRuns): PhysAd
   }
 }
 
-/**
- * Pages of records whose memory is taken at once: what the system has just made zeros is in the
- * processor's caches still when it is written.
- */
+/** Pages of records that are taken at once: they are in the caches still when they are written. */
 const PAGES_AT_ONCE = 1536;
 
 /** The same for many files, all or none. The folios of all are rows of one list. */
@@ -47,7 +44,6 @@ export function preserveMany(kho: Kho, files: readonly ShmemFile[], found: Folio
   const rows = new FolioRuns();
   /** Holes that were filled, of each file that is pinned. */
   const filled: (readonly PageRange[])[] = [];
-  /** Pages of its record, of each file that is pinned. */
   const sizes = new Uint32Array(files.length);
   try {
     for (const [i, { inode }] of files.entries()) {
