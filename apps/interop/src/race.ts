@@ -71,7 +71,7 @@ export function raceTable(of: Race): string[][] {
 }
 
 const CALLS = ['preserve', 'retrieve'] as const;
-const SHOWN = [FIRST, ...CALLS];
+const SHOWN = [...CALLS, FIRST];
 
 function perFolio(linux: number, here: number, folios: number): string[] {
   const each = [linux, here].map((value) =>
