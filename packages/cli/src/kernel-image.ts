@@ -53,6 +53,17 @@ function unpackXz(bytes: Buffer): Buffer {
 }
 
 const limit = { maxOutputLength: MOST_BYTES };
+
+async function unpackZstd(bytes: Buffer): Promise<Buffer> {
+  const { zstdDecompress } = zlib as Partial<typeof zlib>;
+  if (zstdDecompress)
+    return promisify<zlib.InputType, zlib.ZstdOptions, Buffer>(zstdDecompress)(bytes, limit);
+  throw new KernelError(
+    'EOPNOTSUPP',
+    `the kernel is packed by zstd, which Node.js ${process.versions.node} does not read: use 22.15, 23.11 or newer`,
+  );
+}
+
 const COMPRESSIONS: readonly {
   readonly name: string;
   readonly magic: readonly number[];
@@ -71,7 +82,7 @@ const COMPRESSIONS: readonly {
   {
     name: 'zstd',
     magic: [0x28, 0xb5, 0x2f, 0xfd],
-    unpack: (bytes) => promisify<zlib.InputType, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress)(bytes, limit),
+    unpack: unpackZstd,
   },
   {
     name: 'lz4',

@@ -65,9 +65,35 @@ test('where its supervisor was killed, it is told who serves, and how to go on',
   expect(told).toMatchObject({ status: 1, stdout: '' });
   const pid = Number(/process (\d+) owns its memory.*end it by 'kill \1', then start/.exec(told.stderr)?.[1]);
   for (const what of ['upgrade', 'stop']) expect((await command(what, name)).stderr).toBe(told.stderr);
+  const nobody = spawnSync(
+    'unshare',
+    ['--mount', 'sh', '-c', 'mount -t tmpfs tmpfs /run && exec "$0" "$@"', ...liveupdateCommand('status')],
+    { encoding: 'utf8' },
+  );
+  if (process.geteuid?.() === 0 && nobody.status === 0)
+    expect([nobody.stdout, nobody.stderr]).toEqual([
+      'no service is run by liveupdate\n',
+      expect.stringContaining(`${name} is owned by process ${pid}, without a supervisor\n`),
+    ]);
   process.kill(pid, 'SIGTERM');
   while ((await command('status', name)).stderr === told.stderr) await new Promise((r) => setTimeout(r, 20));
   expect(await ask(await start())).toBe('2 2');
+});
+
+test('a stop of one that does not end: what ends it is told, and waited for', async () => {
+  const stubborn = COUNTER.replace(
+    "process.on('SIGTERM', () => service.close().then(() => process.exit(7)))",
+    "process.on('SIGTERM', () => undefined)",
+  );
+  expect(stubborn).not.toBe(COUNTER);
+  await start(stubborn);
+  const stopping = new Running(liveupdateCommand('stop', name));
+  const pid = Number(
+    await stopping.until('stderr', /'kill -9 (\d+)' ends it, and what it has preserved stays\n/),
+  );
+  process.kill(pid, 'SIGKILL');
+  expect(await stopping.closed).toEqual([0, null]);
+  expect(stopping.stdout).toBe(`${name} has ended\n`);
 });
 
 test('one whose supervisor has another name is told of by that', async () => {
