@@ -1,8 +1,9 @@
 import { MappedRam } from '@liveupdate/linux';
 import { afterAll, expect, test } from 'vitest';
 import type { BareArgument } from './bare.ts';
-import { Child } from './child-process.ts';
+import { Child, ProgramFailed } from './child-process.ts';
 import { within } from './patience.ts';
+import { retried } from './upgrade-sides.ts';
 
 const MiB = 2 ** 20;
 const ram = MappedRam.anonymous({ name: 'liveupdate-bench-test', size: MiB });
@@ -36,4 +37,16 @@ test('a wait ends with what is awaited, or with the time for it', async () => {
   await expect(within(Promise.resolve(5), 60_000, 'five is not there')).resolves.toBe(5);
   const never = new Promise(() => undefined);
   await expect(within(never, 10, 'it does not come')).rejects.toThrow('it does not come within 0.01 s');
+});
+
+test('a side of others that fails is measured once more, and at last given up; all else is thrown at once', async () => {
+  let tried = 0;
+  const failsUntil = (last: number, error: Error) => (): Promise<number> =>
+    (tried += 1) < last ? Promise.reject(error) : Promise.resolve(tried);
+  const failed = new ProgramFailed('it failed');
+  await expect(retried('a', failsUntil(3, failed))).resolves.toBe(3);
+  await expect(retried('a', failsUntil(Infinity, failed))).rejects.toBe(failed);
+  expect(tried).toBe(3 + 5);
+  await expect(retried('a', failsUntil(Infinity, new Error('another')))).rejects.toThrow('another');
+  expect(tried).toBe(3 + 5 + 1);
 });

@@ -49,6 +49,8 @@ export interface ChildOptions {
   readonly fd?: number;
   /** Arguments of Node. */
   readonly execArgv?: readonly string[];
+  /** Whether it tells of failures by its last line alone: a library of its prints them too. */
+  readonly isQuiet?: boolean;
   /** Milliseconds until its next line, before it counts as hanging; default PATIENCE.line. */
   readonly patience?: number;
 }
@@ -129,7 +131,7 @@ export async function runToEnd(name: ChildName): Promise<void> {
 }
 
 /** A program said that it failed, or ended without a word. */
-class ProgramFailed extends Error {
+export class ProgramFailed extends Error {
   override readonly name = 'ProgramFailed';
 }
 
@@ -145,7 +147,12 @@ export class Child<Line> implements AsyncDisposable {
     this.#name = name;
     this.#patience = options.patience ?? PATIENCE.line;
     this.#process = spawn(process.execPath, childArguments(name, options), {
-      stdio: ['pipe', 'pipe', 'inherit', ...(options.fd === undefined ? [] : [options.fd])],
+      stdio: [
+        'pipe',
+        'pipe',
+        options.isQuiet === true ? 'ignore' : 'inherit',
+        ...(options.fd === undefined ? [] : [options.fd]),
+      ],
       env: childEnvironment(name),
     });
     this.#ended = once(this.#process, 'close');

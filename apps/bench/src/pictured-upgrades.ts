@@ -11,6 +11,7 @@ import { commitOf, machineFacts, type MachineFacts } from './machine-facts.ts';
 import { seriesOf } from './stats.ts';
 import { LEAD_MS, MOMENT_MS } from './moments.ts';
 import type { LoadReport } from './upgrade-load.ts';
+import { retried } from './upgrade-sides.ts';
 import { CONNECTIONS, missing, starts, upgraded, type SideName } from './upgrade-trial.ts';
 
 /** Version of the file's format. */
@@ -72,9 +73,12 @@ export async function measurePictured(
   for (let round = 0; round < upgrades; round++) {
     for (const name of names) {
       progress(name, round + 1);
-      await using others = name === 'standby' ? undefined : await start[name]();
       const load = { connections: CONNECTIONS, round, loadedMs };
-      met.get(name)!.push(await upgraded(others ?? ours, load));
+      const measure = async (): Promise<LoadReport> => {
+        await using others = name === 'standby' ? undefined : await start[name]();
+        return await upgraded(others ?? ours, load);
+      };
+      met.get(name)!.push(await (name === 'standby' ? measure() : retried(name, measure)));
     }
   }
   return {

@@ -1,7 +1,7 @@
 /** Services that are upgraded, ours and what one would have without: each by its own means. */
 import * as fs from 'node:fs';
 import { listenTcp, localAddress } from '@liveupdate/linux';
-import { Child, childCommand, type ChildName } from './child-process.ts';
+import { Child, childCommand, ProgramFailed, type ChildName } from './child-process.ts';
 import { setUp } from './ends.ts';
 import { HOST } from './numbers-server.ts';
 import type { ServedKind, ServedStoreArgument } from './served-store.ts';
@@ -129,7 +129,7 @@ export function bare(): Promise<Upgradable> {
 /** Two workers over LMDB, rolled one after the other. */
 export function workers(size: number): Promise<Upgradable> {
   const { directory, argument } = onTmpfs('lmdb', size);
-  return Told.start(new Child('upgraded-workers', { argument }), BY_LINE, () => {
+  return Told.start(new Child('upgraded-workers', { argument, isQuiet: true }), BY_LINE, () => {
     directory[Symbol.dispose]();
   });
 }
@@ -187,4 +187,24 @@ class Restarted implements Upgradable {
 /** A plain restart: SIGTERM, the wait for the end, the start. */
 export function restarted(kind: ServedKind, size: number): Promise<Upgradable> {
   return Restarted.start(kind, size);
+}
+
+/** How often a side of others is measured where its program fails. */
+const TRIES = 5;
+
+/**
+ * Measures a side of others, and once more where its program fails, which is said. Two processes
+ * that write to one LMDB do so in one of 30 upgrades (MDB_PROBLEM, 'mdb_page_touch no parent').
+ *
+ * @throws ProgramFailed it failed each time
+ */
+export async function retried<T>(side: string, measure: () => Promise<T>): Promise<T> {
+  for (let tried = 1; ; tried++)
+    try {
+      return await measure();
+    } catch (error) {
+      if (!(error instanceof ProgramFailed) || tried === TRIES) throw error;
+      const [why] = error.message.split('\n');
+      process.stderr.write(`bench: ${side}: ${why}; it is measured once more\n`);
+    }
 }

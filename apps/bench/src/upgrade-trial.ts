@@ -20,7 +20,7 @@ import type { Figure } from './figure.ts';
 import { HOST } from './numbers-server.ts';
 import { inTurn, type Rounds, type Trial } from './runner.ts';
 import type { LoadArgument, LoadLine, LoadReport } from './upgrade-load.ts';
-import { alone, bare, restarted, supervised, workers, type Upgradable } from './upgrade-sides.ts';
+import { alone, bare, restarted, retried, supervised, workers, type Upgradable } from './upgrade-sides.ts';
 
 const GiB = 2 ** 30;
 const MiB = 2 ** 20;
@@ -141,12 +141,15 @@ function prepare({ size, warm }: { size: number; warm: boolean }): Promise<Round
     let current = 0;
     const sides = names.map((name) => async (): Promise<Record<string, number>> => {
       const stands = standing[name];
-      await using service = stands ? undefined : await start[name]();
-      const report = await upgraded((stands ?? service)!, {
-        connections: name === 'many' ? MANY : CONNECTIONS,
-        round: current,
-        loadedMs: loadedMs(warm),
-      });
+      const measure = async (): Promise<LoadReport> => {
+        await using service = stands ? undefined : await start[name]();
+        return await upgraded((stands ?? service)!, {
+          connections: name === 'many' ? MANY : CONNECTIONS,
+          round: current,
+          loadedMs: loadedMs(warm),
+        });
+      };
+      const report = await (OURS.includes(name) ? measure() : retried(UPGRADED[name], measure));
       if (OURS.includes(name) && report.failed > 0)
         process.stderr.write(`bench: ${UPGRADED[name]}: ${report.failures.join('; ')}\n`);
       return Object.fromEntries(NOTICED.map((what) => [`${name} ${what}`, report[what]]));

@@ -253,7 +253,7 @@ export async function judgedByLinux(
   try {
     await guest.until('judged', PATIENCE);
   } catch (error) {
-    if (guest.hasPanicked) return { boot: 'panic', sessions: {} };
+    if (guest.hasPanicked) return { boot: 'panic', panic: guest.panic, sessions: {} };
     // Its first page fault is before it can say so.
     if (!guest.serial.includes('Linux version')) return { boot: 'hang', sessions: {} };
     throw error;
@@ -261,7 +261,7 @@ export async function judgedByLinux(
   const { open, sessions: found } = JSON.parse(
     fs.readFileSync(`${guest.share}/judgement.json`, 'utf8'),
   ) as Judgement;
-  if (guest.hasPanicked) return { boot: 'panic', sessions: {} };
+  if (guest.hasPanicked) return { boot: 'panic', panic: guest.panic, sessions: {} };
   const isCold = !guest.serial.includes('KHO: found kexec handover data');
   return { boot: isCold ? 'cold' : 'handover', ...(open !== undefined && { open }), sessions: found };
 }

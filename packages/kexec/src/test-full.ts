@@ -3,7 +3,9 @@
  * with a model after each: run by full.fuzz.ts in a process of its own, because what is tested may
  * end the process.
  *
- *   node test-full.ts <path of the RAM> <operations> <seed>
+ *   node test-full.ts <path of the RAM> <operations> <seed> [operation that is to fail, ...]
+ *
+ * It goes on after so many operations until each of those has been told that the system is full.
  */
 import { deepStrictEqual, ok } from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -12,6 +14,7 @@ import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, ShmemFile } from '@liveupdate/shme
 import { Machine } from './machine.ts';
 
 const [path, operations, seed] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const toFail = process.argv.slice(5);
 /** No file is longer. */
 const MOST = 2 ** 20;
 const MOST_FILES = 6;
@@ -169,7 +172,8 @@ function check(pair: Pair): void {
 }
 
 const names = Object.keys(WORKS);
-for (let done = 0; done < operations; done++) {
+const isDone = (done: number): boolean => done >= operations && toFail.every((name) => full[name] > 0);
+for (let done = 0; !isDone(done); done++) {
   const pair =
     pairs.length < MOST_FILES && below(8) === 0 ? newPair() : (pairs[below(pairs.length)] ?? newPair());
   const name = names[below(names.length)];

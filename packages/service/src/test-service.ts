@@ -92,11 +92,13 @@ export class Supervised {
     this.#ended = this.supervisor.run();
   }
 
-  /** Resolves when this has happened so often. */
+  /** Resolves when this has happened so often. @throws Error nothing more will: what did */
   async event(name: SupervisorEvent['event'], times = 1): Promise<SupervisorEvent> {
     for (;;) {
       const found = this.events.filter(({ event }) => event === name);
       if (found.length >= times) return found[times - 1];
+      if (this.events.at(-1)?.event === 'ended')
+        throw new Error(`ended before it was ${name}:\n${this.events.map(({ text }) => text).join('\n')}`);
       await new Promise<void>((resolve) => {
         this.#whenEvent = resolve;
       });

@@ -9,6 +9,8 @@ import { report, SHARE } from './report.ts';
 export interface Judgement {
   /** `handover`, `cold`, `panic`, `hang`, or why it was refused. */
   boot: string;
+  /** What the kernel said when it gave up. */
+  panic?: string | undefined;
   /** Of the device, where that failed. */
   open?: string;
   sessions: Record<string, JudgedSession>;
