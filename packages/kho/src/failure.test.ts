@@ -94,7 +94,8 @@ const OPERATIONS: Record<string, [asks: number, prepare: Prepare]> = {
   preserveVmalloc: [
     4,
     (kho) => {
-      const area = vmalloc(kho.pages, 2000 * PAGE_SIZE);
+      const area = vmalloc(kho.pages, 3500 * PAGE_SIZE);
+      scatteredPages(kho.pages, 40); // the pages that list it are taken at once: from several blocks
       return () => kho.preserveVmalloc(area);
     },
   ],

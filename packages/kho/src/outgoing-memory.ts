@@ -20,7 +20,6 @@ import {
   type PhysAddr,
   physToPfn,
   shown,
-  Undo,
 } from '@liveupdate/base';
 import {
   HEAD,
@@ -284,15 +283,17 @@ export class OutgoingMemory extends IncomingMemory {
       this.#checkPreservable(pfn + alike);
       throw new KernelError('EINVAL', `frame ${pfn + alike} is not a page of order 0`);
     }
-    using undo = new Undo();
-    forEachPageRun(pfn, count, (first, order) => {
-      this.#map.addRun(first, 1, order);
-      undo.add(() => {
-        this.#map.deleteRun(first, 1, order);
+    let done = 0;
+    try {
+      forEachPageRun(pfn, count, (first, order) => {
+        this.#map.addRun(first, 1, order);
+        done += 2 ** order;
       });
-    });
+    } catch (error) {
+      this.#deleteRuns(pfn, done);
+      throw error;
+    }
     this.pages.table.setFlag(PRESERVED, pfn, count);
-    undo.keep();
   }
 
   /** Takes pages back that preservePages was called for, with the same numbers. */
@@ -300,10 +301,15 @@ export class OutgoingMemory extends IncomingMemory {
     this.#checkLive();
     if (!this.pages.table.allHave(PRESERVED, true, pfn, count))
       throw new AssertionError(`pages ${pfn} + ${count} are not all preserved`);
+    this.#deleteRuns(pfn, count);
+    this.pages.table.clearFlag(PRESERVED, pfn, count);
+  }
+
+  /** The keys of pages in a row. */
+  #deleteRuns(pfn: Pfn, count: number): void {
     forEachPageRun(pfn, count, (first, order) => {
       this.#map.deleteRun(first, 1, order);
     });
-    this.pages.table.clearFlag(PRESERVED, pfn, count);
   }
 
   /**

@@ -2,7 +2,7 @@
  * Vmalloc areas across a handover: their pieces are preserved as folios, and listed in chained
  * pages that are preserved too (kernel: kho_preserve_vmalloc, kho_restore_vmalloc).
  */
-import { KernelError, Undo } from '@liveupdate/base';
+import { KernelError } from '@liveupdate/base';
 import { VmallocArea } from '@liveupdate/mm';
 import type { IncomingMemory } from './incoming-memory.ts';
 import type { OutgoingMemory } from './outgoing-memory.ts';
@@ -15,22 +15,15 @@ import {
 
 /** See Kho.preserveVmalloc. */
 export function preserveVmalloc(memory: OutgoingMemory, area: VmallocArea): VmallocDescriptor {
-  using undo = new Undo();
   const { pfns, order } = area;
   memory.preserveFolios(pfns);
-  undo.add(() => {
+  try {
+    const chunks = memory.allocPreservePages(vmallocChunks(pfns.length));
+    return writeVmallocChunks(memory.words, { pfns, from: 0, count: pfns.length, order }, chunks, 0);
+  } catch (error) {
     memory.unpreserveFolios(pfns);
-  });
-  const chunks = new Uint32Array(vmallocChunks(pfns.length));
-  for (let c = 0; c < chunks.length; c++) {
-    const chunk = memory.allocPreservePages(1);
-    undo.add(() => {
-      memory.unpreserveFreePages(chunk);
-    });
-    [chunks[c]] = chunk;
+    throw error;
   }
-  undo.keep();
-  return writeVmallocChunks(memory.words, { pfns, from: 0, count: pfns.length, order }, chunks, 0);
 }
 
 /** See Kho.unpreserveVmalloc. */

@@ -15,7 +15,6 @@ import {
   checkOptions,
   checkText,
   KernelError,
-  Undo,
 } from '@liveupdate/base';
 import { BlockSet, type Kho, type PreservedBlock } from '@liveupdate/kho';
 import { LUO_COMPATIBLE, LUO_SUBTREE, LuoSer, LuoSessionSer, MAX_SESSION_NAME } from './abi.ts';
@@ -177,18 +176,18 @@ export class LiveUpdateOrchestrator {
     });
     if (!enabled) return;
     for (const handler of handlers) this.#register(handler);
-    using undo = new Undo();
     const record = kho.allocRecord(LuoSer.SIZE);
-    undo.add(() => {
+    try {
+      record.setString(LuoSer.compatible, LUO_COMPATIBLE);
+      const previous = kho.incoming && readNumber(kho);
+      record.setU64(LuoSer.liveupdateNumber, BigInt.asUintN(64, (previous ?? 0n) + 1n)); // as Linux counts
+      kho.addSubtree(LUO_SUBTREE, record.pa, LuoSer.SIZE);
+      kho.publication?.noteUpdate(record.getU64(LuoSer.liveupdateNumber));
+    } catch (error) {
       kho.unpreserveFree(record.pa);
-    });
-    record.setString(LuoSer.compatible, LUO_COMPATIBLE);
-    const previous = kho.incoming && readNumber(kho);
-    record.setU64(LuoSer.liveupdateNumber, BigInt.asUintN(64, (previous ?? 0n) + 1n)); // as Linux counts
-    kho.addSubtree(LUO_SUBTREE, record.pa, LuoSer.SIZE);
-    kho.publication?.noteUpdate(record.getU64(LuoSer.liveupdateNumber));
+      throw error;
+    }
     this.#record = record;
-    undo.keep();
   }
 
   /** Whether live update is on. */
@@ -468,17 +467,17 @@ export class LiveUpdateOrchestrator {
 
   #register(handler: FileHandler): void {
     const registered = this.#registry.register(handler);
-    using undo = new Undo();
-    undo.add(() => {
+    const done: FileLifecycleBound[] = [];
+    try {
+      for (const flb of handler.flbs ?? []) {
+        this.#flbs.register(registered, flb);
+        done.push(flb);
+      }
+    } catch (error) {
+      for (const flb of done.reverse()) this.#flbs.unregister(registered, flb);
       this.#registry.unregister(handler);
-    });
-    for (const flb of handler.flbs ?? []) {
-      this.#flbs.register(registered, flb);
-      undo.add(() => {
-        this.#flbs.unregister(registered, flb);
-      });
+      throw error;
     }
-    undo.keep();
   }
 
   /** A registered handler that has no files, here or from the previous kernel. */

@@ -2,7 +2,7 @@
 import { PAGE_SIZE } from '@liveupdate/base';
 import { boot } from '@liveupdate/kho';
 import { MFD_ALLOW_SEALING, ShmemFile } from '@liveupdate/shmem';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { MEMFD_V2 } from './abi.ts';
 import { readMemfdFolios, readMemfdRecord } from './read-memfd.ts';
 import {
@@ -113,6 +113,32 @@ test('a failure at any allocation leaves every file as it was', async () => {
     },
   );
   expect(failures).toBeGreaterThan(3); // a block of records, two files with holes, all records at once
+});
+
+test('the same where the records of hundreds of files are made in turns', async () => {
+  const kernel = coldKernel({}, 32 * MiB);
+  const files = Array.from({ length: 700 }, (_, i) => {
+    const file = kernel.shmem.memfdCreate('f');
+    file.write(pattern(10, i));
+    return [i, file] as const;
+  });
+  const session = kernel.luo.createSession('s');
+  await session.preserveAll(files);
+  for (const [i] of files) await session.unpreserve(i);
+  const before = snapshot(kernel);
+  const memories = vi.spyOn(kernel.kho, 'allocPreservePages');
+  await failEachAllocation(
+    kernel,
+    () => session.preserveAll(files),
+    (code) => {
+      expect(code).toBe('ENOMEM');
+      expect(snapshot(kernel)).toBe(before);
+      expect(files.some(([, { inode }]) => inode.isFrozen)).toBe(false);
+      kernel.kho.pages.assertConsistent();
+    },
+  );
+  expect(memories.mock.calls.length).toBeGreaterThan(3); // of which one failed as the first, one as the second
+  expect(session.fileCount).toBe(700);
 });
 
 test.each([0, 20, 40])('a file at place %i that memfd-v2 cannot keep: none is preserved', async (place) => {

@@ -36,36 +36,66 @@ export function preserveOne(kho: Kho, file: ShmemFile, found: FolioRuns): PhysAd
   }
 }
 
+/** Pages of records that are taken at once: they are in the caches still when they are written. */
+const PAGES_AT_ONCE = 1536;
+
 /** The same for many files, all or none. The folios of all are rows of one list. */
 export function preserveMany(kho: Kho, files: readonly ShmemFile[], found: FolioRuns): { data: PhysAddr }[] {
   const rows = new FolioRuns();
   /** Holes that were filled, of each file that is pinned. */
   const filled: (readonly PageRange[])[] = [];
-  let pages = 0;
+  const sizes = new Uint32Array(files.length);
   try {
-    for (const { inode } of files) {
+    for (const [i, { inode }] of files.entries()) {
       checkKept(inode);
       const pinned = inode.pin(found);
       inode.freeze();
       filled.push(pinned.filled);
       rows.pushRows(pinned.rows);
-      pages += recordPages(pinned.runs.folios);
+      sizes[i] = recordPages(pinned.runs.folios);
     }
-    const memory = handOver(kho, rows, pages);
-    let at = 0;
-    return files.map((file) => {
-      const record = memory[at];
-      const { runs } = file.inode.folios(found);
-      writeRecord(kho.words, memory, at, file, runs);
-      at += recordPages(runs.folios);
-      return { data: pfnToPhys(record) };
-    });
+    kho.preserveRows(rows);
+    try {
+      return writeRecords(kho, files, sizes, found);
+    } catch (error) {
+      kho.unpreserveRows(rows);
+      throw error;
+    }
   } catch (error) {
     for (let i = filled.length - 1; i >= 0; i--) {
       const { inode } = files[i];
       inode.thaw();
       inode.undoPin({ ...inode.folios(found), filled: filled[i] });
     }
+    throw error;
+  }
+}
+
+/** The records of all files, or none. */
+function writeRecords(
+  kho: Kho,
+  files: readonly ShmemFile[],
+  sizes: Uint32Array,
+  found: FolioRuns,
+): { data: PhysAddr }[] {
+  const made: Uint32Array[] = [];
+  const records: { data: PhysAddr }[] = [];
+  try {
+    for (let from = 0; from < files.length;) {
+      let pages = 0;
+      let to = from;
+      while (to < files.length && (pages === 0 || pages + sizes[to] <= PAGES_AT_ONCE)) pages += sizes[to++];
+      const memory = kho.allocPreservePages(pages);
+      made.push(memory);
+      for (let at = 0; from < to; at += sizes[from++]) {
+        const file = files[from];
+        writeRecord(kho.words, memory, at, file, file.inode.folios(found).runs);
+        records.push({ data: pfnToPhys(memory[at]) });
+      }
+    }
+    return records;
+  } catch (error) {
+    for (const memory of made) kho.unpreserveFreePages(memory);
     throw error;
   }
 }
