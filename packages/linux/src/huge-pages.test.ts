@@ -143,6 +143,12 @@ describe('a huge page of RAM', () => {
     const held = ram.allocated();
     expect(ram.system.populateHuge(2 * HUGE_PAGE)).toBe(false); // for a second it is not even asked
     expect(ram.allocated()).toBe(held);
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 2000);
+    undo.push(() => {
+      clock.mockRestore();
+    });
+    expect(ram.system.populateHuge(2 * HUGE_PAGE, true)).toBe(false);
+    expect(ram.allocated()).toBe(held); // where all is empty nothing stays taken of what was tried
     ram.system.reserve(HUGE_PAGE, 1024 * 1024);
     expect(
       codeOfThrown(() => {

@@ -92,13 +92,14 @@ export class MappedMemory implements SystemMemory {
    * taking it out of them next to nothing.
    *
    * @param pa a multiple of 2 MiB
+   * @param isEmpty whether nothing of it is there, as the caller knows. Default false
    * @returns whether RAM has a huge page there now. False: the file system is full, the system has
    * no huge page, it had none or took more than 20 ms to find one within the last second (then it
-   * is not asked), kernels before 6.1, or less than 2 MiB of RAM there. At most one page was taken
-   * then.
+   * is not asked), kernels before 6.1, or less than 2 MiB of RAM there. Then nothing was taken
+   * where it was empty, else at most one page.
    * @throws KernelError EFAULT: not inside RAM. EINVAL: no multiple of 2 MiB. EBADF: closed.
    */
-  populateHuge(pa: number): boolean {
+  populateHuge(pa: number, isEmpty = false): boolean {
     const { windows, granule, size } = this.#checked(pa, 0);
     if (pa % HUGE_PAGE !== 0) throw new KernelError('EINVAL', `0x${pa.toString(16)} is no multiple of 2 MiB`);
     if (this.#huge.has(pa / HUGE_PAGE)) return true;
@@ -112,6 +113,7 @@ export class MappedMemory implements SystemMemory {
       isDone = true;
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
+      if (isEmpty) this.discard(pa, PAGE_SIZE);
     }
     const end = performance.now();
     if (!isDone || end - start > SLOW_HUGE_MS) this.#noHugeUntil = end + NO_HUGE_MS;

@@ -116,7 +116,7 @@ class MapRam implements Ram {
       populate: inside((pa, length) => {
         system.populate(pa, length);
       }),
-      populateHuge: (pa) => this.#isMemory(pa, HUGE_PAGE) && system.populateHuge(pa),
+      populateHuge: (pa, isEmpty) => this.#isMemory(pa, HUGE_PAGE) && system.populateHuge(pa, isEmpty),
       read: (pa, given) => {
         const target = bytesOf(given);
         this.#check(pa, target.length);

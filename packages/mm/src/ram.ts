@@ -86,8 +86,11 @@ export interface SystemMemory {
    * piece: what is there stays, all else is zeros. Each of its pages then costs a fraction of what
    * it costs alone, to take and to touch. Whether that was done: the system may not give huge
    * pages, or have none left.
+   *
+   * @param isEmpty whether none of it is there: then nothing is taken where it was not done, else
+   * at most one page
    */
-  populateHuge(pa: number): boolean;
+  populateHuge(pa: number, isEmpty?: boolean): boolean;
   /**
    * Copies bytes out of RAM by a system call, for any range: a hole reads as zeros and takes
    * nothing.

@@ -573,7 +573,7 @@ export class Residency {
       if (to > table.frames || table.flagsEnd(KIND | STALE, FREE, at, to) < to) continue;
       if (this.#end(at, to, false) < to) continue;
       this.#expect(at, HUGE);
-      if (!system.populateHuge(pfnToPhys(at))) return false;
+      if (!system.populateHuge(pfnToPhys(at), true)) return false;
       this.#mark(at, HUGE);
     }
     return this.has(pfn, end - pfn);

@@ -31,8 +31,8 @@ class MeteredRam extends HeapRam {
     this.take('populate', pa, length);
   }
 
-  populateHuge(pa: number): boolean {
-    expect(pa % HUGE_PAGE).toBe(0);
+  populateHuge(pa: number, isEmpty?: boolean): boolean {
+    expect([pa % HUGE_PAGE, isEmpty]).toEqual([0, true]);
     return false;
   }
 
@@ -75,10 +75,14 @@ class MeteredRam extends HeapRam {
 class HugeRam extends MeteredRam {
   hugeLeft = FRAMES;
 
-  override populateHuge(pa: number): boolean {
+  override populateHuge(pa: number, isEmpty = false): boolean {
     expect(pa % HUGE_PAGE).toBe(0);
     expect(pa + HUGE_PAGE).toBeLessThanOrEqual(this.size);
-    if (this.hugeLeft === 0) return false;
+    if (this.hugeLeft === 0) {
+      // As the real one, which needs a page there to make a huge one of.
+      if (!isEmpty && this.left > 0) this.take('reserve', pa, PAGE_SIZE);
+      return false;
+    }
     this.hugeLeft -= 1;
     this.take('huge', pa, HUGE_PAGE);
     return true;
@@ -222,6 +226,19 @@ describe('huge pages of the system', () => {
       for (let j = 0; j < 256; j++) expect(ram.taken.has(pfn + j)).toBe(true);
     }
     expect(ram.huge).toHaveLength(1);
+    pages.assertConsistent();
+  });
+
+  test('where there are none, what was tried leaves nothing taken', () => {
+    const { ram, pages } = withHugePages();
+    ram.hugeLeft = 0;
+    ram.left = 255;
+    expect(() => pages.alloc(8, { movable: true })).toThrow(expect.objectContaining({ code: 'ENOSPC' }));
+    expect(ram.taken.size).toBe(0);
+    ram.left = 256;
+    const pfn = pages.alloc(8, { movable: true });
+    expect(pfn % HUGE).toBe(256); // so what was tried lay before it
+    expect(ram.taken.size).toBe(256);
     pages.assertConsistent();
   });
 

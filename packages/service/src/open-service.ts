@@ -10,7 +10,7 @@ import { activatedListeners } from './notify.ts';
 import { unpack } from './parcel.ts';
 import { GONE_MS, NOTHING, Service, type ServiceOptions } from './service.ts';
 import { supervisorOfThis } from './supervisor-line.ts';
-import { growTable, warmUp } from './warm-up.ts';
+import { growTable, STANDBY_ASKS, warmUp } from './warm-up.ts';
 
 const OPTIONS: readonly (keyof ServiceOptions)[] = ['name', 'size', 'handlers', 'huge', 'ram', 'drain'];
 /** The lowest number of a descriptor of ours. */
@@ -115,7 +115,8 @@ export async function openBy(
     return new Service(options, { ...NOTHING, machine, line, listeners });
   }
   const armed = await Machine.arm(from);
-  await warmUp(); // after it: large views make the engine collect garbage, and compiled code with it
+  // After it: large views make the engine collect garbage, and compiled code with it.
+  await warmUp(STANDBY_ASKS);
   line.armed();
   const { word, fds } = await predecessor.word();
   const machine = await taken(armed, word?.sealed);
