@@ -44,8 +44,8 @@ export class Child {
   hasEnded = false;
   /** What it ended of, where it could say so. */
   why: string | undefined;
-  /** Whether to start it again would end in the same way. */
-  isHopeless = false;
+  /** What to do, where to start it again would end in the same way. */
+  hopeless: string | undefined;
   /** The keys of listening sockets that it made, and that were not there before. */
   readonly listening = new Set<string>();
   /** And of those that it gave up. */
@@ -63,7 +63,7 @@ export class Child {
     });
     void running.failed.then((why) => {
       this.why = why;
-      this.isHopeless = true;
+      this.hopeless = 'nothing runs: give a program that is there and can be run, then its arguments';
     });
     running.channel.listen(
       (message, fds) => {
@@ -171,8 +171,14 @@ function found(pid: number, { stream, packets, text }: LeftChannel): Running {
   };
 }
 
+/** What a generation is called in messages. */
+export function titleOf({ pid, command }: Child): string {
+  return pid === 0 ? `'${command[0]}'` : `pid ${pid}`;
+}
+
 /** How a generation ended, in words. */
-export function howItEnded({ why, readyAt }: Child, { code, signal }: ChildEnd): string {
+export function howItEnded({ pid, why, readyAt }: Child, { code, signal }: ChildEnd): string {
+  if (pid === 0) return `could not be started (${why ?? 'no reason is known'})`;
   if (signal !== null) return `was ended by ${signal}${why === undefined ? '' : ` (${why})`}`;
   const early = code === 0 && readyAt === undefined ? ' before it called ready()' : '';
   const output = code === 0 ? '' : " (its output, beside that of 'liveupdate run', says why)";

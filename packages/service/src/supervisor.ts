@@ -8,7 +8,7 @@
 import * as net from 'node:net';
 import { KernelError } from '@liveupdate/base';
 import { drainOutput, replaceProcess, socketPair, type ChildEnd } from '@liveupdate/linux';
-import { Child, howItEnded, withoutManager, type LeftChild } from './child.ts';
+import { Child, howItEnded, titleOf, withoutManager, type LeftChild } from './child.ts';
 import { Control, endWith, type Answer, type Question } from './control.ts';
 import type { ToSupervisor } from './protocol.ts';
 import { addressOfListener } from './listening.ts';
@@ -427,7 +427,8 @@ export class Supervisor {
         child.why = message.why;
         break;
       case 'owned':
-        child.isHopeless = true;
+        child.hopeless =
+          "another process owns its memory, so it was given up: end that one first (by 'kill'; 'liveupdate list' tells its pid), and start this again";
         break;
       case 'name':
         this.#calls ??= message.name;
@@ -499,20 +500,17 @@ export class Supervisor {
     if (this.#current !== child || this.#isUpgrading) return;
     const isItsWill = this.isStopping || (how.code === 0 && how.signal === null && !wasReplaced);
     if (isItsWill) {
-      this.#log({ event: 'ended', text: `pid ${child.pid} ${howItEnded(child, how)}`, pid: child.pid });
+      this.#log({ event: 'ended', text: `${titleOf(child)} ${howItEnded(child, how)}`, pid: child.pid });
       this.#whenEnded?.(how);
       return;
     }
     this.#crashes += 1;
     const hasServed = child.readyAt !== undefined && performance.now() - child.readyAt > SERVED;
     this.#inARow = hasServed ? 1 : this.#inARow + 1;
-    this.#log({ event: 'crashed', text: `pid ${child.pid} ${howItEnded(child, how)}`, pid: child.pid });
+    this.#log({ event: 'crashed', text: `${titleOf(child)} ${howItEnded(child, how)}`, pid: child.pid });
     let command = wasReplaced ? child.command : this.#options.command;
-    if (child.isHopeless && child.readyAt === undefined) {
-      this.#log({
-        event: 'ended',
-        text: "another process owns its memory, so it was given up: end that one first (by 'kill'; 'liveupdate list' tells its pid), and start this again",
-      });
+    if (child.hopeless !== undefined && child.readyAt === undefined) {
+      this.#log({ event: 'ended', text: child.hopeless });
       this.#whenEnded?.(how);
       return;
     }
