@@ -194,7 +194,7 @@ const TRIES = 5;
 
 /**
  * Measures a side of others, and once more where its program fails, which is said. Two processes
- * that write to one LMDB do so in one of 30 upgrades (MDB_PROBLEM, 'mdb_page_touch no parent').
+ * that write to one LMDB do so now and then (MDB_PROBLEM, 'mdb_page_touch no parent').
  *
  * @throws ProgramFailed it failed each time
  */

@@ -188,7 +188,7 @@ export class Guest implements AsyncDisposable {
 
   /** Whether its kernel has given up. */
   get hasPanicked(): boolean {
-    return this.serial.includes('Kernel panic');
+    return this.panic !== undefined;
   }
 
   /** What its kernel has said when it gave up. */

@@ -5,7 +5,8 @@
  *
  *   node test-full.ts <path of the RAM> <operations> <seed> [operation that is to fail, ...]
  *
- * It goes on after so many operations until each of those has been told that the system is full.
+ * It goes on after so many operations until each of those has been told that the system is full,
+ * but for ten times as many at most.
  */
 import { deepStrictEqual, ok } from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -172,7 +173,8 @@ function check(pair: Pair): void {
 }
 
 const names = Object.keys(WORKS);
-const isDone = (done: number): boolean => done >= operations && toFail.every((name) => full[name] > 0);
+const isDone = (done: number): boolean =>
+  done >= 10 * operations || (done >= operations && toFail.every((name) => full[name] > 0));
 for (let done = 0; !isDone(done); done++) {
   const pair =
     pairs.length < MOST_FILES && below(8) === 0 ? newPair() : (pairs[below(pairs.length)] ?? newPair());

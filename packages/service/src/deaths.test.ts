@@ -184,3 +184,14 @@ test('one process has one service', async () => {
     ),
   );
 });
+
+test('a program that is not there has no process: nothing tells a number of it', async () => {
+  using program = new ProgramFile('');
+  const supervised = new Supervised(program, { command: ['/no/such/program'] });
+  await supervised.event('ended');
+  expect(supervised.events.map(({ event, pid }) => [event, pid])).toEqual([
+    ['crashed', undefined],
+    ['ended', undefined],
+  ]);
+  expect(supervised.events[0].text).toMatch(/^'\/no\/such\/program' could not be started/);
+});

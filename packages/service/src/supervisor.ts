@@ -305,7 +305,7 @@ export class Supervisor {
     const failed = await this.#letTakeOver(old, next);
     if (failed !== undefined) {
       for (const key of next.listening) if (this.#current !== next) this.#drop(key);
-      this.#log({ event: 'refused', text: failed, pid: next.pid });
+      this.#log({ event: 'refused', text: failed, ...pidOf(next) });
       throw new KernelError('EIO', failed);
     }
     this.#good = old.command;
@@ -500,14 +500,14 @@ export class Supervisor {
     if (this.#current !== child || this.#isUpgrading) return;
     const isItsWill = this.isStopping || (how.code === 0 && how.signal === null && !wasReplaced);
     if (isItsWill) {
-      this.#log({ event: 'ended', text: `${titleOf(child)} ${howItEnded(child, how)}`, pid: child.pid });
+      this.#log({ event: 'ended', text: `${titleOf(child)} ${howItEnded(child, how)}`, ...pidOf(child) });
       this.#whenEnded?.(how);
       return;
     }
     this.#crashes += 1;
     const hasServed = child.readyAt !== undefined && performance.now() - child.readyAt > SERVED;
     this.#inARow = hasServed ? 1 : this.#inARow + 1;
-    this.#log({ event: 'crashed', text: `${titleOf(child)} ${howItEnded(child, how)}`, pid: child.pid });
+    this.#log({ event: 'crashed', text: `${titleOf(child)} ${howItEnded(child, how)}`, ...pidOf(child) });
     let command = wasReplaced ? child.command : this.#options.command;
     if (child.hopeless !== undefined && child.readyAt === undefined) {
       this.#log({ event: 'ended', text: child.hopeless });
@@ -572,6 +572,11 @@ function environment(): NodeJS.ProcessEnv {
 
 function generationOf({ generation }: Child): { generation: number } | object {
   return generation === undefined ? {} : { generation };
+}
+
+/** Nothing where there is no process: 0 would be the group of whoever sends a signal there. */
+function pidOf({ pid }: Child): { pid: number } | object {
+  return pid === 0 ? {} : { pid };
 }
 
 function cameAlong({ adopted, left }: { readonly adopted: number; readonly left: number }): string {

@@ -58,7 +58,8 @@ async function drillSockets(asks: number): Promise<void> {
       connections.add(drillServer(), 'drill', fd);
       await turn();
       await connections.open(came, fds);
-      for (let asked = round === ROUNDS - 1 ? -asks : 0; asked <= 0; asked++) await askAll(clients);
+      const times = round === ROUNDS - 1 ? 1 + asks : 1;
+      for (let i = 0; i < times; i++) await askAll(clients);
       await connections.stop(LIMIT_MS);
       const left = connections.departing();
       came = left.connections;
